@@ -1,0 +1,46 @@
+# `make` alone prints this help. Every target does its own set-up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check bench proto policy clean
+
+help: ## Print this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+setup: $(STAMP) ## Make .venv with everything Toolgate and its tests need
+
+run: $(STAMP) ## Run both planes and the demo on this machine, and print where to connect
+	$(BIN)/toolgate up $(ARGS)
+
+check: $(STAMP) ## Lint, types, import contracts and the pure tests: under a minute
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/core
+
+test: $(STAMP) ## All tests, against real servers; installs those it lacks
+	bash tests/setup.sh
+	$(BIN)/pytest --cov --cov-report=term $(ARGS)
+
+bench: $(STAMP) ## Measure speed and memory; figures and commands are in bench/README.md
+	bash bench/run.sh $(ARGS)
+
+proto: $(STAMP) ## Regenerate the protobuf code in toolgate/
+	$(BIN)/python -m tests.harness.protoc .
+
+policy: $(STAMP) ## Recompile the shipped policy to WASM
+	bash tests/setup.sh opa
+	$(BIN)/python -m control_plane.policies.build
+
+clean: ## Remove everything that can be made again
+	rm -rf $(VENV) .tools .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache node_modules

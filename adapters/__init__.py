@@ -1,0 +1,1 @@
+"""Technologies behind the ports of `core`, one folder each."""

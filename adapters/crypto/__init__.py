@@ -1,0 +1,1 @@
+"""Sealing and signing with the `cryptography` library."""

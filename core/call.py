@@ -1,0 +1,197 @@
+"""A call in flight. Each stage of the pipeline turns one of these types into a stronger one.
+
+`Permit` is made in `stages.policy` only, `Clean` in `stages.guard` only, `Result` in `stages.guard` only: skipping the
+policy, the scan or the redaction does not type-check.
+"""
+
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+import msgspec
+
+from core.guard import Finding
+from core.identity import Caller
+from core.snapshot import Backend, CompiledTool
+
+Era = Literal["modern", "legacy"]
+
+
+class Notification(msgspec.Struct, frozen=True):
+    """A message on a call's own stream, before its result. `params` is a JSON object."""
+
+    method: str
+    params: bytes
+
+
+Notify = Callable[[Notification], None]
+"""Sends a notification to the caller; never blocks, never raises."""
+
+
+class Inbound(msgspec.Struct, kw_only=True):
+    """One MCP request as a front understood it: syntax is checked, nothing is trusted yet."""
+
+    id: str
+    """Correlation id, made by the front; in the record, the log and internal-error answers."""
+    tenant: str | None
+    """From the path; None on `/mcp`: the credential's own."""
+    endpoint: str
+    transport: str
+    """"streamable_http" in this revision of the gateway."""
+    era: Era
+    revision: str
+    """Protocol revision of the conversation, such as "2025-11-25"."""
+    method: str
+    credential: bytes
+    """What the caller proved itself with (the key's bytes); empty: nothing."""
+    name: str = ""
+    """Tool name for tools/call."""
+    arguments: bytes = b"{}"
+    """JSON object for tools/call, as received."""
+    meta: bytes = b""
+    """JSON of params._meta as received; empty: none."""
+    params: bytes = b"{}"
+    """JSON of all params as received."""
+    progress_token: bytes | None = None
+    """The caller's token, as JSON; None: no progress wanted."""
+    log_level: str = ""
+    capabilities: bytes = b"{}"
+    """JSON of the client capabilities declared for this request or its session."""
+    header_params: dict[str, str] = msgspec.field(default_factory=dict)
+    """`Mcp-Param-<token>` headers, lower-case token to decoded value; checked against arguments once the tool is known."""
+    client_address: str = ""
+    traceparent: str = ""
+    tracestate: str = ""
+    received_ns: int = 0
+    """Monotonic."""
+    size_bytes: int = 0
+    notify: Notify | None = None
+
+
+class Permit(msgspec.Struct, frozen=True, kw_only=True):
+    """The policy allowed this caller this tool. Whoever holds one may route; there is no other way to make one."""
+
+    caller: Caller
+    endpoint: str
+    tool: CompiledTool
+    reasons: tuple[str, ...]
+
+
+class Clean(msgspec.Struct, frozen=True, kw_only=True):
+    """Arguments the guards let through, masked where they had to be."""
+
+    arguments: bytes
+    findings: tuple[Finding, ...] = ()
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a permitted call goes."""
+
+    tenant: str
+    backend: Backend
+    tool: str
+    """Name at the server."""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """Whole headers, secrets included, for HTTP; never logged."""
+    header_params: tuple[tuple[bytes, bytes], ...] = ()
+    """`Mcp-Param-*` headers for a modern upstream."""
+    env: tuple[tuple[str, str], ...] = ()
+    """Environment of a stdio child, secrets included."""
+    deadline_s: float = 30.0
+    """From now."""
+
+
+class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backend needs of the caller's request besides the route."""
+
+    arguments: bytes
+    capabilities: bytes = b"{}"
+    """JSON of the client capabilities the upstream may count on."""
+    wants_progress: bool = False
+    log_level: str = ""
+    traceparent: str = ""
+    tracestate: str = ""
+
+
+class Raw(msgspec.Struct, frozen=True, kw_only=True):
+    """An upstream's answer, unscanned. Exactly one of `result` and `error` holds JSON."""
+
+    result: bytes = b""
+    """The JSON-RPC `result` object, as received."""
+    error: bytes = b""
+    """The JSON-RPC `error` object, as received: a protocol error of the upstream."""
+    size_bytes: int = 0
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be shown to the caller: a guarded result, or a list compiled for it. Made in `stages.guard` and `lists`."""
+
+    result: bytes = b""
+    error: bytes = b""
+    findings: tuple[Finding, ...] = ()
+    is_error: bool = False
+    """The tool itself said it failed (`isError`)."""
+
+
+class ToolBackend(Protocol):
+    """What runs a tool. One contract suite runs against every adapter."""
+
+    async def call(self, route: Route, outgoing: Outgoing, notify: Notify) -> Raw:
+        """Run it and return its answer; a failing tool is an answer.
+
+        Progress (with the token left out) and log messages go to `notify` as they come. Raises Unavailable
+        (UPSTREAM_UNAVAILABLE, UPSTREAM_TIMEOUT at `route.deadline_s`, UPSTREAM_TOO_LARGE, OVERLOADED at a cap).
+        Cancelling the caller's task cancels the call at the upstream.
+        """
+        ...
+
+
+class Record(msgspec.Struct, kw_only=True, array_like=True):
+    """One row per call on every way out: audit, usage, metrics and the log line. No arguments, no results.
+
+    Array-like, so fields are only ever appended.
+    """
+
+    id: str
+    at_unix: float
+    tenant: str = ""
+    """As verified; empty when the caller could not be identified."""
+    endpoint: str = ""
+    transport: str = ""
+    era: str = ""
+    revision: str = ""
+    method: str = ""
+    tool: str = ""
+    """Exposed name as asked for, cut to 128 characters."""
+    server: str = ""
+    user: str = ""
+    agent: str = ""
+    credential: str = ""
+    outcome: str = ""
+    """"ok", "tool_error" (the tool said it failed), "upstream_error" (a protocol error of the upstream), or a `Reason`."""
+    reasons: tuple[str, ...] = ()
+    detail: str = ""
+    generation: int = 0
+    """Of the snapshot in force for the call."""
+    findings: tuple[Finding, ...] = ()
+    bytes_in: int = 0
+    bytes_out: int = 0
+    duration_us: int = 0
+    upstream_us: int = 0
+    trace_id: str = ""
+    span_id: str = ""
+    client_address: str = ""
+    node: str = ""
+    decision_cached: bool = False
+    arguments_digest: bytes = b""
+
+
+class RecordsAway(Exception):
+    """Records cannot be handed over now; they stay where they are."""
+
+
+class Records(Protocol):
+    """Where records go to be kept: the control plane, or a file."""
+
+    async def ship(self, records: list[bytes]) -> None:
+        """Encoded Records; returns once they are stored. Storing one twice (by id) is harmless. Raises RecordsAway."""
+        ...

@@ -1,0 +1,52 @@
+"""What agents connect to: a composition of servers' tools under one URL."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from core.resource import Problem, Ref
+
+NAME_BUDGET = 64
+"""Longest exposed tool name: MCP allows 128, the conformance suite and most model APIs 64."""
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A server's share in an endpoint."""
+
+    server: str
+    include: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    """Globs over tool names at the server."""
+    exclude: list[str] = msgspec.field(default_factory=list)
+    prefix: str = ""
+    """Used instead of the server's name where the endpoint prefixes."""
+    rename: dict[str, str] = msgspec.field(default_factory=dict)
+    """Tool name at the server to exposed name; taken as it is, never prefixed."""
+    descriptions: dict[str, str] = msgspec.field(default_factory=dict)
+    """Tool name at the server to the description agents see."""
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One URL for agents: `/{tenant}/{endpoint}/mcp`."""
+
+    members: list[Member]
+    prefix: Literal["never", "on_collision", "always"] = "on_collision"
+    """`never`: a collision is a problem of the endpoint, and it is not published."""
+    instructions: str = ""
+    allowed_origins: list[str] = msgspec.field(default_factory=list)
+    """Browser origins besides the gateway's own host, such as `https://chat.example.com`."""
+    max_body_bytes: int = 4 * 1024 * 1024
+    disabled: bool = False
+
+    def problems(self) -> Iterator[Problem]:
+        if not 1024 <= self.max_body_bytes <= 64 * 1024 * 1024:
+            yield Problem("spec.max_body_bytes", "must be 1 KiB-64 MiB")
+        seen: set[str] = set()
+        for i, member in enumerate(self.members):
+            if member.server in seen:
+                yield Problem(f"spec.members[{i}].server", f"{member.server!r} is a member already")
+            seen.add(member.server)
+
+    def references(self) -> Iterator[tuple[str, Ref]]:
+        for i, member in enumerate(self.members):
+            yield f"spec.members[{i}].server", Ref("Server", "", member.server)

@@ -1,0 +1,38 @@
+"""Every kind of resource there is. A new kind is one Struct in its concept's module and one line here."""
+
+from core.endpoint import Endpoint
+from core.guard import Guard
+from core.identity import Agent, ApiKey, Role, RoleBinding, User
+from core.limits import RateLimit
+from core.policy import Policy
+from core.resource import Spec
+from core.secret import Secret
+from core.server import Server
+from core.tenant import Namespace, Tenant
+
+KINDS: dict[str, type[Spec]] = {
+    kind.__name__: kind
+    for kind in (
+        Tenant,
+        Namespace,
+        User,
+        Agent,
+        ApiKey,
+        Role,
+        RoleBinding,
+        Server,
+        Endpoint,
+        Policy,
+        RateLimit,
+        Guard,
+        Secret,
+    )
+}
+
+PLATFORM_SCOPE = frozenset({"Tenant"})
+"""Kinds that belong to no tenant. An ApiKey may: one without a tenant is a platform admin's."""
+
+PLURALS = {
+    kind: {"Policy": "policies"}.get(kind, kind.lower() + "s") for kind in KINDS
+}
+"""Kind to the lower-case plural used in routes and on the command line."""

@@ -1,0 +1,154 @@
+"""Upstream MCP servers: how they are reached, what they were seen to offer, and what of it is approved."""
+
+from collections.abc import Iterator
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from core.identity import Risk
+from core.resource import Problem, Ref
+
+
+class HttpTransport(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="http"
+):
+    """A Streamable HTTP server."""
+
+    url: str
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    """Sent with every request. No secrets here: those go in `secret_headers`."""
+    secret_headers: dict[str, str] = msgspec.field(default_factory=dict)
+    """Header name to the name of a Secret whose value is the whole header value."""
+    allow_private: bool = False
+    """Permit loopback, link-local and private addresses, which are refused otherwise."""
+    ca_pem: str = ""
+    """Trust these certificates instead of the system's."""
+    max_connections: int = 256
+
+
+class StdioTransport(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="stdio"
+):
+    """A program speaking MCP on standard input and output, one child per gateway node."""
+
+    command: list[str]
+    env: dict[str, str] = msgspec.field(default_factory=dict)
+    """The child's whole environment besides PATH, HOME, LANG and TZ."""
+    secret_env: dict[str, str] = msgspec.field(default_factory=dict)
+    """Variable name to the name of a Secret."""
+    cwd: str = ""
+    cpu_seconds: int = 0
+    """CPU time limit of the child in seconds; 0: none."""
+    memory_mib: int = 1024
+    max_files: int = 256
+
+
+Transport = HttpTransport | StdioTransport
+
+
+class ToolOverlay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the tenant says of a tool beyond its definition; policy sees it."""
+
+    risk: Risk | None = None
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    read_only: bool | None = None
+    """Overrides the upstream's `readOnlyHint`, which is a claim and nothing more."""
+    timeout_s: float | None = None
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An upstream MCP server."""
+
+    transport: Transport
+    era: Literal["auto", "modern", "legacy"] = "auto"
+    on_change: Literal["quarantine", "approve"] = "quarantine"
+    """What becomes of a tool whose definition changed upstream, and of a new one after the first look."""
+    approve_first: bool = True
+    """Approve what the first look finds; false: every tool waits for `toolgate approve`."""
+    timeout_s: float = 30.0
+    max_result_bytes: int = 10 * 1024 * 1024
+    refresh_s: int = 300
+    risk: Risk = "low"
+    """Risk of tools that have no overlay saying otherwise."""
+    tools: dict[str, ToolOverlay] = msgspec.field(default_factory=dict)
+    disabled: bool = False
+
+    def problems(self) -> Iterator[Problem]:
+        if not 0.1 <= self.timeout_s <= 3600:
+            yield Problem("spec.timeout_s", "must be 0.1-3600")
+        if not 1024 <= self.max_result_bytes <= 256 * 1024 * 1024:
+            yield Problem("spec.max_result_bytes", "must be 1 KiB-256 MiB")
+        if not 10 <= self.refresh_s <= 86400:
+            yield Problem("spec.refresh_s", "must be 10-86400")
+        if isinstance(self.transport, HttpTransport):
+            yield from _http_problems(self.transport)
+        else:
+            yield from _stdio_problems(self.transport)
+
+    def references(self) -> Iterator[tuple[str, Ref]]:
+        if isinstance(self.transport, HttpTransport):
+            for header, secret in self.transport.secret_headers.items():
+                yield f"spec.transport.secret_headers.{header}", Ref("Secret", "", secret)
+        else:
+            for variable, secret in self.transport.secret_env.items():
+                yield f"spec.transport.secret_env.{variable}", Ref("Secret", "", secret)
+
+
+def _http_problems(transport: HttpTransport) -> Iterator[Problem]:
+    try:
+        parts = urlsplit(transport.url)
+        port_is_fine = parts.port is None or parts.port > 0
+    except ValueError:
+        parts, port_is_fine = urlsplit(""), False
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
+        yield Problem("spec.transport.url", "must be an http or https URL with a host")
+    if parts.username or parts.password:
+        yield Problem("spec.transport.url", "must not carry credentials: use secret_headers")
+    for name in (*transport.headers, *transport.secret_headers):
+        if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
+            yield Problem("spec.transport.headers", f"{name!r} is no header name")
+    for name, value in transport.headers.items():
+        if any(ord(c) < 32 or ord(c) == 127 for c in value):
+            yield Problem(f"spec.transport.headers.{name}", "must not hold control characters")
+    if not 1 <= transport.max_connections <= 10_000:
+        yield Problem("spec.transport.max_connections", "must be 1-10000")
+
+
+def _stdio_problems(transport: StdioTransport) -> Iterator[Problem]:
+    if not transport.command or not transport.command[0]:
+        yield Problem("spec.transport.command", "must name a program")
+    if any("\0" in word for word in (*transport.command, *transport.env.values(), transport.cwd)):
+        yield Problem("spec.transport", "must not hold NUL")
+    if not 16 <= transport.memory_mib <= 1024 * 1024:
+        yield Problem("spec.transport.memory_mib", "must be 16-1048576")
+    if not 16 <= transport.max_files <= 1_000_000:
+        yield Problem("spec.transport.max_files", "must be 16-1000000")
+
+
+class ObservedTool(msgspec.Struct, frozen=True, kw_only=True):
+    """A tool as the upstream listed it. `definition` is its JSON object, byte for byte as received."""
+
+    name: str
+    definition: bytes
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a gateway saw when it looked at a server."""
+
+    era: Literal["modern", "legacy"] | None = None
+    """None when the server could not be reached."""
+    protocol_version: str = ""
+    server_info: dict[str, str] = msgspec.field(default_factory=dict)
+    instructions: str = ""
+    tools: list[ObservedTool] = msgspec.field(default_factory=list)
+    error: str = ""
+    """Why the look failed, for a person; empty on success."""
+
+
+class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
+    """A definition in force: what agents see of the tool, pinned by the digest of its canonical JSON."""
+
+    name: str
+    definition: bytes
+    digest: bytes

@@ -1,0 +1,239 @@
+"""What the control plane compiles a tenant into: a small signed manifest over content-addressed parts.
+
+Parts are msgpack of the Structs below (`policy_module` is the WASM itself); a part's digest is BLAKE2b-256 of its bytes,
+so equal content has one address and a push carries only what a gateway lacks.
+"""
+
+from typing import Literal, Protocol
+
+import msgspec
+
+from core.guard import Action, Direction
+from core.identity import Attribute, Risk
+from core.limits import Bucket, Dimension
+from core.policy import Canary
+from core.resource import Problem
+from core.server import Transport
+
+KEYS_PER_SHARD = 4096
+
+PartKind = Literal[
+    "catalogue", "backends", "identity", "keys", "policy_module", "policy_data", "limits", "guards", "secrets"
+]
+
+
+class PartRef(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """Where a part is: its kind, its name within the kind (endpoint name, shard number, else empty), digest and size."""
+
+    kind: PartKind
+    name: str
+    digest: bytes
+    size: int
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant's whole snapshot, by reference. `generation` only rises; parts are sorted by (kind, name)."""
+
+    tenant: str
+    generation: int
+    parts: tuple[PartRef, ...]
+    revocation_epoch: int = 0
+    max_staleness_s: int | None = None
+    audit: Literal["best_effort", "required"] = "best_effort"
+    key_shards: int = 1
+    """A key's shard is its hash's first four bytes, big-endian, modulo this."""
+
+
+class SignedManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """`manifest` is the encoded Manifest; the signature is Ed25519 over exactly those bytes."""
+
+    manifest: bytes
+    key_id: str
+    signature: bytes
+
+
+class CompiledTool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One tool as an endpoint shows it."""
+
+    name: str
+    """Exposed name."""
+    server: str
+    upstream_name: str
+    definition: bytes
+    """The JSON object agents see: approved definition, renamed and re-described, all else byte-equal to the approved."""
+    digest: bytes
+    """Of the approved definition."""
+    risk: Risk = "low"
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    read_only: bool = False
+    timeout_s: float = 30.0
+    header_params: dict[str, str] = msgspec.field(default_factory=dict)
+    """Argument path (dotted from the root) to `Mcp-Param-` token, from `x-mcp-header`."""
+
+
+class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
+    """An endpoint: the tools it shows, in the order they are listed."""
+
+    endpoint: str
+    namespace: str = ""
+    tools: tuple[CompiledTool, ...] = ()
+    instructions: str = ""
+    allowed_origins: tuple[str, ...] = ()
+    max_body_bytes: int = 4 * 1024 * 1024
+
+
+class Backend(msgspec.Struct, frozen=True, kw_only=True):
+    """A server as a gateway reaches it. Secret names in `transport` are looked up in the Secrets part."""
+
+    server: str
+    transport: Transport
+    era: Literal["modern", "legacy"] | None = None
+    """As last observed or as declared; None until the first look: not callable yet."""
+    protocol_version: str = ""
+    """Revision the server is spoken to in."""
+    timeout_s: float = 30.0
+    max_result_bytes: int = 10 * 1024 * 1024
+
+
+class Backends(msgspec.Struct, frozen=True):
+    """All servers of the tenant that are not disabled, by name: also those no endpoint uses, so they can be probed."""
+
+    servers: dict[str, Backend]
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A user or an agent: what policy may know of it."""
+
+    roles: tuple[str, ...] = ()
+    """Sorted; bound directly or through a group."""
+    groups: tuple[str, ...] = ()
+    attributes: dict[str, Attribute] = msgspec.field(default_factory=dict)
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Users and agents by name; disabled ones are left out, and so are their keys."""
+
+    users: dict[str, Principal]
+    agents: dict[str, Principal]
+
+
+class KeyEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whom a key speaks for."""
+
+    name: str
+    user: str = ""
+    agent: str = ""
+    endpoints: tuple[str, ...] = ()
+    expires_unix: float | None = None
+
+
+class KeyShard(msgspec.Struct, frozen=True):
+    """`identity.key_hash` to entry. Revoked keys are left out."""
+
+    keys: dict[bytes, KeyEntry]
+
+
+class PolicyData(msgspec.Struct, frozen=True, kw_only=True):
+    """The module's data document, and what the gateway must know to use it."""
+
+    data: bytes
+    """JSON: `{"roles": {name: [permission...]}}`; the shape is documented in `control_plane/policies/`."""
+    names: bool = False
+    """Whether any rule reads `input.user.name` or `input.agent.name`; if not, callers of one policy class share decisions."""
+    context: tuple[str, ...] = ()
+    """Members of `input.ctx` that any rule reads: only these are sent, and only these key the decision cache."""
+    canaries: tuple[Canary, ...] = ()
+
+
+class CompiledLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """A RateLimit ready to spend from."""
+
+    name: str
+    bucket: Bucket
+    per: tuple[Dimension, ...]
+    tools: tuple[str, ...]
+    endpoints: tuple[str, ...]
+    scope: Literal["node", "fleet"]
+    on_error: Literal["allow", "deny", "local"]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """In name order; a call spends from every one that matches."""
+
+    limits: tuple[CompiledLimit, ...]
+
+
+class CompiledGuard(msgspec.Struct, frozen=True, kw_only=True):
+    """A Guard with an action settled for each detector."""
+
+    name: str
+    detectors: dict[str, Action]
+    directions: tuple[Direction, ...]
+    tools: tuple[str, ...]
+    endpoints: tuple[str, ...]
+
+
+class Guards(msgspec.Struct, frozen=True):
+    """In name order."""
+
+    guards: tuple[CompiledGuard, ...]
+
+
+class Secrets(msgspec.Struct, frozen=True):
+    """Sealed with the tenant's data key (`adapters.sealing`): opens to msgpack of OpenSecrets."""
+
+    sealed: bytes
+
+
+class OpenSecrets(msgspec.Struct, frozen=True):
+    """Only ever in memory."""
+
+    values: dict[str, str]
+    """Secret name to value."""
+    key_pepper: bytes
+    """32 bytes; keys `identity.key_hash`."""
+    session_key: bytes
+    """32 bytes; seals legacy session ids and other tokens, the same on every replica."""
+
+
+class TenantUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """A push: a signed manifest, and the parts the node said it lacks."""
+
+    signed: SignedManifest
+    parts: dict[bytes, bytes]
+    """Digest to bytes."""
+    sealed_key: bytes
+    """The tenant's data key, sealed to the node's X25519 public key."""
+    committed_unix_us: int = 0
+
+
+class Holding(msgspec.Struct, frozen=True):
+    """What a node has of a tenant."""
+
+    tenant: str
+    generation: int
+    manifest_digest: bytes
+
+
+class SnapshotReceiver(Protocol):
+    """The node's side of the conversation: what to do with what the source brings."""
+
+    def holdings(self) -> tuple[list[Holding], set[bytes]]:
+        """Tenants in force and digests of parts on disk, at this moment."""
+        ...
+
+    async def offer(self, update: TenantUpdate) -> list[Problem]:
+        """Verify, store, prepare and swap. Empty: in force on every worker (ACK). Else why not (NACK); the old one serves."""
+        ...
+
+    async def withdraw(self, tenant: str) -> None:
+        """The tenant is gone: forget it, on disk too."""
+        ...
+
+
+class SnapshotSource(Protocol):
+    """Where snapshots come from: the control plane's stream, or a folder."""
+
+    async def follow(self, receiver: SnapshotReceiver) -> None:
+        """Bring every update to `receiver`, for ever; reconnects by itself with back-off. Ends only by cancellation."""
+        ...

@@ -1,0 +1,45 @@
+"""The organisation a resource belongs to, and the groupings inside it."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from core.resource import Problem, Ref
+
+
+class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An organisation. Everything else belongs to exactly one."""
+
+    display_name: str = ""
+    max_staleness_s: int | None = None
+    """Refuse calls on a gateway that has not heard from the control plane for so long; None: serve the last good one."""
+    audit: Literal["best_effort", "required"] = "best_effort"
+    """`required`: a call whose record cannot be written is refused before it is executed."""
+    revocation_epoch: int = 0
+    """Raising it ends every decision cached and every legacy session begun before."""
+    retention_days: int = 90
+    disabled: bool = False
+
+    def problems(self) -> Iterator[Problem]:
+        if self.max_staleness_s is not None and self.max_staleness_s < 1:
+            yield Problem("spec.max_staleness_s", "must be at least 1")
+        if not 1 <= self.retention_days <= 3650:
+            yield Problem("spec.retention_days", "must be 1-3650")
+        if self.revocation_epoch < 0:
+            yield Problem("spec.revocation_epoch", "must not be negative")
+
+    def references(self) -> Iterator[tuple[str, Ref]]:
+        yield from ()
+
+
+class Namespace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A grouping of a tenant's resources, such as a team or an environment."""
+
+    description: str = ""
+
+    def problems(self) -> Iterator[Problem]:
+        yield from ()
+
+    def references(self) -> Iterator[tuple[str, Ref]]:
+        yield from ()

@@ -1,0 +1,1 @@
+"""The gateway: serves MCP to agents from compiled snapshots."""
