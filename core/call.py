@@ -58,6 +58,8 @@ class Inbound(msgspec.Struct, kw_only=True):
     """JSON of the client capabilities declared for this request or its session."""
     header_params: dict[str, str] = msgspec.field(default_factory=dict)
     """`Mcp-Param-<token>` headers, lower-case token to decoded value; checked against arguments once the tool is known."""
+    session: bytes = b""
+    """Legacy: the `Mcp-Session-Id` as received, still sealed; empty on initialize and in the modern era."""
     client_address: str = ""
     traceparent: str = ""
     tracestate: str = ""
@@ -130,6 +132,12 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
     is_error: bool = False
     """The tool itself said it failed (`isError`)."""
+    revision: str = ""
+    """Revision to answer in: the session's for a legacy request, the request's own for a modern one."""
+    session: str = ""
+    """A session id minted by this very request (initialize); empty otherwise."""
+    era: Era | None = None
+    """Era of the upstream the result came from, None for results of the gateway's own: what translation starts from."""
 
 
 class ToolBackend(Protocol):

@@ -1,0 +1,95 @@
+"""The admin side: who administers, and how a refusal reads. Edges turn `Rejected` into gRPC statuses and RFC 9457."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+import msgspec
+
+from core.identity import AdminRole
+from core.resource import Problem, Resource
+
+
+class Admin(msgspec.Struct, frozen=True):
+    """A verified administrator. `tenant` None: of the platform; else of that tenant only, and sees no other."""
+
+    name: str
+    tenant: str | None
+    role: AdminRole
+
+
+class Why(StrEnum):
+    """What kind of refusal; each edge has one table from these to its own numbers."""
+
+    UNAUTHENTICATED = "unauthenticated"
+    DENIED = "denied"
+    NOT_FOUND = "not_found"
+    """Also what a tenant's admin hears of everything outside the tenant."""
+    INVALID = "invalid"
+    CONFLICT = "conflict"
+    """The generation is stale, or the name exists."""
+    IN_USE = "in_use"
+    UNAVAILABLE = "unavailable"
+
+
+class Rejected(Exception):
+    """An admin request that is not carried out; nothing was changed. `problems` lists everything wrong, at once."""
+
+    def __init__(self, why: Why, public: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(f"{why}: {public}" + "".join(f"; {p.path}: {p.rule}" for p in problems))
+        self.why = why
+        self.public = public
+        self.problems = tuple(problems)
+
+
+class Outcome(StrEnum):
+    CREATED = "created"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """A resource as somebody sent it: the spec is not validated yet."""
+
+    kind: str
+    tenant: str
+    name: str
+    namespace: str = ""
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    spec: dict[str, object]
+    generation: int = 0
+    """The generation the sender read; 0: whatever is there."""
+
+
+class Applied(msgspec.Struct, frozen=True):
+    resource: Resource
+    outcome: Outcome
+
+
+class Page(msgspec.Struct, frozen=True):
+    resources: list[Resource]
+    next_cursor: str = ""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A change, as Watch tells it. `type` "synced" carries no resource: the current state has been told."""
+
+    type: str
+    """"applied", "deleted" or "synced"."""
+    revision: int
+    resource: Resource | None = None
+
+
+class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of a tenant's audit chain. `hash` = BLAKE2b-256(previous hash + canonical msgpack of the other fields)."""
+
+    seq: int
+    id: str
+    at_unix: float
+    type: str
+    """"call" or "change"."""
+    outcome: str
+    caller: str
+    tool: str
+    """The tool, or "Kind/name" for changes."""
+    detail: dict[str, object]
+    hash: bytes
