@@ -1,0 +1,179 @@
+"""A tenant's snapshot in memory, assembled from its parts and ready to serve.
+
+Immutable: a new snapshot replaces a whole TenantSnapshot, and a call in flight keeps the one it started with.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from core.guard import Matcher
+from core.identity import Caller, key_hash
+from core.policy import PolicyEngine, PreparedPolicy
+from core.resource import digest
+from core.sealing import Sealer
+from core.snapshot import (
+    Backend,
+    Backends,
+    Catalogue,
+    CompiledTool,
+    Guards,
+    Identity,
+    KeyEntry,
+    KeyShard,
+    Limits,
+    Manifest,
+    OpenSecrets,
+    PartKind,
+    PolicyData,
+    Secrets,
+)
+from data_plane.stages.guard import TenantGuards
+from data_plane.stages.limit import Limiter
+from data_plane.stages.policy import Authorizer
+
+KEYS_REMEMBERED = 4096
+"""Keys a snapshot has seen and found good; spares the keyed hash on the common path."""
+
+ReadPart = Callable[[bytes], bytes]
+"""A part's bytes by digest, verified. Raises OSError or ValueError where it cannot be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointView:
+    """An endpoint with its tools by exposed name."""
+
+    catalogue: Catalogue
+    tools: dict[str, CompiledTool]
+    digest: bytes
+    """Of the catalogue part: what cached pages of it are keyed by."""
+
+
+@dataclass(slots=True)
+class TenantSnapshot:
+    """All that serving a tenant needs."""
+
+    manifest: Manifest
+    digest: bytes
+    identity: Identity
+    shards: list[dict[bytes, KeyEntry]]
+    endpoints: dict[str, EndpointView]
+    backends: dict[str, Backend]
+    secrets: OpenSecrets
+    policy: PreparedPolicy
+    authorizer: Authorizer
+    limiter: Limiter
+    guards: TenantGuards
+    callers: dict[str, Caller] = field(default_factory=dict)
+    """Key name to the Caller it speaks for; at most as many as there are keys. Filled by `stages.authn`."""
+    pages: dict[tuple[str, bytes, str, str], bytes] = field(default_factory=dict)
+    """Lists answered before: (endpoint, policy class, revision, cursor) to bytes. Filled by `stages.listing`."""
+    _known_keys: dict[bytes, KeyEntry] = field(default_factory=dict)
+
+    @property
+    def tenant(self) -> str:
+        return self.manifest.tenant
+
+    def key(self, raw: bytes) -> KeyEntry | None:
+        """Whom a key speaks for; None for one that was never issued or is revoked. Expiry is the caller's to check."""
+        known = self._known_keys.get(raw)
+        if known is not None:
+            return known
+        hashed = key_hash(self.secrets.key_pepper, raw)
+        entry = self.shards[int.from_bytes(hashed[:4], "big") % len(self.shards)].get(hashed)
+        if entry is not None:
+            if len(self._known_keys) >= KEYS_REMEMBERED:
+                self._known_keys.clear()
+            self._known_keys[raw] = entry
+        return entry
+
+    def close(self) -> None:
+        """Free the policy's instance. Calls that still hold the snapshot are refused by policy, not crashed."""
+        self.policy.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Assembler:
+    """What turns parts into a TenantSnapshot: the engines of this process."""
+
+    engine: PolicyEngine
+    matcher: Matcher
+    sealer: Sealer
+
+    def assemble(self, manifest_bytes: bytes, read: ReadPart, data_key: bytes) -> TenantSnapshot:
+        """Decode and prepare everything; slow (milliseconds), so off the event loop.
+
+        The manifest's signature and the parts' digests are the store's to check. Raises ValueError, OSError,
+        SealBroken or msgspec.ValidationError naming what is wrong; nothing is left behind then.
+        """
+        manifest = msgspec.msgpack.decode(manifest_bytes, type=Manifest)
+        parts = _Parts(manifest, read)
+        secrets = self._open(parts, manifest.tenant, data_key)
+        identity = msgspec.msgpack.decode(parts.one("identity"), type=Identity)
+        data = msgspec.msgpack.decode(parts.one("policy_data"), type=PolicyData)
+        shards = [msgspec.msgpack.decode(raw, type=KeyShard).keys for _, raw in parts.many("keys")]
+        if len(shards) != manifest.key_shards:
+            raise ValueError(f"keys: {len(shards)} shards where the manifest says {manifest.key_shards}")
+        limits = msgspec.msgpack.decode(parts.one("limits"), type=Limits)
+        guards = msgspec.msgpack.decode(parts.one("guards"), type=Guards)
+        backends = msgspec.msgpack.decode(parts.one("backends"), type=Backends).servers
+        endpoints = dict(_endpoints(parts, backends))
+        tenant_guards = TenantGuards(guards, self.matcher)
+        policy = self.engine.prepare(parts.one("policy_module"), data.data, data.canaries)
+        authorizer = Authorizer(policy, data, identity, digest(manifest_bytes), manifest.revocation_epoch)
+        return TenantSnapshot(
+            manifest=manifest,
+            digest=digest(manifest_bytes),
+            identity=identity,
+            shards=shards,
+            endpoints=endpoints,
+            backends=backends,
+            secrets=secrets,
+            policy=policy,
+            authorizer=authorizer,
+            limiter=Limiter(limits),
+            guards=tenant_guards,
+        )
+
+    def _open(self, parts: "_Parts", tenant: str, data_key: bytes) -> OpenSecrets:
+        sealed = msgspec.msgpack.decode(parts.one("secrets"), type=Secrets).sealed
+        opened = self.sealer.open(data_key, sealed, secrets_context(tenant))
+        return msgspec.msgpack.decode(opened, type=OpenSecrets)
+
+
+def secrets_context(tenant: str) -> bytes:
+    """What binds a sealed Secrets part to its tenant; the compiler seals with the same."""
+    return b"toolgate secrets part v1 " + tenant.encode()
+
+
+class _Parts:
+    def __init__(self, manifest: Manifest, read: ReadPart) -> None:
+        self._manifest = manifest
+        self._read = read
+
+    def many(self, kind: PartKind) -> list[tuple[str, bytes]]:
+        """(name, bytes) of a kind. Key shards in shard order, all else in name order."""
+        refs = [ref for ref in self._manifest.parts if ref.kind == kind]
+        if kind == "keys":
+            refs.sort(key=lambda ref: int(ref.name))
+        return [(ref.name, self._read(ref.digest)) for ref in refs]
+
+    def one(self, kind: PartKind) -> bytes:
+        found = self.many(kind)
+        if len(found) != 1:
+            raise ValueError(f"{kind}: {len(found)} parts where one is needed")
+        return found[0][1]
+
+
+def _endpoints(parts: _Parts, backends: dict[str, Backend]) -> list[tuple[str, EndpointView]]:
+    views = []
+    for name, raw in parts.many("catalogue"):
+        catalogue = msgspec.msgpack.decode(raw, type=Catalogue)
+        if catalogue.endpoint != name:
+            raise ValueError(f"catalogue {name}: names itself {catalogue.endpoint}")
+        for tool in catalogue.tools:
+            if tool.server not in backends:
+                raise ValueError(f"catalogue {name}: {tool.name} is at {tool.server}, which is no backend")
+        views.append((name, EndpointView(catalogue, {tool.name: tool for tool in catalogue.tools}, digest(raw))))
+    return views
