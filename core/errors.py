@@ -11,6 +11,8 @@ class Reason(StrEnum):
     """No such tenant, endpoint, session or tool, or not for this caller: the two answer alike."""
     FORBIDDEN = "forbidden"
     """A tool the caller may not use. Shown to the caller as NOT_FOUND; recorded as itself."""
+    ORIGIN = "origin"
+    """A browser's page of another origin."""
     RATE_LIMITED = "rate_limited"
     GUARD_BLOCKED = "guard_blocked"
     INVALID = "invalid"

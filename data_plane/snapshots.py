@@ -32,6 +32,7 @@ from core.snapshot import (
 from data_plane.stages.guard import TenantGuards
 from data_plane.stages.limit import Limiter
 from data_plane.stages.policy import Authorizer
+from data_plane.stages.routing import Carried
 
 KEYS_REMEMBERED = 4096
 """Keys a snapshot has seen and found good; spares the keyed hash on the common path."""
@@ -69,6 +70,8 @@ class TenantSnapshot:
     """Key name to the Caller it speaks for; at most as many as there are keys. Filled by `stages.authn`."""
     pages: dict[tuple[str, bytes, str, str], bytes] = field(default_factory=dict)
     """Lists answered before: (endpoint, policy class, revision, cursor) to bytes. Filled by `stages.listing`."""
+    carried: dict[str, Carried] = field(default_factory=dict)
+    """Server to the headers and environment it is reached with. Filled by `stages.routing`."""
     _known_keys: dict[bytes, KeyEntry] = field(default_factory=dict)
 
     @property

@@ -1,13 +1,18 @@
 """Who calls: a credential becomes a Caller, or nothing."""
 
-from math import inf
+from __future__ import annotations
 
-from core.call import Inbound
+from math import inf
+from typing import TYPE_CHECKING
+
 from core.errors import Reason, Refused
 from core.identity import Caller, key_tenant
-from core.snapshot import KeyEntry
-from data_plane.snapshots import TenantSnapshot
-from data_plane.tenants import Tenants
+
+if TYPE_CHECKING:
+    from core.call import Inbound
+    from core.snapshot import KeyEntry
+    from data_plane.snapshots import TenantSnapshot
+    from data_plane.tenants import Tenants
 
 _PUBLIC = "The credential is missing or not valid."
 

@@ -1,0 +1,173 @@
+"""One Record per call, on every way out: what audit, usage, metrics, the log line and spans are made from."""
+
+import logging
+from asyncio import CancelledError
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from random import getrandbits
+from time import monotonic_ns, time
+from types import TracebackType
+from typing import Protocol
+
+import msgspec
+
+from core.call import Clean, Inbound, Permit, Raw, Record, Result
+from core.errors import Reason, Refused, Unavailable
+from core.identity import Caller
+from core.snapshot import Manifest
+
+log = logging.getLogger("toolgate.call")
+_encode = msgspec.msgpack.Encoder().encode
+_SAMPLED = 1
+
+
+class RecordSink(Protocol):
+    """Where this process puts encoded records."""
+
+    def append(self, record: bytes) -> bool:
+        """Keep it, surviving this process; False when there is no room and it is dropped (and counted)."""
+        ...
+
+    def has_room(self) -> bool:
+        """Whether a record written now would be kept."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """Starts a Recording per call."""
+
+    sink: RecordSink
+    node: str
+    sample_ratio: float = 0.0
+    """Share of calls traced that arrive without a sampled trace of their own."""
+    wall_clock: Callable[[], float] = time
+
+    def record(self, inbound: Inbound) -> "Recording":
+        """A context manager around the whole call."""
+        return Recording(self, inbound)
+
+
+class Recording:
+    """What is known of a call so far. The stages' results are noted as they come."""
+
+    __slots__ = (
+        "_caller", "_clean", "_meter", "_permit", "_raw", "_result", "_started", "cached", "inbound",
+        "manifest", "span_id", "trace_flags", "trace_id", "upstream_ns",
+    )
+
+    def __init__(self, meter: Meter, inbound: Inbound) -> None:
+        self._meter = meter
+        self.inbound = inbound
+        self._started = inbound.received_ns or monotonic_ns()
+        self._caller: Caller | None = None
+        self._permit: Permit | None = None
+        self._clean: Clean | None = None
+        self._raw: Raw | None = None
+        self._result: Result | None = None
+        self.manifest: Manifest | None = None
+        self.cached = False
+        self.upstream_ns = 0
+        self.trace_id, self.trace_flags = _trace(inbound.traceparent, meter.sample_ratio)
+        self.span_id = f"{getrandbits(64):016x}"
+
+    @property
+    def traceparent(self) -> str:
+        """To pass on: this call's span as the parent (W3C Trace Context, section 3.2)."""
+        return f"00-{self.trace_id}-{self.span_id}-{self.trace_flags:02x}"
+
+    def called_by(self, caller: Caller, manifest: Manifest) -> None:
+        """Raises Unavailable(AUDIT_UNAVAILABLE) where the tenant demands a record and there is no room for one."""
+        self._caller = caller
+        self.manifest = manifest
+        if manifest.audit == "required" and not self._meter.sink.has_room():
+            raise Unavailable(Reason.AUDIT_UNAVAILABLE, "Calls cannot be recorded now.", retry_after_s=5)
+
+    def permitted(self, permit: Permit, *, cached: bool) -> None:
+        self._permit = permit
+        self.cached = cached
+
+    def cleaned(self, clean: Clean) -> None:
+        self._clean = clean
+
+    def answered(self, raw: Raw) -> None:
+        self._raw = raw
+
+    def done(self, result: Result) -> Result:
+        self._result = result
+        return result
+
+    def __enter__(self) -> "Recording":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        outcome, reasons, detail = self._outcome(failure)
+        self._meter.sink.append(_encode(self._row(outcome, reasons, detail)))
+        if isinstance(failure, Unavailable):
+            log.warning("call %s: %s: %s", self.inbound.id, failure.reason, failure.detail or failure.public)
+
+    def _outcome(self, failure: BaseException | None) -> tuple[str, tuple[str, ...], str]:
+        """(outcome, reasons, detail) of the record."""
+        if failure is None:
+            reasons = self._permit.reasons if self._permit is not None else ()
+            result = self._result
+            if result is None:
+                return "ok", reasons, ""
+            if result.error:
+                return "upstream_error", reasons, ""
+            return ("tool_error" if result.is_error else "ok"), reasons, ""
+        if isinstance(failure, (Refused, Unavailable)):
+            return str(failure.reason), (), (failure.detail or failure.public)[:500]
+        if isinstance(failure, CancelledError):
+            return str(Reason.CANCELLED), (), ""
+        return str(Reason.INTERNAL), (), type(failure).__name__
+
+    def _row(self, outcome: str, reasons: tuple[str, ...], detail: str) -> Record:
+        inbound, caller, permit, clean, result = self.inbound, self._caller, self._permit, self._clean, self._result
+        findings = (clean.findings if clean is not None else ()) + (result.findings if result is not None else ())
+        return Record(
+            id=inbound.id,
+            at_unix=self._meter.wall_clock(),
+            tenant=caller.tenant if caller is not None else "",
+            endpoint=inbound.endpoint,
+            transport=inbound.transport,
+            era=inbound.era,
+            revision=inbound.revision,
+            method=inbound.method,
+            tool=inbound.name[:128],
+            server=permit.tool.server if permit is not None else "",
+            user=caller.user if caller is not None else "",
+            agent=caller.agent if caller is not None else "",
+            credential=caller.credential if caller is not None else "",
+            outcome=outcome,
+            reasons=reasons,
+            detail=detail,
+            generation=self.manifest.generation if self.manifest is not None else 0,
+            findings=findings,
+            bytes_in=inbound.size_bytes,
+            bytes_out=len(result.result) + len(result.error) if result is not None else 0,
+            duration_us=(monotonic_ns() - self._started) // 1000,
+            upstream_us=self.upstream_ns // 1000,
+            trace_id=self.trace_id,
+            span_id=self.span_id if self.trace_flags & _SAMPLED else "",
+            client_address=inbound.client_address,
+            node=self._meter.node,
+            decision_cached=self.cached,
+            arguments_digest=blake2b(inbound.arguments, digest_size=16).digest() if permit is not None else b"",
+        )
+
+
+def _trace(traceparent: str, sample_ratio: float) -> tuple[str, int]:
+    """(trace id, flags): the caller's own where `traceparent` is well-formed, else a new one."""
+    parts = traceparent.split("-") if traceparent else ()
+    if len(parts) >= 4 and len(parts[1]) == 32 and len(parts[3]) == 2:
+        try:
+            if int(parts[1], 16) and parts[0] != "ff":
+                return parts[1].lower(), int(parts[3], 16) & _SAMPLED
+        except ValueError:
+            pass
+    sampled = sample_ratio > 0 and getrandbits(32) < sample_ratio * (1 << 32)
+    return f"{getrandbits(128):032x}", _SAMPLED if sampled else 0

@@ -1,0 +1,59 @@
+"""Where a permitted call goes: its server, the headers it carries, the time it has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from core.call import Clean, Inbound, Permit, Route
+from core.errors import Reason, Refused, Unavailable
+from core.mcp.headers import param_headers, param_mismatch
+from core.server import HttpTransport
+
+if TYPE_CHECKING:
+    from core.server import Transport
+    from data_plane.snapshots import TenantSnapshot
+
+
+def choose(inbound: Inbound, permit: Permit, clean: Clean, snapshot: TenantSnapshot) -> Route:
+    """Raises Refused(HEADER_MISMATCH) where `Mcp-Param-*` headers and arguments differ, Unavailable(UPSTREAM_UNAVAILABLE)
+    for a server nobody has seen yet.
+    """
+    tool = permit.tool
+    backend = snapshot.backends[tool.server]
+    if backend.era is None:
+        raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, f"The server of {tool.name} has not been reached yet.")
+    if inbound.era == "modern" and (tool.header_params or inbound.header_params):
+        problem = param_mismatch(inbound.header_params, tool.header_params, inbound.arguments)
+        if problem:
+            raise Refused(Reason.HEADER_MISMATCH, problem)
+    mirrored = param_headers(tool.header_params, clean.arguments) if tool.header_params else ()
+    carried = snapshot.carried.get(tool.server)
+    if carried is None:
+        carried = snapshot.carried[tool.server] = _carried(backend.transport, snapshot.secrets.values)
+    return Route(
+        tenant=snapshot.tenant,
+        backend=backend,
+        tool=tool.upstream_name,
+        headers=carried[0],
+        header_params=mirrored,
+        env=carried[1],
+        deadline_s=tool.timeout_s,
+    )
+
+
+Carried = tuple[tuple[tuple[bytes, bytes], ...], tuple[tuple[str, str], ...]]
+"""HTTP headers and child environment of a server, secrets filled in."""
+
+
+def _carried(transport: Transport, secrets: dict[str, str]) -> Carried:
+    if isinstance(transport, HttpTransport):
+        values = {**transport.headers, **_filled(transport.secret_headers, secrets)}
+        return tuple((name.encode("ascii"), value.encode("latin-1")) for name, value in values.items()), ()
+    return (), tuple({**transport.env, **_filled(transport.secret_env, secrets)}.items())
+
+
+def _filled(wanted: dict[str, str], secrets: dict[str, str]) -> dict[str, str]:
+    missing = [name for name in wanted.values() if name not in secrets]
+    if missing:
+        raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, "The server's credential is missing.", detail=f"secret {missing[0]}")
+    return {place: secrets[name] for place, name in wanted.items()}
