@@ -8,9 +8,11 @@ class Reason(StrEnum):
 
     UNAUTHENTICATED = "unauthenticated"
     NOT_FOUND = "not_found"
-    """No such tenant, endpoint, session or tool, or not for this caller: the two answer alike."""
+    """No such tenant, endpoint or session, or not for this caller: the two answer alike (HTTP 404)."""
+    UNKNOWN_TOOL = "unknown_tool"
+    """The endpoint has no such tool (JSON-RPC -32602)."""
     FORBIDDEN = "forbidden"
-    """A tool the caller may not use. Shown to the caller as NOT_FOUND; recorded as itself."""
+    """A tool the caller may not use. Shown to the caller exactly as UNKNOWN_TOOL; recorded as itself."""
     ORIGIN = "origin"
     """A browser's page of another origin."""
     RATE_LIMITED = "rate_limited"

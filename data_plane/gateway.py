@@ -1,0 +1,25 @@
+"""What a worker has at hand to answer calls: one value, made by the composition root, handed to the pipeline."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from core.call import ToolBackend
+from core.sealing import Sealer
+from data_plane.leases import Leases
+from data_plane.meter import Meter
+from data_plane.tenants import Tenants
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    tenants: Tenants
+    counters: Leases
+    backends: Mapping[type, ToolBackend]
+    """Transport Struct (`core.server`) to what speaks it."""
+    meter: Meter
+    sealer: Sealer
+    version: str
+    clock: Callable[[], float]
+    """Unix seconds."""
+    silence_s: Callable[[], float]
+    """How long the node has not heard from the control plane."""
