@@ -92,7 +92,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Hours are 0-23 and weekdays `Monday`..`Sunday`, both UTC.
     """
     op: Literal["eq", "ne", "in", "not_in", "lt", "lte", "gt", "gte", "contains", "cidr"]
-    value: str | int | bool | list[str] | list[int]
+    value: str | int | bool | list[str | int]
 
 
 class Permission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
