@@ -1,0 +1,71 @@
+"""`toolgate definitions | approve | refresh`: what servers offer, and what of it agents may see."""
+
+import argparse
+import json
+
+from cli import output
+from cli.admin import AdminApi, json_of
+from cli.connection import admin_connection
+from cli.failure import OK, REFUSED, USAGE, Failure
+from cli.resources import tenant_of
+from toolgate.v1 import actions_pb2 as pb
+
+HEADER = ("SERVER", "TOOL", "STATE", "APPROVED", "OBSERVED")
+
+
+def list_(args: argparse.Namespace) -> int:
+    with AdminApi(admin_connection(args)) as api:
+        request = pb.ListDefinitionsRequest(tenant=tenant_of(args, "Server"), server=args.server_name)
+        found = api.call(api.definitions.List, request)
+    rows = (
+        (d.server, d.name, d.state, d.approved_digest[:12] or "-", d.observed_digest[:12] or "-")
+        for d in found.definitions
+    )
+    output.show(args.output, json_of(found), rows, HEADER)
+    return OK
+
+
+def approve(args: argparse.Namespace) -> int:
+    """One tool after showing what changed, or all that wait with --all."""
+    tenant = tenant_of(args, "Server")
+    if bool(args.tool) == bool(args.all):
+        raise Failure(USAGE, "name one tool, or give --all")
+    with AdminApi(admin_connection(args)) as api:
+        request = pb.ApproveDefinitionRequest(tenant=tenant, server=args.server_name, tool="*")
+        if args.tool:
+            waiting = _waiting(api, tenant, args.server_name, args.tool)
+            _show_difference(waiting)
+            request.tool = args.tool
+            request.digest = args.digest or waiting.observed_digest
+        answer = api.call(api.definitions.Approve, request)
+    for name in answer.approved:
+        print(f"{args.server_name}/{name} approved")
+    if not answer.approved:
+        print("nothing waits for approval")
+    return OK
+
+
+def refresh(args: argparse.Namespace) -> int:
+    with AdminApi(admin_connection(args)) as api:
+        api.call(api.definitions.Refresh, pb.RefreshRequest(tenant=tenant_of(args, "Server"), server=args.server_name))
+    print(f"a gateway will look at {args.server_name} now")
+    return OK
+
+
+def _waiting(api: AdminApi, tenant: str, server: str, tool: str) -> pb.ToolDefinition:
+    found = api.call(api.definitions.List, pb.ListDefinitionsRequest(tenant=tenant, server=server))
+    for definition in found.definitions:
+        if definition.name == tool:
+            return definition
+    raise Failure(REFUSED, f"not found: {server} offers no tool {tool!r}")
+
+
+def _show_difference(definition: pb.ToolDefinition) -> None:
+    from difflib import unified_diff
+
+    value = json_of(definition)
+    before = json.dumps(value.get("approved", {}), indent=2, sort_keys=True, ensure_ascii=False).splitlines()
+    after = json.dumps(value.get("observed", {}), indent=2, sort_keys=True, ensure_ascii=False).splitlines()
+    if "observed" in value:
+        for line in unified_diff(before, after, "approved", "observed", lineterm=""):
+            output.progress(line)

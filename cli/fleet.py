@@ -1,0 +1,42 @@
+"""`toolgate fleet`: every gateway, what it serves and what it refused."""
+
+import argparse
+
+from cli import output
+from cli.admin import AdminApi, json_of
+from cli.connection import admin_connection
+from toolgate.v1 import actions_pb2 as pb
+
+HEADER = (
+    "NODE",
+    "VERSION",
+    "STATE",
+    "WORKERS",
+    "LAST SEEN",
+    "LAG MS",
+    "TENANT",
+    "APPLIED",
+    "CURRENT",
+    "DIGEST",
+    "NACK",
+)
+
+
+def fleet(args: argparse.Namespace) -> int:
+    with AdminApi(admin_connection(args)) as api:
+        found = api.call(api.fleet.ListNodes, pb.ListNodesRequest(tenant=args.tenant or ""))
+    rows = [row for node in found.nodes for row in _rows(node)]
+    output.show(args.output, json_of(found), rows, HEADER)
+    return 0
+
+
+def _rows(node: pb.Node) -> list[tuple[str, ...]]:
+    state = "connected" if node.connected else "away"
+    seen = output.age(node.last_seen.ToJsonString()) if node.HasField("last_seen") else "-"
+    head = (node.name, node.version, state, str(node.workers), seen, f"{node.lag_ms:.0f}")
+    if not node.tenants:
+        return [(*head, "-", "-", "-", "-", "-")]
+    return [
+        (*head, t.tenant, str(t.applied), str(t.current), t.digest[:12] or "-", "; ".join(t.nack) or "-")
+        for t in node.tenants
+    ]

@@ -1,0 +1,210 @@
+"""The `toolgate` command: what can be said, and where each verb is carried out.
+
+Verbs import what they need when they run, so that help and completion stay fast.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import TypeAlias
+
+from cli import connection, output
+from cli.failure import Failure
+
+EPILOG = """exit codes: 0 done, 1 different or no, 2 wrong usage or invalid input,
+3 refused, not found or in conflict, 4 a server cannot be reached"""
+
+Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 (it has no public name)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] in ("control-plane", "gateway"):
+        return _plane(given[0], given[1:])
+    args = _parser().parse_args(given)
+    try:
+        return _run(args.run, args)
+    except Failure as failure:
+        print(f"toolgate: {failure}", file=sys.stderr)
+        return failure.code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(where: str, args: argparse.Namespace) -> int:
+    module, _, function = where.partition(":")
+    run: Callable[[argparse.Namespace], int] = getattr(import_module(f"cli.{module}"), function)
+    return run(args)
+
+
+def _plane(name: str, arguments: list[str]) -> int:
+    """The planes read their own flags: their settings are theirs."""
+    module = "control_plane.main" if name == "control-plane" else "data_plane.main"
+    serve: Callable[[list[str]], int] = import_module(module).main
+    return serve(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "toolgate",
+        description="A governed front door between AI agents and every tool a company owns.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _serving(verbs)
+    _resources(verbs)
+    _actions(verbs)
+    _agents(verbs)
+    return parser
+
+
+def _serving(verbs: Parsers) -> None:
+    up = _verb(verbs, "up", "up:up", "run both planes and a demo on this machine")
+    up.add_argument("--data-dir", default="data", metavar="D", help="where everything is kept (default: ./data)")
+    for name, port, what in (
+        ("mcp", 8080, "MCP, for agents"),
+        ("admin", 8081, "REST admin API"),
+        ("grpc", 8082, "gRPC: admin API and fleet"),
+        ("ops", 8083, "the gateway's health and metrics"),
+    ):
+        up.add_argument(f"--{name}-port", type=int, default=port, metavar="N", help=f"{what} (default: {port}; 0: any)")
+    up.add_argument("--workers", type=int, default=1, metavar="N", help="gateway workers (default: 1)")
+    up.add_argument("--no-demo", action="store_true", help="start empty: no demo tenant, servers or key")
+    # Carried out by `_plane`, before this parser is asked: here for the help only.
+    _verb(verbs, "control-plane", "", "run the control plane")
+    _verb(verbs, "gateway", "", "run a gateway node")
+    _verb(verbs, "version", "version:show", "print the version")
+
+
+def _resources(verbs: Parsers) -> None:
+    for verb, run, what in (
+        ("apply", "apply:apply", "create or change what manifests declare"),
+        ("diff", "apply:diff", "show how manifests differ from what is stored; exit 1 if they do"),
+    ):
+        parser = _admin(verbs, verb, run, what)
+        parser.add_argument(
+            "-f",
+            "--file",
+            action="append",
+            required=True,
+            metavar="PATH",
+            help="file, folder, or - for stdin",
+        )
+        if verb == "apply":
+            parser.add_argument("--dry-run", action="store_true", help="check and report, change nothing")
+            output.add_format_flag(parser)
+    for verb, run, what in (
+        ("get", "resources:get", "show resources of a kind, or one"),
+        ("delete", "resources:delete", "delete a resource"),
+    ):
+        parser = _admin(verbs, verb, run, what)
+        parser.add_argument("kind", metavar="KIND", help="such as servers, Server or Server/NAME")
+        parser.add_argument("name", nargs="?", metavar="NAME")
+        parser.add_argument("--platform", action="store_true", help="the platform's own, such as its admin keys")
+        if verb == "get":
+            parser.add_argument("-l", "--selector", help='labels, such as "team=pay,tier!=test,owner"')
+            parser.add_argument("-n", "--namespace", help="only this namespace")
+            output.add_format_flag(parser)
+        else:
+            parser.add_argument("--generation", type=int, default=0, help="refuse if it has changed since")
+    watch = _admin(verbs, "watch", "resources:watch", "show changes as they happen")
+    watch.add_argument("kind", nargs="?", metavar="KIND", help="only this kind")
+    watch.add_argument("--since", type=int, default=0, metavar="REVISION", help="changes after it only")
+    watch.add_argument("--count", type=int, default=0, metavar="N", help="end after N events")
+    output.add_format_flag(watch)
+
+
+def _actions(verbs: Parsers) -> None:
+    keys = _group(verbs, "key", "issue and revoke keys")
+    create = _admin(keys, "create", "key:create", "issue a key and print it, once")
+    create.add_argument("--name", required=True)
+    create.add_argument("--user", help="the person it acts for")
+    create.add_argument("--agent", help="the program that holds it")
+    create.add_argument("--endpoint", action="append", metavar="NAME", help="open only this endpoint; may be repeated")
+    create.add_argument("--expires", metavar="WHEN", help="30d, 12h or 2027-01-01T00:00:00Z")
+    create.add_argument("--admin-role", choices=("viewer", "editor", "owner"), help="a key for the admin API instead")
+    create.add_argument("--platform", action="store_true", help="an admin key of the platform, of no tenant")
+    create.add_argument("--rotate", action="store_true", help="replace the secret of a key that exists")
+    output.add_format_flag(create)
+    revoke = _admin(keys, "revoke", "key:revoke", "end a key at once")
+    revoke.add_argument("--name", required=True)
+    revoke.add_argument("--platform", action="store_true", help="an admin key of the platform")
+    output.add_format_flag(_admin(verbs, "fleet", "fleet:fleet", "show every gateway and what it serves"))
+    audit = _group(verbs, "audit", "read and prove the audit log")
+    rows = _admin(audit, "list", "audit:list_", "show calls and changes, newest first")
+    for flag, what in (
+        ("since", "from this time, or so long ago: 10m, 2d"),
+        ("until", "up to this time"),
+        ("caller", "user/agent, or the administrator"),
+        ("tool", "the tool, or Kind/name"),
+        ("outcome", "ok, forbidden, rate_limited, ..."),
+        ("type", "call or change"),
+    ):
+        rows.add_argument(f"--{flag}", help=what)
+    rows.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (default: 100)")
+    output.add_format_flag(rows)
+    output.add_format_flag(_admin(audit, "verify", "audit:verify", "prove that no row was changed; exit 1 if one was"))
+    for verb, run, what in (
+        ("definitions", "definitions:list_", "show what a server's tools look like and which wait for approval"),
+        ("approve", "definitions:approve", "let agents see a tool's new definition"),
+        ("refresh", "definitions:refresh", "look at a server again, now"),
+    ):
+        parser = _admin(verbs, verb, run, what)
+        parser.add_argument("server_name", metavar="SERVER")
+        if verb == "definitions":
+            output.add_format_flag(parser)
+        if verb == "approve":
+            parser.add_argument("tool", nargs="?", metavar="TOOL")
+            parser.add_argument("--all", action="store_true", help="everything that waits")
+            parser.add_argument("--digest", help="approve only if this is what was observed")
+
+
+def _agents(verbs: Parsers) -> None:
+    tools = _mcp(verbs, "tools", "tools:tools", "list the tools an agent sees")
+    output.add_format_flag(tools)
+    call = _mcp(verbs, "call", "tools:call", "call a tool as an agent would")
+    call.add_argument("name", metavar="TOOL")
+    call.add_argument("--arg", action="append", default=[], metavar="K=V", help="an argument; K:=JSON for any value")
+    call.add_argument("--json", metavar="OBJECT", help="all arguments as JSON; - for stdin")
+    output.add_format_flag(call)
+    for parser in (tools, call):
+        parser.add_argument("--timeout", type=float, default=120.0, metavar="S", help="seconds to wait (default: 120)")
+    connect = _mcp(verbs, "connect", "connect:connect", "print the configuration of an MCP client")
+    connect.add_argument(
+        "--client", required=True, choices=("antigravity", "claude", "claude-desktop", "cursor", "vscode", "gemini")
+    )
+    connect.add_argument("--name", default="toolgate", help="what the client shall call it (default: toolgate)")
+
+
+def _group(verbs: Parsers, name: str, what: str) -> Parsers:
+    parser = verbs.add_parser(name, help=what, description=what)
+    return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def _verb(verbs: Parsers, name: str, run: str, what: str) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _admin(verbs: Parsers, name: str, run: str, what: str) -> argparse.ArgumentParser:
+    parser = _verb(verbs, name, run, what)
+    parser.add_argument("-t", "--tenant", help="the tenant [TOOLGATE_TENANT; default: the connection file's]")
+    connection.add_admin_flags(parser)
+    return parser
+
+
+def _mcp(verbs: Parsers, name: str, run: str, what: str) -> argparse.ArgumentParser:
+    parser = _verb(verbs, name, run, what)
+    connection.add_mcp_flags(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""From documents to resources ready to be applied: checked as the server checks, ordered so that references resolve."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+
+from cli.documents import Document
+from cli.failure import USAGE, Failure
+from control_plane.api.kind import kind_named
+from core import validate
+from core.admin import Draft
+from core.kinds import KINDS, PLATFORM_SCOPE
+from core.resource import Ref, Spec
+
+MEMBERS = ("kind", "tenant", "namespace", "name", "labels", "spec", "generation")
+READ_ONLY = ("status", "digest", "created_at", "updated_at")
+"""What `toolgate get` shows beside them; left unread, so that its output can be applied."""
+
+_TEXTS = ("kind", "tenant", "namespace", "name")
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One resource of a manifest, with where it came from."""
+
+    draft: Draft
+    spec: Spec
+    document: Document
+
+    @property
+    def ref(self) -> Ref:
+        return Ref(self.draft.kind, self.draft.tenant, self.draft.name)
+
+    def where(self, path: str) -> str:
+        return f"{self.document.source}:{self.document.line(path)}"
+
+    def needs(self) -> set[Ref]:
+        """Everything that must be there before it."""
+        tenant = self.draft.tenant
+        needed = {Ref(ref.kind, tenant, ref.name) for _, ref in self.spec.references()}
+        if tenant:
+            needed.add(Ref("Tenant", "", tenant))
+        if self.draft.namespace:
+            needed.add(Ref("Namespace", tenant, self.draft.namespace))
+        return needed
+
+
+def declared(documents: Sequence[Document], tenant: str = "") -> list[Declared]:
+    """In an order in which each can be applied. `tenant` is for documents that name none.
+
+    Raises Failure with every problem of every document, each with file and line.
+    """
+    found: list[Declared] = []
+    problems: list[str] = []
+    for document in documents:
+        one, wrong = _read(document, tenant)
+        problems += [f"{document.source}:{line}: {text}" for line, text in sorted(wrong)]
+        if one is not None:
+            found.append(one)
+    problems += _repeated(found)
+    if problems:
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise Failure(USAGE, f"{count} in the manifest; nothing was applied", problems)
+    if not found:
+        raise Failure(USAGE, "the manifest holds no resources")
+    return ordered(found)
+
+
+def ordered(found: Sequence[Declared]) -> list[Declared]:
+    """Each after what it needs, otherwise as written."""
+    by_ref = {one.ref: one for one in found}
+    sorter: TopologicalSorter[Ref] = TopologicalSorter()
+    for one in found:
+        sorter.add(one.ref, *(ref for ref in one.needs() if ref in by_ref))
+    position = {one.ref: i for i, one in enumerate(found)}
+    order: list[Declared] = []
+    try:
+        sorter.prepare()
+    except (
+        CycleError
+    ):  # no kinds refer to each other in a circle; should two, the server says which reference is missing
+        return list(found)
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready(), key=position.__getitem__)
+        order += [by_ref[ref] for ref in ready]
+        sorter.done(*ready)
+    return order
+
+
+def _read(document: Document, tenant: str) -> tuple[Declared | None, list[tuple[int, str]]]:
+    problems = list(document.problems)
+    value = document.value
+    if not isinstance(value, dict):
+        return None, [*problems, (document.line(""), "a resource must be an object with kind, name and spec")]
+    problems += [
+        (document.line(member), f"{member}: is not a field; there are {', '.join(MEMBERS)}")
+        for member in value
+        if member not in MEMBERS and member not in READ_ONLY
+    ]
+    texts, wrong = _texts(document, value)
+    problems += wrong
+    kind = kind_named(texts["kind"])
+    if kind is None:
+        known = ", ".join(KINDS)
+        problems.append(
+            (
+                document.line("kind"),
+                f"kind: {texts['kind']!r} is no kind; there are {known}"
+                if texts["kind"]
+                else f"kind: is required; there are {known}",
+            )
+        )
+        return None, problems
+    labels, wrong = _labels(document, value.get("labels"))
+    problems += wrong
+    owner = texts["tenant"] or ("" if kind in PLATFORM_SCOPE else tenant)
+    generation = value.get("generation") or 0
+    if not isinstance(generation, int) or isinstance(generation, bool) or generation < 0:
+        problems.append((document.line("generation"), "generation: must be a whole number"))
+        generation = 0
+    rules = list(validate.envelope(kind, owner, texts["name"], texts["namespace"], labels))
+    spec, wrong_in_spec = validate.decode(KINDS[kind], value.get("spec", {}))
+    problems += [(document.line(p.path), f"{p.path}: {p.rule}") for p in (*rules, *wrong_in_spec)]
+    if problems or spec is None:
+        return None, problems
+    raw = value.get("spec", {})
+    assert isinstance(raw, dict)
+    draft = Draft(
+        kind=kind,
+        tenant=owner,
+        name=texts["name"],
+        namespace=texts["namespace"],
+        labels=labels,
+        spec=raw,
+        generation=generation,
+    )
+    return Declared(draft, spec, document), []
+
+
+def _texts(document: Document, value: dict[str, object]) -> tuple[dict[str, str], list[tuple[int, str]]]:
+    texts: dict[str, str] = {}
+    problems = []
+    for member in _TEXTS:
+        given = value.get(member)
+        if given is not None and not isinstance(given, str):
+            problems.append((document.line(member), f"{member}: must be text; put it in quotes"))
+        texts[member] = given if isinstance(given, str) else ""
+    return texts, problems
+
+
+def _labels(document: Document, given: object) -> tuple[dict[str, str], list[tuple[int, str]]]:
+    if given is None:
+        return {}, []
+    if not isinstance(given, dict):
+        return {}, [(document.line("labels"), "labels: must be an object of texts")]
+    wrong = [
+        (document.line(f"labels.{key}"), f"labels.{key}: must be text; put it in quotes")
+        for key, text in given.items()
+        if not isinstance(text, str)
+    ]
+    return {str(k): v for k, v in given.items() if isinstance(v, str)}, wrong
+
+
+def _repeated(found: Sequence[Declared]) -> list[str]:
+    first: dict[Ref, Declared] = {}
+    problems = []
+    for one in found:
+        if one.ref in first:
+            problems.append(f"{one.where('name')}: {one.ref} is declared already at {first[one.ref].where('name')}")
+        first.setdefault(one.ref, one)
+    return problems

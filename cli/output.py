@@ -1,0 +1,57 @@
+"""What commands print: aligned tables for people, JSON or YAML for programs."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+Json = dict[str, object]
+
+
+def add_format_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table", help="how to print")
+
+
+def show(fmt: str, value: object, table: Iterable[Sequence[str]], header: Sequence[str]) -> None:
+    """`value` for programs, or `table` for people."""
+    if fmt == "table":
+        print_table(header, table)
+    else:
+        print(dumped(fmt, value), end="")
+
+
+def dumped(fmt: str, value: object) -> str:
+    if fmt == "json":
+        return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    import yaml
+
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=False))
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    lines = [tuple(header), *(tuple(_cell(c) for c in row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def progress(text: str) -> None:
+    """A line for people about long work; never mixed into what programs read."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def age(stamp: str) -> str:
+    """ "3m" of an RFC 3339 time; "-" of none."""
+    if not stamp:
+        return "-"
+    seconds = max(0, int((datetime.now(UTC) - datetime.fromisoformat(stamp)).total_seconds()))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def _cell(text: str) -> str:
+    """One line, without control characters: what a server said must not drive the terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)

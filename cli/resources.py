@@ -1,0 +1,131 @@
+"""`toolgate get | delete | watch`: resources of one kind, or one by name."""
+
+import argparse
+from collections.abc import Iterator
+
+from cli import output
+from cli.admin import AdminApi, json_of
+from cli.connection import admin_connection, default_tenant
+from cli.failure import USAGE, Failure
+from control_plane.api.kind import kind_named
+from core.kinds import KINDS, PLATFORM_SCOPE
+from toolgate.v1 import resources_pb2 as pb
+
+PAGE = 200
+
+
+def get(args: argparse.Namespace) -> int:
+    """`get KIND`, `get KIND NAME`, `get KIND/NAME`."""
+    kind, name = target(args)
+    tenant = tenant_of(args, kind)
+    with AdminApi(admin_connection(args)) as api:
+        if name:
+            message = api.call(api.resources.Get, pb.GetRequest(kind=kind, tenant=tenant, name=name))
+            found = [json_of(message)]
+        else:
+            found = list(
+                _listed(
+                    api,
+                    pb.ListRequest(
+                        kind=kind,
+                        tenant=tenant,
+                        namespace=args.namespace or "",
+                        selector=args.selector or "",
+                        page_size=PAGE,
+                    ),
+                )
+            )
+    value: object = found[0] if name else {"resources": found}
+    output.show(args.output, value, (_row(r) for r in found), ("KIND", "TENANT", "NAME", "GENERATION", "STATE", "AGE"))
+    return 0
+
+
+def delete(args: argparse.Namespace) -> int:
+    kind, name = target(args)
+    if not name:
+        raise Failure(USAGE, f"give the name of the {kind} to delete")
+    request = pb.DeleteRequest(kind=kind, tenant=tenant_of(args, kind), name=name, generation=args.generation)
+    with AdminApi(admin_connection(args)) as api:
+        api.call(api.resources.Delete, request)
+    print(f"{kind}/{name} deleted")
+    return 0
+
+
+def watch(args: argparse.Namespace) -> int:
+    """Changes as they happen, one line each; ends with the connection, with Ctrl-C or after --count."""
+    kind = _kind(args.kind) if args.kind else ""
+    request = pb.WatchRequest(kind=kind, tenant=args.tenant or "", since=args.since)
+    with AdminApi(admin_connection(args)) as api:
+        for seen, event in enumerate(api.stream(api.resources.Watch, request), 1):
+            _print_event(args.output, event)
+            if seen == args.count:
+                break
+    return 0
+
+
+def target(args: argparse.Namespace) -> tuple[str, str]:
+    kind, _, name = args.kind.partition("/")
+    if name and args.name:
+        raise Failure(USAGE, f"{args.kind} {args.name}: the name is there twice")
+    return _kind(kind), name or args.name or ""
+
+
+def tenant_of(args: argparse.Namespace, kind: str) -> str:
+    """The tenant meant; empty for the platform's own kinds and for keys with `--platform`. Raises Failure."""
+    if kind in PLATFORM_SCOPE or getattr(args, "platform", False):
+        return ""
+    tenant = args.tenant or default_tenant(args)
+    if not tenant:
+        raise Failure(USAGE, f"which tenant's {kind}? Give --tenant or TOOLGATE_TENANT")
+    return tenant
+
+
+def _kind(text: str) -> str:
+    kind = kind_named(text)
+    if kind is None:
+        raise Failure(USAGE, f"there is no kind {text!r}; kinds are {', '.join(KINDS)}")
+    return kind
+
+
+def _listed(api: AdminApi, request: pb.ListRequest) -> Iterator[output.Json]:
+    while True:
+        page = api.call(api.resources.List, request)
+        yield from (json_of(r) for r in page.resources)
+        if not page.next_cursor:
+            return
+        request.cursor = page.next_cursor
+
+
+def _row(resource: output.Json) -> tuple[str, ...]:
+    return (
+        str(resource["kind"]),
+        str(resource["tenant"]) or "-",
+        str(resource["name"]),
+        str(resource["generation"]),
+        _state(resource.get("status")),
+        output.age(str(resource.get("updated_at", ""))),
+    )
+
+
+def _state(status: object) -> str:
+    """The status in one word, where it has one."""
+    if not isinstance(status, dict) or not status:
+        return "-"
+    problems = status.get("problems")
+    if problems:
+        return f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    return str(status.get("state", "ok"))
+
+
+def _print_event(fmt: str, event: pb.Event) -> None:
+    if fmt == "table":
+        resource = event.resource
+        what = f"{resource.kind}/{resource.name}" if event.HasField("resource") else "-"
+        kind = pb.EventType.Name(event.type).removeprefix("EVENT_TYPE_").lower()
+        print(f"{event.revision:>8}  {kind:<8}  {resource.tenant or '-':<20}  {what}", flush=True)
+    elif fmt == "json":
+        import json
+
+        print(json.dumps(json_of(event), ensure_ascii=False), flush=True)
+    else:
+        print("---\n" + output.dumped("yaml", json_of(event)), end="", flush=True)

@@ -1,0 +1,104 @@
+"""`toolgate tools | call`: what an agent sees and gets, through the gateway."""
+
+import argparse
+import json
+import sys
+
+from cli import output
+from cli.connection import mcp_connection
+from cli.failure import NEGATIVE, OK, REFUSED, USAGE, Failure
+from cli.mcp import Json, McpClient
+
+WIDTH = 80
+
+
+def tools(args: argparse.Namespace) -> int:
+    with McpClient(mcp_connection(args), args.timeout) as client:
+        found = client.tools()
+    output.show(args.output, {"tools": found}, (_row(t) for t in found), ("TOOL", "DESCRIPTION"))
+    return OK
+
+
+def call(args: argparse.Namespace) -> int:
+    """Prints what the tool returned; 1 when the tool itself says it failed."""
+    with McpClient(mcp_connection(args), args.timeout) as client:
+        tool = next((t for t in client.tools() if t.get("name") == args.name), None)
+        if tool is None:
+            # Sent all the same: the gateway, not the client, says what a caller may use.
+            tool = {"name": args.name, "inputSchema": {}}
+        result = client.call(tool, arguments(args, tool.get("inputSchema")), _progress)
+    if args.output == "table":
+        _print_content(result)
+    else:
+        print(output.dumped(args.output, result), end="")
+    if result.get("resultType") == "input_required":
+        raise Failure(REFUSED, f"{args.name} asks its user for input, which this command cannot give")
+    return NEGATIVE if result.get("isError") else OK
+
+
+def arguments(args: argparse.Namespace, schema: object) -> Json:
+    """`--json` first, then each `--arg`: `k=v` as the tool's schema types it, `k:=json` as given. Raises Failure."""
+    made = _object(args.json) if args.json else {}
+    properties = schema.get("properties", {}) if isinstance(schema, dict) else {}
+    for given in args.arg:
+        name, sign, text = given.partition("=")
+        if not sign or not name.rstrip(":"):
+            raise Failure(USAGE, f"--arg {given}: must read name=value or name:=json")
+        if name.endswith(":"):
+            made[name[:-1]] = _json(text, given)
+        else:
+            property_ = properties.get(name) if isinstance(properties, dict) else None
+            made[name] = _typed(text, property_ if isinstance(property_, dict) else {}, given)
+    return made
+
+
+def _typed(text: str, property_: Json, given: str) -> object:
+    kinds = property_.get("type", "string" if property_ else "")
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    if not isinstance(kinds, list) or "string" in kinds:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as failure:
+        if "anyOf" in property_ or kinds == [""]:
+            return text
+        raise Failure(USAGE, f"--arg {given}: must be {' or '.join(map(str, kinds))}") from failure
+
+
+def _json(text: str, given: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as failure:
+        raise Failure(USAGE, f"--arg {given}: is not JSON: {failure}") from failure
+
+
+def _object(text: str) -> Json:
+    value = _json(sys.stdin.read() if text == "-" else text, "--json")
+    if not isinstance(value, dict):
+        raise Failure(USAGE, "--json: must be an object")
+    return value
+
+
+def _progress(method: str, params: Json) -> None:
+    if method == "notifications/progress":
+        total = f"/{params['total']}" if "total" in params else ""
+        output.progress(f"... {params.get('progress', '')}{total} {params.get('message', '')}".rstrip())
+    elif method == "notifications/message":
+        output.progress(f"[{params.get('level', '')}] {params.get('data', '')}")
+
+
+def _print_content(result: Json) -> None:
+    content = result.get("content")
+    blocks = content if isinstance(content, list) else []
+    for block in blocks:
+        if isinstance(block, dict) and block.get("type") == "text":
+            print(block.get("text", ""))
+        else:
+            print(json.dumps(block, ensure_ascii=False))
+    if not blocks and "structuredContent" in result:
+        print(json.dumps(result["structuredContent"], indent=2, ensure_ascii=False))
+
+
+def _row(tool: Json) -> tuple[str, str]:
+    first = str(tool.get("description") or "").strip().partition("\n")[0]
+    return str(tool.get("name", "")), first if len(first) <= WIDTH else first[: WIDTH - 1] + "…"

@@ -1,0 +1,1 @@
+"""The admin API: one set of handlers, served over gRPC and REST."""

@@ -1,0 +1,77 @@
+"""One admin call, whichever edge it came in by: identify the caller, run the handler, count, and keep bugs inside."""
+
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+from google.protobuf.message import Message
+
+from control_plane.api.metrics import Metrics
+from control_plane.api.refusal import incident
+from control_plane.api.rpc import Rpc
+from core.admin import Admin, Rejected, Why
+
+_log = logging.getLogger("toolgate.api")
+
+Identify = Callable[[str], Awaitable[Admin]]
+"""The administrator a token proves. Raises Rejected (UNAUTHENTICATED)."""
+
+
+class Broken(Exception):  # noqa: N818
+    """A bug, already logged under `id`; that is all a stranger is told."""
+
+    def __init__(self, incident_id: str) -> None:
+        super().__init__(f"internal error {incident_id}")
+        self.id = incident_id
+
+
+class Calls:
+    """Runs RPCs for one edge ("grpc" or "rest"). Raises Rejected and Broken, nothing else."""
+
+    def __init__(self, edge: str, identify: Identify, metrics: Metrics) -> None:
+        self._edge = edge
+        self._identify = identify
+        self._metrics = metrics
+
+    async def unary(self, rpc: Rpc, authorization: str, request: Callable[[], Message]) -> Message:
+        """`request` is read only once the caller is known: a stranger learns nothing from its errors."""
+        with self._watched(rpc):
+            admin = await self._identify(bearer(authorization))
+            assert rpc.unary is not None
+            return await rpc.unary(admin, request())
+
+    async def stream(self, rpc: Rpc, authorization: str, request: Callable[[], Message]) -> AsyncIterator[Message]:
+        with self._watched(rpc), self._metrics.open_watches.track_inprogress():
+            admin = await self._identify(bearer(authorization))
+            assert rpc.streaming is not None
+            async for message in rpc.streaming(admin, request()):
+                yield message
+
+    @contextmanager
+    def _watched(self, rpc: Rpc) -> Iterator[None]:
+        began = time.perf_counter()
+        status = "cancelled"
+        try:
+            yield
+            status = "ok"
+        except Rejected as rejected:
+            status = str(rejected.why)
+            raise
+        except Exception as bug:  # the edge: a bug becomes an id outside and a traceback inside
+            status = "internal"
+            incident_id = incident()
+            _log.exception("internal error", extra={"incident": incident_id, "rpc": rpc.path})
+            raise Broken(incident_id) from bug
+        finally:
+            self._metrics.requests.labels(self._edge, rpc.path, status).inc()
+            if rpc.streaming is None:
+                self._metrics.seconds.labels(self._edge, rpc.path).observe(time.perf_counter() - began)
+
+
+def bearer(authorization: str) -> str:
+    """The token of an `Authorization: Bearer` value. Raises Rejected."""
+    scheme, _, token = authorization.strip().partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Rejected(Why.UNAUTHENTICATED, "send an admin token as `Authorization: Bearer <token>`")
+    return token.strip()

@@ -1,0 +1,199 @@
+"""The admin API over REST: routes from the protos' http options, problems as RFC 9457."""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from control_plane.api import jsonwire, metrics, openapi
+from control_plane.api.call import Broken, Calls
+from control_plane.api.kind import kind_named
+from control_plane.api.refusal import HTTP_STATUS, incident, problem, rejected_problem
+from control_plane.api.rpc import Binding, Rpc
+from core.admin import Rejected, Why
+
+FIRST_MESSAGE_S = 0.5
+MAX_BODY_BYTES = 4 * 1024 * 1024
+PROBLEM_TYPE = "application/problem+json"
+NDJSON_TYPE = "application/x-ndjson"
+
+SECURITY_HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
+_log = logging.getLogger("toolgate.api")
+
+Ready = Callable[[], Awaitable[bool]]
+
+
+class TooLarge(Exception):  # noqa: N818
+    """The body passes MAX_BODY_BYTES."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """A binding of an RPC, ready to match. Templates with fewer variables are tried first: `audit` is no kind."""
+
+    rpc: Rpc
+    binding: Binding
+    pattern: re.Pattern[str]
+
+
+class RestEdge:
+    """An ASGI app. Everything under /v1 needs a token; /healthz, /readyz, /metrics and /openapi.json do not."""
+
+    def __init__(self, rpcs: Sequence[Rpc], calls: Calls, *, figures: metrics.Metrics, ready: Ready) -> None:
+        self._routes = routes(rpcs)
+        self._calls = calls
+        self._document = openapi.document(rpcs)
+        self._figures = figures
+        self._ready = ready
+        self._plain: dict[str, Callable[[], Awaitable[Response]]] = {
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/metrics": self._metrics,
+            "/openapi.json": self._openapi,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise ValueError(f"no {scope['type']} here")
+        request = Request(scope, receive)
+        response = await self._answer(request)
+        for name, value in SECURITY_HEADERS.items():
+            response.headers.setdefault(name, value)
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            return await self._dispatch(request)
+        except Rejected as rejected:
+            return _problem_response(rejected_problem(rejected), _challenge(rejected))
+        except TooLarge:
+            return _problem_response(problem(413, "too_large", f"the body may have {MAX_BODY_BYTES} bytes at most"))
+        except Broken as broken:
+            return _problem_response(problem(500, "internal", str(broken)))
+        except Exception:  # noqa: BLE001 the edge: what is outside a handler may break too
+            incident_id = incident()
+            _log.exception("internal error", extra={"incident": incident_id})
+            return _problem_response(problem(500, "internal", f"internal error {incident_id}"))
+
+    async def _dispatch(self, request: Request) -> Response:
+        plain = self._plain.get(request.url.path)
+        if plain is not None:
+            return await plain() if request.method in ("GET", "HEAD") else _not_allowed(["GET"])
+        matches = [(r, m.groupdict()) for r in self._routes if (m := r.pattern.match(request.url.path))]
+        matches = [(r, path) for r, path in matches if kind_named(path.get("kind", "Tenant")) is not None]
+        if not matches:
+            return _problem_response(problem(404, "no_such_path", "see /openapi.json for what there is"))
+        for route, path in matches:
+            if route.binding.verb == request.method:
+                return await self._serve(route, path, request)
+        return _not_allowed(sorted({r.binding.verb for r, _ in matches}))
+
+    async def _serve(self, route: Route, path: dict[str, str], request: Request) -> Response:
+        body = await _body(request)
+        if body.strip() and route.binding.has_body and not _is_json(request):
+            return _problem_response(problem(415, "not_json", "send content-type: application/json"))
+
+        def read() -> Message:
+            if body.strip() and not route.binding.has_body:
+                raise Rejected(Why.INVALID, "this request takes no body")
+            sent = jsonwire.parse_body(body) if route.binding.has_body else None
+            return jsonwire.read_message(
+                route.rpc.request, path=path, query=request.query_params.multi_items(), body=sent
+            )
+
+        authorization = request.headers.get("authorization", "")
+        if route.rpc.streaming is not None:
+            return await _stream(self._calls.stream(route.rpc, authorization, read))
+        message = await self._calls.unary(route.rpc, authorization, read)
+        return Response(jsonwire.write_message(message), media_type="application/json")
+
+    async def _healthz(self) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def _readyz(self) -> Response:
+        if await self._ready():
+            return JSONResponse({"status": "ready"})
+        return _problem_response(problem(503, "not_ready", "the database does not answer"))
+
+    async def _metrics(self) -> Response:
+        return Response(self._figures.expose(), headers={"content-type": metrics.CONTENT_TYPE})
+
+    async def _openapi(self) -> Response:
+        return JSONResponse(self._document)
+
+
+def routes(rpcs: Sequence[Rpc]) -> list[Route]:
+    found = [Route(r, b, jsonwire.template_regex(b.template)) for r in rpcs for b in r.bindings]
+    return sorted(found, key=lambda r: (len(jsonwire.template_variables(r.binding.template)), r.binding.template))
+
+
+async def _body(request: Request) -> bytes:
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+        raise TooLarge
+    chunks = bytearray()
+    async for chunk in request.stream():
+        chunks += chunk
+        if len(chunks) > MAX_BODY_BYTES:
+            raise TooLarge
+    return bytes(chunks)
+
+
+def _is_json(request: Request) -> bool:
+    media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    return media == "application/json" or (media.startswith("application/") and media.endswith("+json"))
+
+
+async def _stream(messages: AsyncIterator[Message]) -> Response:
+    """A refusal is the first thing a stream says: wait for it a moment, so that it is still a problem document."""
+    first = asyncio.ensure_future(anext(messages, None))
+    done, _ = await asyncio.wait({first}, timeout=FIRST_MESSAGE_S)
+    if done:
+        first.result()
+    return StreamingResponse(_lines(first, messages), media_type=NDJSON_TYPE, headers={"x-accel-buffering": "no"})
+
+
+async def _lines(first: asyncio.Future[Message | None], messages: AsyncIterator[Message]) -> AsyncIterator[bytes]:
+    try:
+        message = await first
+        while message is not None:
+            yield jsonwire.write_message(message) + b"\n"
+            message = await anext(messages, None)
+    except Rejected as rejected:
+        yield jsonwire.encode({"error": rejected_problem(rejected)}) + b"\n"
+    except Broken as broken:
+        yield jsonwire.encode({"error": problem(500, "internal", str(broken))}) + b"\n"
+    finally:
+        first.cancel()
+        await asyncio.wait({first})
+        await messages.aclose()  # type: ignore[attr-defined]
+
+
+def _challenge(rejected: Rejected) -> dict[str, str]:
+    if HTTP_STATUS[rejected.why] == HTTP_STATUS[Why.UNAUTHENTICATED]:
+        return {"www-authenticate": 'Bearer realm="toolgate admin"'}
+    return {"retry-after": "1"} if rejected.why is Why.UNAVAILABLE else {}
+
+
+def _not_allowed(verbs: list[str]) -> Response:
+    allow = ", ".join(verbs)
+    return _problem_response(problem(405, "method_not_allowed", f"this path takes {allow}"), {"allow": allow})
+
+
+def _problem_response(document: dict[str, object], headers: dict[str, str] | None = None) -> Response:
+    status = document["status"]
+    assert isinstance(status, int)
+    return Response(jsonwire.encode(document), status, headers=headers, media_type=PROBLEM_TYPE)
