@@ -1,1 +1,1 @@
-"""The MCP wire, sans-I/O: classify, validate, translate between revisions, seal. Fronts and upstreams only move bytes."""
+"""The MCP wire, sans-I/O: parse, classify, validate, translate. Fronts and upstreams only move bytes."""

@@ -1,0 +1,234 @@
+"""From an HTTP request to an Inbound: which era it speaks, and the rules of that era's wire, in order.
+
+The era is decided per request and from the body first: `params._meta` naming a protocol version makes it modern,
+whatever the headers say; else a version header that is not one of the handshake's does. The rest is legacy.
+"""
+
+import re
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+from core.call import Era, Inbound
+from core.mcp.errors import (
+    HEADER_MISMATCH,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    UNSUPPORTED_VERSION,
+    Rejected,
+)
+from core.mcp.headers import Head, decode_params, decode_value
+from core.mcp.jsonrpc import Message
+from core.mcp.notifications import LEVELS
+from core.mcp.revisions import LEGACY, META_PREFIX, MODERN, negotiate, unsupported
+
+_VERSION_KEY = META_PREFIX + "protocolVersion"
+_CAPABILITIES_KEY = META_PREFIX + "clientCapabilities"
+_NONE = Raw(b"")
+_MAX_CAPABILITIES_BYTES = 16 * 1024
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_MAX_TRACESTATE = 512
+
+REMOVED = frozenset({"initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"})
+"""Methods of the handshake revisions that 2026-07-28 no longer has."""
+
+_NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+"""Method to the member of its params that `Mcp-Name` repeats."""
+
+
+class _Meta(Struct):
+    version: Raw = field(default=_NONE, name=_VERSION_KEY)
+    capabilities: Raw = field(default=_NONE, name=_CAPABILITIES_KEY)
+    log_level: Raw = field(default=_NONE, name=META_PREFIX + "logLevel")
+    progress_token: Raw = field(default=_NONE, name="progressToken")
+    traceparent: Raw = _NONE
+    tracestate: Raw = _NONE
+
+
+class _Params(Struct):
+    meta: Raw = field(default=_NONE, name="_meta")
+    name: Raw = _NONE
+    uri: Raw = _NONE
+    arguments: Raw = _NONE
+    protocol_version: Raw = field(default=_NONE, name="protocolVersion")
+    capabilities: Raw = _NONE
+
+
+_meta = msgspec.json.Decoder(_Meta)
+_params = msgspec.json.Decoder(_Params)
+_text = msgspec.json.Decoder(str)
+_NO_META = _Meta()
+_NO_PARAMS = _Params()
+
+
+class Arrival(Struct):
+    """A message with the parts its rules look at, and its era."""
+
+    message: Message
+    head: Head
+    era: Era
+    params: _Params
+    meta: _Meta
+    meta_bytes: bytes
+    version: str
+    """`MCP-Protocol-Version` as received, empty if absent."""
+
+
+def arrive(message: Message, head: Head) -> Arrival:
+    """Reads the members that matter and decides the era. Breaks no rule yet."""
+    params = _params.decode(message.params) if message.params else _NO_PARAMS
+    meta_bytes = bytes(params.meta)
+    meta = _meta.decode(meta_bytes) if meta_bytes[:1] == b"{" else _NO_META
+    version = head.text(b"mcp-protocol-version")
+    modern = bool(bytes(meta.version)) or bool(version and version not in LEGACY)
+    return Arrival(message, head, "modern" if modern else "legacy", params, meta, meta_bytes, version)
+
+
+def understand(arrival: Arrival, inbound_id: str, tenant: str | None, endpoint: str) -> Inbound:
+    """The request as the pipeline takes it. Raises Rejected with the first rule of the era's ladder that it breaks."""
+    inbound = Inbound(
+        id=inbound_id,
+        tenant=tenant,
+        endpoint=endpoint,
+        transport="streamable_http",
+        era=arrival.era,
+        revision=arrival.version,
+        method=arrival.message.method,
+        credential=b"",
+        params=arrival.message.params or b"{}",
+        meta=arrival.meta_bytes,
+    )
+    if arrival.era == "modern":
+        _check_modern(arrival, inbound)
+    else:
+        _check_legacy(arrival, inbound)
+    if inbound.method == "tools/call":
+        _read_call(arrival, inbound)
+    if arrival.meta_bytes:
+        _read_meta(arrival, inbound)
+    return inbound
+
+
+def modern_notification(arrival: Arrival) -> None:
+    """A notification of this era has nothing to act on; only its version is checked."""
+    requested = arrival.version or MODERN[0]
+    if requested not in MODERN:
+        raise Rejected(400, UNSUPPORTED_VERSION, "Unsupported protocol version", data=unsupported(requested))
+
+
+def _check_modern(arrival: Arrival, inbound: Inbound) -> None:
+    """MCP 2026-07-28, Streamable HTTP: the order of these checks is the protocol's, a client may rely on it."""
+    id_, meta, version = arrival.message.id, arrival.meta, arrival.version
+    if arrival.head.twice:
+        raise Rejected(400, HEADER_MISMATCH, f"the {arrival.head.twice.decode()} header came more than once", id=id_)
+    stated = bytes(meta.version)
+    if inbound.method == "initialize" and not stated:
+        raise Rejected(400, UNSUPPORTED_VERSION, f"{version} has no initialize", id=id_, data=unsupported(version))
+    capabilities = bytes(meta.capabilities)
+    if not stated or not capabilities:
+        missing = [key for key, raw in ((_VERSION_KEY, stated), (_CAPABILITIES_KEY, capabilities)) if not raw]
+        raise Rejected(400, INVALID_PARAMS, f"params._meta must be an object with {' and '.join(missing)}", id=id_)
+    if _string(stated) != version:
+        raise _mismatch("MCP-Protocol-Version", _VERSION_KEY, id_)
+    if arrival.head.text(b"mcp-method") != inbound.method:
+        raise _mismatch("Mcp-Method", "method", id_)
+    _check_name(arrival)
+    if version not in MODERN:
+        raise Rejected(400, UNSUPPORTED_VERSION, "Unsupported protocol version", id=id_, data=unsupported(version))
+    if inbound.method in REMOVED:
+        raise Rejected(404, METHOD_NOT_FOUND, f"Method not found: {inbound.method}", id=id_)
+    inbound.capabilities = _capabilities(capabilities, _CAPABILITIES_KEY, id_)
+    inbound.log_level = _log_level(bytes(meta.log_level), id_)
+    if arrival.head.params:
+        inbound.header_params = decode_params(arrival.head, id_)
+
+
+def _check_name(arrival: Arrival) -> None:
+    member = _NAMED.get(arrival.message.method)
+    if member is None:
+        return
+    stated = bytes(arrival.params.uri if member == "uri" else arrival.params.name)
+    if stated in (b"", b"null"):
+        return
+    header = arrival.head.values.get(b"mcp-name")
+    if header is None or decode_value(header) != _string(stated):
+        raise _mismatch("Mcp-Name", f"params.{member}", arrival.message.id)
+
+
+def _check_legacy(arrival: Arrival, inbound: Inbound) -> None:
+    id_ = arrival.message.id or b"null"
+    if arrival.head.twice == b"mcp-protocol-version":
+        raise Rejected(400, INVALID_REQUEST, "the mcp-protocol-version header came more than once", id=id_)
+    if inbound.method == "initialize" and arrival.message.id:
+        requested = _string(bytes(arrival.params.protocol_version))
+        if requested is None:
+            raise Rejected(200, INVALID_PARAMS, "params.protocolVersion must be a string", id=id_)
+        inbound.revision = negotiate(requested)
+        inbound.capabilities = _capabilities(bytes(arrival.params.capabilities) or b"{}", "params.capabilities", id_)
+        return
+    inbound.session = arrival.head.values.get(b"mcp-session-id", b"")
+    if not inbound.session:
+        raise Rejected(400, INVALID_REQUEST, "the Mcp-Session-Id header is missing: send initialize first", id=id_)
+
+
+def _read_call(arrival: Arrival, inbound: Inbound) -> None:
+    status = 400 if arrival.era == "modern" else 200
+    name = _string(bytes(arrival.params.name))
+    if not name:
+        raise Rejected(status, INVALID_PARAMS, "params.name must be the name of a tool", id=arrival.message.id)
+    arguments = bytes(arrival.params.arguments)
+    if arguments in (b"", b"null"):
+        arguments = b"{}"
+    if arguments[0] != 0x7B:
+        raise Rejected(status, INVALID_PARAMS, "params.arguments must be an object", id=arrival.message.id)
+    inbound.name, inbound.arguments = name, arguments
+
+
+def _read_meta(arrival: Arrival, inbound: Inbound) -> None:
+    meta = arrival.meta
+    token = bytes(meta.progress_token)
+    if token and token != b"null":
+        if token[0] not in b'"-0123456789':
+            status = 400 if arrival.era == "modern" else 200
+            raise Rejected(
+                status, INVALID_PARAMS, "_meta.progressToken must be a string or a number", id=arrival.message.id
+            )
+        inbound.progress_token = token
+    traceparent = bytes(meta.traceparent)
+    if traceparent:
+        inbound.traceparent, inbound.tracestate = trace(
+            _string(traceparent) or "", _string(bytes(meta.tracestate)) or ""
+        )
+
+
+def trace(traceparent: str, tracestate: str) -> tuple[str, str]:
+    """The W3C trace context if it is well formed, else nothing: a broken one must not be passed on."""
+    if not _TRACEPARENT.fullmatch(traceparent) or traceparent.startswith("ff"):
+        return "", ""
+    usable = len(tracestate) <= _MAX_TRACESTATE and tracestate.isascii() and tracestate.isprintable()
+    return traceparent, tracestate if usable else ""
+
+
+def _capabilities(raw: bytes, where: str, id_: bytes) -> bytes:
+    if raw[:1] != b"{" or len(raw) > _MAX_CAPABILITIES_BYTES:
+        rule = f"{where} must be an object of at most {_MAX_CAPABILITIES_BYTES} bytes"
+        raise Rejected(400, INVALID_PARAMS, rule, id=id_)
+    return raw
+
+
+def _log_level(raw: bytes, id_: bytes) -> str:
+    if not raw or raw == b"null":
+        return ""
+    level = _string(raw)
+    if level not in LEVELS:
+        raise Rejected(400, INVALID_PARAMS, f"logLevel must be one of {', '.join(LEVELS)}", id=id_)
+    return level
+
+
+def _string(raw: bytes) -> str | None:
+    return _text.decode(raw) if raw[:1] == b'"' else None
+
+
+def _mismatch(header: str, member: str, id_: bytes) -> Rejected:
+    return Rejected(400, HEADER_MISMATCH, f"the {header} header does not match {member} in the body", id=id_)

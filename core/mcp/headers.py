@@ -1,0 +1,167 @@
+"""HTTP headers of an MCP request: read once, whitespace stripped, duplicates seen."""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+
+import msgspec
+from msgspec import Struct
+
+from core.mcp.errors import HEADER_MISMATCH, INVALID_REQUEST, Rejected
+
+ROUTING = frozenset({b"mcp-protocol-version", b"mcp-method", b"mcp-name"})
+"""Headers that repeat what the body says; two copies of one could be read differently by two readers."""
+
+_SINGLE = frozenset({b"authorization", b"x-api-key", b"mcp-session-id", b"host", b"content-type", b"origin"})
+_PARAM = b"mcp-param-"
+_SENTINEL = re.compile(r"=\?base64\?(.*)\?=", re.DOTALL)
+_MAX_NUMBER = 400
+_PLAIN = re.compile(r"[\x20-\x7e]*")
+
+
+class Head(Struct):
+    """Headers by lower-case name; lists such as Accept are joined, other repeated names keep the last value."""
+
+    values: dict[bytes, bytes]
+    params: dict[str, bytes] | None = None
+    """`Mcp-Param-<token>`: lower-case token to raw value."""
+    twice: bytes = b""
+    """A routing header that came more than once: the request is refused once its id is known."""
+
+    def text(self, name: bytes) -> str:
+        """The value as text, empty if absent. Bytes outside ASCII never equal anything a body can say."""
+        return self.values.get(name, b"").decode("ascii", "replace")
+
+
+def read(raw: Iterable[tuple[bytes, bytes]]) -> Head:
+    """Raises Rejected for what must not come twice. The server may or may not have trimmed values: they are here."""
+    values: dict[bytes, bytes] = {}
+    params: dict[str, bytes] | None = None
+    twice = b""
+    for name, untrimmed in raw:
+        value = untrimmed.strip(b" \t")
+        if name in values:
+            if name in _SINGLE:
+                raise Rejected(400, INVALID_REQUEST, f"the {name.decode()} header came more than once")
+            if name in ROUTING or name.startswith(_PARAM):
+                twice = name
+            elif name == b"accept":
+                value = values[name] + b"," + value
+        if name.startswith(_PARAM):
+            params = params or {}
+            params[name[len(_PARAM) :].decode("ascii", "replace")] = value
+        values[name] = value
+    return Head(values, params, twice)
+
+
+@lru_cache(maxsize=256)
+def accepts(accept: bytes) -> tuple[bool, bool]:
+    """Whether JSON and whether an event stream may be sent back. An absent Accept header (empty) accepts nothing."""
+    ranges = [part.split(b";") for part in accept.lower().split(b",")]
+    names = {kind.strip() for kind, *options in ranges if not any(_is_zero(option) for option in options)}
+    every = b"*/*" in names
+    json = every or not names.isdisjoint((b"application/json", b"application/*"))
+    stream = every or not names.isdisjoint((b"text/event-stream", b"text/*"))
+    return json, stream
+
+
+@lru_cache(maxsize=256)
+def is_json(content_type: bytes) -> bool:
+    """Whether a body is declared as JSON, in UTF-8 if it says."""
+    kind, *options = (part.strip().lower() for part in content_type.split(b";"))
+    charsets = [option.partition(b"=")[2].strip(b'" ') for option in options if option.startswith(b"charset=")]
+    return kind == b"application/json" and all(charset in (b"utf-8", b"utf8") for charset in charsets)
+
+
+def credential(head: Head) -> bytes:
+    """The key of `Authorization: Bearer <key>`, else of `X-API-Key`; empty if neither."""
+    authorization = head.values.get(b"authorization")
+    if authorization is None:
+        return head.values.get(b"x-api-key", b"")
+    scheme, _, key = authorization.partition(b" ")
+    return key.strip(b" ") if scheme.lower() == b"bearer" else b""
+
+
+def encode_value(value: str) -> str:
+    """A value for `Mcp-Name` and `Mcp-Param-*`: printable ASCII without edge blanks as it is, else in the sentinel."""
+    if _PLAIN.fullmatch(value) and value == value.strip() and not _SENTINEL.fullmatch(value):
+        return value
+    return f"=?base64?{base64.b64encode(value.encode()).decode()}?="
+
+
+def decode_value(value: bytes) -> str | None:
+    """Inverse of `encode_value`; None if it is not ASCII, or a sentinel that the encoder could not have made."""
+    try:
+        text = value.decode("ascii")
+        sentinel = _SENTINEL.fullmatch(text)
+        if sentinel is None:
+            return text
+        plain = base64.b64decode(sentinel[1], validate=True)
+        return plain.decode() if base64.b64encode(plain).decode() == sentinel[1] else None
+    except (UnicodeDecodeError, binascii.Error):
+        return None
+
+
+def decode_params(head: Head, id: bytes) -> dict[str, str]:  # noqa: A002
+    """`Mcp-Param-*` headers decoded, by lower-case token."""
+    decoded: dict[str, str] = {}
+    for token, raw in (head.params or {}).items():
+        value = decode_value(raw)
+        if value is None:
+            raise Rejected(400, HEADER_MISMATCH, f"the Mcp-Param-{token} header cannot be decoded", id=id)
+        decoded[token] = value
+    return decoded
+
+
+def param_mismatch(received: Mapping[str, str], declared: Mapping[str, str], arguments: bytes) -> str:
+    """What is wrong between `Mcp-Param-*` headers and arguments, or empty. A header no schema declares is ignored.
+
+    `received`: lower-case token to decoded value. `declared`: dotted argument path to token, as in CompiledTool.
+    """
+    values = msgspec.json.decode(arguments, type=dict[str, object]) if declared else {}
+    for path, token in declared.items():
+        value, header = _at(values, path), received.get(token.lower())
+        if value is None and header is None:
+            continue
+        if value is None or header is None or not _agree(value, header):
+            return f"the Mcp-Param-{token} header does not match argument {path} in the body"
+    return ""
+
+
+def param_headers(declared: Mapping[str, str], arguments: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """The `Mcp-Param-*` headers to send with a call of a tool that declares them."""
+    values = msgspec.json.decode(arguments, type=dict[str, object]) if declared else {}
+    rendered = ((token, _render(_at(values, path))) for path, token in declared.items())
+    return tuple((b"Mcp-Param-" + t.encode(), encode_value(text).encode()) for t, text in rendered if text is not None)
+
+
+def _at(values: object, path: str) -> object:
+    for step in path.split("."):
+        if not isinstance(values, dict):
+            return None
+        values = values.get(step)
+    return values
+
+
+def _render(value: object) -> str | None:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, str | int | float) else None
+
+
+def _agree(value: object, header: str) -> bool:
+    """Numbers are compared as numbers: `42` is `42.0`."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return _render(value) == header
+    try:
+        return len(header) <= _MAX_NUMBER and "e" not in header.lower() and Decimal(header) == Decimal(str(value))
+    except InvalidOperation:
+        return False
+
+
+def _is_zero(option: bytes) -> bool:
+    name, _, value = option.strip().partition(b"=")
+    return name == b"q" and value.strip(b"0. ") == b""

@@ -1,0 +1,49 @@
+"""Messages on a call's own stream before its result: whose progress it is, and which log lines were asked for."""
+
+import msgspec
+from msgspec import Struct
+
+from core.call import Inbound, Notification
+
+LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+"""RFC 5424 severities, mildest first."""
+
+
+class _Log(Struct):
+    level: str
+
+
+_log = msgspec.json.Decoder(_Log)
+
+
+def outgoing(notification: Notification, inbound: Inbound) -> bytes | None:
+    """The JSON-RPC notification for this caller, or None if it did not ask for such.
+
+    Progress gets the caller's own token. Modern callers get log messages at or above the level of their request; legacy
+    sessions get all of them.
+    """
+    params = notification.params
+    if notification.method == "notifications/progress":
+        if inbound.progress_token is None:
+            return None
+        params = with_member(params, b"progressToken", inbound.progress_token)
+    elif notification.method == "notifications/message" and inbound.era == "modern" and not _wanted(params, inbound):
+        return None
+    method = msgspec.json.encode(notification.method)
+    return b'{"jsonrpc":"2.0","method":' + method + b',"params":' + params + b"}"
+
+
+def with_member(obj: bytes, name: bytes, value: bytes) -> bytes:
+    """A JSON object with one more member, first; the object must not have it."""
+    rest = obj.lstrip()[1:].lstrip()
+    return b'{"' + name + b'":' + value + (b"" if rest[:1] == b"}" else b",") + rest
+
+
+def _wanted(params: bytes, inbound: Inbound) -> bool:
+    if not inbound.log_level:
+        return False
+    try:
+        level = _log.decode(params).level
+    except msgspec.DecodeError:
+        return False
+    return level in LEVELS and LEVELS.index(level) >= LEVELS.index(inbound.log_level)

@@ -1,0 +1,82 @@
+"""Results the gateway makes itself, in the form of the newest revision; `translate` turns them into older ones."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from core.mcp.revisions import META_PREFIX, SUPPORTED, negotiate
+
+SERVER_NAME = "toolgate"
+SERVER_INFO_KEY = META_PREFIX + "serverInfo"
+
+CacheScope = Literal["public", "private"]
+
+EMPTY = b"{}"
+"""The result of `ping`, and what a notification is answered with inside the gateway."""
+
+TOOLS_ONLY = b'{"tools":{}}'
+"""Capabilities of an endpoint that serves tools and announces no changes of its list."""
+
+
+def server_info(version: str) -> bytes:
+    """The Implementation object of this gateway. `version`: of the distribution."""
+    return msgspec.json.encode({"name": SERVER_NAME, "version": version})
+
+
+def initialize_result(
+    requested_version: str, instructions: str = "", *, version: str, capabilities: bytes = TOOLS_ONLY
+) -> bytes:
+    """Answers `initialize`. `requested_version`: what the client asked for, or what was already negotiated."""
+    more = b',"instructions":' + msgspec.json.encode(instructions) if instructions else b""
+    return b'{"protocolVersion":"%b","capabilities":%b,"serverInfo":%b%b}' % (
+        negotiate(requested_version).encode(),
+        capabilities,
+        server_info(version),
+        more,
+    )
+
+
+def discover_result(
+    instructions: str = "",
+    *,
+    version: str,
+    capabilities: bytes = TOOLS_ONLY,
+    ttl_ms: int = 0,
+    cache_scope: CacheScope = "private",
+) -> bytes:
+    """Answers `server/discover`: every revision this endpoint serves, of both eras."""
+    more = b',"instructions":' + msgspec.json.encode(instructions) if instructions else b""
+    return b'{"resultType":"complete","supportedVersions":%b,"capabilities":%b%b%b,"_meta":{"%b":%b}}' % (
+        msgspec.json.encode(SUPPORTED),
+        capabilities,
+        more,
+        _hints(ttl_ms, cache_scope),
+        SERVER_INFO_KEY.encode(),
+        server_info(version),
+    )
+
+
+def tools_list_result(
+    definitions: Iterable[bytes],
+    next_cursor: str = "",
+    ttl_ms: int = 0,
+    cache_scope: CacheScope = "private",
+    *,
+    version: str = "",
+) -> bytes:
+    """Answers `tools/list` with definitions as they are, each a JSON object. An empty cursor is the last page."""
+    cursor = b',"nextCursor":' + msgspec.json.encode(next_cursor) if next_cursor else b""
+    meta = b',"_meta":{"%b":%b}' % (SERVER_INFO_KEY.encode(), server_info(version)) if version else b""
+    tools = b",".join(definitions)
+    return b'{"resultType":"complete","tools":[%b]%b%b%b}' % (tools, cursor, _hints(ttl_ms, cache_scope), meta)
+
+
+def tool_error_result(text: str) -> bytes:
+    """A `tools/call` result that says the tool failed: the model reads the text and can react."""
+    content = msgspec.json.encode([{"type": "text", "text": text}])
+    return b'{"resultType":"complete","content":' + content + b',"isError":true}'
+
+
+def _hints(ttl_ms: int, cache_scope: CacheScope) -> bytes:
+    return b',"ttlMs":%d,"cacheScope":"%b"' % (max(0, ttl_ms), cache_scope.encode())

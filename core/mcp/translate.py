@@ -1,0 +1,138 @@
+"""Results between revisions. Only what must change is touched: all else keeps its bytes, order and unknown members.
+
+A result object is read one level deep, its values staying raw; one that needs no change is returned as it came.
+"""
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType, field
+
+from core.call import Era
+from core.errors import Reason, Unavailable
+from core.mcp.notifications import with_member
+from core.mcp.results import SERVER_INFO_KEY, tool_error_result
+from core.mcp.revisions import META_PREFIX, MODERN
+
+_MODERN_MEMBERS = ("resultType", "ttlMs", "cacheScope")
+_HINTED = frozenset({"tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read"})
+_COMPLETE = b'"complete"'
+_NO_INPUT = "The tool asks for input, and this session has no way to give it."
+
+Members = dict[str, Raw]
+
+
+class _Top(Struct):
+    result_type: Raw | UnsetType = field(default=UNSET, name="resultType")
+    meta: Raw | UnsetType = field(default=UNSET, name="_meta")
+
+
+_top = msgspec.json.Decoder(_Top)
+_members = msgspec.json.Decoder(Members)
+_list = msgspec.json.Decoder(list[Raw])
+_encode = msgspec.json.encode
+
+
+def result(value: bytes, *, method: str, upstream: Era | None, revision: str, server_info: bytes) -> bytes:
+    """`value` as a client of `revision` expects it.
+
+    `upstream`: era of the server it came from; None for the gateway's own results, which are made in the modern form.
+    `server_info`: the gateway's Implementation object. Raises Unavailable if the upstream's result is not an object.
+    """
+    try:
+        if revision in MODERN:
+            return value if upstream is None else _up(value, method, server_info)
+        if upstream == "legacy" and revision >= "2025-06-18":
+            return value
+        return _down(value, method, revision)
+    except msgspec.DecodeError as failure:
+        raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, "the tool's server answered what is not MCP") from failure
+
+
+def _up(value: bytes, method: str, server_info: bytes) -> bytes:
+    top = _top.decode(value)
+    if top.result_type is not UNSET and top.meta is not UNSET:
+        return value
+    if top.meta is UNSET:
+        value = with_member(value, b"_meta", b'{"' + SERVER_INFO_KEY.encode() + b'":' + server_info + b"}")
+    if top.result_type is not UNSET:
+        return value
+    if top.meta is not UNSET and SERVER_INFO_KEY.encode() not in bytes(top.meta):
+        members = _members.decode(value)
+        members["_meta"] = Raw(with_member(bytes(members["_meta"]), SERVER_INFO_KEY.encode(), server_info))
+        value = _encode(members)
+    if method in _HINTED:
+        value = with_member(with_member(value, b"ttlMs", b"0"), b"cacheScope", b'"private"')
+    return with_member(value, b"resultType", _COMPLETE)
+
+
+def _down(value: bytes, method: str, revision: str) -> bytes:
+    members = _members.decode(value)
+    kind = bytes(members.get("resultType", Raw(_COMPLETE)))
+    if kind != _COMPLETE:
+        members = _members.decode(tool_error_result(_NO_INPUT))
+    before = dict(members)
+    for name in _MODERN_MEMBERS:
+        members.pop(name, None)
+    _strip_meta(members)
+    if method == "tools/call":
+        _downgrade_call(members, revision)
+    elif method == "tools/list" and (revision < "2025-06-18" or b'"outputSchema"' in value):
+        _downgrade_list(members, revision)
+    return value if members == before else _encode(members)
+
+
+def _strip_meta(members: Members) -> None:
+    """Members of `_meta` that belong to the modern protocol go; a vendor's own stay."""
+    raw = members.get("_meta")
+    if raw is None or META_PREFIX.encode() not in bytes(raw):
+        return
+    kept = {key: item for key, item in _members.decode(raw).items() if not key.startswith(META_PREFIX)}
+    if kept:
+        members["_meta"] = Raw(_encode(kept))
+    else:
+        del members["_meta"]
+
+
+def _downgrade_call(members: Members, revision: str) -> None:
+    structured = members.get("structuredContent")
+    if structured is not None and (revision < "2025-06-18" or bytes(structured)[:1] != b"{"):
+        del members["structuredContent"]
+    if revision < "2025-06-18" and "content" in members:
+        items = _list.decode(members["content"])
+        members["content"] = Raw(_encode([_downgrade_content(item, revision) for item in items]))
+
+
+def _downgrade_content(item: Raw, revision: str) -> Raw:
+    members = _members.decode(item)
+    kind = _text(members, "type")
+    if kind == "resource_link":
+        text = f"{_text(members, 'name')}: {_text(members, 'uri')}".removeprefix(": ")
+    elif kind == "audio" and revision < "2025-03-26":
+        text = f"[audio, {_text(members, 'mimeType')}: this session's protocol revision cannot carry it]"
+    else:
+        return item
+    return Raw(_encode({"type": "text", "text": text}))
+
+
+def _downgrade_list(members: Members, revision: str) -> None:
+    if "tools" not in members:
+        return
+    tools = []
+    for raw in _list.decode(members["tools"]):
+        tool = _members.decode(raw)
+        schema = tool.get("outputSchema")
+        drop = [] if schema is None or (revision >= "2025-06-18" and _is_object_schema(schema)) else ["outputSchema"]
+        if revision < "2025-06-18" and "title" in tool:
+            drop.append("title")
+        for name in drop:
+            del tool[name]
+        tools.append(Raw(_encode(tool)) if drop else raw)
+    members["tools"] = Raw(_encode(tools))
+
+
+def _is_object_schema(schema: Raw) -> bool:
+    return bytes(schema)[:1] == b"{" and bytes(_members.decode(schema).get("type", Raw(b""))) == b'"object"'
+
+
+def _text(members: Members, name: str) -> str:
+    raw = bytes(members.get(name, Raw(b"")))
+    return msgspec.json.decode(raw, type=str) if raw[:1] == b'"' else ""

@@ -1,0 +1,150 @@
+"""Legacy sessions without a store: the session id is a sealed token that any replica can open.
+
+It is bound to tenant, endpoint, principal and the tenant's revocation epoch: presented by anyone else, anywhere else,
+or after a revocation, it is a session that does not exist.
+"""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as BadBase64
+from collections import OrderedDict
+from collections.abc import Callable
+
+import msgspec
+
+from core.call import Inbound
+from core.errors import Reason, Refused
+from core.identity import Caller
+from core.sealing import SealBroken, Sealer
+
+MAX_TOKEN_BYTES = 8 * 1024
+_MAX_CAPABILITIES_BYTES = 2 * 1024
+_MAX_NAME = 64
+_VERSION = 1
+
+
+class Conversation(msgspec.Struct, frozen=True):
+    """What a session settled when it began."""
+
+    revision: str
+    capabilities: bytes
+    """JSON of the client capabilities declared at initialize."""
+    client: str = ""
+    """The name the client gave itself: for display, never for a decision."""
+    token: str = ""
+    """The `Mcp-Session-Id` of a session that this very request began; empty otherwise."""
+
+
+class _Sealed(msgspec.Struct, frozen=True, array_like=True):
+    version: int
+    began_unix: int
+    revision: str
+    capabilities: bytes
+    client: str
+
+
+class _ClientInfo(msgspec.Struct):
+    name: str = ""
+
+
+class _Initialize(msgspec.Struct):
+    client_info: _ClientInfo = msgspec.field(name="clientInfo", default_factory=_ClientInfo)
+
+
+_Key = tuple[bytes, str, str, str, int]
+
+
+class Conversations:
+    """Begins and resumes sessions. Remembers the ones seen lately, so that a known token costs one lookup."""
+
+    def __init__(
+        self, sealer: Sealer, clock: Callable[[], float], *, max_age_s: int = 86400, remembered: int = 16384
+    ) -> None:
+        """`clock`: wall-clock seconds, agreeing between replicas to a minute."""
+        self._sealer = sealer
+        self._clock = clock
+        self._max_age_s = max_age_s
+        self._remembered = remembered
+        self._known: OrderedDict[_Key, tuple[float, Conversation]] = OrderedDict()
+
+    def open(self, inbound: Inbound, caller: Caller, *, session_key: bytes, epoch: int) -> Conversation:
+        """What a request belongs to: a conversation of its own in the modern era, a new one for `initialize`, or a known.
+
+        `session_key`: of the tenant's OpenSecrets. Refuses (NOT_FOUND) a session that is not this caller's, here, now.
+        """
+        if inbound.era == "modern":
+            return Conversation(inbound.revision, inbound.capabilities)
+        if inbound.method != "initialize":
+            return self.resume(inbound, caller, session_key=session_key, epoch=epoch)
+        token = self.begin(inbound, caller, session_key=session_key, epoch=epoch)
+        return Conversation(inbound.revision, inbound.capabilities, token=token)
+
+    def begin(self, inbound: Inbound, caller: Caller, *, session_key: bytes, epoch: int) -> str:
+        """The id of a new session for an `initialize`; visible ASCII."""
+        if len(inbound.capabilities) > _MAX_CAPABILITIES_BYTES:
+            raise Refused(Reason.INVALID, f"params.capabilities must be at most {_MAX_CAPABILITIES_BYTES} bytes")
+        sealed = _Sealed(
+            _VERSION, int(self._clock()), inbound.revision, inbound.capabilities, _client_name(inbound.params)
+        )
+        token = self._sealer.seal(session_key, msgspec.msgpack.encode(sealed), _context(inbound, caller, epoch))
+        return urlsafe_b64encode(token).rstrip(b"=").decode()
+
+    def resume(self, inbound: Inbound, caller: Caller, *, session_key: bytes, epoch: int) -> Conversation:
+        """The conversation of `inbound.session`. Refuses (NOT_FOUND) a foreign, broken, expired or revoked one."""
+        key = (inbound.session, caller.tenant, inbound.endpoint, caller.subject, epoch)
+        known = self._known.get(key)
+        if known is None:
+            known = self._open(inbound, caller, session_key, epoch)
+            self._known[key] = known
+            if len(self._known) > self._remembered:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(key)
+        expires_unix, conversation = known
+        if self._clock() >= expires_unix:
+            del self._known[key]
+            raise _unknown("expired")
+        return conversation
+
+    def _open(self, inbound: Inbound, caller: Caller, session_key: bytes, epoch: int) -> tuple[float, Conversation]:
+        token = inbound.session
+        if not token or len(token) > MAX_TOKEN_BYTES:
+            raise _unknown("missing or too long")
+        try:
+            sealed = urlsafe_b64decode(token + b"=" * (-len(token) % 4))
+            plain = self._sealer.open(session_key, sealed, _context(inbound, caller, epoch))
+            begun = msgspec.msgpack.decode(plain, type=_Sealed)
+        except (SealBroken, BadBase64, ValueError, msgspec.DecodeError) as failure:
+            raise _unknown("does not open here, for this caller") from failure
+        if begun.version != _VERSION or urlsafe_b64encode(sealed).rstrip(b"=") != token:
+            raise _unknown("another version or spelling")
+        conversation = Conversation(begun.revision, begun.capabilities, begun.client)
+        return begun.began_unix + self._max_age_s, conversation
+
+
+def settle(
+    inbound: Inbound, caller: Caller, conversations: Conversations, *, session_key: bytes, epoch: int
+) -> Conversation:
+    """What this request is spoken in: its own word in the modern era, its session's in the legacy one.
+
+    Fills in the revision and capabilities a legacy request leaves to its session.
+    """
+    if inbound.era == "modern" or inbound.method == "initialize":
+        return Conversation(inbound.revision, inbound.capabilities, "")
+    talk = conversations.resume(inbound, caller, session_key=session_key, epoch=epoch)
+    inbound.revision, inbound.capabilities = talk.revision, talk.capabilities
+    return talk
+
+
+def _context(inbound: Inbound, caller: Caller, epoch: int) -> bytes:
+    return "\0".join(("toolgate session", caller.tenant, inbound.endpoint, caller.subject, str(epoch))).encode()
+
+
+def _client_name(params: bytes) -> str:
+    try:
+        return msgspec.json.decode(params, type=_Initialize).client_info.name[:_MAX_NAME]
+    except msgspec.DecodeError:
+        return ""
+
+
+def _unknown(detail: str) -> Refused:
+    return Refused(Reason.NOT_FOUND, "no such session: initialize again", detail=f"session {detail}")
