@@ -7,6 +7,20 @@ import msgspec
 
 from core.resource import Problem, Ref
 
+HOST_BUILTINS = (
+    "semver.compare",
+    "semver.is_valid",
+    "sprintf",
+    "strings.any_prefix_match",
+    "strings.any_suffix_match",
+    "time.clock",
+    "time.date",
+    "time.parse_rfc3339_ns",
+    "time.weekday",
+    "units.parse_bytes",
+)
+"""Rego builtins OPA's WASM lacks and every PolicyEngine brings; a PolicyCompiler refuses any other it lacks."""
+
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A tenant's own Rego beside the shipped policy. It can only take away: its `deny` reasons refuse a call.
@@ -45,6 +59,30 @@ class Decision(msgspec.Struct, frozen=True):
     """Sorted reason codes, for the record: why allowed (roles) or why not."""
 
 
+ERROR = Decision(allow=False, reasons=("policy_error",))
+"""The policy was cut off, trapped, or could not be asked."""
+
+UNDEFINED = Decision(allow=False, reasons=("policy_undefined",))
+"""The policy has no opinion, or one that is not `{"allow": bool, "reasons": [string...]}`."""
+
+
+def normalise(result: object) -> Decision:
+    """A decision out of what an engine answered (JSON, decoded). Only an object whose `allow` is true allows."""
+    if not isinstance(result, dict):
+        return UNDEFINED
+    allow, reasons = result.get("allow"), result.get("reasons", ())
+    if not isinstance(allow, bool) or not isinstance(reasons, list | tuple):
+        return UNDEFINED
+    if not all(isinstance(reason, str) for reason in reasons):
+        return UNDEFINED
+    return Decision(allow, tuple(sorted(reasons)))
+
+
+def package_path(policy: str) -> tuple[str, ...]:
+    """The Rego package a Policy's module must have, as its path: `toolgate.tenant.<name>`, '-' written '_'."""
+    return ("toolgate", "tenant", policy.replace("-", "_"))
+
+
 class PreparedPolicy(Protocol):
     """A policy ready to decide; immutable, one per tenant snapshot, used from one event loop."""
 
@@ -74,19 +112,23 @@ class PolicyCompiler(Protocol):
     """Checks, tests and compiles Rego. Lives in the control plane."""
 
     async def compile(self, modules: dict[str, str], tests: dict[str, str]) -> bytes:
-        """The WASM of the shipped policy together with `modules` (file name to Rego).
+        """The WASM of the shipped policy together with `modules`: a Policy's name to its Rego, `tests` likewise.
 
-        Raises RegoRejected with every problem found; PolicyCompilerMissing where no `opa` binary is found.
+        All of one tenant. Raises RegoRejected with every problem found, PolicyCompilerMissing where there is no `opa`.
         """
         ...
 
 
 class RegoRejected(Exception):
-    """The Rego does not check, uses what is not allowed, or fails its tests."""
+    """The Rego does not check, uses what is not allowed, or fails its tests.
 
-    def __init__(self, problems: list[Problem]) -> None:
+    `by_policy` tells the same problems by the Policy they are in; "" holds those of none in particular.
+    """
+
+    def __init__(self, problems: list[Problem], by_policy: dict[str, list[Problem]] | None = None) -> None:
         super().__init__("; ".join(f"{p.path}: {p.rule}" for p in problems))
         self.problems = problems
+        self.by_policy = by_policy if by_policy is not None else {"": problems}
 
 
 class PolicyCompilerMissing(Exception):

@@ -1,0 +1,1 @@
+"""The `opa` binary: checks, tests and compiles Rego."""

@@ -1,0 +1,264 @@
+"""The PolicyCompiler: `opa` parses, checks, tests and compiles, each in a fresh folder."""
+
+import asyncio
+import tarfile
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from adapters.opa import binary, builtins, lint
+from adapters.opa.binary import Finished, OpaOverran
+from core.policy import RegoRejected, package_path
+from core.resource import Problem
+
+ENTRYPOINTS = ("toolgate/authz/decision", "toolgate/authz/visible")
+DEADLINE_S = 30.0
+TEST_TIMEOUT = "5s"
+MODULE_BYTES = 16 * 1024 * 1024
+PROBLEMS_CAP = 200
+
+_CAPABILITIES = "capabilities.json"
+_BUNDLE = "bundle.tar.gz"
+_CHECK = ["check", "--format", "json", "--max-errors", str(PROBLEMS_CAP), "--capabilities", _CAPABILITIES]
+
+
+class _Location(msgspec.Struct, frozen=True):
+    file: str = ""
+    row: int = 0
+
+
+class _Error(msgspec.Struct, frozen=True):
+    message: str
+    code: str = ""
+    location: _Location = _Location()
+
+
+class _Errors(msgspec.Struct, frozen=True):
+    errors: tuple[_Error, ...] = ()
+
+
+class _Test(msgspec.Struct, frozen=True):
+    name: str
+    location: _Location = _Location()
+    fail: bool = False
+    error: _Error | None = None
+
+
+class Found(NamedTuple):
+    """A problem, and the file (relative to the folder) it is in."""
+
+    file: str
+    line: int
+    rule: str
+
+
+class OpaCompiler:
+    """Holds nothing between compilations but what the binary can do. Several may run at once; each may use a core."""
+
+    def __init__(
+        self,
+        shipped: Mapping[str, str],
+        *,
+        opa: str | None = None,
+        deadline_s: float = DEADLINE_S,
+        at_once: int = 2,
+    ) -> None:
+        """`shipped`: file name to Rego of the policy every tenant's Rego is compiled together with."""
+        self._shipped = dict(shipped)
+        self._opa = opa
+        self._deadline_s = deadline_s
+        self._slots = asyncio.Semaphore(at_once)
+        self._capabilities: dict[str, bytes] = {}
+
+    async def compile(self, modules: dict[str, str], tests: dict[str, str]) -> bytes:
+        opa = binary.find(self._opa)
+        capabilities = await self._known(opa)
+        async with _folder(_files(self._shipped, modules, tests, builtins.restricted(capabilities))) as folder:
+            job = _Job(opa, folder, self._deadline_s, self._slots, builtins.names(capabilities))
+            try:
+                found = await job.inspect(modules, tests)
+                found = found or (await job.test(tests) if tests else [])
+                if not found:
+                    return await job.build(sorted(self._shipped), modules)
+            except OpaOverran as overrun:
+                raise RegoRejected([Problem("spec.rego", str(overrun))]) from None
+        raise _rejected(found, several=len(modules) > 1)
+
+    async def _known(self, opa: str) -> bytes:
+        """What this binary can do, asked once."""
+        if opa not in self._capabilities:
+            async with _folder({}) as folder:
+                asked = await binary.run(opa, ["capabilities", "--current"], folder, self._deadline_s)
+                self._capabilities[opa] = asked.out
+        return self._capabilities[opa]
+
+
+class _Job:
+    """One compilation in its folder."""
+
+    def __init__(
+        self, opa: str, folder: Path, deadline_s: float, slots: asyncio.Semaphore, known: frozenset[str]
+    ) -> None:
+        self._opa = opa
+        self._folder = folder
+        self._deadline_s = deadline_s
+        self._slots = slots
+        self._known = known
+
+    async def inspect(self, modules: Iterable[str], tests: Iterable[str]) -> list[Found]:
+        """All that is wrong with the text. A plain check sees past what the strict one stops at, so both are asked."""
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(self._check(strict)) for strict in ([], ["--strict"])]
+            asked += [group.create_task(self._lint_module(policy)) for policy in modules]
+            asked += [group.create_task(self._lint_tests(policy)) for policy in tests]
+        return sorted({found for task in asked for found in task.result()})
+
+    async def test(self, tests: Iterable[str]) -> list[Found]:
+        words = ["test", "--format", "json", "--timeout", TEST_TIMEOUT, "--capabilities", _CAPABILITIES]
+        done = await self._run([*words, *_rego(self._folder)])
+        try:
+            ran = msgspec.json.decode(done.out or b"[]", type=list[_Test])
+        except msgspec.DecodeError:
+            return _unreadable(done)
+        found = [_failed(test) for test in ran if test.fail or test.error is not None]
+        silent = set(tests) - {_policy_of(test.location.file) for test in ran}
+        found += [Found(_tests_file(policy), 1, "declares no test_ rule") for policy in silent]
+        return found if found or done.code == 0 else _unreadable(done)
+
+    async def build(self, shipped: list[str], modules: Iterable[str]) -> bytes:
+        entries = [word for entrypoint in ENTRYPOINTS for word in ("-e", entrypoint)]
+        files = [*shipped, *(_module_file(policy) for policy in sorted(modules))]
+        words = ["build", "-t", "wasm", *entries, "-o", _BUNDLE, "--capabilities", _CAPABILITIES]
+        done = await self._run([*words, *files])
+        if done.code != 0:
+            raise _rejected(_unreadable(done), several=False)
+        return await asyncio.to_thread(_module_in, self._folder / _BUNDLE)
+
+    async def _check(self, extra: list[str]) -> list[Found]:
+        """A file that does not parse hides what is wrong with the others: they are checked again without it."""
+        files, found = _rego(self._folder), list[Found]()
+        while files:
+            done = await self._run([*_CHECK, *extra, *files])
+            errors = _errors(done)
+            found += [Found(e.location.file, e.location.row, self._explained(e.message)) for e in errors]
+            broken = {error.location.file for error in errors if error.code == "rego_parse_error"}
+            if not broken & set(files):
+                return found if found or done.code == 0 else _unreadable(done)
+            files = [file for file in files if file not in broken]
+        return found
+
+    def _explained(self, message: str) -> str:
+        """A builtin that exists and is refused reads as undefined otherwise."""
+        prefix, _, name = message.partition("undefined function ")
+        return f"{name} is not available to policies" if not prefix and name in self._known else message
+
+    async def _lint_module(self, policy: str) -> list[Found]:
+        file, package = _module_file(policy), package_path(policy)
+        return [Found(file, *flaw) for flaw in lint.flaws(await self._tree(file), package)]
+
+    async def _lint_tests(self, policy: str) -> list[Found]:
+        file, package = _tests_file(policy), package_path(policy)
+        allowed = (package, (*package[:-1], package[-1] + "_test"))
+        return [Found(file, *flaw) for flaw in lint.package_flaws(await self._tree(file), allowed)]
+
+    async def _tree(self, file: str) -> object:
+        """Of what does not parse: a tree without flaws. The check tells of it."""
+        done = await self._run(["parse", "--format", "json", "--json-include", "locations", file])
+        tree: object = msgspec.json.decode(done.out) if done.code == 0 else None
+        return tree
+
+    async def _run(self, words: list[str]) -> Finished:
+        async with self._slots:
+            return await binary.run(self._opa, words, self._folder, self._deadline_s)
+
+
+@asynccontextmanager
+async def _folder(files: Mapping[str, bytes]) -> AsyncIterator[Path]:
+    made = await asyncio.to_thread(_fill, files)
+    try:
+        yield Path(made.name)
+    finally:
+        await asyncio.to_thread(made.cleanup)
+
+
+def _fill(files: Mapping[str, bytes]) -> "tempfile.TemporaryDirectory[str]":
+    made = tempfile.TemporaryDirectory(prefix="toolgate-opa-")
+    for name, content in files.items():
+        path = Path(made.name, name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    return made
+
+
+def _files(
+    shipped: Mapping[str, str], modules: Mapping[str, str], tests: Mapping[str, str], capabilities: bytes
+) -> dict[str, bytes]:
+    """Names are part of the WASM: the same sources always get the same."""
+    rego = {
+        **shipped,
+        **{_module_file(policy): text for policy, text in modules.items()},
+        **{_tests_file(policy): text for policy, text in tests.items()},
+    }
+    return {_CAPABILITIES: capabilities, **{name: text.encode() for name, text in rego.items()}}
+
+
+def _module_file(policy: str) -> str:
+    return f"policies/{policy}.rego"
+
+
+def _tests_file(policy: str) -> str:
+    return f"tests/{policy}.rego"
+
+
+def _policy_of(file: str) -> str:
+    return Path(file).stem if "/" in file else ""
+
+
+def _rego(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.rego"))
+
+
+def _module_in(bundle: Path) -> bytes:
+    with tarfile.open(bundle) as tar:
+        module = tar.extractfile("/policy.wasm")
+        if module is None:
+            raise RegoRejected([Problem("spec.rego", "opa made no WASM of it")])
+        content = module.read(MODULE_BYTES + 1)
+    if len(content) > MODULE_BYTES:
+        raise RegoRejected([Problem("spec.rego", f"compiles to more than {MODULE_BYTES} bytes")])
+    return content
+
+
+def _errors(done: Finished) -> tuple[_Error, ...]:
+    try:
+        return msgspec.json.decode(done.err or done.out or b"{}", type=_Errors).errors
+    except msgspec.DecodeError:
+        return ()
+
+
+def _failed(test: _Test) -> Found:
+    why = test.error.message if test.error is not None else "does not hold"
+    return Found(test.location.file, test.location.row, f"{test.name}: {why}")
+
+
+def _unreadable(done: Finished) -> list[Found]:
+    said = (done.err or done.out).decode(errors="replace").strip()
+    return [Found("", 0, f"opa: {said[:1000] or f'ended with {done.code}'}")]
+
+
+def _rejected(found: list[Found], *, several: bool) -> RegoRejected:
+    by_policy: dict[str, list[Problem]] = {}
+    for each in found[:PROBLEMS_CAP]:
+        by_policy.setdefault(_policy_of(each.file), []).append(_problem(each, several=several))
+    return RegoRejected([problem for problems in by_policy.values() for problem in problems], by_policy)
+
+
+def _problem(found: Found, *, several: bool) -> Problem:
+    path = "spec.tests" if found.file.startswith("tests/") else "spec.rego"
+    place = f"line {found.line}: " if found.line else ""
+    owner = f"{_policy_of(found.file)}: " if several and _policy_of(found.file) else ""
+    return Problem(path, f"{owner}{place}{found.rule}")

@@ -1,0 +1,1 @@
+"""Rego compiled to WASM, evaluated in this process by wasmtime."""

@@ -1,0 +1,153 @@
+# The shipped policy: roles and attributes (RBAC and ABAC), driven by data, and a tenant's own refusals.
+#
+# data.roles[name][effect] = {"exact": {tool: [permission...]}, "globs": [permission...]}, effect "allow" or "deny".
+#   "exact" holds permissions by the tool they name; "globs" those that do not name their tools one by one.
+# permission = {"who": [check...], "what": [check...]}: it applies when every check holds.
+# check = {"path": [...], "op": "...", "value": ...}: "who" paths start at the input, "what" paths at the tool.
+# All of it is made by control_plane/compiler/policy.py from what people write: core.identity.Permission.
+#
+# input = {"user": principal or null, "agent": principal or null, "roles": [name...], "endpoint": name,
+#          "action": "tools/call", "ctx": {"hour"?, "weekday"?, "ip"?}, and "tool": tool for a decision,
+#          "tools": [tool...] for what is visible}
+# principal = {"name"?, "groups": [...], "attributes": {...}}
+# tool = {"name", "upstream_name", "server", "risk", "labels": {...}, "read_only": bool}
+#
+# An absent attribute and a value of another type satisfy no check, whatever its operator.
+package toolgate.authz
+
+default decision := {"allow": false, "reasons": ["policy_undefined"]}
+
+decision := {"allow": false, "reasons": sort(refusals)} if {
+	count(refusals) > 0
+} else := {"allow": true, "reasons": sort(grants)} if {
+	count(grants) > 0
+} else := {"allow": false, "reasons": ["no_permission"]} if {
+	some role in input.roles
+	data.roles[role]
+} else := {"allow": false, "reasons": ["no_role"]}
+
+default visible := []
+
+visible := [tool.name | some tool in input.tools; permitted(tool)]
+
+permitted(tool) if {
+	count(granting(tool)) > 0
+	count(denying(tool)) == 0
+	count(tenant_refusals) == 0 with input.tool as tool
+}
+
+grants := {concat(":", ["role", role]) | some role in granting(input.tool)}
+
+refusals := {concat(":", ["denied_by_role", role]) | some role in denying(input.tool)} | tenant_refusals
+
+granting(tool) := {held.role | some held in allows; applies(held, tool)}
+
+denying(tool) := {held.role | some held in denies; applies(held, tool)}
+
+# What the caller's roles hold, looked up once.
+allows := [{"role": role, "set": set} | some role in input.roles; set := data.roles[role].allow]
+
+denies := [{"role": role, "set": set} | some role in input.roles; set := data.roles[role].deny]
+
+applies(held, tool) if {
+	some permission in held.set.exact[tool.upstream_name]
+	matches(permission, tool)
+} else if {
+	some permission in held.set.globs
+	matches(permission, tool)
+}
+
+matches(permission, tool) if {
+	every check in permission.what { holds(check, object.get(tool, check.path, null)) }
+	every check in permission.who { holds(check, object.get(input, check.path, null)) }
+}
+
+holds(check, value) if {
+	check.op == "named"
+	named(check.value, value)
+} else if {
+	check.op == "eq"
+	value == check.value
+} else if {
+	check.op == "in"
+	value in check.value
+} else if {
+	check.op == "contains"
+	includes(value, check.value)
+} else if {
+	check.op == "cidr"
+	is_string(value)
+	some network in check.value
+	net.cidr_contains(network, value)
+} else if {
+	check.op == "ne"
+	type_name(value) == type_name(check.value)
+	value != check.value
+} else if {
+	check.op == "not_in"
+	type_name(value) == type_name(check.value[0])
+	not value in check.value
+} else if {
+	check.op == "risk"
+	compares(check.than, risks[value], check.value)
+} else if {
+	# Rego orders all values, of different types too: every string is greater than every number.
+	orderable(value, check.value)
+	compares(check.op, value, check.value)
+}
+
+orderable(a, b) if {
+	is_number(a)
+	is_number(b)
+} else if {
+	is_string(a)
+	is_string(b)
+}
+
+compares("lt", a, b) if a < b
+
+compares("lte", a, b) if a <= b
+
+compares("gt", a, b) if a > b
+
+compares("gte", a, b) if a >= b
+
+risks := {"low": 0, "medium": 1, "high": 2, "critical": 3}
+
+# The compiler sorts globs by how they are matched: a pattern costs a compilation of RE2, the others next to nothing.
+named(globs, name) if {
+	globs.exact[name]
+} else if {
+	some prefix in globs.prefixes
+	startswith(name, prefix)
+} else if {
+	some suffix in globs.suffixes
+	endswith(name, suffix)
+} else if {
+	some pattern in globs.patterns
+	regex.match(pattern, name)
+}
+
+includes(value, member) if {
+	is_array(value)
+	member in value
+} else if {
+	is_string(value)
+	is_string(member)
+	contains(value, member)
+}
+
+tenant_refusals := {reason |
+	some name
+	deny := data.toolgate.tenant[name].deny
+	some reason in tenant_reasons(deny)
+}
+
+# Whatever a tenant's `deny` is, only the empty set lets pass.
+tenant_reasons(deny) := {tenant_reason(code) | some code in deny} if {
+	is_set(deny)
+} else := {"tenant:malformed"}
+
+tenant_reason(code) := concat(":", ["tenant", code]) if {
+	is_string(code)
+} else := "tenant:unnamed"

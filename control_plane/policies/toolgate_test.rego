@@ -1,0 +1,151 @@
+package toolgate.authz_test
+
+import data.toolgate.authz
+
+call(roles, changes) := object.union(
+	{
+		"user": {"groups": ["staff"], "attributes": {"dept": "eng", "level": 3, "mfa": true}},
+		"agent": null,
+		"roles": roles,
+		"endpoint": "default",
+		"action": "tools/call",
+		"ctx": {"hour": 9, "weekday": "Monday", "ip": "10.1.2.3"},
+		"tool": {
+			"name": "git__log", "upstream_name": "log", "server": "git",
+			"risk": "medium", "labels": {"env": "prod"}, "read_only": true,
+		},
+	},
+	changes,
+)
+
+# A tenant whose one role allows what meets the check, on the tool or on the caller.
+what(check) := {"r": {"allow": {"globs": [{"what": [check], "who": []}]}}}
+
+who(check) := {"r": {"allow": {"globs": [{"what": [], "who": [check]}]}}}
+
+everything := {"globs": [{"what": [], "who": []}]}
+
+allowed(roles) if authz.decision.allow with input as call(["r"], {}) with data.roles as roles
+
+test_without_a_role_nothing_is_allowed if {
+	d := authz.decision with input as call([], {}) with data.roles as {"r": {"allow": everything}}
+	d == {"allow": false, "reasons": ["no_role"]}
+}
+
+test_a_role_nobody_declared_is_no_role if {
+	d := authz.decision with input as call(["ghost"], {}) with data.roles as {"r": {"allow": everything}}
+	d == {"allow": false, "reasons": ["no_role"]}
+}
+
+test_a_role_without_a_permission_that_applies_allows_nothing if {
+	d := authz.decision with input as call(["r"], {}) with data.roles as {"r": {"allow": {"exact": {"other": []}}}}
+	d == {"allow": false, "reasons": ["no_permission"]}
+}
+
+test_the_reasons_name_every_role_that_allows if {
+	roles := {"b": {"allow": everything}, "a": {"allow": everything}, "c": {"allow": {"globs": []}}}
+	d := authz.decision with input as call(["b", "c", "a"], {}) with data.roles as roles
+	d == {"allow": true, "reasons": ["role:a", "role:b"]}
+}
+
+test_a_deny_of_any_role_wins if {
+	roles := {"a": {"allow": everything}, "b": {"deny": everything}}
+	d := authz.decision with input as call(["a", "b"], {}) with data.roles as roles
+	d == {"allow": false, "reasons": ["denied_by_role:b"]}
+}
+
+test_an_exact_permission_is_found_by_the_name_at_the_server if {
+	roles := {"r": {"allow": {"exact": {"log": [{"what": [], "who": []}]}}}}
+	allowed(roles)
+	not authz.decision.allow with input as call(["r"], {"tool": {"upstream_name": "push"}}) with data.roles as roles
+}
+
+test_all_checks_of_a_permission_must_hold if {
+	env := {"path": ["labels", "env"], "op": "eq", "value": "prod"}
+	low := {"path": ["risk"], "op": "risk", "than": "lte", "value": 0}
+	allowed({"r": {"allow": {"globs": [{"what": [env], "who": []}]}}})
+	not allowed({"r": {"allow": {"globs": [{"what": [env, low], "who": []}]}}})
+}
+
+test_globs_match_exactly_by_prefix_by_suffix_and_by_pattern if {
+	every globs in [
+		{"exact": {"log": true}},
+		{"prefixes": ["x", "lo"]},
+		{"suffixes": ["og"]},
+		{"patterns": [`^(?s:l.g)$`]},
+	] {
+		allowed(what({"path": ["upstream_name"], "op": "named", "value": globs}))
+	}
+	not allowed(what({"path": ["upstream_name"], "op": "named", "value": {"exact": {"lo": true}, "prefixes": ["og"]}}))
+}
+
+test_risks_are_ordered if {
+	every than, value in {"lte": 1, "gte": 1, "lt": 2, "gt": 0} {
+		allowed(what({"path": ["risk"], "op": "risk", "than": than, "value": value}))
+	}
+	every than, value in {"lte": 0, "gte": 2, "lt": 1, "gt": 1} {
+		not allowed(what({"path": ["risk"], "op": "risk", "than": than, "value": value}))
+	}
+}
+
+test_each_operator_holds_where_it_should if {
+	every check in [
+		{"path": ["user", "attributes", "dept"], "op": "eq", "value": "eng"},
+		{"path": ["user", "attributes", "dept"], "op": "ne", "value": "hr"},
+		{"path": ["user", "attributes", "dept"], "op": "in", "value": ["hr", "eng"]},
+		{"path": ["user", "attributes", "dept"], "op": "not_in", "value": ["hr"]},
+		{"path": ["user", "attributes", "level"], "op": "lt", "value": 4},
+		{"path": ["user", "attributes", "level"], "op": "gte", "value": 3},
+		{"path": ["user", "groups"], "op": "contains", "value": "staff"},
+		{"path": ["user", "attributes", "dept"], "op": "contains", "value": "ng"},
+		{"path": ["ctx", "ip"], "op": "cidr", "value": ["192.168.0.0/16", "10.0.0.0/8"]},
+	] {
+		allowed(who(check))
+	}
+}
+
+test_an_absent_attribute_satisfies_no_operator if {
+	every op in ["eq", "ne", "in", "not_in", "lt", "lte", "gt", "gte", "contains", "cidr"] {
+		every path in [["user", "attributes", "absent"], ["agent", "attributes", "dept"], ["ctx", "absent"]] {
+			every value in ["x", 0, ["x"]] {
+				not allowed(who({"path": path, "op": op, "value": value}))
+			}
+		}
+	}
+}
+
+test_a_value_of_another_type_satisfies_no_operator if {
+	every op in ["eq", "ne", "in", "not_in", "lt", "lte", "gt", "gte", "contains", "cidr"] {
+		not allowed(who({"path": ["user", "attributes", "dept"], "op": op, "value": 5}))
+		not allowed(who({"path": ["user", "attributes", "level"], "op": op, "value": "5"}))
+		not allowed(who({"path": ["user", "attributes", "mfa"], "op": op, "value": 0}))
+	}
+	not allowed(who({"path": ["user", "attributes", "level"], "op": "not_in", "value": ["5"]}))
+	not allowed(who({"path": ["user", "attributes", "mfa"], "op": "gt", "value": false}))
+}
+
+test_visible_is_what_a_decision_would_allow if {
+	roles := {
+		"a": {"allow": {"globs": [{
+			"what": [{"path": ["risk"], "op": "risk", "than": "lte", "value": 1}],
+			"who": [],
+		}]}},
+		"b": {"deny": {"exact": {"push": [{"what": [], "who": []}]}}},
+	}
+	base := call(["a", "b"], {}).tool
+	tools := [
+		object.union(base, {"name": "git__log"}),
+		object.union(base, {"name": "git__push", "upstream_name": "push"}),
+		object.union(base, {"name": "git__wipe", "upstream_name": "wipe", "risk": "critical"}),
+	]
+	names := authz.visible with input as call(["a", "b"], {"tools": tools}) with data.roles as roles
+	names == ["git__log"]
+}
+
+test_a_request_without_a_tool_is_denied if {
+	d := authz.decision with input as object.remove(call(["r"], {}), ["tool"]) with data.roles as {"r": {"allow": {
+		"exact": {"log": [{"what": [], "who": []}]},
+		"globs": [{"what": [{"path": ["server"], "op": "eq", "value": "git"}], "who": []}],
+	}}}
+	not d.allow
+}
