@@ -1,0 +1,131 @@
+"""Which addresses an upstream may have, and names resolved to them away from the loop.
+
+The address that was judged is the one connected to: a name that changes its mind in between gains nothing.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from data_plane.upstreams.failure import overloaded, unavailable
+
+Address = IPv4Address | IPv6Address
+Lookup = Callable[[str], Sequence[str]]
+"""Blocking: a host name to address literals, in order of preference. Raises OSError."""
+
+# IANA special-purpose registries, RFC 6890 and successors, plus what clouds answer metadata on. `is_global` differs
+# between patch releases of Python, so the list is our own.
+_REFUSED = tuple(
+    ip_network(text)
+    for text in (
+        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+        *("192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24"),
+        *("203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4", "168.63.129.16/32"),
+        *("::/127", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "3fff::/20", "5f00::/16"),
+        *("fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"),
+    )
+)
+_NAT64 = ip_network("64:ff9b::/96")
+_V4_COMPATIBLE = ip_network("::/96")
+
+_CACHE_S = 10.0
+_CACHE_ENTRIES = 1024
+_LOOKUPS_AT_ONCE = 8
+_LOOKUPS_WAITING = 256
+
+
+def is_private(address: Address) -> bool:
+    """Whether only a server with `allow_private` may have it: anything that is not plainly public."""
+    embedded = _embedded_v4(address)
+    if embedded is not None and is_private(embedded):
+        return True
+    return any(address in network for network in _REFUSED if network.version == address.version)
+
+
+def _embedded_v4(address: Address) -> IPv4Address | None:
+    """The IPv4 address a translating kernel, router or relay would reach for this IPv6 address."""
+    if isinstance(address, IPv4Address):
+        return None
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if address in _NAT64 or address in _V4_COMPATIBLE:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return None
+
+
+def literal(host: str) -> Address | None:
+    """The address a host is written as; None for a name."""
+    try:
+        return ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+
+
+class Resolver:
+    """Names to addresses, on threads of its own so that a stuck name server holds up nobody else's work."""
+
+    def __init__(self, *, timeout_s: float = 5.0, lookup: Lookup | None = None) -> None:
+        self._timeout_s = timeout_s
+        self._lookup = lookup or _getaddrinfo
+        self._threads = ThreadPoolExecutor(_LOOKUPS_AT_ONCE, "toolgate-dns")
+        self._cache: dict[str, tuple[float, tuple[str, ...]]] = {}
+        self._asking: dict[str, asyncio.Future[tuple[str, ...]]] = {}
+
+    async def resolve(self, host: str, *, allow_private: bool) -> tuple[str, ...]:
+        """Addresses that may be connected to. Raises Unavailable when there are none."""
+        found = (host,) if literal(host) is not None else await self._addresses(host)
+        allowed = tuple(a for a in found if allow_private or not _refuses(a))
+        if not allowed:
+            raise unavailable(f"{host} resolves to private addresses only, and the server does not allow them")
+        return allowed
+
+    def close(self) -> None:
+        """Do not wait for lookups under way: they cannot be interrupted."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _addresses(self, host: str) -> tuple[str, ...]:
+        now = asyncio.get_running_loop().time()
+        cached = self._cache.get(host)
+        if cached is not None and cached[0] > now:
+            return cached[1]
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await asyncio.shield(self._ask(host))
+        except TimeoutError as late:
+            raise unavailable(f"{host} was not resolved within {self._timeout_s:g} s") from late
+        except OSError as failure:
+            raise unavailable(f"{host} does not resolve: {failure.strerror or failure}") from failure
+
+    def _ask(self, host: str) -> asyncio.Future[tuple[str, ...]]:
+        """One lookup per name at a time, shared by all who wait for it."""
+        asking = self._asking.get(host)
+        if asking is None:
+            if len(self._asking) >= _LOOKUPS_WAITING:
+                raise overloaded(f"more than {_LOOKUPS_WAITING} names are being resolved")
+            loop = asyncio.get_running_loop()
+            asking = asyncio.ensure_future(loop.run_in_executor(self._threads, lambda: tuple(self._lookup(host))))
+            self._asking[host] = asking
+            asking.add_done_callback(lambda done: self._answered(host, loop.time(), done))
+        return asking
+
+    def _answered(self, host: str, now: float, done: asyncio.Future[tuple[str, ...]]) -> None:
+        self._asking.pop(host, None)
+        if done.cancelled() or done.exception() is not None:
+            return
+        if len(self._cache) >= _CACHE_ENTRIES:
+            self._cache.clear()
+        self._cache[host] = (now + _CACHE_S, done.result())
+
+
+def _refuses(address: str) -> bool:
+    parsed = literal(address)
+    return parsed is None or is_private(parsed)
+
+
+def _getaddrinfo(host: str) -> Sequence[str]:
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))

@@ -1,0 +1,40 @@
+"""How an upstream's failures are told: one public sentence that leaks nothing, and a detail for the record."""
+
+from core.errors import Reason, Unavailable
+
+
+def unavailable(detail: str, *, retry_after_s: float | None = None) -> Unavailable:
+    """Cannot connect, connection lost, or the answer is not MCP."""
+    return Unavailable(
+        Reason.UPSTREAM_UNAVAILABLE,
+        "the tool's server is not available",
+        detail=clipped(detail),
+        retry_after_s=retry_after_s,
+    )
+
+
+def timed_out(deadline_s: float) -> Unavailable:
+    return Unavailable(
+        Reason.UPSTREAM_TIMEOUT, "the tool's server did not answer in time", detail=f"no answer within {deadline_s:g} s"
+    )
+
+
+def too_large(max_bytes: int) -> Unavailable:
+    return Unavailable(
+        Reason.UPSTREAM_TOO_LARGE, "the tool's answer is too large", detail=f"answer exceeds {max_bytes} bytes"
+    )
+
+
+def overloaded(detail: str, *, retry_after_s: float = 1.0) -> Unavailable:
+    """A cap of this node is reached."""
+    return Unavailable(
+        Reason.OVERLOADED,
+        "the tool's server is busy: try again shortly",
+        detail=clipped(detail),
+        retry_after_s=retry_after_s,
+    )
+
+
+def clipped(text: str) -> str:
+    """At most 300 printable characters: details hold what a stranger sent."""
+    return "".join(c if c.isprintable() else " " for c in text[:300])

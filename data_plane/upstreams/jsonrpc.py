@@ -1,0 +1,190 @@
+"""JSON-RPC as an upstream client needs it: the envelope is read, what it carries stays the bytes that came."""
+
+from typing import Final
+
+import msgspec
+
+from core.call import Notification, Raw
+
+MODERN: Final = "2026-07-28"
+LEGACY: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
+"""Newest first: the first is offered in `initialize`, any is accepted back."""
+
+CLIENT_INFO: Final = b'{"name":"toolgate","version":"0.1.0"}'
+
+_NONE: Final = msgspec.Raw(b"")
+_LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+
+
+class NotMcpError(Exception):
+    """The upstream sent what is no JSON-RPC message; the text says what is wrong, for the record."""
+
+
+class Message(msgspec.Struct, frozen=True):
+    """Any JSON-RPC message. Of the members absent, the raw ones are empty and the method is None."""
+
+    id: int | str | float | None = None
+    method: str | None = None
+    result: msgspec.Raw = _NONE
+    error: msgspec.Raw = _NONE
+    params: msgspec.Raw = _NONE
+
+
+_messages = msgspec.json.Decoder(Message)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+encode = msgspec.json.encode
+
+
+def decode(data: bytes) -> Message:
+    """Raises NotMcpError."""
+    try:
+        if not data.isascii():
+            data.decode("utf-8")  # Raw members are relayed unread, so bad UTF-8 must be caught here.
+        return _messages.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as failure:
+        raise NotMcpError(f"no JSON-RPC message: {failure}") from failure
+
+
+def members(data: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """Of a JSON object, unread. Raises NotMcpError."""
+    try:
+        return _members.decode(data)
+    except msgspec.MsgspecError as failure:
+        raise NotMcpError(f"no JSON object: {failure}") from failure
+
+
+def answer_of(message: Message, size_bytes: int) -> Raw:
+    """The answer a response holds. Raises NotMcpError unless it has exactly one of result and error, each an object."""
+    result, error = bytes(message.result).strip(), bytes(message.error).strip()
+    if error == b"null":
+        error = b""
+    if result[:1] == b"{" and not error:
+        return Raw(result=result, size_bytes=size_bytes)
+    if error[:1] == b"{" and result in (b"", b"null"):
+        _check_error(error)
+        return Raw(error=error, size_bytes=size_bytes)
+    raise NotMcpError("a response must hold either a result object or an error object")
+
+
+class _Error(msgspec.Struct, frozen=True):
+    code: int
+    message: str = ""
+
+
+_errors = msgspec.json.Decoder(_Error)
+
+
+def _check_error(error: bytes) -> None:
+    try:
+        _errors.decode(error)
+    except msgspec.MsgspecError as failure:
+        raise NotMcpError(f"an error without a code: {failure}") from failure
+
+
+def error_code(error: bytes) -> int:
+    """Of an error object that `answer_of` let through."""
+    return _errors.decode(error).code
+
+
+def error_message(error: bytes) -> str:
+    return _errors.decode(error).message
+
+
+def request(request_id: int, method: str, params: bytes) -> bytes:
+    """`params` is a JSON object."""
+    return b'{"jsonrpc":"2.0","id":%d,"method":%b,"params":%b}' % (request_id, encode(method), params)
+
+
+def notification(method: str, params: bytes = b"") -> bytes:
+    tail = b',"params":' + params if params else b""
+    return b'{"jsonrpc":"2.0","method":%b%b}' % (encode(method), tail)
+
+
+def cancelled(request_id: int, reason: str) -> bytes:
+    return notification("notifications/cancelled", encode({"requestId": request_id, "reason": reason}))
+
+
+def reply_to(message: Message) -> bytes:
+    """What a server's own request is told: pong, or politely that this client does not do that."""
+    if message.method == "ping":
+        return b'{"jsonrpc":"2.0","id":%b,"result":{}}' % encode(message.id)
+    error = {"code": -32601, "message": f"this client does not support {message.method}"}
+    return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (encode(message.id), encode(error))
+
+
+def initialize_params(capabilities: bytes) -> bytes:
+    return b'{"protocolVersion":"%b","capabilities":%b,"clientInfo":%b}' % (
+        LEGACY[0].encode(),
+        capabilities,
+        CLIENT_INFO,
+    )
+
+
+def meta(
+    revision: str | None, capabilities: bytes, *, token: int | None = None, log_level: str = "", trace: bytes = b""
+) -> bytes:
+    """The `_meta` of a request; with a revision the whole envelope of the modern era. `trace`: see `trace_members`."""
+    parts = [] if token is None else [b'"progressToken":%d' % token]
+    if revision is not None:
+        parts.append(b'"io.modelcontextprotocol/protocolVersion":"%b"' % revision.encode())
+        parts.append(b'"io.modelcontextprotocol/clientCapabilities":%b' % (capabilities or b"{}"))
+        parts.append(b'"io.modelcontextprotocol/clientInfo":%b' % CLIENT_INFO)
+        if log_level:
+            parts.append(b'"io.modelcontextprotocol/logLevel":%b' % encode(log_level))
+    if trace:
+        parts.append(trace)
+    return b"{%b}" % b",".join(parts)
+
+
+def trace_members(traceparent: str, tracestate: str) -> bytes:
+    if not traceparent:
+        return b""
+    state = b',"tracestate":%b' % encode(tracestate) if tracestate else b""
+    return b'"traceparent":%b%b' % (encode(traceparent), state)
+
+
+class Listener:
+    """What a call lets through of the notifications on its stream: its own progress, and logs it asked for."""
+
+    __slots__ = ("_last", "_level", "_token")
+
+    def __init__(self, token: int | None, log_level: str) -> None:
+        self._token = token
+        self._level = _LEVELS.index(log_level) if log_level in _LEVELS else None
+        self._last = float("-inf")
+
+    def heard(self, message: Message) -> Notification | None:
+        """What to tell the caller, progress without its token. None: nothing. Raises NotMcpError for bad params."""
+        if message.method == "notifications/progress":
+            return self._progress(message.params)
+        if message.method == "notifications/message" and self._level is not None:
+            return self._log(message.params)
+        return None
+
+    def _progress(self, raw: msgspec.Raw) -> Notification | None:
+        params = members(raw)
+        if self._token is None or bytes(params.pop("progressToken", _NONE)) != b"%d" % self._token:
+            return None
+        progress = _number(params.get("progress", _NONE))
+        if progress is None or progress <= self._last:
+            return None  # It must increase (MCP, "Progress"); a client may take a step back for an error.
+        self._last = progress
+        return Notification("notifications/progress", encode(params))
+
+    def _log(self, raw: msgspec.Raw) -> Notification | None:
+        level = bytes(members(raw).get("level", _NONE)).strip(b'"').decode("utf-8", "replace")
+        if self._level is None or level not in _LEVELS or _LEVELS.index(level) < self._level:
+            return None
+        return Notification("notifications/message", bytes(raw))
+
+
+def _number(raw: msgspec.Raw) -> float | None:
+    try:
+        return msgspec.json.decode(raw, type=float)
+    except msgspec.MsgspecError:
+        return None
+
+
+def more_verbose(level: str, than: str) -> bool:
+    """Whether `level` lets more through; an unknown or empty level lets nothing through."""
+    return level in _LEVELS and (than not in _LEVELS or _LEVELS.index(level) < _LEVELS.index(than))

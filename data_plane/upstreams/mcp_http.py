@@ -1,0 +1,133 @@
+"""`ToolBackend` for servers that speak Streamable HTTP, in either era."""
+
+import asyncio
+
+from core.call import Notify, Outgoing, Raw, Route
+from core.server import HttpTransport
+from data_plane.upstreams import legacy, modern
+from data_plane.upstreams.address import Resolver
+from data_plane.upstreams.errands import Errands
+from data_plane.upstreams.failure import overloaded, timed_out, unavailable
+from data_plane.upstreams.greeting import Declared, Greeting, from_discover
+from data_plane.upstreams.legacy import Sessions
+from data_plane.upstreams.upstream import Upstream
+
+_MAX_UPSTREAMS = 4096
+_SESSION_IDLE_S = 300.0
+_UPSTREAM_IDLE_S = 600.0
+_SWEEP_S = 15.0
+
+
+class HttpBackend:
+    """Keeps connections and sessions per (tenant, server). Belongs to one loop; `close` it there."""
+
+    def __init__(self, *, resolver: Resolver | None = None, session_idle_s: float = _SESSION_IDLE_S) -> None:
+        self._resolver = resolver or Resolver()
+        self._session_idle_s = session_idle_s
+        self._errands = Errands()
+        self._known: dict[tuple[str, str], tuple[Upstream, Sessions]] = {}
+        self._sweep: asyncio.TimerHandle | None = None
+
+    async def call(self, route: Route, outgoing: Outgoing, notify: Notify) -> Raw:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + route.deadline_s
+        upstream, sessions = self._reach(route, loop.time())
+        try:
+            async with asyncio.timeout_at(deadline):
+                if route.backend.era == "modern":
+                    return await modern.call(upstream, route, outgoing, notify, deadline)
+                if route.backend.era == "legacy":
+                    return await legacy.call(sessions, route, outgoing, notify, deadline)
+        except TimeoutError as late:
+            raise timed_out(route.deadline_s) from late
+        raise unavailable("has not been looked at yet, so it is not known how to speak to it")
+
+    async def greet(self, route: Route, declared: Declared) -> Greeting:
+        """Ask the server what it is. Raises Unavailable, at `route.deadline_s` too."""
+        deadline = asyncio.get_running_loop().time() + route.deadline_s
+        upstream, sessions = self._reach(route, deadline - route.deadline_s)
+        try:
+            async with asyncio.timeout_at(deadline):
+                if declared != "legacy":
+                    found = from_discover(await modern.ask(upstream, route, "server/discover", b"", deadline))
+                    if found is not None:
+                        return found
+                if declared == "modern":
+                    raise unavailable("is declared modern, and does not serve revision 2026-07-28")
+                return (await sessions.get(route, b"{}")).greeting
+        except TimeoutError as late:
+            raise timed_out(route.deadline_s) from late
+
+    async def ask(self, route: Route, greeting: Greeting, method: str, members: bytes) -> Raw:
+        """A request besides tools/call. `members`: of params, each with a comma after it. Raises Unavailable."""
+        deadline = asyncio.get_running_loop().time() + route.deadline_s
+        upstream, sessions = self._reach(route, deadline - route.deadline_s)
+        try:
+            async with asyncio.timeout_at(deadline):
+                if greeting.era == "modern":
+                    return await modern.ask(upstream, route, method, members, deadline)
+                session = await sessions.get(route, b"{}")
+                return await legacy.ask(session, route, method, b"{%b}" % members.rstrip(b","), deadline)
+        except TimeoutError as late:
+            raise timed_out(route.deadline_s) from late
+
+    def connections(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """For metrics: (tenant, server) to connections in use and idle."""
+        return {key: (upstream.pool.in_use, upstream.pool.idle) for key, (upstream, _) in self._known.items()}
+
+    def retire(self, tenant: str, server: str) -> None:
+        """The server is gone or its settings changed: calls under way finish, nothing else is kept."""
+        known = self._known.pop((tenant, server), None)
+        if known is not None:
+            known[1].close()
+            known[0].pool.close()
+
+    async def close(self) -> None:
+        """End sessions, close connections. Calls under way fail."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        closing = list(self._known.values())
+        self._known.clear()
+        for _, sessions in closing:
+            sessions.close()
+        await self._errands.close()
+        for upstream, _ in closing:
+            upstream.pool.abort()
+        self._resolver.close()
+
+    def _reach(self, route: Route, now: float) -> tuple[Upstream, Sessions]:
+        """What is kept of the route's server; anew when its settings changed. Raises Unavailable."""
+        key = (route.tenant, route.backend.server)
+        known = self._known.get(key)
+        if known is None or not (known[0].backend is route.backend or known[0].transport == route.backend.transport):
+            known = self._meet(route, key)
+        known[0].last_used = now
+        return known
+
+    def _meet(self, route: Route, key: tuple[str, str]) -> tuple[Upstream, Sessions]:
+        transport = route.backend.transport
+        if not isinstance(transport, HttpTransport):
+            raise unavailable("is not reached over HTTP")
+        self.retire(*key)
+        if len(self._known) >= _MAX_UPSTREAMS:
+            self._retire_idlest()
+        upstream = Upstream(route.backend, transport, self._resolver)
+        self._known[key] = known = (upstream, Sessions(upstream, self._errands))
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._expire)
+        return known
+
+    def _retire_idlest(self) -> None:
+        idle = [key for key, (upstream, _) in self._known.items() if not upstream.pool.in_use]
+        if not idle:
+            raise overloaded(f"{_MAX_UPSTREAMS} servers are in use at once")
+        self.retire(*min(idle, key=lambda key: self._known[key][0].last_used))
+
+    def _expire(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for key, (upstream, sessions) in list(self._known.items()):
+            sessions.expire(now - self._session_idle_s)
+            if now - upstream.last_used > _UPSTREAM_IDLE_S and not upstream.pool.in_use:
+                self.retire(*key)
+        self._sweep = loop.call_later(_SWEEP_S, self._expire) if self._known else None

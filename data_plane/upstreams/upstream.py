@@ -1,0 +1,97 @@
+"""One HTTP server of one tenant: its connections, its headers as bytes, and an exchange with it."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from itertools import count
+
+from core.server import HttpTransport
+from core.snapshot import Backend
+from data_plane.upstreams.address import Resolver
+from data_plane.upstreams.answer import Acknowledgement, Answer, Outcome
+from data_plane.upstreams.connection import Connection, ExchangeError, Receiver
+from data_plane.upstreams.failure import unavailable
+from data_plane.upstreams.pool import Pool
+from data_plane.upstreams.target import dial, header_block, target_of, tls_context
+
+_FAILED_SENDS = 3
+_USER_AGENT = ((b"User-Agent", b"toolgate"),)
+
+ConfiguredHeaders = tuple[tuple[bytes, bytes], ...]
+
+
+class Upstream:
+    """Never shared between tenants, so that one tenant's load or failures are not another's."""
+
+    def __init__(self, backend: Backend, transport: HttpTransport, resolver: Resolver) -> None:
+        """Raises Unavailable for a URL that cannot be used."""
+        self.backend = backend
+        self.transport = transport
+        self.ids = count(1)
+        self.last_used = 0.0
+        self._target = target_of(transport.url)
+        self._resolver = resolver
+        self._tls: ssl.SSLContext | None = None
+        self.pool = Pool(self._dial, max_connections=transport.max_connections)
+        self._plain = tuple(
+            (k.encode("latin-1", "replace"), v.encode("latin-1", "replace")) for k, v in transport.headers.items()
+        )
+        self._rendered: tuple[ConfiguredHeaders, bytes] = ((), self._render(()))
+
+    def post(self, headers: ConfiguredHeaders, own: bytes, body: bytes) -> bytes:
+        """A whole request. `own`: header lines of the protocol, each with its line end."""
+        head = self._head(headers)
+        return b"".join((b"POST ", head, own, b"Content-Length: %d\r\n\r\n" % len(body), body))
+
+    def bodiless(self, verb: bytes, headers: ConfiguredHeaders, own: bytes) -> bytes:
+        """GET or DELETE."""
+        return b"".join((verb, b" ", self._head(headers), own, b"\r\n"))
+
+    async def exchange(self, request: bytes, answer: Answer, deadline: float) -> Outcome:
+        """Raises Unavailable. Cancelled, it leaves the connection to the caller: see `answer.connection`."""
+        connection = answer.connection = await self.send(request, answer, deadline)
+        try:
+            return await answer.outcome
+        except ExchangeError as failure:
+            # A reused connection that closes without a word may still have been read from: a tool is not run twice.
+            raise unavailable(failure.detail) from failure
+        except asyncio.CancelledError:
+            if not connection.carries(answer):
+                answer.connection = None
+            raise
+
+    async def acknowledge(self, request: bytes, deadline: float) -> int:
+        """The status of what gets no answer. Raises Unavailable."""
+        receiver = Acknowledgement()
+        receiver.connection = await self.send(request, receiver, deadline)
+        return await receiver.status
+
+    async def send(self, request: bytes, receiver: Receiver, deadline: float) -> Connection:
+        """Write the request on a connection, another one if nothing of it could be written. Raises Unavailable."""
+        for _ in range(_FAILED_SENDS):
+            connection = self.pool.take() or await self.pool.acquire(deadline)
+            if connection.send(request, receiver):
+                return connection
+        raise unavailable("its connections close before anything can be written")
+
+    async def _dial(self, make: Callable[[], Connection]) -> Connection:
+        if self._target.secure and self._tls is None:
+            # Reading the system's certificates takes tens of milliseconds: not on the loop.
+            loop = asyncio.get_running_loop()
+            self._tls = await loop.run_in_executor(None, tls_context, self.transport)
+        return await dial(self._target, self._resolver, self._tls, self.transport.allow_private, make)
+
+    def _head(self, headers: ConfiguredHeaders) -> bytes:
+        """From the path to the configured headers: rendered once, since calls bring the same tuple again and again."""
+        known, rendered = self._rendered
+        if known is not headers and known != headers:
+            rendered = self._render(headers)
+            self._rendered = (headers, rendered)
+        return rendered
+
+    def _render(self, headers: ConfiguredHeaders) -> bytes:
+        return b"%b HTTP/1.1\r\nHost: %b\r\n%b" % (
+            self._target.path,
+            self._target.host_header,
+            header_block(_USER_AGENT, self._plain, headers),
+        )
