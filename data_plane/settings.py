@@ -1,0 +1,319 @@
+"""What a gateway node is told from outside: TOOLGATE_* variables and flags, checked all at once.
+
+A flag wins over its variable, a variable over the default. `OPTIONS` is the single list: the parser, the checks and the
+table in docs/configuration.md come from it.
+"""
+
+import argparse
+import base64
+import binascii
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from core.resource import NAME, NAME_RULE
+
+KEY_BYTES = 32
+WORKERS_MAX = 256
+
+
+class SettingsRejected(Exception):  # noqa: N818
+    """Every problem found, one per line, each naming the variable."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting. `parse` raises ValueError with the rule that is broken."""
+
+    name: str
+    parse: Callable[[str], object]
+    default: str
+    meaning: str
+    flag: bool = True
+    """False for secrets: a flag is visible to every process of the machine."""
+
+    @property
+    def variable(self) -> str:
+        return f"TOOLGATE_{self.name.upper()}"
+
+    @property
+    def option(self) -> str:
+        return f"--{self.name.replace('_', '-')}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A node's settings. Paths are absolute; empty or None means what the option's meaning says."""
+
+    data_dir: Path
+    node_name: str
+    listen_address: str
+    mcp_port: int
+    ops_port: int
+    workers: int
+    public_hosts: tuple[str, ...]
+    control_plane: tuple[str, ...]
+    control_plane_tls: bool
+    control_plane_ca_file: Path | None
+    control_plane_cert_file: Path | None
+    control_plane_key_file: Path | None
+    control_plane_server_name: str
+    node_token: str
+    node_token_file: Path | None
+    snapshot_dir: Path | None
+    records_file: Path | None
+    tenants: tuple[str, ...]
+    trusted_keys: tuple[bytes, ...]
+    redis_url: str
+    max_loaded_tenants: int
+    max_connections: int
+    spool_max_mib: int
+    drain_s: float
+    ship_s: float
+    call_log: str
+    otlp_endpoint: str
+    trace_ratio: float
+    log_level: str
+    ready_file: Path | None
+
+    @property
+    def token(self) -> str:
+        """Read when it is needed, so that a rotated file counts at the next start."""
+        return self.node_token or (self.node_token_file.read_text().strip() if self.node_token_file else "")
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the supervisor tells a worker on its standard input."""
+
+    number: int
+    node: str
+    data_dir: str
+    channel_fd: int
+    listen_fd: int
+    spool_max_bytes: int
+    max_loaded_tenants: int
+    max_connections: int
+    public_hosts: tuple[str, ...]
+    drain_s: float
+    trace_ratio: float
+    log_level: str
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+            raise ValueError(f"must be a whole number, {least}-{most}")
+        return int(text)
+
+    return parse
+
+
+def _number(least: float, most: float, unit: str) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not least <= value <= most:
+            raise ValueError(f"must be {least:g}-{most:g}{unit}")
+        return value
+
+    return parse
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return text.lower() == "true"
+
+
+def _path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueError("must be a path")
+    return Path(text).expanduser().absolute()
+
+
+def _optional_path(text: str) -> Path | None:
+    return _path(text) if text else None
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _targets(text: str) -> tuple[str, ...]:
+    targets = _list(text)
+    for target in targets:
+        host, _, port = target.rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError(f"{target!r} is no host:port")
+    return targets
+
+
+def _tenants(text: str) -> tuple[str, ...]:
+    tenants = _list(text)
+    for tenant in tenants:
+        if not NAME.fullmatch(tenant):
+            raise ValueError(f"{tenant!r}: a name {NAME_RULE}")
+    return tenants
+
+
+def _keys(text: str) -> tuple[bytes, ...]:
+    return tuple(_key(part) for part in _list(text))
+
+
+def _key(text: str) -> bytes:
+    try:
+        raw = bytes.fromhex(text) if len(text) == 2 * KEY_BYTES else base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        raw = b""
+    if len(raw) != KEY_BYTES:
+        raise ValueError("must be 32 bytes each, in base64 or hexadecimal")
+    return raw
+
+
+def _node_name(text: str) -> str:
+    name = text or socket.gethostname().partition(".")[0].lower() or "node"
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{name!r}: {NAME_RULE}")
+    return name
+
+
+def _workers(text: str) -> int:
+    count = _whole(0, WORKERS_MAX)(text)
+    return count or min(len(os.sched_getaffinity(0)), WORKERS_MAX)
+
+
+def _level(text: str) -> str:
+    if text.lower() not in ("debug", "info", "warning", "error"):
+        raise ValueError("must be debug, info, warning or error")
+    return text.lower()
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text and (urlsplit(text).scheme not in schemes or (not urlsplit(text).netloc and "unix" not in text)):
+            raise ValueError(f"must be a URL starting with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return text
+
+    return parse
+
+
+def _call_log(text: str) -> str:
+    return text if text in ("stdout", "off") else str(_path(text))
+
+
+_PORT = _whole(0, 65535)
+OPTIONS: tuple[Option, ...] = (
+    Option("data_dir", _path, "data/gateway", "Snapshots, records not yet shipped and the node's key; one node each"),
+    Option("node_name", _node_name, "", "Name in the fleet, in records and logs; empty: the host's"),
+    Option("listen_address", _text, "127.0.0.1", "Address both ports listen on; `0.0.0.0` for all"),
+    Option("mcp_port", _PORT, "8080", "MCP, for agents; 0 takes a free one"),
+    Option("ops_port", _PORT, "8083", "`/metrics`, `/healthz` and `/readyz`; 0 takes a free one"),
+    Option("workers", _workers, "0", "Worker processes; 0: one per core this process may use"),
+    Option("public_hosts", _list, "", "Hosts agents may name in `Host`, separated by commas; empty: the address bound"),
+    Option("control_plane", _targets, "127.0.0.1:8082", "host:port of the control plane's replicas; empty: none"),
+    Option("control_plane_tls", _flag, "false", "Speak TLS to the control plane, trusting the system's certificates"),
+    Option("control_plane_ca_file", _optional_path, "", "PEM to trust instead; implies TLS"),
+    Option("control_plane_cert_file", _optional_path, "", "PEM client certificate, for mutual TLS"),
+    Option("control_plane_key_file", _optional_path, "", "Its key"),
+    Option("control_plane_server_name", _text, "", "Name in the control plane's certificate, if not the target's host"),
+    Option("node_token", _text, "", "What the node proves itself with", flag=False),
+    Option("node_token_file", _optional_path, "", "The same, from a file"),
+    Option("snapshot_dir", _optional_path, "", "Take snapshots from this folder instead of a control plane"),
+    Option("records_file", _optional_path, "", "Append records to this file instead of sending them"),
+    Option("tenants", _tenants, "", "Serve only these tenants, separated by commas; empty: all"),
+    Option(
+        "trusted_keys", _keys, "", "The only Ed25519 keys snapshots may be signed with; empty: those announced first"
+    ),
+    Option(
+        "redis_url", _url("redis", "rediss", "unix"), "", "Budgets shared by the fleet; empty: this node's", flag=False
+    ),
+    Option("max_loaded_tenants", _whole(1, 1_000_000), "512", "Tenants a worker holds in memory at once"),
+    Option("max_connections", _whole(1, 1_000_000), "10000", "Agents' connections per worker"),
+    Option("spool_max_mib", _whole(4, 1_000_000), "256", "Records kept on disk while they cannot be sent, in MiB"),
+    Option("drain_s", _number(0, 3600, " seconds"), "20", "How long SIGTERM waits for calls in flight"),
+    Option("ship_s", _number(0, 3600, " seconds"), "5", "How long it then waits for the last records to be sent"),
+    Option("call_log", _call_log, "stdout", "One line per call: `stdout`, `off` or a file"),
+    Option(
+        "otlp_endpoint", _url("http", "https"), "", "Where spans of sampled calls go (OTLP over HTTP); empty: nowhere"
+    ),
+    Option("trace_ratio", _number(0, 1, ""), "0", "Share of calls traced that arrive without a sampled trace"),
+    Option("log_level", _level, "info", "debug, info, warning or error"),
+    Option("ready_file", _optional_path, "", "Write ports and process ids here, as JSON, once the node serves"),
+)
+
+
+def parser(program: str) -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(program, description="Run a gateway node.", allow_abbrev=False)
+    for option in OPTIONS:
+        if option.flag:
+            shown = f"{option.meaning} [{option.variable}, default: {option.default or 'none'}]".replace("%", "%%")
+            made.add_argument(option.option, dest=option.name, metavar="VALUE", help=shown)
+    return made
+
+
+def read(arguments: Sequence[str], environment: Mapping[str, str], program: str = "toolgate gateway") -> Settings:
+    """Raises SettingsRejected; argparse itself exits with 2 for an unknown flag."""
+    flags = vars(parser(program).parse_args(arguments))
+    problems: list[str] = []
+    values: dict[str, object] = {}
+    for option in OPTIONS:
+        given = flags.get(option.name)
+        text = given if given is not None else environment.get(option.variable, option.default)
+        try:
+            values[option.name] = option.parse(text)
+        except ValueError as failure:
+            source = option.option if given is not None else option.variable
+            problems.append(f"{source}: {failure}")
+    problems += _together(values)
+    if problems:
+        raise SettingsRejected(problems)
+    return Settings(**values)  # type: ignore[arg-type]
+
+
+def _together(values: Mapping[str, object]) -> list[str]:
+    problems = []
+    if bool(values.get("control_plane_cert_file")) != bool(values.get("control_plane_key_file")):
+        problems.append("TOOLGATE_CONTROL_PLANE_CERT_FILE and TOOLGATE_CONTROL_PLANE_KEY_FILE: give both or neither")
+    tls = values.get("control_plane_tls") or values.get("control_plane_ca_file")
+    if values.get("control_plane_cert_file") and not tls:
+        problems.append("TOOLGATE_CONTROL_PLANE_CERT_FILE: needs TOOLGATE_CONTROL_PLANE_TLS or _CA_FILE")
+    if values.get("node_token") and values.get("node_token_file"):
+        problems.append("TOOLGATE_NODE_TOKEN and TOOLGATE_NODE_TOKEN_FILE: give one")
+    if not values.get("control_plane") and not values.get("records_file") and "control_plane" in values:
+        problems.append("TOOLGATE_CONTROL_PLANE: without one, TOOLGATE_RECORDS_FILE must say where records go")
+    if values.get("snapshot_dir") and not values.get("trusted_keys") and "trusted_keys" in values:
+        problems.append("TOOLGATE_SNAPSHOT_DIR: needs TOOLGATE_TRUSTED_KEYS, nobody vouches for keys in a folder")
+    ports = (values.get("mcp_port"), values.get("ops_port"))
+    if ports[0] is not None and ports[0] == ports[1] != 0:
+        problems.append("TOOLGATE_MCP_PORT and TOOLGATE_OPS_PORT: must differ")
+    files = ("control_plane_ca_file", "control_plane_cert_file", "control_plane_key_file", "node_token_file")
+    for name in files:
+        path = values.get(name)
+        if isinstance(path, Path) and not path.is_file():
+            problems.append(f"TOOLGATE_{name.upper()}: {path} is no file")
+    return problems
+
+
+def table() -> str:
+    """The options as the Markdown table docs/configuration.md holds."""
+    rows = ["| variable | flag | default | meaning |", "|---|---|---|---|"]
+    for option in OPTIONS:
+        flag = f"`{option.option}`" if option.flag else "-"
+        default = f"`{option.default}`" if option.default else "none"
+        rows.append(f"| `{option.variable}` | {flag} | {default} | {option.meaning} |")
+    return "\n".join(rows)

@@ -1,0 +1,1 @@
+"""The node's supervisor process: it owns what outlives a worker."""

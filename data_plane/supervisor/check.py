@@ -1,0 +1,130 @@
+"""Is a pushed snapshot whole and consistent: every part decodes, and what one part names another one has."""
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import msgspec
+
+from core.resource import Problem
+from core.sealing import SealBroken, Sealer
+from core.snapshot import (
+    Backends,
+    Catalogue,
+    Guards,
+    Identity,
+    KeyShard,
+    Limits,
+    Manifest,
+    OpenSecrets,
+    PartKind,
+    PolicyData,
+    Secrets,
+    secrets_context,
+)
+
+T = TypeVar("T")
+
+_SINGLE: tuple[PartKind, ...] = ("backends", "identity", "policy_module", "policy_data", "limits", "guards", "secrets")
+
+
+def inspect(manifest: Manifest, read: Callable[[bytes], bytes], sealer: Sealer, data_key: bytes) -> list[Problem]:
+    """Everything wrong with the snapshot. `read` raises OSError or ValueError for a part it cannot give."""
+    parts = _Parts(manifest, read)
+    problems = list(_complete(manifest))
+    if not problems:
+        problems = list(_consistent(parts, manifest, sealer, data_key))
+    return parts.problems + problems
+
+
+class _Parts:
+    """Decodes what the manifest names, noting what does not decode instead of raising."""
+
+    def __init__(self, manifest: Manifest, read: Callable[[bytes], bytes]) -> None:
+        self._refs = manifest.parts
+        self._read = read
+        self.problems: list[Problem] = []
+
+    def all(self, kind: PartKind, decoder: "msgspec.msgpack.Decoder[T]") -> dict[str, T]:
+        found = {}
+        for ref in self._refs:
+            if ref.kind == kind:
+                path = f"parts.{kind}" + (f".{ref.name}" if ref.name else "")
+                try:
+                    found[ref.name] = decoder.decode(self._read(ref.digest))
+                except (OSError, ValueError) as failure:
+                    self.problems.append(Problem(path, str(failure)))
+        return found
+
+    def one(self, kind: PartKind, decoder: "msgspec.msgpack.Decoder[T]") -> T | None:
+        return next(iter(self.all(kind, decoder).values()), None)
+
+
+_catalogue = msgspec.msgpack.Decoder(Catalogue)
+_backends = msgspec.msgpack.Decoder(Backends)
+_identity = msgspec.msgpack.Decoder(Identity)
+_shard = msgspec.msgpack.Decoder(KeyShard)
+_policy_data = msgspec.msgpack.Decoder(PolicyData)
+_limits = msgspec.msgpack.Decoder(Limits)
+_guards = msgspec.msgpack.Decoder(Guards)
+_secrets = msgspec.msgpack.Decoder(Secrets)
+
+
+def _complete(manifest: Manifest) -> Iterator[Problem]:
+    kinds = [ref.kind for ref in manifest.parts]
+    for kind in _SINGLE:
+        if kinds.count(kind) != 1:
+            yield Problem(f"parts.{kind}", f"must be there once, is there {kinds.count(kind)} times")
+    shards = sorted(ref.name for ref in manifest.parts if ref.kind == "keys")
+    if shards != sorted(str(i) for i in range(manifest.key_shards)):
+        yield Problem("parts.keys", f"must be shards 0 to {manifest.key_shards - 1}")
+    if len({(ref.kind, ref.name) for ref in manifest.parts}) != len(manifest.parts):
+        yield Problem("parts", "must not name one part twice")
+
+
+def _consistent(parts: _Parts, manifest: Manifest, sealer: Sealer, data_key: bytes) -> Iterator[Problem]:
+    backends = parts.one("backends", _backends)
+    identity = parts.one("identity", _identity)
+    secrets = _unopened(parts, manifest.tenant, sealer, data_key)
+    parts.one("limits", _limits)
+    parts.one("guards", _guards)
+    parts.one("policy_data", _policy_data)
+    if backends is not None:
+        yield from _catalogues(parts, backends)
+    if identity is not None:
+        yield from _keys(parts, identity)
+    if secrets is not None:
+        yield secrets
+
+
+def _catalogues(parts: _Parts, backends: Backends) -> Iterator[Problem]:
+    for name, catalogue in parts.all("catalogue", _catalogue).items():
+        if catalogue.endpoint != name:
+            yield Problem(f"parts.catalogue.{name}", f"is of endpoint {catalogue.endpoint}")
+        if len({tool.name for tool in catalogue.tools}) != len(catalogue.tools):
+            yield Problem(f"parts.catalogue.{name}", "shows one name twice")
+        for server in sorted({tool.server for tool in catalogue.tools} - backends.servers.keys()):
+            yield Problem(f"parts.catalogue.{name}", f"has tools of {server}, which is no backend")
+
+
+def _keys(parts: _Parts, identity: Identity) -> Iterator[Problem]:
+    for name, shard in parts.all("keys", _shard).items():
+        for entry in shard.keys.values():
+            if entry.user and entry.user not in identity.users:
+                yield Problem(f"parts.keys.{name}", f"key {entry.name} is of user {entry.user}, who is not there")
+            if entry.agent and entry.agent not in identity.agents:
+                yield Problem(f"parts.keys.{name}", f"key {entry.name} is of agent {entry.agent}, which is not there")
+
+
+def _unopened(parts: _Parts, tenant: str, sealer: Sealer, data_key: bytes) -> Problem | None:
+    """What is wrong with the secrets. That a server's secret is missing is an error of its tools only, not of these."""
+    sealed = parts.one("secrets", _secrets)
+    if sealed is None:
+        return None
+    try:
+        plain = sealer.open(data_key, sealed.sealed, secrets_context(tenant))
+        secrets = msgspec.msgpack.decode(plain, type=OpenSecrets)
+    except (SealBroken, msgspec.MsgspecError) as failure:
+        return Problem("parts.secrets", str(failure))
+    if len(secrets.key_pepper) != 32 or len(secrets.session_key) != 32:
+        return Problem("parts.secrets", "key_pepper and session_key must be 32 bytes")
+    return None

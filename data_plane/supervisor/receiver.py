@@ -1,0 +1,345 @@
+"""The node's side of the snapshot conversation: verify, store, try, swap; or say why not."""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Callable, Collection
+from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from core.resource import NAME, NAME_RULE, Problem, digest
+from core.sealing import NodeKey, SealBroken, Sealer, Verifier
+from core.snapshot import Holding, Manifest, TenantUpdate
+from data_plane.parts import PART_MAX_BYTES, PartStore, Stored, decode_manifest
+from data_plane.supervisor.check import inspect
+
+log = logging.getLogger("toolgate.snapshots")
+
+GARBAGE_AGE_S = 60.0
+"""Parts that no manifest names are kept this long: an update that is being stored has not named its own yet."""
+_KEY_ID = re.compile(r"[0-9a-f]{1,64}")
+
+
+class InForce(NamedTuple):
+    """A tenant's snapshot as the supervisor remembers it; the rest is on disk."""
+
+    generation: int
+    manifest_digest: bytes
+    parts: tuple[bytes, ...]
+
+
+class Swap(Protocol):
+    """The workers, as a snapshot reaches them."""
+
+    async def prepare(self, tenant: str, generation: int, manifest_digest: bytes, *, prove: bool) -> list[Problem]:
+        """Have every worker that has loaded the tenant (and one at least, to `prove` it) load the new snapshot too."""
+        ...
+
+    async def commit(self, tenant: str, generation: int, manifest_digest: bytes) -> None:
+        """Returns once every worker serves it, or is gone."""
+        ...
+
+    def abandon(self, tenant: str) -> None: ...
+
+    def forget(self, tenant: str) -> None: ...
+
+
+class Receiver:
+    """`core.snapshot.SnapshotReceiver`; also answers workers' questions about what is in force."""
+
+    def __init__(
+        self,
+        *,
+        store: PartStore,
+        sealer: Sealer,
+        node_key: NodeKey,
+        verifier: Callable[[dict[str, bytes]], Verifier],
+        configured_keys: dict[str, bytes],
+        tenants: Collection[str] = (),
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`configured_keys`: the only signing keys accepted, ever; empty: those announced over the stream, pinned.
+
+        `tenants`: the shard this node serves; empty: all.
+        """
+        self._store = store
+        self._sealer = sealer
+        self._node_key = node_key
+        self._make_verifier = verifier
+        self._configured = configured_keys
+        self._shard = frozenset(tenants)
+        self._wall_clock = wall_clock
+        self._keys = configured_keys or store.trusted()
+        self._verifier = verifier(self._keys)
+        self._candidates: dict[tuple[str, bytes], Stored] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._proven: set[bytes] = set()
+        self.in_force: dict[str, InForce] = {}
+        self.refused_on_disk: dict[str, str] = {}
+        """Tenants whose files were not accepted at start, and why."""
+        self.nacks = 0
+        self.applied = 0
+        self.changed = asyncio.Event()
+        """Set when there is something to flush."""
+        self.swap: Swap | None = None
+        """Set by the root once there are workers."""
+
+    # === at start ===
+
+    def load(self) -> None:
+        """Take what is on disk, as far as it proves itself. What does not is logged and not served."""
+        good: set[bytes] = set()
+        for tenant in self._store.tenants():
+            if self._shard and tenant not in self._shard:
+                continue
+            reasons = []
+            for stored in self._store.candidates(tenant):
+                reason = self._take_stored(tenant, stored, good)
+                if not reason:
+                    break
+                reasons.append(reason)
+            if tenant not in self.in_force:
+                self.refused_on_disk[tenant] = "; ".join(reasons) or "unreadable"
+                log.error("tenant %s: the snapshot on disk is refused: %s", tenant, self.refused_on_disk[tenant])
+
+    def _take_stored(self, tenant: str, stored: Stored, good: set[bytes]) -> str:
+        """Empty, or why this file is not accepted. `good`: parts read and found unchanged."""
+        problem = self._unsigned(stored)
+        if problem:
+            return problem.rule
+        manifest = decode_manifest(stored.signed)
+        if manifest.tenant != tenant:
+            return f"is of tenant {manifest.tenant}"
+        try:
+            self._node_key.unwrap(stored.sealed_key)
+            for ref in manifest.parts:
+                if ref.digest not in good:
+                    self._store.read(ref.digest)
+                    good.add(ref.digest)
+        except (SealBroken, OSError, ValueError) as failure:
+            return str(failure)
+        self._remember(manifest, stored.manifest_digest)
+        return ""
+
+    # === core.snapshot.SnapshotReceiver ===
+
+    def holdings(self) -> tuple[list[Holding], set[bytes]]:
+        """Also collects garbage: the other side learns at this moment which parts are here, and counts on them."""
+        named = {part for held in self.in_force.values() for part in held.parts}
+        named.update(ref.digest for stored in self._candidates.values() for ref in decode_manifest(stored.signed).parts)
+        removed = self._store.collect(named, self._wall_clock() - GARBAGE_AGE_S)
+        if removed:
+            log.info("removed %d parts that no snapshot names", removed)
+        held = [Holding(name, one.generation, one.manifest_digest) for name, one in self.in_force.items()]
+        return held, {part for part in named if part in self._store}
+
+    async def offer(self, update: TenantUpdate) -> list[Problem]:
+        problems = self._unsigned(Stored(signed=update.signed, sealed_key=update.sealed_key))
+        if problems:
+            return self._refuse("?", [problems])
+        try:
+            manifest = decode_manifest(update.signed)
+        except msgspec.MsgspecError as failure:
+            return self._refuse("?", [Problem("manifest", str(failure))])
+        if not NAME.fullmatch(manifest.tenant):
+            return self._refuse("?", [Problem("manifest.tenant", NAME_RULE)])
+        async with self._alone(manifest.tenant):
+            return await self._offer(manifest, update)
+
+    async def withdraw(self, tenant: str) -> None:
+        if not NAME.fullmatch(tenant):
+            return
+        async with self._alone(tenant):
+            if self.in_force.pop(tenant, None) is not None:
+                log.info("tenant %s: withdrawn", tenant)
+            self._store.forget(tenant)
+            if self.swap is not None:
+                self.swap.forget(tenant)
+
+    # === trust ===
+
+    def trust(self, keys: dict[str, bytes]) -> None:
+        """The control plane announced, over its authenticated stream, the keys it signs with. Pinned on disk."""
+        if self._configured:
+            unknown = sorted(keys.keys() - self._configured.keys())
+            if unknown:
+                log.warning("announced signing keys %s are not among the configured ones: ignored", unknown)
+            return
+        if not keys or keys == self._keys:
+            return
+        if any(not _KEY_ID.fullmatch(name) or len(key) != 32 for name, key in keys.items()):
+            log.error("an announcement of malformed signing keys is ignored")
+            return
+        log.warning("signing keys accepted from here on: %s", ", ".join(sorted(keys)))
+        self._store.trust(keys)
+        self._keys, self._verifier = keys, self._make_verifier(keys)
+
+    # === workers.Rules ===
+
+    def pointers(self) -> list[tuple[str, int, bytes]]:
+        """(tenant, generation, manifest digest) of all that is in force."""
+        return [(name, held.generation, held.manifest_digest) for name, held in self.in_force.items()]
+
+    def lookup(self, tenant: str, manifest_digest: bytes) -> tuple[bytes, bytes] | None:
+        """(manifest, data key) of the candidate with this digest, else of what is in force; None: no such tenant."""
+        stored = self._candidates.get((tenant, manifest_digest))
+        held = self.in_force.get(tenant)
+        if stored is None and held is not None:
+            stored = next(
+                (s for s in self._store.candidates(tenant) if s.manifest_digest == held.manifest_digest), None
+            )
+        if stored is None:
+            return None
+        try:
+            return stored.signed.manifest, self._node_key.unwrap(stored.sealed_key)
+        except SealBroken:
+            log.exception("tenant %s: the data key does not open", tenant)
+            return None
+
+    # === inside ===
+
+    def _alone(self, tenant: str) -> AbstractAsyncContextManager[None]:
+        """One update of a tenant at a time."""
+        return self._locks.setdefault(tenant, asyncio.Lock())
+
+    def _unsigned(self, stored: Stored) -> Problem | None:
+        signed = stored.signed
+        if not self._keys:
+            return Problem("signature", "this node trusts no signing key yet")
+        if not self._verifier.verify(signed.key_id, signed.manifest, signed.signature):
+            return Problem("signature", f"is not of a trusted key (it names {signed.key_id[:64]})")
+        return None
+
+    async def _offer(self, manifest: Manifest, update: TenantUpdate) -> list[Problem]:
+        tenant, mark = manifest.tenant, digest(update.signed.manifest)
+        held = self.in_force.get(tenant)
+        if held is not None and held.manifest_digest == mark:
+            return self._again(tenant, update)
+        problems = self._unfit(manifest, held) or self._damaged(manifest, update.parts)
+        if problems:
+            return self._refuse(tenant, problems)
+        try:
+            data_key = self._node_key.unwrap(update.sealed_key)
+        except SealBroken as failure:
+            return self._refuse(tenant, [Problem("sealed_key", str(failure))])
+        problems = inspect(manifest, _reader(update.parts, self._store), self._sealer, data_key)
+        if problems:
+            return self._refuse(tenant, problems)
+        return await self._put_in_force(manifest, update, mark)
+
+    def _again(self, tenant: str, update: TenantUpdate) -> list[Problem]:
+        """What is in force was sent again: perhaps signed or sealed anew, so that is what a restart must find."""
+        stored = Stored(signed=update.signed, sealed_key=update.sealed_key)
+        if next(self._store.candidates(tenant), None) != stored:
+            try:
+                self._node_key.unwrap(update.sealed_key)
+                self._store.keep(tenant, stored)
+            except (SealBroken, OSError) as failure:
+                return self._refuse(tenant, [Problem("sealed_key", str(failure))])
+            self.changed.set()
+        return []
+
+    def _unfit(self, manifest: Manifest, held: InForce | None) -> list[Problem]:
+        if self._shard and manifest.tenant not in self._shard:
+            return [Problem("manifest.tenant", f"{manifest.tenant} is not in this node's shard")]
+        if held is not None and manifest.generation <= held.generation:
+            rule = f"must rise: {manifest.generation} was offered, {held.generation} is in force"
+            return [Problem("manifest.generation", rule)]
+        return []
+
+    def _damaged(self, manifest: Manifest, parts: dict[bytes, bytes]) -> list[Problem]:
+        """Parts that did not come, came changed or are too large."""
+        problems = []
+        for ref in manifest.parts:
+            path = f"parts.{ref.kind}" + (f".{ref.name}" if ref.name else "")
+            data = parts.get(ref.digest)
+            if data is None:
+                if ref.digest not in self._store:
+                    problems.append(Problem(path, "is neither here nor in the update"))
+            elif len(data) != ref.size or len(data) > PART_MAX_BYTES:
+                problems.append(Problem(path, f"has {len(data)} bytes, not {ref.size} (at most {PART_MAX_BYTES})"))
+            elif digest(data) != ref.digest:
+                problems.append(Problem(path, "is not what its digest says"))
+        return problems
+
+    async def _put_in_force(self, manifest: Manifest, update: TenantUpdate, mark: bytes) -> list[Problem]:
+        tenant, generation = manifest.tenant, manifest.generation
+        stored = Stored(signed=update.signed, sealed_key=update.sealed_key)
+        module = next(ref.digest for ref in manifest.parts if ref.kind == "policy_module")
+        self._candidates[tenant, mark] = stored
+        try:
+            for ref in manifest.parts:
+                if ref.digest in update.parts:
+                    self._store.put(ref.digest, update.parts[ref.digest])
+            problems = await self._prepare(tenant, generation, mark, prove=module not in self._proven)
+            if problems:
+                return self._refuse(tenant, problems)
+            self._store.keep(tenant, stored)
+            self._proven.add(module)
+            self._remember(manifest, mark)
+        except OSError as failure:
+            return self._refuse(tenant, [Problem("node.disk", str(failure))])
+        finally:
+            del self._candidates[tenant, mark]
+        if self.swap is not None:
+            await self.swap.commit(tenant, generation, mark)
+        self.applied += 1
+        self.changed.set()
+        log.info("tenant %s: generation %d in force", tenant, generation)
+        return []
+
+    async def _prepare(self, tenant: str, generation: int, mark: bytes, *, prove: bool) -> list[Problem]:
+        if self.swap is None:
+            return []
+        try:
+            problems = await self.swap.prepare(tenant, generation, mark, prove=prove)
+        except asyncio.CancelledError:
+            self.swap.abandon(tenant)
+            raise
+        if problems:
+            self.swap.abandon(tenant)
+        return problems
+
+    def _remember(self, manifest: Manifest, mark: bytes) -> None:
+        parts = tuple(ref.digest for ref in manifest.parts)
+        self.in_force[manifest.tenant] = InForce(manifest.generation, mark, parts)
+        self.refused_on_disk.pop(manifest.tenant, None)
+
+    def _refuse(self, tenant: str, problems: list[Problem]) -> list[Problem]:
+        self.nacks += 1
+        shown = "; ".join(f"{problem.path}: {problem.rule}" for problem in problems)
+        log.warning("tenant %s: an update is refused, the old snapshot serves on: %s", tenant, shown)
+        return problems
+
+
+def _reader(parts: dict[bytes, bytes], store: PartStore) -> Callable[[bytes], bytes]:
+    """Parts of an update whose digests were checked, else from disk."""
+
+    def read(part: bytes) -> bytes:
+        data = parts.get(part)
+        return data if data is not None else store.read(part)
+
+    return read
+
+
+async def keep_flushing(store: PartStore, changed: asyncio.Event, gather_s: float = 0.1) -> None:
+    """Bring what is in force to the disk, many tenants with one wait. Ends by cancellation."""
+    while True:
+        await changed.wait()
+        await asyncio.sleep(gather_s)
+        changed.clear()
+        try:
+            await flush(store)
+        except OSError:
+            log.exception("snapshots could not be flushed to the disk; tried again with the next one")
+
+
+async def flush(store: PartStore) -> None:
+    """Raises OSError."""
+    taken = store.take_unflushed()
+    if taken:
+        await asyncio.to_thread(store.sync)
+        store.settle(taken)

@@ -1,0 +1,299 @@
+"""The workers of a node: kept running, kept informed, asked and answered."""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from core.call import Notify, ToolBackend
+from core.limits import Counters
+from core.resource import Problem
+from data_plane.channel import Channel, ChannelLost, open_channel
+from data_plane.messages import (
+    Abandon,
+    Answer,
+    CancelCall,
+    Commit,
+    Condition,
+    Done,
+    Drain,
+    Failed,
+    Forget,
+    Found,
+    GiveBack,
+    Granted,
+    Lookup,
+    News,
+    Pointed,
+    Prepare,
+    Question,
+    Ran,
+    Stats,
+    Take,
+    ToolCall,
+    Verdict,
+)
+from data_plane.supervisor.process import Process
+
+log = logging.getLogger("toolgate.workers")
+
+PREPARE_WITHIN_S = 10.0
+"""A policy that takes longer to load is refused."""
+FIRST_WORKER_WITHIN_S = 10.0
+"""How long an update that must be tried waits for a worker to try it on, at the start of a node."""
+COMMIT_WITHIN_S = 5.0
+"""A worker that cannot swap a reference in this time is stuck, and is replaced: it must not serve old rules."""
+SILENT_S = 30.0
+"""A worker says how it is every second; one silent for so long is stuck, and is replaced."""
+LEAVES_WITHIN_S = 1.0
+SETTLED_S = 10.0
+"""A worker that lived so long is replaced at once; one that died younger waits longer each time."""
+BACKOFF_S = (0.05, 5.0)
+
+
+class Rules(Protocol):
+    """What is in force, as workers ask for it."""
+
+    def pointers(self) -> list[tuple[str, int, bytes]]: ...
+
+    def lookup(self, tenant: str, manifest_digest: bytes) -> tuple[bytes, bytes] | None: ...
+
+
+Start = Callable[[int, socket.socket], Process]
+"""Starts worker number n with its end of the channel. Raises OSError."""
+
+
+class Seat:
+    """The place of one worker; who sits in it changes. Speaks with the worker: `channel.Peer`."""
+
+    def __init__(self, number: int, node: "Workers") -> None:
+        self.number = number
+        self._node = node
+        self.process: Process | None = None
+        self.channel: Channel | None = None
+        self.stats: Stats | None = None
+        self.stats_at = 0.0
+        self.asked_for: set[str] = set()
+        """Tenants the worker may have loaded: it has to ask for each before it can."""
+
+    async def asked(self, question: Question, notify: Notify) -> Answer:
+        return await self._node.answer(self, question, notify)
+
+    def told(self, news: News) -> None:
+        if isinstance(news, Stats):
+            self.stats, self.stats_at = news, time.monotonic()
+            if news.serving:
+                self._node.somebody_serves.set()
+        elif isinstance(news, CancelCall):
+            self._node.tell_others(self, news)
+
+    def lost(self) -> None:
+        """Without its channel a worker is useless; it leaves by itself, or is helped."""
+        self.channel = None
+        if self.process is not None:
+            asyncio.get_running_loop().call_later(LEAVES_WITHIN_S, self.process.kill)
+
+
+class Workers:
+    """All seats. Also `receiver.Swap`."""
+
+    def __init__(self, count: int, start: Start, rules: Rules, counters: Counters, children: ToolBackend) -> None:
+        self.seats = [Seat(number, self) for number in range(count)]
+        self._start = start
+        self._rules = rules
+        self._counters = counters
+        self._children = children
+        self._condition: Condition | None = None
+        self._draining = False
+        self._joined = asyncio.Event()
+        self.somebody_serves = asyncio.Event()
+        self.restarts = 0
+
+    # === keeping them running ===
+
+    async def run(self) -> None:
+        """Fill every seat, again when it empties. Ends when drained; cancelled: kills and reaps them all."""
+        async with asyncio.TaskGroup() as group:
+            for seat in self.seats:
+                group.create_task(self._keep(seat))
+
+    async def _keep(self, seat: Seat) -> None:
+        pause_s = BACKOFF_S[0]
+        while not self._draining:
+            began = time.monotonic()
+            try:
+                await self._sit(seat)
+            except OSError:
+                log.exception("worker %d cannot be started", seat.number)
+            if self._draining:
+                return
+            self.restarts += 1
+            if time.monotonic() - began >= SETTLED_S:
+                pause_s = BACKOFF_S[0]
+                continue
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, BACKOFF_S[1])
+
+    async def _sit(self, seat: Seat) -> None:
+        """One worker's life, from start to its end."""
+        ours, theirs = socket.socketpair()
+        try:
+            seat.process = process = self._start(seat.number, theirs)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        try:
+            seat.asked_for, seat.stats, seat.stats_at = set(), None, time.monotonic()
+            seat.channel = await open_channel(ours, seat, f"worker {seat.number}")
+            self._introduce(seat)
+            code = await self._until_end(seat, process)
+        finally:
+            process.kill()
+            await asyncio.shield(process.ended)
+            if seat.channel is not None:
+                seat.channel.abort()
+            seat.process = seat.channel = seat.stats = None
+            self._note_service()
+        if not self._draining:
+            log.error("worker %d (pid %d) ended with %d; it is replaced", seat.number, process.pid, code)
+
+    def _introduce(self, seat: Seat) -> None:
+        assert seat.channel is not None
+        seat.channel.tell(Pointed(self._rules.pointers()))
+        if self._condition is not None:
+            seat.channel.tell(self._condition)
+        self._joined.set()
+
+    async def _until_end(self, seat: Seat, process: Process) -> int:
+        while True:
+            done, _ = await asyncio.wait([process.ended], timeout=SILENT_S / 3)
+            if done:
+                return process.ended.result()
+            if time.monotonic() - seat.stats_at > SILENT_S:
+                log.error("worker %d has been silent for %.0f s and is killed", seat.number, SILENT_S)
+                process.kill()
+
+    def _note_service(self) -> None:
+        if not any(seat.stats is not None and seat.stats.serving for seat in self.seats):
+            self.somebody_serves.clear()
+        if not any(seat.channel is not None for seat in self.seats):
+            self._joined.clear()
+
+    def drain(self, within_s: float) -> None:
+        """Have every worker finish and leave; `run` ends when they have. Late ones are the caller's to cancel."""
+        self._draining = True
+        for seat in self.seats:
+            if seat.channel is not None:
+                seat.channel.tell(Drain(within_s))
+
+    # === keeping them informed ===
+
+    @property
+    def serving(self) -> int:
+        return sum(1 for seat in self.seats if seat.stats is not None and seat.stats.serving)
+
+    def inform(self, condition: Condition) -> None:
+        """How the node is; also told to every worker that joins later."""
+        self._condition = condition
+        for channel in self._channels():
+            channel.tell(condition)
+
+    def tell_others(self, speaker: Seat, news: News) -> None:
+        for seat in self.seats:
+            if seat is not speaker and seat.channel is not None:
+                seat.channel.tell(news)
+
+    def _channels(self) -> list[Channel]:
+        return [seat.channel for seat in self.seats if seat.channel is not None]
+
+    # === receiver.Swap ===
+
+    async def prepare(self, tenant: str, generation: int, manifest_digest: bytes, *, prove: bool) -> list[Problem]:
+        if prove and not self._joined.is_set():
+            try:
+                async with asyncio.timeout(FIRST_WORKER_WITHIN_S):
+                    await self._joined.wait()
+            except TimeoutError:
+                return [Problem("node", "no worker is there to try it on")]
+        seats = [seat for seat in self.seats if seat.channel is not None]
+        to_ask = [seat for seat in seats if tenant in seat.asked_for] or (seats[:1] if prove else [])
+        question = Prepare(tenant, generation, manifest_digest, prove)
+        verdicts = await asyncio.gather(*(self._verdict(seat, question) for seat in to_ask))
+        known: dict[tuple[str, str], Problem] = {}
+        for problems in verdicts:
+            known.update({(problem.path, problem.rule): problem for problem in problems})
+        return list(known.values())
+
+    async def _verdict(self, seat: Seat, question: Prepare) -> list[Problem]:
+        if seat.channel is None:
+            return []
+        try:
+            async with asyncio.timeout(PREPARE_WITHIN_S):
+                answer = await seat.channel.ask(question)
+        except TimeoutError:
+            return [Problem("node", f"preparing it took more than {PREPARE_WITHIN_S:.0f} s")]
+        except ChannelLost:
+            # Who proves nothing has disproved something: a module that kills its worker must not be put in force.
+            return [Problem("node", "the worker that prepared it died")]
+        if isinstance(answer, Verdict):
+            return answer.problems
+        return [Problem("node", f"the worker failed to prepare it: {answer}")]
+
+    async def commit(self, tenant: str, generation: int, manifest_digest: bytes) -> None:
+        waiting = []
+        for seat in self.seats:
+            if seat.channel is None:
+                continue
+            if tenant in seat.asked_for:
+                waiting.append(self._committed(seat, Commit(tenant, generation, manifest_digest)))
+            else:
+                seat.channel.tell(Pointed([(tenant, generation, manifest_digest)]))
+        if waiting:
+            await asyncio.gather(*waiting)
+
+    async def _committed(self, seat: Seat, order: Commit) -> None:
+        process = seat.process
+        try:
+            async with asyncio.timeout(COMMIT_WITHIN_S):
+                answer = await seat.channel.ask(order) if seat.channel is not None else Done()
+        except ChannelLost:
+            return
+        except TimeoutError:
+            answer = Failed("bug", detail="timeout")
+        if not isinstance(answer, Done) and process is not None:
+            log.error("worker %d did not swap tenant %s and is replaced: %s", seat.number, order.tenant, answer)
+            process.kill()
+            await asyncio.shield(process.ended)
+
+    def abandon(self, tenant: str) -> None:
+        for channel in self._channels():
+            channel.tell(Abandon(tenant))
+
+    def forget(self, tenant: str) -> None:
+        for seat in self.seats:
+            seat.asked_for.discard(tenant)
+            if seat.channel is not None:
+                seat.channel.tell(Forget(tenant))
+
+    # === answering them ===
+
+    async def answer(self, seat: Seat, question: Question, notify: Notify) -> Answer:
+        if isinstance(question, Take):
+            grant = await self._counters.take(question.key, question.bucket, question.want)
+            return Granted(grant.tokens, grant.retry_after_s)
+        if isinstance(question, GiveBack):
+            await self._counters.give_back(question.key, question.bucket, question.tokens)
+            return Done()
+        if isinstance(question, ToolCall):
+            return Ran(await self._children.call(question.route, question.outgoing, notify))
+        if isinstance(question, Lookup):
+            found = self._rules.lookup(question.tenant, question.manifest_digest)
+            if found is None:
+                return Failed("missing")
+            seat.asked_for.add(question.tenant)
+            return Found(*found)
+        return Failed("bug", detail="not a worker's question")

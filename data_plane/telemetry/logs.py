@@ -1,0 +1,168 @@
+"""Log lines, one JSON object each: of calls from their records, of all else from the standard library's logging."""
+
+import asyncio
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+
+import msgspec
+
+from core.call import Record
+
+UNWRITTEN_MAX_BYTES = 8 * 1024 * 1024
+"""Lines of calls waiting for a slow reader; beyond it lines are dropped and counted. The records are not."""
+_encode = msgspec.json.Encoder().encode
+
+
+class CallLine(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A call as the log shows it: no arguments, no results."""
+
+    time: str
+    logger: str
+    id: str
+    node: str = ""
+    tenant: str = ""
+    endpoint: str = ""
+    transport: str = ""
+    era: str = ""
+    method: str = ""
+    tool: str = ""
+    server: str = ""
+    user: str = ""
+    agent: str = ""
+    credential: str = ""
+    outcome: str
+    reasons: tuple[str, ...] = ()
+    detail: str = ""
+    generation: int = 0
+    findings: list[str] = []
+    """`detector:action:direction:count`"""
+    bytes_in: int = 0
+    bytes_out: int = 0
+    duration_ms: float = 0.0
+    upstream_ms: float = 0.0
+    trace_id: str = ""
+    span_id: str = ""
+    client_address: str = ""
+
+
+def call_line(record: Record) -> bytes:
+    """The line, with its end."""
+    line = CallLine(
+        time=_time(record.at_unix),
+        logger="toolgate.call",
+        id=record.id,
+        node=record.node,
+        tenant=record.tenant,
+        endpoint=record.endpoint,
+        transport=record.transport,
+        era=record.era,
+        method=record.method,
+        tool=record.tool,
+        server=record.server,
+        user=record.user,
+        agent=record.agent,
+        credential=record.credential,
+        outcome=record.outcome,
+        reasons=record.reasons,
+        detail=record.detail,
+        generation=record.generation,
+        findings=[f"{f.detector}:{f.action}:{f.direction}:{f.count}" for f in record.findings],
+        bytes_in=record.bytes_in,
+        bytes_out=record.bytes_out,
+        duration_ms=record.duration_us / 1000,
+        upstream_ms=record.upstream_us / 1000,
+        trace_id=record.trace_id,
+        span_id=record.span_id,
+        client_address=record.client_address,
+    )
+    return _encode(line) + b"\n"
+
+
+class CallLog:
+    """Writes lines to a file descriptor without ever waiting for whoever reads it."""
+
+    def __init__(self, target: str) -> None:
+        """`target`: "stdout", "off", or a path to append to. Raises OSError."""
+        self._lines: list[bytes] = []
+        self._size = 0
+        self.dropped = 0
+        self._off = target == "off"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._fd = (
+            os.dup(sys.stdout.fileno()) if target == "stdout" else -1 if self._off else os.open(target, flags, 0o640)
+        )
+        self._more = asyncio.Event()
+
+    def add(self, record: Record) -> None:
+        if self._off:
+            return
+        if self._size > UNWRITTEN_MAX_BYTES:
+            self.dropped += 1
+            return
+        line = call_line(record)
+        self._lines.append(line)
+        self._size += len(line)
+        self._more.set()
+
+    async def run(self) -> None:
+        """Write for ever, in a thread, one write at a time."""
+        while True:
+            await self._more.wait()
+            await self.flush()
+
+    async def flush(self) -> None:
+        self._more.clear()
+        data, self._lines, self._size = b"".join(self._lines), [], 0
+        if data:
+            await asyncio.to_thread(_write, self._fd, data)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(fd, view) :]
+    except BrokenPipeError:
+        # Nobody reads the log any more; the records are kept elsewhere.
+        return
+
+
+class JsonFormatter(logging.Formatter):
+    """One line per log record; a traceback is a member, so it cannot break the line."""
+
+    def __init__(self, node: str, process: str) -> None:
+        super().__init__()
+        self._node = node
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": _time(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "node": self._node,
+            "process": self._process,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return _encode(line).decode()
+
+
+def log_to_stderr(level: str, node: str, process: str) -> None:
+    """Everything the standard library's logging gets, from `level` up, as JSON lines on standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter(node, process))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+
+
+def _time(unix: float) -> str:
+    return datetime.fromtimestamp(unix, UTC).isoformat(timespec="milliseconds")

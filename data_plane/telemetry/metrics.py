@@ -1,0 +1,159 @@
+"""Metrics of calls, counted from records; their labels are bounded whatever callers send."""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Generic, TypeVar
+
+import msgspec
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from core.call import Record
+from core.errors import Reason
+
+OTHER = "other"
+TENANTS_MAX = 1000
+METHODS_MAX = 64
+TOOLS_MAX = 5000
+"""Distinct (tenant, server, tool) with a time series of their own; the rest are counted together as `other`."""
+SERVERS_MAX = 1000
+BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+K = TypeVar("K")
+L = TypeVar("L", bound=tuple[str, ...])
+
+
+class Bounded(Generic[K]):
+    """The first `most` values pass, later ones become `instead`."""
+
+    def __init__(self, most: int, instead: K) -> None:
+        self._most = most
+        self._instead = instead
+        self._known: set[K] = set()
+
+    def __call__(self, value: K) -> K:
+        if value in self._known:
+            return value
+        if len(self._known) >= self._most:
+            return self._instead
+        self._known.add(value)
+        return value
+
+
+class Histogram:
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS_S) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(BUCKETS_S, seconds)] += 1
+        self.total += seconds
+
+    def buckets(self) -> list[tuple[str, float]]:
+        sofar, out = 0, []
+        for edge, count in zip((*map(str, BUCKETS_S), "+Inf"), self.counts, strict=True):
+            sofar += count
+            out.append((edge, float(sofar)))
+        return out
+
+
+class CallMetrics(Collector):
+    """Plain counters in dictionaries: a tenth of the cost of a client library's on the path of every record."""
+
+    def __init__(self) -> None:
+        self._tenant = Bounded(TENANTS_MAX, OTHER)
+        self._method = Bounded(METHODS_MAX, OTHER)
+        self._tool = Bounded(TOOLS_MAX, (OTHER, OTHER, OTHER))
+        self._server = Bounded(SERVERS_MAX, (OTHER, OTHER))
+        self._calls: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        self._tool_calls: defaultdict[tuple[str, str, str, str], int] = defaultdict(int)
+        self._seconds: defaultdict[str, Histogram] = defaultdict(Histogram)
+        self._upstream: defaultdict[tuple[str, str], Histogram] = defaultdict(Histogram)
+        self._findings: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        self._decisions: defaultdict[str, int] = defaultdict(int)
+        self._bytes_in = 0
+        self._bytes_out = 0
+
+    def observe(self, record: Record) -> None:
+        tenant, method, outcome = self._tenant(record.tenant), self._method(record.method), record.outcome
+        self._calls[tenant, method, outcome] += 1
+        self._seconds[method].observe(record.duration_us / 1e6)
+        self._bytes_in += record.bytes_in
+        self._bytes_out += record.bytes_out
+        if record.server:
+            # Known only of permitted tools, so a caller cannot make up series by asking for tools that are not there.
+            self._tool_calls[(*self._tool((record.tenant, record.server, record.tool)), outcome)] += 1
+            if record.upstream_us:
+                self._upstream[self._server((record.tenant, record.server))].observe(record.upstream_us / 1e6)
+        if record.server or outcome == Reason.FORBIDDEN:
+            self._decisions["true" if record.decision_cached else "false"] += 1
+        for finding in record.findings:
+            self._findings[finding.detector, finding.action, finding.direction] += finding.count
+
+    def collect(self) -> Iterator[Metric]:
+        yield _counter("toolgate_calls", "MCP requests answered.", ("tenant", "method", "outcome"), self._calls)
+        by_tool = ("tenant", "server", "tool", "outcome")
+        yield _counter("toolgate_tool_calls", "Permitted tool calls.", by_tool, self._tool_calls)
+        text = "Time in the gateway, upstream included."
+        yield _histogram("toolgate_call_seconds", text, ("method",), {(k,): v for k, v in self._seconds.items()})
+        text = "Time spent waiting for a server."
+        yield _histogram("toolgate_upstream_seconds", text, ("tenant", "server"), self._upstream)
+        by_finding = ("detector", "action", "direction")
+        yield _counter("toolgate_guard_findings", "Matches of guards.", by_finding, self._findings)
+        cached = {(k,): v for k, v in self._decisions.items()}
+        yield _counter("toolgate_policy_decisions", "Policy decisions on tools.", ("cached",), cached)
+        moved = {("in",): self._bytes_in, ("out",): self._bytes_out}
+        yield _counter("toolgate_bytes", "Bytes of requests and of results.", ("direction",), moved)
+
+
+class Gauge(msgspec.Struct, frozen=True):
+    """One figure of the node, read at a scrape. A `counter` only rises."""
+
+    name: str
+    help: str
+    value: float
+    labels: tuple[tuple[str, str], ...] = ()
+    counter: bool = False
+
+
+class NodeMetrics(Collector):
+    """The node's own figures. Rows of one name carry the same label names."""
+
+    def __init__(self, read: Callable[[], Iterable[Gauge]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        for row in self._read():
+            family = families.get(row.name)
+            if family is None:
+                make = CounterMetricFamily if row.counter else GaugeMetricFamily
+                family = families[row.name] = make(row.name, row.help, labels=[name for name, _ in row.labels])
+            family.add_metric([value for _, value in row.labels], row.value)
+        yield from families.values()
+
+
+def exposition(collectors: Iterable[Collector]) -> Callable[[], bytes]:
+    """What `/metrics` answers, in the Prometheus text format."""
+    registry = CollectorRegistry()
+    for collector in collectors:
+        registry.register(collector)
+    return lambda: generate_latest(registry)
+
+
+def _counter(name: str, text: str, labels: tuple[str, ...], rows: Mapping[L, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=list(labels))
+    for values, count in rows.items():
+        family.add_metric(list(values), count)
+    return family
+
+
+def _histogram(name: str, text: str, labels: tuple[str, ...], rows: Mapping[L, Histogram]) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=list(labels))
+    for values, histogram in rows.items():
+        family.add_metric(list(values), histogram.buckets(), histogram.total)
+    return family

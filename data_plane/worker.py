@@ -1,0 +1,166 @@
+"""A worker's end of the channel: which snapshots it serves, and when it leaves."""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+
+from core.call import Notify
+from core.errors import Reason, Unavailable
+from core.resource import Problem
+from core.sealing import SealBroken
+from data_plane.channel import Channel, ChannelLost
+from data_plane.messages import (
+    Abandon,
+    Answer,
+    CancelCall,
+    Commit,
+    Condition,
+    Done,
+    Drain,
+    Failed,
+    Forget,
+    Found,
+    Lookup,
+    News,
+    Pointed,
+    Prepare,
+    Question,
+    Stats,
+    Verdict,
+)
+from data_plane.parts import Parts
+from data_plane.snapshots import Assembler, TenantSnapshot
+from data_plane.tenants import Pointer, Tenants
+
+log = logging.getLogger("toolgate.worker")
+
+STATS_EVERY_S = 1.0
+_PUBLIC = "The gateway cannot serve this now."
+
+
+class Worker:
+    """`channel.Peer` on the worker's side, and the loader behind `Tenants`."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        assembler: Assembler,
+        max_loaded: int,
+        *,
+        cancel: Callable[[bytes, bytes], bool],
+        leave: Callable[[], None] = lambda: os._exit(70),
+    ) -> None:
+        """`cancel(session, request_id)`: stop a call if it runs here. `leave`: at once, without the supervisor."""
+        self.tenants = Tenants(self._load, max_loaded)
+        self.draining: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        """Done when the worker is to leave: within how many seconds."""
+        self.pointed = asyncio.Event()
+        """Set once it is known what is in force."""
+        self._parts = parts
+        self._assembler = assembler
+        self._cancel = cancel
+        self._leave = leave
+        self._prepared: dict[str, tuple[Pointer, TenantSnapshot]] = {}
+        self._heard_at = float("-inf")
+        self.node_ready = False
+        self.channel: Channel | None = None
+        """Set by the root as soon as it is open."""
+
+    def silence_s(self) -> float:
+        """How long the node has not heard from the control plane; infinite if it never did."""
+        return time.monotonic() - self._heard_at
+
+    def cancelled_elsewhere(self, session: bytes, request_id: bytes) -> None:
+        """A caller cancelled a request that another worker may be running."""
+        if self.channel is not None:
+            self.channel.tell(CancelCall(session, request_id))
+
+    # === channel.Peer ===
+
+    async def asked(self, question: Question, notify: Notify) -> Answer:  # noqa: ARG002 - the port's
+        if isinstance(question, Prepare):
+            return await self._prepare(question)
+        if isinstance(question, Commit):
+            return await self._commit(question)
+        return Failed("bug", detail="not a supervisor's question")
+
+    def told(self, news: News) -> None:
+        if isinstance(news, Pointed):
+            for tenant, generation, mark in news.tenants:
+                self.tenants.point(tenant, Pointer(generation, mark))
+            self.pointed.set()
+        elif isinstance(news, Forget):
+            self._prepared.pop(news.tenant, None)
+            self.tenants.forget(news.tenant)
+        elif isinstance(news, Abandon):
+            self._prepared.pop(news.tenant, None)
+        elif isinstance(news, Condition):
+            self._heard_at = float("-inf") if news.heard_at_s is None else news.heard_at_s
+            self.node_ready = news.ready
+        elif isinstance(news, CancelCall):
+            self._cancel(news.session, news.request_id)
+        elif isinstance(news, Drain) and not self.draining.done():
+            self.draining.set_result(news.within_s)
+
+    def lost(self) -> None:
+        """The supervisor is gone, and with it the spool's reader, limits and children: there is nothing to finish."""
+        log.error("the supervisor is gone; leaving")
+        self._leave()
+
+    # === snapshots ===
+
+    async def _prepare(self, question: Prepare) -> Answer:
+        tenant, pointer = question.tenant, Pointer(question.generation, question.manifest_digest)
+        if self.tenants.loaded(tenant) is None and not question.prove:
+            return Verdict([])
+        try:
+            snapshot = await self._assembled(tenant, pointer)
+        except (OSError, ValueError, SealBroken, Unavailable) as failure:
+            return Verdict([Problem("snapshot", str(failure))])
+        if snapshot.digest != pointer.manifest_digest:
+            return Verdict([Problem("snapshot", "another one took its place meanwhile")])
+        self._prepared[tenant] = (pointer, snapshot)
+        return Verdict([], loaded=True)
+
+    async def _commit(self, question: Commit) -> Answer:
+        tenant, pointer = question.tenant, Pointer(question.generation, question.manifest_digest)
+        prepared = self._prepared.pop(tenant, None)
+        if prepared is not None and prepared[0] == pointer:
+            self.tenants.swap(tenant, pointer, prepared[1])
+        else:
+            # Loaded between the two questions, if at all: what is in memory is old, and is loaded again when needed.
+            self.tenants.forget(tenant)
+            self.tenants.point(tenant, pointer)
+        return Done()
+
+    async def _load(self, tenant: str, pointer: Pointer) -> TenantSnapshot:
+        try:
+            return await self._assembled(tenant, pointer)
+        except (OSError, ValueError, SealBroken) as failure:
+            log.error("tenant %s: generation %d cannot be loaded: %s", tenant, pointer.generation, failure)  # noqa: TRY400
+            raise Unavailable(Reason.NO_SNAPSHOT, _PUBLIC, detail=str(failure)[:200]) from failure
+
+    async def _assembled(self, tenant: str, pointer: Pointer) -> TenantSnapshot:
+        """The snapshot the supervisor has for this pointer: this one, or a newer that took its place."""
+        assert self.channel is not None
+        try:
+            answer = await self.channel.ask(Lookup(tenant, pointer.manifest_digest))
+        except ChannelLost as failure:
+            raise Unavailable(Reason.NO_SNAPSHOT, _PUBLIC, detail="the supervisor is gone") from failure
+        if not isinstance(answer, Found):
+            raise Unavailable(Reason.NO_SNAPSHOT, _PUBLIC, detail=f"lookup: {answer}")
+        return await asyncio.to_thread(self._assembler.assemble, answer.manifest, self._parts.read, answer.data_key)
+
+    # === stats ===
+
+    async def report(self, connections: Callable[[], int], in_flight: Callable[[], int]) -> None:
+        """Tell the supervisor every second how this worker is; for ever."""
+        assert self.channel is not None
+        lag_s = 0.0
+        while True:
+            self.channel.tell(Stats(connections(), in_flight(), len(self.tenants), lag_s, not self.draining.done()))
+            due = time.monotonic() + STATS_EVERY_S
+            await asyncio.sleep(STATS_EVERY_S)
+            lag_s = max(0.0, time.monotonic() - due)

@@ -1,0 +1,1 @@
+"""The gateway node: supervisor, workers and what lies between them."""
