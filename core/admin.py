@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Protocol
 
 import msgspec
 
-from core.identity import AdminRole
+from core.identity import AdminRole, ApiKey
 from core.resource import Problem, Resource
 
 
@@ -31,7 +32,7 @@ class Why(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
-class Rejected(Exception):
+class Rejected(Exception):  # noqa: N818 (a refusal, not a fault)
     """An admin request that is not carried out; nothing was changed. `problems` lists everything wrong, at once."""
 
     def __init__(self, why: Why, public: str, problems: Sequence[Problem] = ()) -> None:
@@ -80,7 +81,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of a tenant's audit chain. `hash` = BLAKE2b-256(previous hash + canonical msgpack of the other fields)."""
+    """One row of a tenant's audit chain. `hash` = BLAKE2b-256(hash before + canonical msgpack of the other fields)."""
 
     seq: int
     id: str
@@ -93,3 +94,29 @@ class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
     """The tool, or "Kind/name" for changes."""
     detail: dict[str, object]
     hash: bytes
+
+
+class KnownKey(msgspec.Struct, frozen=True):
+    """An issued key as it is declared at this moment."""
+
+    tenant: str
+    name: str
+    spec: ApiKey
+
+
+class Credentials(Protocol):
+    """Hashes of what was handed out. Raises Rejected(UNAVAILABLE) when they cannot be read."""
+
+    async def key(self, key_hash: bytes) -> KnownKey | None: ...
+
+    async def key_hashes(self, tenant: str) -> dict[str, bytes]:
+        """ApiKey name to `identity.key_hash` of what was issued; one never issued is left out."""
+        ...
+
+    async def node(self, token_hash: bytes) -> str | None:
+        """The name a node token was made for; None: unknown or revoked."""
+        ...
+
+    async def keep_node(self, name: str, token_hash: bytes | None, at_unix: float) -> None:
+        """Make or replace a node's token; None revokes it."""
+        ...

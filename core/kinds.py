@@ -30,9 +30,10 @@ KINDS: dict[str, type[Spec]] = {
 }
 
 PLATFORM_SCOPE = frozenset({"Tenant"})
-"""Kinds that belong to no tenant. An ApiKey may: one without a tenant is a platform admin's."""
+"""Kinds that belong to no tenant."""
 
-PLURALS = {
-    kind: {"Policy": "policies"}.get(kind, kind.lower() + "s") for kind in KINDS
-}
+TENANT_OPTIONAL = frozenset({"ApiKey"})
+"""Kinds that may belong to no tenant: an ApiKey without one is a platform administrator's."""
+
+PLURALS = {kind: {"Policy": "policies"}.get(kind, kind.lower() + "s") for kind in KINDS}
 """Kind to the lower-case plural used in routes and on the command line."""

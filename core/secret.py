@@ -1,6 +1,7 @@
 """Values that are written once and never shown again."""
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import msgspec
 
@@ -22,3 +23,30 @@ class Secret(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def references(self) -> Iterator[tuple[str, Ref]]:
         yield from ()
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """A value under a key-encryption key."""
+
+    key_id: str
+    sealed: bytes
+
+
+class SealedValues(Protocol):
+    """Sealed values by what they belong to: a Secret's value, a Tenant's own keys (name "": the platform's)."""
+
+    async def of(self, tenant: str, kind: str) -> dict[Ref, Sealed]:
+        """A tenant's "Secret" values, or its own keys (kind "Tenant": one or none)."""
+        ...
+
+    async def keep(self, ref: Ref, value: Sealed) -> Sealed:
+        """Keep `value` unless there is one already; the one kept."""
+        ...
+
+    async def not_under(self, key_id: str, limit: int) -> list[tuple[Ref, Sealed]]:
+        """Values sealed under other keys."""
+        ...
+
+    async def reseal(self, ref: Ref, old: Sealed, new: Sealed) -> bool:
+        """Replace `old` if it is still there."""
+        ...

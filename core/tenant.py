@@ -13,7 +13,7 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     display_name: str = ""
     max_staleness_s: int | None = None
-    """Refuse calls on a gateway that has not heard from the control plane for so long; None: serve the last good one."""
+    """Refuse calls on a gateway that has not heard from the control plane for so long; None: serve the last one."""
     audit: Literal["best_effort", "required"] = "best_effort"
     """`required`: a call whose record cannot be written is refused before it is executed."""
     revocation_epoch: int = 0

@@ -1,0 +1,1 @@
+"""In memory: for tests, and for one process on one machine."""

@@ -1,0 +1,170 @@
+"""The audit chain's rows."""
+
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+
+import msgspec
+
+from adapters.postgres.database import Connection, Database
+from core.admin import AuditRow
+from core.audit import Entry, Head, Verdict, Verification, Wanted, link
+
+_READ = "seq, id, at_unix, type, outcome, caller, tool, detail::text, hash"
+"""In the order of AuditRow's fields."""
+_WRITTEN = "tenant, seq, id, at_unix, type, outcome, caller, tool, detail, hash"
+_JSON = msgspec.json.Encoder(order="deterministic")
+STREAM_ROWS = 500
+PRUNE_ROWS = 10_000
+
+
+async def append(conn: Connection, tenant: str, entries: Sequence[Entry]) -> int:
+    """Add what is not there yet (by id) to a tenant's chain, in the caller's transaction; how many were added.
+
+    The chain's head stays locked until that transaction ends: appenders to one chain take turns, `seq` has no gaps.
+    """
+    head = await _lock_head(conn, tenant)
+    ids = [entry.id for entry in entries]
+    stored = await conn.execute("SELECT id FROM audit WHERE tenant = %s AND id = ANY(%s)", (tenant, ids))
+    seen = {row[0] for row in await stored.fetchall()}
+    fresh = []
+    for entry in entries:
+        if entry.id not in seen:
+            seen.add(entry.id)
+            fresh.append(entry)
+    if not fresh:
+        return 0
+    new_head, rows = link(head, fresh)
+    await _write(conn, tenant, rows)
+    await conn.execute(
+        "UPDATE audit_heads SET seq = %s, hash = %s WHERE tenant = %s", (new_head.seq, new_head.hash, tenant)
+    )
+    return len(fresh)
+
+
+async def _lock_head(conn: Connection, tenant: str) -> Head:
+    query = "SELECT seq, hash, pruned_seq, pruned_hash FROM audit_heads WHERE tenant = %s FOR UPDATE"
+    row = await (await conn.execute(query, (tenant,))).fetchone()
+    if row is None:
+        empty = Head()
+        await conn.execute(
+            "INSERT INTO audit_heads (tenant, seq, hash, pruned_seq, pruned_hash) VALUES (%s, %s, %s, %s, %s)"
+            " ON CONFLICT DO NOTHING",
+            (tenant, empty.seq, empty.hash, empty.pruned_seq, empty.pruned_hash),
+        )
+        row = await (await conn.execute(query, (tenant,))).fetchone()
+        assert row is not None
+    return Head(*row)
+
+
+async def _write(conn: Connection, tenant: str, rows: list[AuditRow]) -> None:
+    if len(rows) == 1:
+        placeholders = ", ".join(["%s"] * len(_values(tenant, rows[0])))
+        await conn.execute(f"INSERT INTO audit ({_WRITTEN}) VALUES ({placeholders})".encode(), _values(tenant, rows[0]))
+        return
+    async with conn.cursor() as cursor, cursor.copy(f"COPY audit ({_WRITTEN}) FROM STDIN".encode()) as copy:
+        for row in rows:
+            await copy.write_row(_values(tenant, row))
+
+
+def _values(tenant: str, row: AuditRow) -> tuple[object, ...]:
+    detail = _JSON.encode(row.detail).decode()
+    return (tenant, row.seq, row.id, row.at_unix, row.type, row.outcome, row.caller, row.tool, detail, row.hash)
+
+
+def _row(values: tuple[object, ...]) -> AuditRow:
+    fields = dict(zip(AuditRow.__struct_fields__, values, strict=True))
+    fields["detail"] = msgspec.json.decode(str(fields["detail"]))
+    return msgspec.convert(fields, AuditRow)
+
+
+class PostgresAudit:
+    """AuditRows."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def store(self, batches: Mapping[str, list[Entry]]) -> int:
+        async with self._database.transaction() as conn:
+            # In one order everywhere, or two stores that share two chains could wait for each other.
+            return sum([await append(conn, tenant, batches[tenant]) for tenant in sorted(batches)])
+
+    async def page(self, tenant: str, wanted: Wanted, before_seq: int | None, limit: int) -> list[AuditRow]:
+        clauses, values = _clauses(wanted)
+        if before_seq is not None:
+            clauses.append("seq < %s")
+            values.append(before_seq)
+        where = " AND ".join(["tenant = %s", *clauses])
+        query = f"SELECT {_READ} FROM audit WHERE {where} ORDER BY seq DESC LIMIT %s"
+        async with self._database.connection() as conn:
+            rows = await (await conn.execute(query.encode(), (tenant, *values, limit))).fetchall()
+        return [_row(row) for row in rows]
+
+    async def verify(self, tenant: str) -> Verdict:
+        """Reads the chain as of one moment, a few rows at a time: others get their turn in between."""
+        async with self._database.transaction() as conn:
+            await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            head = await _head(conn, tenant)
+            check = Verification(head)
+            after = -1
+            while not check.failed:
+                rows = await _rows_after(conn, tenant, after)
+                for row in rows:
+                    check.see(row)
+                if len(rows) < STREAM_ROWS:
+                    break
+                after = rows[-1].seq
+            return check.verdict()
+
+    async def prune(self, tenant: str, before_unix: float) -> int:
+        removed = 0
+        while True:
+            async with self._database.transaction() as conn:
+                part = await _prune_some(conn, tenant, before_unix)
+            removed += part
+            if part < PRUNE_ROWS:
+                return removed
+
+
+async def _head(conn: Connection, tenant: str) -> Head:
+    query = "SELECT seq, hash, pruned_seq, pruned_hash FROM audit_heads WHERE tenant = %s"
+    row = await (await conn.execute(query, (tenant,))).fetchone()
+    return Head(*row) if row is not None else Head()
+
+
+async def _rows_after(conn: Connection, tenant: str, seq: int) -> list[AuditRow]:
+    query = f"SELECT {_READ} FROM audit WHERE tenant = %s AND seq > %s ORDER BY seq LIMIT %s"
+    rows = await (await conn.execute(query.encode(), (tenant, seq, STREAM_ROWS))).fetchall()
+    return [_row(row) for row in rows]
+
+
+async def _prune_some(conn: Connection, tenant: str, before_unix: float) -> int:
+    """Records arrive late, so time does not rise with `seq`: rows go up to the first that must stay."""
+    await _lock_head(conn, tenant)
+    query = "SELECT seq, at_unix, hash FROM audit WHERE tenant = %s ORDER BY seq LIMIT %s"
+    oldest = await (await conn.execute(query, (tenant, PRUNE_ROWS))).fetchall()
+    going = list(takewhile(lambda row: row[1] < before_unix, oldest))
+    if not going:
+        return 0
+    last_seq, _, last_hash = going[-1]
+    await conn.execute("DELETE FROM audit WHERE tenant = %s AND seq <= %s", (tenant, last_seq))
+    await conn.execute(
+        "UPDATE audit_heads SET pruned_seq = %s, pruned_hash = %s WHERE tenant = %s", (last_seq, last_hash, tenant)
+    )
+    return len(going)
+
+
+def _clauses(wanted: Wanted) -> tuple[list[str], list[object]]:
+    clauses: list[str] = []
+    values: list[object] = []
+    for clause, value in (
+        ("at_unix >= %s", wanted.since_unix),
+        ("at_unix < %s", wanted.until_unix),
+        ("tool = %s", wanted.tool or None),
+        ("outcome = %s", wanted.outcome or None),
+        ("type = %s", wanted.type or None),
+        ("%s IN (caller, split_part(caller, '/', 1), split_part(caller, '/', 2))", wanted.caller or None),
+    ):
+        if value is not None:
+            clauses.append(clause)
+            values.append(value)
+    return clauses, values

@@ -1,0 +1,317 @@
+"""Declared things in PostgreSQL: one row each, references beside them, and a change for every commit."""
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from typing import Literal
+
+import msgspec
+
+from adapters.postgres.audit import append
+from adapters.postgres.database import Connection, Database
+from core.audit import Entry
+from core.kinds import KINDS
+from core.resource import Ref, Resource
+from core.secret import Sealed
+from core.store import Change, IssuedKey, Pruned, Put, Query, Term
+
+CHANNEL = "toolgate_changed"
+"""Payload `<revision>:<tenant>`: the tenant concerned, also for its own Tenant resource; empty for the platform."""
+KEPT_CHANGES = 100_000
+_LOCK_CLASS = 0x7467
+"""First half of the advisory locks on tenants."""
+_COLUMNS = (
+    "tenant, kind, name, namespace, labels::text, spec::text, status::text, generation,"
+    " extract(epoch FROM created_at)::float8, extract(epoch FROM updated_at)::float8"
+)
+
+
+class PostgresStore:
+    """Store and Statuses."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, ref: Ref) -> Resource | None:
+        async with self._database.connection() as conn:
+            return await _get(conn, ref)
+
+    async def find(self, query: Query) -> list[Resource]:
+        clauses, values = _clauses(query)
+        statement = f"SELECT {_COLUMNS} FROM resources WHERE {' AND '.join(clauses)} ORDER BY tenant, name LIMIT %s"
+        async with self._database.connection() as conn:
+            rows = await (await conn.execute(statement.encode(), (*values, query.limit))).fetchall()
+        return [_resource(row) for row in rows]
+
+    async def load(self, tenant: str) -> tuple[int, list[Resource]]:
+        # One statement is one snapshot of the database: revision and rows belong together.
+        statement = (
+            f"SELECT (SELECT latest FROM revision), {_COLUMNS} FROM resources"
+            " WHERE tenant = %s OR (tenant = '' AND kind = 'Tenant' AND name = %s) ORDER BY tenant, kind, name"
+        )
+        async with self._database.connection() as conn:
+            rows = await (await conn.execute(statement.encode(), (tenant, tenant))).fetchall()
+            if rows:
+                return int(rows[0][0]), [_resource(row[1:]) for row in rows]
+            return await _latest(conn), []
+
+    async def changes(self, since: int, limit: int) -> list[Change]:
+        async with self._database.connection() as conn:
+            # Pruning removes rows after it has raised the mark: reading rows first, then the mark, misses nothing.
+            found = await conn.execute(
+                "SELECT revision, type, kind, tenant, name, last::text FROM changes WHERE revision > %s"
+                " ORDER BY revision LIMIT %s",
+                (since, limit),
+            )
+            rows = await found.fetchall()
+            mark = await (await conn.execute("SELECT pruned, latest FROM revision")).fetchone()
+        if mark is not None and not mark[0] <= since <= mark[1]:
+            raise Pruned
+        return [Change(revision, kind, Ref(*ref), _last(last)) for revision, kind, *ref, last in rows]
+
+    @asynccontextmanager
+    async def writing(self, *tenants: str) -> AsyncIterator["PostgresWriting"]:
+        async with self._database.transaction() as conn:
+            for tenant in sorted(set(tenants)):
+                await conn.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK_CLASS, tenant))
+            writing = PostgresWriting(conn)
+            yield writing
+            await writing.finish()
+
+    async def report(self, patches: Mapping[Ref, Mapping[str, object]]) -> None:
+        if not patches:
+            return
+        refs = sorted(patches)  # One order, so that two reports never wait for each other.
+        statement = (
+            "UPDATE resources SET status = jsonb_strip_nulls(status || patch::jsonb)"
+            " FROM (SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[]) AS p(t, k, n, patch)) AS p"
+            " WHERE tenant = t AND kind = k AND name = n"
+        )
+        columns = (
+            [ref.tenant for ref in refs],
+            [ref.kind for ref in refs],
+            [ref.name for ref in refs],
+            [_json(patches[ref]) for ref in refs],
+        )
+        async with self._database.transaction() as conn:
+            await conn.execute(
+                "SELECT 1 FROM resources JOIN unnest(%s::text[], %s::text[], %s::text[]) AS p(t, k, n)"
+                " ON tenant = t AND kind = k AND name = n ORDER BY tenant, kind, name FOR NO KEY UPDATE OF resources",
+                columns[:3],
+            )
+            await conn.execute(statement, columns)
+
+    async def prune_changes(self, keep: int = KEPT_CHANGES) -> None:
+        """Forget all but the newest `keep` changes: whoever is further behind starts from the current state."""
+        async with self._database.transaction() as conn:
+            mark = await conn.execute(
+                "UPDATE revision SET pruned = greatest(pruned, latest - %s) RETURNING pruned", (keep,)
+            )
+            row = await mark.fetchone()
+            assert row is not None
+            await conn.execute("DELETE FROM changes WHERE revision <= %s", row)
+
+
+class PostgresWriting:
+    """A change in the making, in one transaction."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self._entries: dict[str, list[Entry]] = {}
+        self._changes: list[tuple[Literal["applied", "deleted"], Ref, str | None]] = []
+
+    async def get(self, ref: Ref) -> Resource | None:
+        return await _get(self._conn, ref)
+
+    async def existing(self, refs: Collection[Ref]) -> set[Ref]:
+        if not refs:
+            return set()
+        found = await self._conn.execute(
+            "SELECT kind, tenant, name FROM resources"
+            " JOIN unnest(%s::text[], %s::text[], %s::text[]) AS p(t, k, n) ON tenant = t AND kind = k AND name = n",
+            ([ref.tenant for ref in refs], [ref.kind for ref in refs], [ref.name for ref in refs]),
+        )
+        return {Ref(*row) for row in await found.fetchall()}
+
+    async def referrers(self, ref: Ref, limit: int) -> list[tuple[Ref, str]]:
+        statement = (
+            "SELECT kind, tenant, name, path FROM resource_references"
+            " WHERE tenant = %(tenant)s AND target_kind = %(kind)s AND target_name = %(name)s"
+        )
+        if ref.kind == "Tenant":
+            statement = "SELECT kind, tenant, name, 'tenant' AS path FROM resources WHERE tenant = %(name)s"
+        elif ref.kind == "Namespace":
+            statement += (
+                " UNION ALL SELECT kind, tenant, name, 'namespace' AS path FROM resources"
+                " WHERE tenant = %(tenant)s AND namespace = %(name)s"
+            )
+        values = {"tenant": ref.tenant, "kind": ref.kind, "name": ref.name, "limit": limit}
+        statement += " ORDER BY kind, tenant, name, path LIMIT %(limit)s"
+        rows = await (await self._conn.execute(statement.encode(), values)).fetchall()
+        return [(Ref(kind, tenant, name), path) for kind, tenant, name, path in rows]
+
+    async def count(self, tenant: str, kind: str) -> int:
+        query = "SELECT count(*) FROM resources WHERE tenant = %s AND kind = %s"
+        row = await (await self._conn.execute(query, (tenant, kind))).fetchone()
+        return int(row[0]) if row is not None else 0
+
+    async def sealed(self, ref: Ref) -> Sealed | None:
+        query = "SELECT key_id, sealed FROM sealed_values WHERE tenant = %s AND kind = %s AND name = %s FOR UPDATE"
+        row = await (await self._conn.execute(query, (ref.tenant, ref.kind, ref.name))).fetchone()
+        return Sealed(*row) if row is not None else None
+
+    async def put(self, put: Put, entry: Entry) -> None:
+        one = put.resource
+        await self._conn.execute(
+            "INSERT INTO resources"
+            " (tenant, kind, name, namespace, labels, spec, status, generation, created_at, updated_at)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, to_timestamp(%s), to_timestamp(%s))"
+            " ON CONFLICT (tenant, kind, name) DO UPDATE SET namespace = excluded.namespace, labels = excluded.labels,"
+            " spec = excluded.spec, status = resources.status || excluded.status, generation = excluded.generation,"
+            " updated_at = excluded.updated_at",
+            (
+                *(one.tenant, one.kind, one.name, one.namespace, _json(one.labels), _json(one.spec), _json(put.status)),
+                *(one.generation, one.created_unix, one.updated_unix),
+            ),
+        )
+        await self._refer(one.ref, put.references)
+        if put.sealed is not None:
+            await write_sealed(self._conn, one.ref, put.sealed)
+        if put.key is not None:
+            await self._keep_key(one.ref, put.key)
+        self._note("applied", one.ref, entry)
+
+    async def drop(self, ref: Ref, entry: Entry) -> None:
+        values = (ref.tenant, ref.kind, ref.name)
+        where = "tenant = %s AND kind = %s AND name = %s"
+        await self._conn.execute(f"DELETE FROM sealed_values WHERE {where}".encode(), values)
+        gone = await self._conn.execute(f"DELETE FROM resources WHERE {where} RETURNING {_COLUMNS}".encode(), values)
+        row = await gone.fetchone()
+        if row is not None:
+            self._note("deleted", ref, entry, _json(row))
+
+    async def finish(self) -> None:
+        """Audit, revisions and notices. Last, because everybody needs the revision's row, held until the commit."""
+        for tenant in sorted(self._entries):
+            await append(self._conn, tenant, self._entries[tenant])
+        for kind, ref, last in self._changes:
+            concerned = ref.name if ref.kind == "Tenant" else ref.tenant
+            await self._conn.execute(
+                "WITH next AS (UPDATE revision SET latest = latest + 1 RETURNING latest),"
+                " change AS (INSERT INTO changes (revision, tenant, kind, name, type, last)"
+                "  SELECT latest, %s, %s, %s, %s, %s FROM next),"
+                " concerned AS (INSERT INTO tenant_revisions (tenant, revision) SELECT %s, latest FROM next"
+                "  ON CONFLICT (tenant) DO UPDATE SET revision = excluded.revision)"
+                " SELECT pg_notify(%s, latest || ':' || %s) FROM next",
+                (ref.tenant, ref.kind, ref.name, kind, last, concerned, CHANNEL, concerned),
+            )
+
+    def _note(self, kind: Literal["applied", "deleted"], ref: Ref, entry: Entry, last: str | None = None) -> None:
+        self._entries.setdefault(ref.tenant, []).append(entry)
+        self._changes.append((kind, ref, last))
+
+    async def _refer(self, ref: Ref, references: tuple[tuple[str, Ref], ...]) -> None:
+        await self._conn.execute(
+            "DELETE FROM resource_references WHERE tenant = %s AND kind = %s AND name = %s",
+            (ref.tenant, ref.kind, ref.name),
+        )
+        if references:
+            await self._conn.execute(
+                "INSERT INTO resource_references (tenant, kind, name, path, target_kind, target_name)"
+                " SELECT %s, %s, %s, * FROM unnest(%s::text[], %s::text[], %s::text[])",
+                (
+                    *(ref.tenant, ref.kind, ref.name),
+                    *([path for path, _ in references], [to.kind for _, to in references]),
+                    [to.name for _, to in references],
+                ),
+            )
+
+    async def _keep_key(self, ref: Ref, key: IssuedKey) -> None:
+        await self._conn.execute(
+            "INSERT INTO key_hashes (tenant, name, key_id, hash, issued_at) VALUES (%s, %s, %s, %s, to_timestamp(%s))"
+            " ON CONFLICT (tenant, name) DO UPDATE SET key_id = excluded.key_id, hash = excluded.hash,"
+            " issued_at = excluded.issued_at",
+            (ref.tenant, ref.name, key.key_id, key.hash, key.issued_unix),
+        )
+
+
+async def write_sealed(conn: Connection, ref: Ref, value: Sealed) -> None:
+    await conn.execute(
+        "INSERT INTO sealed_values (tenant, kind, name, key_id, sealed) VALUES (%s, %s, %s, %s, %s)"
+        " ON CONFLICT (tenant, kind, name) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed",
+        (ref.tenant, ref.kind, ref.name, value.key_id, value.sealed),
+    )
+
+
+async def _get(conn: Connection, ref: Ref) -> Resource | None:
+    statement = f"SELECT {_COLUMNS} FROM resources WHERE tenant = %s AND kind = %s AND name = %s"
+    row = await (await conn.execute(statement.encode(), (ref.tenant, ref.kind, ref.name))).fetchone()
+    return _resource(row) if row is not None else None
+
+
+async def _latest(conn: Connection) -> int:
+    row = await (await conn.execute("SELECT latest FROM revision")).fetchone()
+    return int(row[0]) if row is not None else 0
+
+
+def _resource(row: tuple[object, ...]) -> Resource:
+    tenant, kind, name, namespace, labels, spec, status, generation, created, updated = row
+    return Resource(
+        tenant=str(tenant),
+        kind=str(kind),
+        name=str(name),
+        namespace=str(namespace),
+        labels=msgspec.json.decode(str(labels), type=dict[str, str]),
+        spec=msgspec.json.decode(str(spec), type=KINDS[str(kind)]),
+        status=msgspec.json.decode(str(status), type=dict[str, object]),
+        generation=msgspec.convert(generation, int),
+        created_unix=msgspec.convert(created, float),
+        updated_unix=msgspec.convert(updated, float),
+    )
+
+
+def _last(columns: str | None) -> Resource | None:
+    return _resource(msgspec.json.decode(columns, type=tuple[object, ...])) if columns is not None else None
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _clauses(query: Query) -> tuple[list[str], list[object]]:
+    clauses, values = ["kind = %s"], [query.kind]
+    for clause, value in (
+        ("tenant = %s", query.tenant),
+        ("name = %s", query.name or None),
+        ("namespace = %s", query.namespace or None),
+    ):
+        if value is not None:
+            clauses.append(clause)
+            values.append(value)
+    everything: list[object] = list(values)
+    if query.after is not None:
+        clauses.append("(tenant, name) > (%s, %s)")
+        everything += query.after
+    for term in query.selector:
+        clause, more = _term(term)
+        clauses.append(clause)
+        everything += more
+    return clauses, everything
+
+
+def _term(term: Term) -> tuple[str, list[object]]:
+    match term.op:
+        case "=" | "in":
+            return "labels ->> %s = ANY(%s)", [term.key, list(term.values)]
+        case "!=" | "notin":
+            return "(labels ->> %s = ANY(%s)) IS NOT TRUE", [term.key, list(term.values)]
+        case "exists":
+            return "labels ? %s", [term.key]
+        case "absent":
+            return "NOT labels ? %s", [term.key]
+
+
+async def revisions(database: Database) -> AsyncIterator[int | None]:
+    """Revisions as they are committed, for ever; None first and whenever some may have been missed."""
+    async for notice in database.listen([CHANNEL]):
+        text = notice.payload.partition(":")[0]
+        yield int(text) if notice.channel == CHANNEL and text.isdigit() else None

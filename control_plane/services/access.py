@@ -1,0 +1,165 @@
+"""Who is calling: administrators by their keys, gateways by their node tokens."""
+
+import re
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from control_plane.services.authority import need, see_tenant
+from control_plane.services.resources import change_entry
+from control_plane.services.secrets import KEY_BYTES, TenantKeys, Vault
+from core.admin import Admin, Credentials, KnownKey, Rejected, Why
+from core.identity import KEY_PREFIX, ApiKey, key_hash, key_tenant
+from core.resource import NAME, NAME_RULE, Problem, Resource
+from core.store import IssuedKey, Put, Store
+
+PLATFORM = "-"
+"""Stands for the tenant in a platform administrator's key."""
+NODE_PREFIX = "tgn"
+BOOTSTRAP = "bootstrap"
+SECRET_BYTES = 24
+ID_BYTES = 5
+MAX_TOKEN = 256
+CACHE_TTL_S = 0.5
+"""How long a revoked admin key may still work on a replica that has just seen it."""
+CACHE_SIZE = 2_048
+
+_KEY = re.compile(rf"{KEY_PREFIX}_(?:-|[a-z0-9-]{{1,63}})_[0-9a-z]+_[0-9A-Za-z]+")
+_NODE = re.compile(rf"{NODE_PREFIX}_[0-9a-z]+_[0-9A-Za-z]+")
+
+
+def new_key(tenant: str, pepper: bytes, now: float) -> tuple[str, IssuedKey]:
+    """A key's text, shown once, and what is kept of it."""
+    key_id = secrets.token_hex(ID_BYTES)
+    text = f"{KEY_PREFIX}_{tenant or PLATFORM}_{key_id}_{secrets.token_hex(SECRET_BYTES)}"
+    return text, IssuedKey(key_id, key_hash(pepper, text.encode()), now)
+
+
+class Access:
+    def __init__(
+        self, store: Store, credentials: Credentials, vault: Vault, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._store = store
+        self._credentials = credentials
+        self._vault = vault
+        self._clock = clock
+        self._seen: OrderedDict[str, tuple[float, Admin]] = OrderedDict()
+
+    async def bootstrap(self) -> str | None:
+        """The first platform administrator's key, while there is none; None once there is. It is shown here only.
+
+        A platform whose last administrator was deleted gets a new one at the next start. Replicas that start together
+        make one.
+        """
+        pepper = (await self._platform()).pepper
+        async with self._store.writing("") as writing:
+            if await writing.count("", "ApiKey"):
+                return None
+            now = self._clock()
+            text, issued = new_key("", pepper, now)
+            resource = Resource(
+                kind="ApiKey",
+                tenant="",
+                name=BOOTSTRAP,
+                spec=ApiKey(admin_role="owner"),
+                generation=1,
+                created_unix=now,
+                updated_unix=now,
+            )
+            admin = Admin("toolgate", None, "owner")
+            put = Put(resource=resource, key=issued, status=issued_status(issued))
+            await writing.put(put, change_entry(admin, resource.ref, "issued", {"key_id": issued.key_id}, now))
+        return text
+
+    async def identify(self, token: str) -> Admin:
+        """The administrator a key proves. Raises Rejected: UNAUTHENTICATED, whatever the reason is, or UNAVAILABLE."""
+        now = self._clock()
+        if not _KEY.fullmatch(token) or len(token) > MAX_TOKEN:
+            raise _unproven()
+        mark = _mark(token)
+        cached = self._seen.get(mark)
+        if cached is not None and cached[0] > now:
+            return cached[1]
+        known = await self._known(token)
+        admin = _admin(known, now) if known is not None else None
+        if admin is None:
+            self._seen.pop(mark, None)
+            raise _unproven()
+        self._seen[mark] = (now + CACHE_TTL_S, admin)
+        self._seen.move_to_end(mark)
+        while len(self._seen) > CACHE_SIZE:
+            self._seen.popitem(last=False)
+        return admin
+
+    async def _known(self, token: str) -> KnownKey | None:
+        claimed = key_tenant(token.encode()) or ""
+        tenant = "" if claimed == PLATFORM else claimed
+        keys = await self._vault.tenant_keys(tenant)
+        # A tenant that is not there costs the same look-up as one that is: time tells nothing.
+        pepper = keys.pepper if keys is not None else bytes(KEY_BYTES)
+        known = await self._credentials.key(key_hash(pepper, token.encode()))
+        return known if known is not None and keys is not None and known.tenant == tenant else None
+
+    async def create_node_token(self, name: str, admin: Admin | None = None) -> str:
+        """A gateway's token, shown here only; one of the same name is replaced. `admin` None: the root itself asks."""
+        if admin is not None:
+            see_tenant(admin, "")
+            need(admin, "owner")
+        if not NAME.fullmatch(name):
+            raise Rejected(Why.INVALID, "the name is not valid", [Problem("name", NAME_RULE)])
+        text = f"{NODE_PREFIX}_{secrets.token_hex(ID_BYTES)}_{secrets.token_hex(SECRET_BYTES)}"
+        await self.keep_node_token(name, text)
+        return text
+
+    async def keep_node_token(self, name: str, token: str) -> None:
+        """Accept a token that was made before, such as one from the data directory."""
+        if not _NODE.fullmatch(token):
+            raise Rejected(
+                Why.INVALID, "the node token is not valid", [Problem("token", "must read tgn_<id>_<secret>")]
+            )
+        token_hash = key_hash((await self._platform()).pepper, token.encode())
+        await self._credentials.keep_node(name, token_hash, self._clock())
+
+    async def revoke_node_token(self, name: str) -> None:
+        await self._credentials.keep_node(name, None, self._clock())
+
+    async def identify_node(self, token: str) -> str:
+        """The name the token was made for. Raises Rejected as `identify` does."""
+        name = None
+        if _NODE.fullmatch(token) and len(token) <= MAX_TOKEN:
+            name = await self._credentials.node(key_hash((await self._platform()).pepper, token.encode()))
+        if name is None:
+            raise Rejected(Why.UNAUTHENTICATED, "the node token is not valid")
+        return name
+
+    async def _platform(self) -> TenantKeys:
+        keys = await self._vault.tenant_keys("")
+        if keys is None:
+            await self._vault.ensure_platform()
+            keys = await self._vault.tenant_keys("")
+        assert keys is not None
+        return keys
+
+
+def issued_status(issued: IssuedKey) -> dict[str, object]:
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(issued.issued_unix))
+    return {"issued": True, "key_id": issued.key_id, "issued_at": at}
+
+
+def _admin(known: KnownKey, now: float) -> Admin | None:
+    spec = known.spec
+    expired = spec.expires_at is not None and spec.expires_at.timestamp() <= now
+    if spec.admin_role is None or spec.revoked or expired:
+        return None
+    name = f"{known.tenant}/{known.name}" if known.tenant else known.name
+    return Admin(name, known.tenant or None, spec.admin_role)
+
+
+def _unproven() -> Rejected:
+    return Rejected(Why.UNAUTHENTICATED, "the admin token is not valid")
+
+
+def _mark(token: str) -> str:
+    """What the cache knows a token by: a dump of the cache gives no token away."""
+    return key_hash(bytes(KEY_BYTES), token.encode()).hex()

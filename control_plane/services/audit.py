@@ -1,0 +1,180 @@
+"""The audit log: calls come in from the gateways in batches, changes with the change itself; both are chained."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+import msgspec
+
+from control_plane.services import cursor as cursors
+from control_plane.services.authority import need, no_tenant, see_tenant
+from control_plane.services.resources import page_limit
+from core.admin import Admin, AuditRow
+from core.audit import AuditRows, Entry, Verdict, Wanted, entry_of_record
+from core.call import Record
+from core.resource import Ref, digest
+from core.store import Query, Statuses, Store
+from core.tenant import Tenant
+
+TENANT_TTL_S = 5.0
+TENANTS_KNOWN = 10_000
+LAST_USED_S = 60.0
+"""A key's last use is reported at most so often."""
+KEYS_REMEMBERED = 50_000
+DAY_S = 86_400.0
+PLATFORM_RETENTION_DAYS = 365
+
+_record = msgspec.msgpack.Decoder(Record)
+
+
+class AuditPage(msgspec.Struct, frozen=True):
+    """Newest first."""
+
+    rows: list[AuditRow]
+    next_cursor: str = ""
+
+
+class AuditLog:
+    def __init__(
+        self, rows: AuditRows, store: Store, statuses: Statuses, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._rows = rows
+        self._store = store
+        self._statuses = statuses
+        self._clock = clock
+        self._tenants: OrderedDict[str, float] = OrderedDict()
+        self._used: OrderedDict[Ref, float] = OrderedDict()
+
+    async def store(self, node: str, records: list[bytes]) -> None:
+        """Returns once all are stored; storing one again is harmless. Raises Rejected(UNAVAILABLE): send them again.
+
+        What cannot be read is kept too, as its digest: a gateway that is never told "stored" would send it for ever.
+        """
+        batches: dict[str, list[Entry]] = {}
+        used: dict[Ref, float] = {}
+        for raw in records:
+            tenant, entry, key = self._entry(node, raw)
+            chain = tenant if await self._exists(tenant) else ""
+            batches.setdefault(chain, []).append(entry)
+            if key is not None and chain:
+                used[key] = max(entry.at_unix, used.get(key, 0.0))
+        await self._rows.store(batches)
+        await self._report_used(used)
+
+    def _entry(self, node: str, raw: bytes) -> tuple[str, Entry, Ref | None]:
+        """The tenant it claims, the entry, and the key it was made with."""
+        try:
+            record = _record.decode(raw)
+        except (msgspec.DecodeError, UnicodeError):
+            mark = digest(raw).hex()
+            detail: dict[str, object] = {"node": node, "size_bytes": len(raw)}
+            now = self._clock()
+            unread = Entry(
+                id=f"unreadable-{mark}",
+                at_unix=now,
+                type="call",
+                outcome="unreadable",
+                caller="/",
+                tool="",
+                detail=detail,
+            )
+            return "", unread, None
+        if not record.id:
+            record.id = digest(raw).hex()
+        if not record.node:
+            record.node = node
+        kind, _, name = record.credential.partition(":")
+        key = Ref("ApiKey", record.tenant, name) if kind == "key" and name else None
+        return record.tenant, _storable(entry_of_record(record)), key
+
+    async def _exists(self, tenant: str) -> bool:
+        if not tenant:
+            return False
+        now = self._clock()
+        if self._tenants.get(tenant, 0.0) > now:
+            return True
+        if await self._store.get(Ref("Tenant", "", tenant)) is None:
+            return False
+        self._tenants[tenant] = now + TENANT_TTL_S
+        self._tenants.move_to_end(tenant)
+        while len(self._tenants) > TENANTS_KNOWN:
+            self._tenants.popitem(last=False)
+        return True
+
+    async def _report_used(self, used: dict[Ref, float]) -> None:
+        due = {ref: at for ref, at in used.items() if at >= self._used.get(ref, 0.0) + LAST_USED_S}
+        if not due:
+            return
+        await self._statuses.report({ref: {"last_used_at": _iso(at)} for ref, at in due.items()})
+        for ref, at in due.items():
+            self._used[ref] = at
+            self._used.move_to_end(ref)
+        while len(self._used) > KEYS_REMEMBERED:
+            self._used.popitem(last=False)
+
+    async def list(
+        self, admin: Admin, tenant: str, wanted: Wanted, *, page_size: int = 0, cursor: str = ""
+    ) -> AuditPage:
+        """A tenant's rows, or the platform's for "", newest first. Owners only."""
+        await self._may_read(admin, tenant)
+        question = (tenant, msgspec.to_builtins(wanted))
+        limit = page_limit(page_size)
+        before = cursors.read(cursor, question, int) if cursor else None
+        found = await self._rows.page(tenant, wanted, before, limit + 1)
+        more = cursors.written(question, found[limit - 1].seq) if len(found) > limit else ""
+        return AuditPage(found[:limit], more)
+
+    async def verify(self, admin: Admin, tenant: str) -> Verdict:
+        """Whether the chain is whole, and else where it is not."""
+        await self._may_read(admin, tenant)
+        return await self._rows.verify(tenant)
+
+    async def prune(self) -> int:
+        """Remove what is older than each tenant keeps it; how many rows. To be called now and then, by any replica."""
+        now = self._clock()
+        removed = await self._rows.prune("", now - PLATFORM_RETENTION_DAYS * DAY_S)
+        after: tuple[str, str] | None = None
+        while tenants := await self._store.find(Query(kind="Tenant", tenant="", after=after, limit=500)):
+            for tenant in tenants:
+                assert isinstance(tenant.spec, Tenant)
+                removed += await self._rows.prune(tenant.name, now - tenant.spec.retention_days * DAY_S)
+            after = (tenants[-1].tenant, tenants[-1].name)
+        return removed
+
+    async def _may_read(self, admin: Admin, tenant: str) -> None:
+        see_tenant(admin, tenant)
+        need(admin, "owner")
+        if tenant and await self._store.get(Ref("Tenant", "", tenant)) is None:
+            raise no_tenant(tenant)
+
+
+def _storable(entry: Entry) -> Entry:
+    """PostgreSQL's text holds no NUL, and what a stranger named as a tool may."""
+    return Entry(
+        id=_text(entry.id),
+        at_unix=entry.at_unix,
+        type=entry.type,
+        outcome=_text(entry.outcome),
+        caller=_text(entry.caller),
+        tool=_text(entry.tool),
+        detail={name: _clean(value) for name, value in entry.detail.items()},
+    )
+
+
+def _clean(value: object) -> object:
+    match value:
+        case str():
+            return _text(value)
+        case list() | tuple():
+            return [_clean(item) for item in value]
+        case dict():
+            return {_text(str(name)): _clean(item) for name, item in value.items()}
+    return value
+
+
+def _text(text: str) -> str:
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _iso(at_unix: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_unix))

@@ -1,0 +1,290 @@
+"""The verbs all kinds share: get, list, apply, delete. Who may, what is right, and one transaction for what changes."""
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import msgspec
+
+from control_plane.services import cursor as cursors
+from control_plane.services.authority import absent, may_write, no_tenant, see_tenant, sees
+from control_plane.services.secrets import Vault
+from core.admin import Admin, Applied, Draft, Outcome, Page, Rejected, Why
+from core.audit import Entry
+from core.kinds import KINDS, PLATFORM_SCOPE
+from core.resource import Problem, Ref, Resource, Spec, digest, encode
+from core.secret import Secret
+from core.store import BadSelector, Put, Query, Store, Writing, parse_selector
+from core.validate import MAX_SPEC_BYTES, decode, envelope
+
+PAGE_SIZE = 100
+PAGE_SIZE_MAX = 500
+SHOWN_REFERRERS = 10
+MAX_PER_TENANT = {
+    "Namespace": 1_000,
+    "User": 100_000,
+    "Agent": 100_000,
+    "ApiKey": 100_000,
+    "Role": 1_000,
+    "RoleBinding": 10_000,
+    "Server": 2_000,
+    "Endpoint": 1_000,
+    "Policy": 100,
+    "RateLimit": 1_000,
+    "Guard": 1_000,
+    "Secret": 5_000,
+}
+"""So that one tenant cannot make every snapshot, list and page slow for all."""
+MAX_TENANTS = 100_000
+
+
+class Resources:
+    """Every method raises Rejected; nothing was changed then."""
+
+    def __init__(self, store: Store, vault: Vault, *, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._vault = vault
+        self._clock = clock
+
+    async def get(self, admin: Admin, kind: str, tenant: str, name: str) -> Resource:
+        ref = Ref(known(kind), tenant, name)
+        resource = await self._store.get(ref) if sees(admin, ref) else None
+        if resource is None:
+            raise absent(ref)
+        return resource
+
+    async def list(
+        self,
+        admin: Admin,
+        kind: str,
+        tenant: str,
+        *,
+        namespace: str = "",
+        selector: str = "",
+        page_size: int = 0,
+        cursor: str = "",
+    ) -> Page:
+        """One page, by tenant and name. An empty `tenant`: all the administrator sees."""
+        question = (known(kind), tenant, namespace, selector)
+        limit = page_limit(page_size)
+        try:
+            terms = parse_selector(selector)
+        except BadSelector as failure:
+            raise Rejected(Why.INVALID, "the selector cannot be read", [Problem("selector", str(failure))]) from failure
+        query = Query(
+            kind=kind,
+            tenant=await self._listed(admin, kind, tenant),
+            name=admin.tenant or "" if kind in PLATFORM_SCOPE else "",
+            namespace=namespace,
+            selector=terms,
+            after=cursors.read(cursor, question, tuple[str, str]) if cursor else None,
+            limit=limit + 1,
+        )
+        found = await self._store.find(query)
+        more = found[limit - 1] if len(found) > limit else None
+        return Page(found[:limit], cursors.written(question, (more.tenant, more.name)) if more else "")
+
+    async def _listed(self, admin: Admin, kind: str, tenant: str) -> str | None:
+        """The tenant to list, None for all."""
+        if kind in PLATFORM_SCOPE:
+            if tenant:
+                raise Rejected(
+                    Why.INVALID, "the request is not valid", [Problem("tenant", f"must be empty for {kind}")]
+                )
+            return ""
+        if not tenant:
+            return admin.tenant
+        see_tenant(admin, tenant)
+        if await self._store.get(Ref("Tenant", "", tenant)) is None:
+            raise no_tenant(tenant)
+        return tenant
+
+    async def apply(self, admin: Admin, draft: Draft, *, dry_run: bool = False) -> Applied:
+        """Create or replace. With `dry_run` everything is checked, and nothing is changed."""
+        ref = Ref(draft.kind, draft.tenant, draft.name)
+        if draft.kind in KINDS:
+            may_write(admin, ref)
+        spec, problems = _checked(draft)
+        async with self._store.writing(draft.tenant) as writing:
+            await _tenant_exists(writing, draft.tenant)
+            current = await writing.get(ref)
+            _fresh(ref, current, draft.generation)
+            problems += [found async for found in self._conflicts(writing, draft, spec, current)]
+            if problems or spec is None:
+                raise Rejected(Why.INVALID, f"{ref} is not valid", problems)
+            put, outcome, entry = await self._plan(writing, admin, draft, spec, current)
+            if outcome is not Outcome.UNCHANGED and not dry_run:
+                await writing.put(put, entry)
+        return Applied(put.resource, outcome)
+
+    async def delete(self, admin: Admin, kind: str, tenant: str, name: str, *, generation: int = 0) -> None:
+        """Refused while anything names it, and then says what does."""
+        ref = Ref(known(kind), tenant, name)
+        may_write(admin, ref)
+        async with self._store.writing(tenant, *([name] if kind == "Tenant" else [])) as writing:
+            current = await writing.get(ref)
+            if current is None:
+                raise absent(ref)
+            _fresh(ref, current, generation)
+            await _unused(writing, ref)
+            detail: dict[str, object] = {"generation": current.generation}
+            await writing.drop(ref, change_entry(admin, ref, "deleted", detail, self._clock()))
+
+    async def _conflicts(
+        self, writing: Writing, draft: Draft, spec: Spec | None, current: Resource | None
+    ) -> AsyncIterator[Problem]:
+        """What is wrong in the light of everything else that is declared."""
+        wanted = _references(draft, spec)
+        there = await writing.existing({ref for _, ref in wanted})
+        for path, ref in wanted:
+            if ref not in there:
+                yield Problem(path, f"{ref} does not exist")
+        if current is not None:
+            return
+        if isinstance(spec, Secret) and spec.value is None:
+            yield Problem("spec.value", "is required when the Secret is created")
+        most = MAX_PER_TENANT.get(draft.kind, MAX_TENANTS)
+        if await writing.count(draft.tenant, draft.kind) >= most:
+            yield Problem("kind", f"there are {most} of kind {draft.kind} already, the most there may be")
+
+    async def _plan(
+        self, writing: Writing, admin: Admin, draft: Draft, spec: Spec, current: Resource | None
+    ) -> tuple[Put, Outcome, Entry]:
+        ref = Ref(draft.kind, draft.tenant, draft.name)
+        stored, value = _without_value(spec)
+        sealed = None
+        if value is not None and not self._vault.holds(ref, await writing.sealed(ref), value):
+            sealed = self._vault.seal(ref, value)
+        if current is None and draft.kind == "Tenant":
+            sealed = self._vault.new_keys(ref)
+        now = self._clock()
+        resource = Resource(
+            kind=draft.kind,
+            tenant=draft.tenant,
+            name=draft.name,
+            namespace=draft.namespace,
+            labels=draft.labels,
+            spec=stored,
+            generation=current.generation + 1 if current else 1,
+            status=current.status if current else _first_status(draft.kind),
+            created_unix=current.created_unix if current else now,
+            updated_unix=now,
+        )
+        changed = ["value"] if sealed is not None and isinstance(spec, Secret) else []
+        changed += _changed(current, resource)
+        if current is not None and not changed:
+            return Put(resource=current), Outcome.UNCHANGED, change_entry(admin, ref, "unchanged", {}, now)
+        outcome = Outcome.CHANGED if current else Outcome.CREATED
+        detail: dict[str, object] = {
+            "generation": resource.generation,
+            "digest": digest(encode(stored)).hex(),
+            "changed": changed,
+        }
+        status = {} if current else resource.status
+        put = Put(resource=resource, status=status, references=tuple(spec_references(resource)), sealed=sealed)
+        return put, outcome, change_entry(admin, ref, outcome, detail, now)
+
+
+def known(kind: str) -> str:
+    if kind not in KINDS:
+        raise Rejected(Why.INVALID, "there is no such kind", [Problem("kind", f"must be one of {', '.join(KINDS)}")])
+    return kind
+
+
+def page_limit(page_size: int) -> int:
+    if not 0 <= page_size <= PAGE_SIZE_MAX:
+        problem = Problem("page_size", f"must be 1-{PAGE_SIZE_MAX}")
+        raise Rejected(Why.INVALID, "the page size is not valid", [problem])
+    return page_size or PAGE_SIZE
+
+
+def change_entry(admin: Admin, ref: Ref, outcome: str, detail: dict[str, object], now: float) -> Entry:
+    """The audit entry of a change: never holds a spec, which may hold what is nobody else's business."""
+    return Entry(
+        id=uuid.uuid4().hex,
+        at_unix=now,
+        type="change",
+        outcome=str(outcome),
+        caller=admin.name,
+        tool=str(ref),
+        detail={**detail, "role": admin.role},
+    )
+
+
+def spec_references(resource: Resource) -> Iterator[tuple[str, Ref]]:
+    """What a resource names, with the tenant filled in. A path is told once."""
+    seen = set()
+    for path, ref in resource.spec.references():
+        if path not in seen:
+            seen.add(path)
+            yield path, msgspec.structs.replace(ref, tenant=resource.tenant)
+
+
+def _checked(draft: Draft) -> tuple[Spec | None, list[Problem]]:
+    """What is wrong with a draft on its own. Raises Rejected where nothing more can be found out."""
+    problems = list(envelope(draft.kind, draft.tenant, draft.name, draft.namespace, draft.labels))
+    if draft.generation < 0:
+        problems.append(Problem("generation", "must not be negative"))
+    if draft.kind not in KINDS:
+        raise Rejected(Why.INVALID, "the resource is not valid", problems)
+    spec, found = decode(KINDS[draft.kind], draft.spec)
+    if spec is not None and len(encode(spec)) > MAX_SPEC_BYTES:
+        found.append(Problem("spec", f"must be at most {MAX_SPEC_BYTES // 1024} KiB"))
+    if any(problem.path in ("kind", "tenant", "name") for problem in problems):
+        raise Rejected(Why.INVALID, "the resource is not valid", problems + found)
+    return spec, problems + found
+
+
+def _references(draft: Draft, spec: Spec | None) -> list[tuple[str, Ref]]:
+    named = spec.references() if spec is not None else ()
+    wanted = [(path, msgspec.structs.replace(ref, tenant=draft.tenant)) for path, ref in named]
+    if draft.namespace:
+        wanted.append(("namespace", Ref("Namespace", draft.tenant, draft.namespace)))
+    return wanted
+
+
+async def _tenant_exists(writing: Writing, tenant: str) -> None:
+    ref = Ref("Tenant", "", tenant)
+    if tenant and not await writing.existing([ref]):
+        raise absent(ref)
+
+
+def _fresh(ref: Ref, current: Resource | None, generation: int) -> None:
+    if generation and current is None:
+        raise Rejected(Why.CONFLICT, f"{ref} does not exist any more; generation {generation} was read")
+    if generation and current is not None and current.generation != generation:
+        raise Rejected(
+            Why.CONFLICT, f"{ref} is at generation {current.generation}, not {generation}: read it again and re-apply"
+        )
+
+
+async def _unused(writing: Writing, ref: Ref) -> None:
+    named = await writing.referrers(ref, SHOWN_REFERRERS + 1)
+    if not named:
+        return
+    problems = [Problem(path, f"{who} names {ref}") for who, path in named[:SHOWN_REFERRERS]]
+    shown = ", ".join(dict.fromkeys(str(who) for who, _ in named[:SHOWN_REFERRERS]))
+    more = " and more" if len(named) > SHOWN_REFERRERS else ""
+    verb = "still holds" if ref.kind == "Tenant" else "is in use by"
+    raise Rejected(Why.IN_USE, f"{ref} {verb} {shown}{more}", problems)
+
+
+def _without_value(spec: Spec) -> tuple[Spec, bytes | None]:
+    """What may be stored openly, and what may not."""
+    if isinstance(spec, Secret) and spec.value is not None:
+        return msgspec.structs.replace(spec, value=None), spec.value.encode()
+    return spec, None
+
+
+def _first_status(kind: str) -> dict[str, object]:
+    return {"issued": False} if kind == "ApiKey" else {}
+
+
+def _changed(current: Resource | None, resource: Resource) -> list[str]:
+    """Names of the spec's fields and of the envelope's parts that differ."""
+    if current is None:
+        return []
+    before, after = (msgspec.to_builtins(one.spec) for one in (current, resource))
+    names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+    names += ["labels"] if current.labels != resource.labels else []
+    return names + (["namespace"] if current.namespace != resource.namespace else [])

@@ -1,0 +1,166 @@
+"""The audit chain: a row's hash covers the row and the hash before it, so none can be changed, moved or removed."""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Protocol
+
+import msgspec
+
+from core.admin import AuditRow
+from core.call import Record
+from core.resource import encode
+
+GENESIS = bytes(32)
+"""The hash before the first row."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened, before it has a place in a chain. Storing one id twice in a tenant stores it once."""
+
+    id: str
+    at_unix: float
+    type: str
+    outcome: str
+    caller: str
+    tool: str
+    detail: dict[str, object]
+    """JSON members only; never a secret's value, an argument or a result."""
+
+
+class Head(msgspec.Struct, frozen=True):
+    """A chain's end, and where its kept part starts."""
+
+    seq: int = 0
+    hash: bytes = GENESIS
+    pruned_seq: int = 0
+    pruned_hash: bytes = GENESIS
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What a verification found."""
+
+    intact: bool
+    rows: int
+    first_bad_seq: int = 0
+    """0 when intact."""
+    reason: str = ""
+    head: bytes = GENESIS
+    """Hash of the newest row as recorded: keep it elsewhere, and a chain rewritten as a whole is found out too."""
+
+
+def chain(before: bytes, seq: int, entry: Entry) -> bytes:
+    """The hash of the row `seq` that holds `entry`."""
+    fields = (seq, entry.id, entry.at_unix, entry.type, entry.outcome, entry.caller, entry.tool, entry.detail)
+    return blake2b(before + encode(fields), digest_size=32).digest()
+
+
+def link(head: Head, entries: list[Entry]) -> tuple[Head, list[AuditRow]]:
+    """`entries` as the next rows after `head`, and the head they make."""
+    seq, before = head.seq, head.hash
+    rows = []
+    for entry in entries:
+        seq += 1
+        before = chain(before, seq, entry)
+        rows.append(AuditRow(seq=seq, hash=before, **msgspec.structs.asdict(entry)))
+    return msgspec.structs.replace(head, seq=seq, hash=before), rows
+
+
+def entry_of(row: AuditRow) -> Entry:
+    return Entry(
+        id=row.id,
+        at_unix=row.at_unix,
+        type=row.type,
+        outcome=row.outcome,
+        caller=row.caller,
+        tool=row.tool,
+        detail=row.detail,
+    )
+
+
+class Verification:
+    """Checks rows as they stream by in `seq` order."""
+
+    def __init__(self, head: Head) -> None:
+        self._head = head
+        self._seq = head.pruned_seq
+        self._hash = head.pruned_hash
+        self._rows = 0
+        self._bad: tuple[int, str] | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self._bad is not None
+
+    def see(self, row: AuditRow) -> None:
+        if self._bad is not None:
+            return
+        expected = self._seq + 1
+        if row.seq != expected:
+            self._bad = (expected, f"row {expected} is missing")
+        elif row.hash != chain(self._hash, row.seq, entry_of(row)):
+            self._bad = (row.seq, f"row {row.seq} is not what was written, or does not follow row {row.seq - 1}")
+        else:
+            self._seq, self._hash, self._rows = row.seq, row.hash, self._rows + 1
+
+    def verdict(self) -> Verdict:
+        if self._bad is None and self._seq != self._head.seq:
+            self._bad = (self._seq + 1, f"rows {self._seq + 1} to {self._head.seq} are missing at the end")
+        if self._bad is None and self._hash != self._head.hash:
+            self._bad = (self._seq, "the newest row is not the one the chain ends with")
+        seq, reason = self._bad or (0, "")
+        return Verdict(
+            intact=self._bad is None, rows=self._rows, first_bad_seq=seq, reason=reason, head=self._head.hash
+        )
+
+
+_COLUMNS = frozenset({"id", "at_unix", "tenant", "tool", "user", "agent", "outcome"})
+
+
+def entry_of_record(record: Record) -> Entry:
+    """A call as an audit entry: fields at their default are left out of `detail`."""
+    detail: dict[str, object] = {}
+    for field in msgspec.structs.fields(Record):
+        if field.name not in _COLUMNS:
+            value = getattr(record, field.name)
+            if value:
+                detail[field.name] = msgspec.to_builtins(value)
+    return Entry(
+        id=record.id,
+        at_unix=float(record.at_unix),
+        type="call",
+        outcome=record.outcome,
+        caller=f"{record.user}/{record.agent}",
+        tool=record.tool,
+        detail=detail,
+    )
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which rows of a chain; an empty member asks for nothing."""
+
+    since_unix: float | None = None
+    until_unix: float | None = None
+    """Exclusive."""
+    caller: str = ""
+    """The whole "user/agent", or either half."""
+    tool: str = ""
+    outcome: str = ""
+    type: str = ""
+
+
+class AuditRows(Protocol):
+    """Where chains are kept. Raises Rejected(UNAVAILABLE) when that is away."""
+
+    async def store(self, batches: Mapping[str, list[Entry]]) -> int:
+        """Append to several tenants' chains, all or nothing; how many entries were new (ids not stored before)."""
+        ...
+
+    async def page(self, tenant: str, wanted: Wanted, before_seq: int | None, limit: int) -> list[AuditRow]:
+        """Newest first; `before_seq`: older than that row."""
+        ...
+
+    async def verify(self, tenant: str) -> Verdict: ...
+
+    async def prune(self, tenant: str, before_unix: float) -> int:
+        """Remove the oldest rows, as far as all of them are older than that; how many. The rest stays verifiable."""
+        ...
