@@ -67,7 +67,7 @@ class Conversations:
         self._known: OrderedDict[_Key, tuple[float, Conversation]] = OrderedDict()
 
     def open(self, inbound: Inbound, caller: Caller, *, session_key: bytes, epoch: int) -> Conversation:
-        """What a request belongs to: a conversation of its own in the modern era, a new one for `initialize`, or a known.
+        """What a request belongs to: its own conversation in the modern era, a new one for `initialize`, else a known.
 
         `session_key`: of the tenant's OpenSecrets. Refuses (NOT_FOUND) a session that is not this caller's, here, now.
         """

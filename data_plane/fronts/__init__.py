@@ -1,0 +1,1 @@
+"""MCP transports: they move bytes; what the bytes mean is decided in `core.mcp`."""

@@ -1,0 +1,130 @@
+"""One request in flight: answered as JSON, or as a stream from the first message before its result on."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Literal
+
+from core.call import Inbound, Notification
+from core.mcp import notifications, sse
+from data_plane.fronts.asgi import NOSNIFF, Header, Send, answer, chunk, start
+
+MAX_QUEUED_BYTES = 1024 * 1024
+"""What may wait for a client that does not read; more, and its call is cancelled."""
+
+Cause = Literal["disconnected", "cancelled", "slow", "shutdown"]
+
+_SSE: tuple[Header, ...] = (
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+    NOSNIFF,
+)
+
+
+class Exchange:
+    """Lives on one event loop, from the request's arrival to the last byte of its answer."""
+
+    __slots__ = (
+        "_cors",
+        "_ended",
+        "_inbound",
+        "_pump",
+        "_queue",
+        "_queued",
+        "_send",
+        "_streams",
+        "_task",
+        "_wake",
+        "cause",
+        "quiet_since",
+        "running",
+    )
+
+    def __init__(self, inbound: Inbound, send: Send, *, streams: bool, cors: Sequence[Header], now: float) -> None:
+        """To be made in the call's task. `streams`: the client takes an event stream; `cors`: headers of one."""
+        self._inbound = inbound
+        self._send = send
+        self._streams = streams
+        self._cors = cors
+        self._task = asyncio.current_task()
+        self._pump: asyncio.Task[None] | None = None
+        self._queue: list[bytes] = []
+        self._queued = 0
+        self._wake: asyncio.Future[None] | None = None
+        self._ended = False
+        self.running = True
+        """The pipeline has the request; after that there is nothing to cancel."""
+        self.cause: Cause | None = None
+        """Why this front cancelled the call."""
+        self.quiet_since = now
+
+    def notify(self, notification: Notification) -> None:
+        """The pipeline's way to the caller before the result. Dropped where it was not asked for or cannot be sent."""
+        if not self._streams or not self.running:
+            return
+        message = notifications.outgoing(notification, self._inbound)
+        if message is not None:
+            self._write(sse.event(message))
+
+    def keep_alive(self, now: float) -> None:
+        """Called when nothing was sent for long: commits to a stream, or sends a comment on it."""
+        if self._streams:
+            self.quiet_since = now
+            self._write(sse.PING)
+
+    def cancel(self, cause: Cause) -> bool:
+        """Cancels the call in the pipeline; False if it is over or being cancelled already."""
+        if not self.running or self.cause is not None or self._task is None:
+            return False
+        self.cause = cause
+        return self._task.cancel()
+
+    async def finish(self, status: int, headers: Sequence[Header], message: bytes) -> None:
+        """The response, as the last event if the answer is a stream by now; the status counts only if it is not."""
+        if self._pump is None:
+            await answer(self._send, status, headers, message)
+            return
+        self._queue.append(sse.event(message))
+        await self.end()
+
+    async def end(self) -> None:
+        """Waits for what is queued, and closes the stream if there is one."""
+        self._ended = True
+        self._rouse()
+        if self._pump is not None:
+            await self._pump
+
+    async def drop(self) -> None:
+        """The client is gone or hopeless: forget what is queued."""
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.wait((self._pump,))
+
+    def _write(self, data: bytes) -> None:
+        if self._queued + len(data) > MAX_QUEUED_BYTES:
+            self.cancel("slow")
+            return
+        self._queue.append(data)
+        self._queued += len(data)
+        if self._pump is None:
+            self._pump = asyncio.get_running_loop().create_task(self._stream())
+        self._rouse()
+
+    def _rouse(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def _stream(self) -> None:
+        """The only writer of a streamed answer, so that `notify` never waits. Ends when the exchange has ended."""
+        with contextlib.suppress(OSError):
+            await self._send(start(200, (*_SSE, *self._cors)))
+            while self._queue or not self._ended:
+                if self._queue:
+                    data, self._queue = b"".join(self._queue), []
+                    await self._send(chunk(data, more=True))
+                    self._queued = sum(map(len, self._queue))
+                else:
+                    self._wake = asyncio.get_running_loop().create_future()
+                    await self._wake
+            await self._send(chunk(b"", more=False))

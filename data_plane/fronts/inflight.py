@@ -1,0 +1,62 @@
+"""The calls a front has in the pipeline: by session and id, for cancelling; and all, for keeping silent ones alive."""
+
+import asyncio
+from collections.abc import Callable
+
+from core.mcp.jsonrpc import canonical_id
+from data_plane.fronts.exchange import Cause, Exchange
+
+_Key = tuple[bytes, bytes]
+
+
+class InFlight:
+    """One timer looks after all calls, armed only while there are any: a fast call never makes one."""
+
+    def __init__(self, quiet_s: float) -> None:
+        """`quiet_s`: a call without a word for so long is told to keep its client's connection alive."""
+        self._quiet_s = quiet_s
+        self._exchanges: dict[Exchange, None] = {}
+        self._sessions: dict[_Key, Exchange] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self.now = asyncio.get_running_loop().time
+
+    def __len__(self) -> int:
+        return len(self._exchanges)
+
+    def enter(self, exchange: Exchange, session: bytes, request_id: bytes) -> Callable[[], None]:
+        """Registers a call until what is returned is called. `session` empty: it cannot be cancelled by id."""
+        self._exchanges[exchange] = None
+        if self._timer is None:
+            self._arm()
+        if not session:
+            return lambda: self._exchanges.pop(exchange, None) and None
+        key = (session, canonical_id(request_id))
+        self._sessions[key] = exchange
+        return lambda: self._leave(exchange, key)
+
+    def cancel(self, session: bytes, request_id: bytes) -> bool:
+        """Whether a call of that session and id was here to cancel."""
+        exchange = self._sessions.get((session, canonical_id(request_id)))
+        return exchange is not None and exchange.cancel("cancelled")
+
+    def cancel_all(self, cause: Cause) -> None:
+        for exchange in list(self._exchanges):
+            exchange.cancel(cause)
+
+    def _leave(self, exchange: Exchange, key: _Key) -> None:
+        self._exchanges.pop(exchange, None)
+        # A client that uses an id twice at once has the later request under it.
+        if self._sessions.get(key) is exchange:
+            del self._sessions[key]
+
+    def _arm(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._quiet_s / 15, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        quiet_since = self.now() - self._quiet_s
+        for exchange in list(self._exchanges):
+            if exchange.quiet_since <= quiet_since:
+                exchange.keep_alive(self.now())
+        if self._exchanges:
+            self._arm()

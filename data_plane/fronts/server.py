@@ -1,0 +1,293 @@
+"""The HTTP server under the front: uvicorn's httptools protocol that tells of disconnects and stands rough clients.
+
+One sweep a second over all connections does what would otherwise be several timers per request.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from email.utils import formatdate
+from time import time
+from typing import Protocol
+
+import msgspec
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from data_plane.fronts.asgi import Receive, Scope, Send
+
+CONNECTION = "toolgate.connection"
+"""Scope member holding the Connection, for servers that are ours."""
+
+_log = logging.getLogger("toolgate.server")
+_OVERLOADED = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\nretry-after: 1\r\n\r\n"
+_TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How long and how much a client may take."""
+
+    max_connections: int = 10_000
+    keep_alive_s: float = 75.0
+    """How long a connection may sit between requests; longer than most load balancers hold theirs."""
+    head_timeout_s: float = 10.0
+    body_timeout_s: float = 60.0
+    write_timeout_s: float = 30.0
+    """How long a client may refuse to read what was written for it."""
+    max_head_bytes: int = 32 * 1024
+    max_headers: int = 100
+    max_discarded_bytes: int = 64 * 1024 * 1024
+    """Of a body that was refused: read and thrown away, so that the client sees the answer and may go on."""
+    backlog: int = 2048
+    drain_s: float = 20.0
+
+
+class Served(Protocol):
+    """The application as the server uses it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+    def abandon(self) -> None:
+        """Cancel what is in flight: the time to drain is over."""
+        ...
+
+
+class Connection(HttpToolsProtocol):
+    """A client's connection, with a limit to everything a client may do slowly or at length."""
+
+    options: ServerOptions
+    _on_lost: Callable[[], object] | None = None
+    _idle_since = 0.0
+    _reading_since = 0.0
+    _blocked_since = 0.0
+    _head_done = False
+    _head_bytes = 0
+    _discarded = 0
+    _in_flight = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._reading_since = self.loop.time()
+        if len(self.connections) > self.options.max_connections:
+            transport.write(_OVERLOADED)
+            transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        callback, self._on_lost = self._on_lost, None
+        if callback is not None:
+            callback()
+
+    def watch(self, on_lost: Callable[[], object]) -> Callable[[], None]:
+        """Calls `on_lost` if the client goes away, until what is returned is called."""
+        self._on_lost = on_lost
+        return self._unwatch
+
+    def _unwatch(self) -> None:
+        self._on_lost = None
+
+    def data_received(self, data: bytes) -> None:
+        if self.parser is None or self.transport.is_closing():
+            return
+        super().data_received(data)
+        if not self._head_done and self._reading_since:
+            self._head_bytes += len(data)
+            if self._head_bytes > self.options.max_head_bytes:
+                self._close_with(_HEAD_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope[CONNECTION] = self  # type: ignore[literal-required]
+        self._reading_since = self.loop.time()
+        self._head_done, self._head_bytes, self._discarded = False, 0, 0
+
+    def on_headers_complete(self) -> None:
+        self._head_done = True
+        if len(self.headers) > self.options.max_headers:
+            self._close_with(_HEAD_TOO_LARGE)
+            return
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self.transport.is_closing() or self.cycle is None:
+            return
+        if self.cycle.response_complete:
+            self._discarded += len(body)
+            if self._discarded > self.options.max_discarded_bytes:
+                self.transport.close()
+            return
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._reading_since = 0.0
+        self._idle_since = self.loop.time()
+        if not self.transport.is_closing() and self.cycle is not None:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """As the base does, without a timer per request: the sweep closes what is idle."""
+        self.server_state.total_requests += 1
+        self._in_flight = False
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        self._idle_since = self.loop.time()
+        if self._reading_since and self._head_done and self.expect_100_continue:
+            # Refused before the body was asked for: whether it will come is anyone's guess.
+            self.transport.close()
+        elif self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: object) -> None:
+        self._in_flight = True
+        super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
+
+    def pause_writing(self) -> None:
+        self._blocked_since = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._blocked_since = 0.0
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the parser's words are not for the client
+        self._close_with(_BAD_REQUEST)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """An upgrade that is not offered is ignored, as HTTP says; it is not worth a line in the log."""
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+    def sweep(self, now: float) -> None:
+        """Closes the connection if its client has been too slow, or silent for too long."""
+        options = self.options
+        if self._blocked_since and now - self._blocked_since > options.write_timeout_s:
+            self.transport.abort()
+        elif self._reading_since:
+            limit = options.body_timeout_s if self._head_done else options.head_timeout_s
+            # A pipelined request is not read while the one before it is answered: its clock stands still.
+            if now - self._reading_since > limit and not (self._in_flight and self._waiting_in_line()):
+                self._close_with(_TIMED_OUT)
+        elif not self._in_flight and now - self._idle_since > options.keep_alive_s:
+            self.transport.close()
+
+    def _waiting_in_line(self) -> bool:
+        return not self._head_done or bool(self.pipeline)
+
+    def give_up(self) -> None:
+        """Ends the connection at once; whatever the application still sends goes nowhere."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+        self.transport.abort()
+
+    def _close_with(self, response: bytes) -> None:
+        """A last word where no answer is under way or over; it must not end up inside or behind one."""
+        if self._in_flight:
+            silent = self.cycle.response_started or bool(self.pipeline)
+        else:
+            silent = self._head_done and self.cycle is not None and self.cycle.response_complete
+        if not silent:
+            self.transport.write(response)
+        self.transport.close()
+
+
+async def serve(app: Served, sockets: Sequence[socket.socket], options: ServerOptions, stop: asyncio.Event) -> None:
+    """Serves on listening sockets until `stop` is set or it is cancelled; then drains and closes them.
+
+    Draining accepts no more, lets what is in flight finish for `options.drain_s`, and abandons the rest.
+    """
+    state = ServerState()
+    config = configuration(app)
+    protocol = type("Connection", (Connection,), {"options": options})
+    loop = asyncio.get_running_loop()
+    servers = [
+        await loop.create_server(
+            lambda: protocol(config=config, server_state=state, app_state={}, _loop=loop),
+            sock=sock,
+            backlog=options.backlog,
+        )
+        for sock in sockets
+    ]
+    sweeper = _Sweeper(state, loop)
+    try:
+        await stop.wait()
+    finally:
+        for server in servers:
+            server.close()
+        await _drain(app, state, options.drain_s)
+        sweeper.close()
+        for connection in list(state.connections):
+            connection.transport.abort()
+
+
+def configuration(app: Served) -> Config:
+    """uvicorn as this gateway uses it: httptools, no lifespan, no WebSocket, its own logging off."""
+    config = Config(
+        app,
+        loop="none",
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        interface="asgi3",
+    )
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    config.load()
+    return config
+
+
+class _Sweeper:
+    """Once a second: the Date header, and every connection's deadlines."""
+
+    def __init__(self, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
+        self._state = state
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+        self._sweep()
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _sweep(self) -> None:
+        self._timer = self._loop.call_later(1.0, self._sweep)
+        self._state.default_headers = [(b"date", formatdate(time(), usegmt=True).encode())]
+        now = self._loop.time()
+        for connection in list(self._state.connections):
+            if isinstance(connection, Connection):
+                connection.sweep(now)
+
+
+async def _drain(app: Served, state: ServerState, drain_s: float) -> None:
+    for connection in list(state.connections):
+        connection.shutdown()
+    if not await _quiet(state, drain_s):
+        _log.warning("drain time is over: %d calls are abandoned", len(state.tasks))
+        app.abandon()
+        await _quiet(state, 2.0)
+    for task in state.tasks:
+        task.cancel()
+
+
+async def _quiet(state: ServerState, within_s: float) -> bool:
+    """Whether all calls were answered and all answers taken, within the time."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within_s
+    while state.tasks or state.connections:
+        left = deadline - loop.time()
+        if left <= 0:
+            return False
+        if state.tasks:
+            await asyncio.wait(list(state.tasks), timeout=left)
+        else:
+            await asyncio.sleep(min(left, 0.02))
+    return True

@@ -1,0 +1,405 @@
+"""Streamable HTTP, both eras on one URL, as a raw ASGI application.
+
+A POST is read up to a cap, understood by `core.mcp`, answered by the pipeline, and sent as JSON or as an event stream.
+Nothing here knows a tenant, a tool or a rule.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import lru_cache
+from time import monotonic_ns
+
+import msgspec
+
+from core.call import Inbound, Result
+from core.errors import Reason, Refused, Unavailable
+from core.mcp import classify, errors, headers, jsonrpc, results, translate
+from core.mcp.classify import Arrival
+from core.mcp.errors import INVALID_REQUEST, Rejected, WireError
+from core.mcp.headers import Head
+from core.mcp.origin import host_allowed, origin_allowed
+from core.mcp.revisions import LEGACY
+from core.resource import NAME
+from data_plane.fronts import page
+from data_plane.fronts.asgi import JSON, NO_STORE, NOSNIFF, Header, Receive, Scope, Send, answer
+from data_plane.fronts.exchange import Cause, Exchange
+from data_plane.fronts.inflight import InFlight
+from data_plane.fronts.server import CONNECTION, Connection
+
+Handle = Callable[[Inbound], Awaitable[Result]]
+
+_log = logging.getLogger("toolgate.front")
+
+_JSON: tuple[Header, ...] = (JSON, NOSNIFF, NO_STORE)
+_TEXT: tuple[Header, ...] = ((b"content-type", b"text/plain; charset=utf-8"), NOSNIFF, NO_STORE)
+_ALLOW: Header = (b"allow", b"POST, OPTIONS")
+_SMALL_BODY = 64 * 1024
+"""Bodies up to here come in one or two reads and are not counted against the budget of buffered bytes."""
+_NOT_SERVED = "serve at /{tenant}/{endpoint}/mcp or /mcp"
+
+
+class FrontOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What of the front an operator may choose."""
+
+    public_hosts: frozenset[str] = frozenset()
+    """Host names the gateway is reached under, besides loopback's; lower case, no port. `*`: any."""
+    max_body_bytes: int = 4 * 1024 * 1024
+    """Hard cap of a body, whatever an endpoint allows."""
+    max_buffered_bytes: int = 256 * 1024 * 1024
+    """Of large bodies being read, all together; above, 503."""
+    quiet_s: float = 15.0
+    """After so long without a word the answer becomes a stream, and gets a comment as often."""
+
+
+class Front:
+    """One per worker. `serve` in `data_plane.fronts.server` runs it."""
+
+    def __init__(
+        self,
+        handle: Handle,
+        options: FrontOptions,
+        *,
+        version: str,
+        broadcast_cancel: Callable[[bytes, bytes], None],
+        healthy: Callable[[], bool],
+        ready: Callable[[], bool],
+        preflight_origins: Callable[[str | None, str], Iterable[str]] = lambda _tenant, _endpoint: (),
+    ) -> None:
+        """`version`: of the distribution. `broadcast_cancel`: tells the node's other workers of a session's cancelled
+        request (session id, request id as JSON) that is not here. `preflight_origins`: allowed origins of an endpoint,
+        as far as known; a preflight opens nothing, each request's origin is judged again in the pipeline.
+        """
+        self._handle = handle
+        self._options = options
+        self._server_info = results.server_info(version)
+        self._broadcast_cancel = broadcast_cancel
+        self._healthy = healthy
+        self._ready = ready
+        self._preflight_origins = preflight_origins
+        self._in_flight = InFlight(options.quiet_s)
+        self._buffered = 0
+        self._serial = 0
+        self._prefix = os.urandom(8).hex()
+        self._host_allowed = lru_cache(maxsize=1024)(lambda host: host_allowed(host, options.public_hosts))
+
+    @property
+    def in_flight(self) -> int:
+        """Calls in the pipeline now."""
+        return len(self._in_flight)
+
+    def cancel(self, session: bytes, request_id: bytes) -> bool:
+        """Cancels a session's request if it runs here. `request_id`: as JSON."""
+        return self._in_flight.cancel(session, request_id)
+
+    def abandon(self) -> None:
+        """Cancels everything in flight; each caller is told that the gateway is going down."""
+        self._in_flight.cancel_all("shutdown")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        try:
+            await self._route(scope, receive, send)
+        except Rejected as rejection:
+            error = rejection.error
+            await answer(send, error.status, (*_JSON, *_local_cors(scope)), errors.body(rejection.id, error))
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, method = str(scope["path"]), scope["method"]
+        if path in ("/healthz", "/readyz"):
+            await self._probe(path, send)
+            return
+        head = headers.read(_raw_headers(scope))
+        host = head.text(b"host")
+        if not self._host_allowed(host):
+            raise Rejected(421, INVALID_REQUEST, "this gateway is not known under that Host")
+        place = address(path)
+        if place is None:
+            raise Rejected(404, 404, errors.NOTHING_HERE)
+        if method == "POST":
+            await self._post(scope, receive, send, head, place)
+        elif method == "OPTIONS":
+            await self._preflight(send, head, host, place)
+        elif method in ("GET", "HEAD") and b"text/html" in head.values.get(b"accept", b""):
+            await answer(send, 200, page.HEADERS, page.page(str(scope["scheme"]), host, path))
+        else:
+            error = WireError(405, INVALID_REQUEST, "send MCP requests with POST; there is no stream to GET here")
+            await answer(send, 405, (*_JSON, _ALLOW), errors.body(errors.NULL, error))
+
+    async def _probe(self, path: str, send: Send) -> None:
+        well = self._healthy() if path == "/healthz" else self._ready()
+        await answer(send, 200 if well else 503, _TEXT, b"ok\n" if well else b"not ready\n")
+
+    async def _preflight(self, send: Send, head: Head, host: str, place: "Address") -> None:
+        origin = head.text(b"origin")
+        if not origin or b"access-control-request-method" not in head.values:
+            await answer(send, 204, (_ALLOW, NOSNIFF))
+            return
+        if not origin_allowed(origin, host, self._preflight_origins(place.tenant, place.endpoint)):
+            raise Rejected(403, 403, "this origin is not allowed here")
+        wanted = (
+            (b"access-control-allow-methods", b"POST"),
+            (b"access-control-allow-headers", head.values.get(b"access-control-request-headers", b"*")),
+            (b"access-control-max-age", b"600"),
+        )
+        await answer(send, 204, (*_cors(origin), *wanted, NOSNIFF))
+
+    async def _post(self, scope: Scope, receive: Receive, send: Send, head: Head, place: "Address") -> None:
+        began = monotonic_ns()
+        if not headers.is_json(head.values.get(b"content-type", b"")):
+            raise Rejected(400, INVALID_REQUEST, "Content-Type must be application/json")
+        json, streams = headers.accepts(head.values.get(b"accept", b""))
+        version = head.text(b"mcp-protocol-version")
+        if not json or not (streams or version in ("", *LEGACY)):
+            raise _not_acceptable(b"null")
+        body = await self._body(receive, head)
+        if body is None:
+            return
+        arrival = classify.arrive(jsonrpc.parse(body), head)
+        if arrival.era == "modern" and arrival.message.id and not streams:
+            raise _not_acceptable(arrival.message.id)
+        if arrival.era == "modern" and not arrival.message.id:
+            classify.modern_notification(arrival)
+            await answer(send, 202, (NOSNIFF,))
+            return
+        self._serial += 1
+        inbound = classify.understand(arrival, f"{self._prefix}-{self._serial:x}", place.tenant, place.endpoint)
+        _read_head(inbound, head)
+        client = scope.get("client")
+        inbound.client_address = str(client[0]) if isinstance(client, tuple) else ""
+        inbound.received_ns, inbound.size_bytes = began, len(body)
+        if arrival.message.id:
+            exchange = Exchange(
+                inbound,
+                send,
+                streams=streams and inbound.method != "initialize",
+                cors=_cors(inbound.origin),
+                now=self._in_flight.now(),
+            )
+            await self._request(scope, receive, arrival, inbound, exchange)
+        else:
+            await self._notification(send, inbound)
+
+    async def _body(self, receive: Receive, head: Head) -> bytes | None:
+        """The whole body; None if the client left before it was complete."""
+        cap = self._options.max_body_bytes
+        length = head.values.get(b"content-length", b"0")
+        if not length.isdigit() or len(length) > 18 or int(length) > cap:
+            raise _too_large(cap)
+        parts: list[bytes] = []
+        size = counted = 0
+        try:
+            while True:
+                event = await receive()
+                if event["type"] != "http.request":
+                    return None
+                part = event.get("body", b"")
+                assert isinstance(part, bytes)
+                size += len(part)
+                if size > cap:
+                    raise _too_large(cap)
+                parts.append(part)
+                if not event.get("more_body"):
+                    return parts[0] if len(parts) == 1 else b"".join(parts)
+                if size > _SMALL_BODY:
+                    self._buffered += size - counted
+                    counted = size
+                    if self._buffered > self._options.max_buffered_bytes:
+                        raise Rejected(503, 503, "the gateway is busy with large requests; try again")
+        finally:
+            self._buffered -= counted
+
+    async def _notification(self, send: Send, inbound: Inbound) -> None:
+        """A session's notification. The pipeline proves the session first, so nobody cancels another's request."""
+        try:
+            await self._handle(inbound)
+        except (Refused, Unavailable) as failure:
+            error = errors.of_failure(failure, inbound)
+            await answer(send, max(error.status, 400), _error_headers(failure, error), errors.body(errors.NULL, error))
+            return
+        except Exception:  # noqa: BLE001 - the edge: a bug is logged with its id, and the caller told no more
+            _log.exception("internal error %s", inbound.id)
+            await answer(send, 500, _JSON, errors.body(errors.NULL, errors.internal(inbound)))
+            return
+        if inbound.method == "notifications/cancelled":
+            self._cancelled(inbound)
+        await answer(send, 202, (NOSNIFF, *_cors(inbound.origin)))
+
+    def _cancelled(self, inbound: Inbound) -> None:
+        request_id = classify.cancelled_id(inbound.params)
+        if request_id and not self.cancel(inbound.session, request_id):
+            self._broadcast_cancel(inbound.session, request_id)
+
+    async def _request(
+        self, scope: Scope, receive: Receive, arrival: Arrival, inbound: Inbound, exchange: Exchange
+    ) -> None:
+        id_ = arrival.message.id
+        inbound.notify = exchange.notify
+        leave = self._in_flight.enter(exchange, inbound.session, id_)
+        unwatch = _watch(scope, receive, exchange) if arrival.era == "modern" else None
+        try:
+            status, more, message = await self._answer(inbound, id_, exchange)
+        except asyncio.CancelledError:
+            _forgive(exchange.cause)
+            if exchange.cause in ("disconnected", "slow"):
+                _give_up(scope)
+                await exchange.drop()
+                return
+            status, more, message = _cut_short(exchange.cause, inbound, id_)
+        finally:
+            exchange.running = False
+            leave()
+            if unwatch is not None:
+                unwatch()
+        await exchange.finish(status, more, message)
+
+    async def _answer(self, inbound: Inbound, id_: bytes, exchange: Exchange) -> tuple[int, Sequence[Header], bytes]:
+        """Status, headers and body of what the pipeline made of it. The one place where a bug is caught."""
+        try:
+            result = await self._handle(inbound)
+            exchange.running = False
+            return self._success(inbound, id_, result)
+        except (Refused, Unavailable) as failure:
+            error = errors.of_failure(failure, inbound)
+            return (
+                error.status,
+                (*_error_headers(failure, error), *_cors(inbound.origin, failure)),
+                errors.body(id_, error),
+            )
+        except Exception:  # noqa: BLE001 - as above
+            _log.exception("internal error %s", inbound.id)
+            error = errors.internal(inbound)
+            return error.status, (*_JSON, *_cors(inbound.origin)), errors.body(id_, error)
+
+    def _success(self, inbound: Inbound, id_: bytes, result: Result) -> tuple[int, Sequence[Header], bytes]:
+        cors = _cors(inbound.origin)
+        if result.error:
+            status, error = errors.relay(result.error, inbound.era)
+            return status, (*_JSON, *cors), jsonrpc.error(id_, error)
+        value = translate.result(
+            result.result,
+            method=inbound.method,
+            upstream=result.era,
+            revision=result.revision or inbound.revision,
+            server_info=self._server_info,
+        )
+        if result.session:
+            cors = (*cors, (b"mcp-session-id", result.session.encode("ascii")))
+        return 200, (*_JSON, *cors) if cors else _JSON, jsonrpc.result(id_, value)
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where a path leads. `tenant` None: the credential's own."""
+
+    tenant: str | None
+    endpoint: str
+
+
+@lru_cache(maxsize=8192)
+def address(path: str) -> Address | None:
+    """`/mcp` or `/{tenant}/{endpoint}/mcp`; None for any other path."""
+    if path == "/mcp":
+        return Address(None, "default")
+    parts = path.split("/")
+    if len(parts) != 4 or parts[0] or parts[3] != "mcp":
+        return None
+    tenant, endpoint = parts[1], parts[2]
+    return Address(tenant, endpoint) if NAME.fullmatch(tenant) and NAME.fullmatch(endpoint) else None
+
+
+def _raw_headers(scope: Scope) -> Iterable[tuple[bytes, bytes]]:
+    raw = scope["headers"]
+    assert isinstance(raw, list)
+    return raw
+
+
+def _read_head(inbound: Inbound, head: Head) -> None:
+    inbound.credential = headers.credential(head)
+    inbound.origin = head.text(b"origin")
+    inbound.host = head.text(b"host")
+    if not inbound.traceparent and b"traceparent" in head.values:
+        inbound.traceparent, inbound.tracestate = classify.trace(head.text(b"traceparent"), head.text(b"tracestate"))
+
+
+def _watch(scope: Scope, receive: Receive, exchange: Exchange) -> Callable[[], None]:
+    """Cancels the call when its client goes away; call what it returns when the call is over."""
+    connection = scope.get(CONNECTION)
+    if isinstance(connection, Connection):
+        return connection.watch(lambda: exchange.cancel("disconnected"))
+    watcher = asyncio.get_running_loop().create_task(_disconnected(receive, exchange))
+
+    def unwatch() -> None:
+        watcher.cancel()
+
+    return unwatch
+
+
+def _give_up(scope: Scope) -> None:
+    connection = scope.get(CONNECTION)
+    if isinstance(connection, Connection):
+        connection.give_up()
+
+
+async def _disconnected(receive: Receive, exchange: Exchange) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    exchange.cancel("disconnected")
+
+
+def _forgive(cause: Cause | None) -> None:
+    """A cancellation that this front asked for ends here; any other goes on to whoever asked."""
+    task = asyncio.current_task()
+    if cause is None:
+        raise asyncio.CancelledError
+    if task is not None:
+        task.uncancel()
+
+
+def _cut_short(cause: Cause | None, inbound: Inbound, id_: bytes) -> tuple[int, Sequence[Header], bytes]:
+    if cause == "shutdown":
+        failure = Unavailable(
+            Reason.OVERLOADED, "the gateway is shutting down; send the request again", retry_after_s=1
+        )
+    else:
+        failure = Unavailable(Reason.CANCELLED, "the request was cancelled")
+    error = errors.of_failure(failure, inbound)
+    return error.status, (*_error_headers(failure, error), *_cors(inbound.origin)), errors.body(id_, error)
+
+
+def _error_headers(failure: Refused | Unavailable, error: WireError) -> tuple[Header, ...]:
+    more: list[Header] = []
+    if failure.reason is Reason.UNAUTHENTICATED:
+        more.append((b"www-authenticate", b'Bearer realm="toolgate"'))
+    if error.status >= 400 and error.retry_after_s is not None:
+        more.append((b"retry-after", errors.retry_after(error)))
+    return (*_JSON, *more)
+
+
+def _cors(origin: str, failure: Refused | Unavailable | None = None) -> tuple[Header, ...]:
+    """Lets a page read the answer, unless its origin is what was refused."""
+    if not origin or (failure is not None and failure.reason is Reason.ORIGIN):
+        return ()
+    return (
+        (b"access-control-allow-origin", origin.encode("ascii", "replace")),
+        (b"access-control-expose-headers", b"Mcp-Session-Id, WWW-Authenticate, Retry-After"),
+        (b"vary", b"Origin"),
+    )
+
+
+def _local_cors(scope: Scope) -> tuple[Header, ...]:
+    """For what is refused before an endpoint's own origins are known."""
+    found = {
+        name: value.decode("ascii", "replace") for name, value in _raw_headers(scope) if name in (b"origin", b"host")
+    }
+    origin = found.get(b"origin", "")
+    return _cors(origin) if origin_allowed(origin, found.get(b"host", ""), ()) else ()
+
+
+def _too_large(cap: int) -> Rejected:
+    return Rejected(413, 413, f"the body is larger than {cap} bytes")
+
+
+def _not_acceptable(id_: bytes) -> Rejected:
+    return Rejected(406, INVALID_REQUEST, "Accept must list application/json and text/event-stream", id=id_)
