@@ -1,5 +1,6 @@
 """What agents connect to: a composition of servers' tools under one URL."""
 
+import re
 from collections.abc import Iterator
 from typing import Literal
 
@@ -9,6 +10,10 @@ from core.resource import Problem, Ref
 
 NAME_BUDGET = 64
 """Longest exposed tool name: MCP allows 128, the conformance suite and most model APIs 64."""
+TOOL_NAME = re.compile(rf"[A-Za-z0-9_.-]{{1,{NAME_BUDGET}}}")
+TOOL_NAME_RULE = f"must be 1-{NAME_BUDGET} of A-Z, a-z, 0-9, '_', '-' and '.'"
+_PREFIX = re.compile(r"[A-Za-z0-9_.-]{0,32}")
+_ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -46,7 +51,23 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             if member.server in seen:
                 yield Problem(f"spec.members[{i}].server", f"{member.server!r} is a member already")
             seen.add(member.server)
+            yield from _member_problems(f"spec.members[{i}]", member)
+        for i, origin in enumerate(self.allowed_origins):
+            if not _ORIGIN.fullmatch(origin):
+                yield Problem(f"spec.allowed_origins[{i}]", "must be an origin such as https://chat.example.com")
 
     def references(self) -> Iterator[tuple[str, Ref]]:
         for i, member in enumerate(self.members):
             yield f"spec.members[{i}].server", Ref("Server", "", member.server)
+
+
+def _member_problems(path: str, member: Member) -> Iterator[Problem]:
+    if not _PREFIX.fullmatch(member.prefix):
+        yield Problem(f"{path}.prefix", "must be at most 32 of A-Z, a-z, 0-9, '_', '-' and '.'")
+    exposed: dict[str, str] = {}
+    for tool, name in member.rename.items():
+        if not TOOL_NAME.fullmatch(name):
+            yield Problem(f"{path}.rename.{tool}", TOOL_NAME_RULE)
+        if name in exposed:
+            yield Problem(f"{path}.rename.{tool}", f"{name!r} is the new name of {exposed[name]!r} already")
+        exposed[name] = tool

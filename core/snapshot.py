@@ -196,6 +196,16 @@ class OpenSecrets(msgspec.Struct, frozen=True):
     """32 bytes; seals legacy session ids and other tokens, the same on every replica."""
 
 
+def secrets_context(tenant: str) -> bytes:
+    """The context a tenant's Secrets part is sealed in: one tenant's cannot be passed off as another's."""
+    return b"toolgate secrets part v1 " + tenant.encode()
+
+
+def shard_of(key_hash: bytes, shards: int) -> int:
+    """Which key shard holds a hash, of `Manifest.key_shards` many."""
+    return int.from_bytes(key_hash[:4], "big") % shards
+
+
 class TenantUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """A push: a signed manifest, and the parts the node said it lacks."""
 

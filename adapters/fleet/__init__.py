@@ -1,0 +1,1 @@
+"""The gateway's side of the conversation with the control plane, over gRPC."""

@@ -1,0 +1,166 @@
+"""Looks at servers and the definitions they taught, in PostgreSQL."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from adapters.postgres.audit import append
+from adapters.postgres.database import Connection, Database
+from core.definition import Choose, Definition, Due, Fold, Known, Learnt, Look
+
+CHANNEL = "toolgate_look"
+"""Payload empty: a look is due somewhere."""
+_CHANGED = "toolgate_changed"
+_LOCK_CLASS = 0x7467
+_DEFINITION = "name, approved, approved_digest, observed, observed_digest, extract(epoch FROM observed_at)::float8"
+
+
+async def known_of(conn: Connection, tenants: Sequence[str], server: str = "") -> dict[str, dict[str, Known]]:
+    """What is known of some tenants' servers, of all or of one: tenant to server to Known."""
+    where, values = "tenant = ANY(%s) AND (%s = '' OR server = %s)", (list(tenants), server, server)
+    found = await conn.execute(
+        f"SELECT tenant, server, {_DEFINITION} FROM definitions WHERE {where} ORDER BY tenant, server, name".encode(),
+        values,
+        binary=True,
+    )
+    definitions: dict[tuple[str, str], list[Definition]] = {}
+    for tenant, name, *fields in await found.fetchall():
+        definitions.setdefault((tenant, name), []).append(_definition(fields))
+    looks = await conn.execute(f"SELECT tenant, server, look::text FROM server_looks WHERE {where}".encode(), values)
+    known: dict[str, dict[str, Known]] = {}
+    for tenant, name, look in await looks.fetchall():
+        known.setdefault(tenant, {})[name] = Known(
+            look=msgspec.json.decode(look, type=Look), definitions=tuple(definitions.get((tenant, name), ()))
+        )
+    return known
+
+
+def _definition(fields: Sequence[object]) -> Definition:
+    name, approved, approved_digest, observed, observed_digest, at_unix = fields
+    return Definition(
+        name=str(name),
+        approved=msgspec.convert(approved, bytes),
+        approved_digest=msgspec.convert(approved_digest, bytes),
+        observed=msgspec.convert(observed, bytes),
+        observed_digest=msgspec.convert(observed_digest, bytes),
+        observed_unix=msgspec.convert(at_unix, float),
+    )
+
+
+class PostgresDefinitions:
+    """Definitions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def known(self, tenant: str, server: str) -> Known:
+        async with self._database.connection() as conn:
+            return (await known_of(conn, [tenant], server)).get(tenant, {}).get(server, Known())
+
+    async def schedule(self, servers: dict[str, dict[str, bytes]]) -> None:
+        rows = [(t, name, spec_digest) for t in sorted(servers) for name, spec_digest in sorted(servers[t].items())]
+        columns = [[row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]]
+        async with self._database.transaction() as conn:
+            await conn.execute(
+                "DELETE FROM server_looks AS l WHERE tenant = ANY(%s) AND NOT EXISTS ("
+                "SELECT FROM unnest(%s::text[], %s::text[]) AS w(t, name) WHERE l.tenant = t AND l.server = name)",
+                (list(servers), *columns[:2]),
+            )
+            # A server deleted a moment ago has no row to refer to: it is simply not scheduled.
+            await conn.execute(
+                "INSERT INTO server_looks (tenant, server, spec_digest, look, due_at)"
+                " SELECT t, w.name, w.spec_digest, '{}', now()"
+                " FROM unnest(%s::text[], %s::text[], %s::bytea[]) AS w(t, name, spec_digest)"
+                " JOIN resources AS r ON r.tenant = t AND r.kind = 'Server' AND r.name = w.name ORDER BY t, w.name"
+                " ON CONFLICT (tenant, server) DO UPDATE SET spec_digest = excluded.spec_digest, due_at = now(),"
+                " claimed_until = '-infinity', failures = 0 WHERE server_looks.spec_digest <> excluded.spec_digest",
+                columns,
+            )
+
+    async def claim(self, tenants: Sequence[str], limit: int, lease_s: float) -> list[Due]:
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "UPDATE server_looks SET claimed_until = now() + make_interval(secs => %s) WHERE (tenant, server) IN ("
+                "SELECT tenant, server FROM server_looks WHERE due_at <= now() AND claimed_until < now()"
+                " AND tenant = ANY(%s) ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED)"
+                " RETURNING tenant, server, failures",
+                (lease_s, list(tenants), limit),
+            )
+            return [Due(*row) for row in await found.fetchall()]
+
+    async def learn(self, due: Due, fold: Fold, *, next_look_s: float) -> Learnt | None:
+        async with self._database.transaction() as conn:
+            await _lock(conn, due.tenant)
+            known = (await known_of(conn, [due.tenant], due.server)).get(due.tenant, {}).get(due.server)
+            if known is None:
+                return None
+            learnt, audit = fold(known)
+            look = learnt.known.look
+            await conn.execute(
+                "UPDATE server_looks SET look = %s, due_at = now() + make_interval(secs => %s),"
+                " claimed_until = '-infinity', failures = CASE WHEN %s THEN 0 ELSE failures + 1 END"
+                " WHERE tenant = %s AND server = %s",
+                (msgspec.json.encode(look).decode(), next_look_s, not look.error, due.tenant, due.server),
+            )
+            await _write(conn, due.tenant, due.server, learnt.changed)
+            if audit:
+                await append(conn, due.tenant, audit)
+            if learnt.visible:
+                await _changed(conn, due.tenant, due.server)
+            return learnt
+
+    async def approve(self, tenant: str, server: str, choose: Choose) -> list[Definition]:
+        async with self._database.transaction() as conn:
+            await _lock(conn, tenant)
+            known = (await known_of(conn, [tenant], server)).get(tenant, {}).get(server, Known())
+            approved, audit = choose(known)
+            if approved:
+                await _write(conn, tenant, server, approved)
+                await append(conn, tenant, audit)
+                await _changed(conn, tenant, server)
+            return approved
+
+    async def hasten(self, tenant: str, server: str) -> bool:
+        async with self._database.transaction() as conn:
+            done = await conn.execute(
+                "UPDATE server_looks SET due_at = now(), failures = 0 WHERE tenant = %s AND server = %s",
+                (tenant, server),
+            )
+            await conn.execute("SELECT pg_notify(%s, '')", (CHANNEL,))
+            return bool(done.rowcount)
+
+
+async def _lock(conn: Connection, tenant: str) -> None:
+    """The same lock a change of the tenant's resources takes: changes of a tenant happen one after the other."""
+    await conn.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK_CLASS, tenant))
+
+
+async def _write(conn: Connection, tenant: str, server: str, definitions: Iterable[Definition]) -> None:
+    for one in definitions:
+        if not one.approved_digest and not one.observed_digest:
+            await conn.execute(
+                "DELETE FROM definitions WHERE tenant = %s AND server = %s AND name = %s", (tenant, server, one.name)
+            )
+            continue
+        await conn.execute(
+            "INSERT INTO definitions"
+            " (tenant, server, name, approved, approved_digest, observed, observed_digest, observed_at)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, to_timestamp(%s)) ON CONFLICT (tenant, server, name) DO UPDATE SET"
+            " approved = excluded.approved, approved_digest = excluded.approved_digest, observed = excluded.observed,"
+            " observed_digest = excluded.observed_digest, observed_at = excluded.observed_at",
+            (
+                *(tenant, server, one.name, one.approved, one.approved_digest),
+                *(one.observed, one.observed_digest, one.observed_unix),
+            ),
+        )
+
+
+async def _changed(conn: Connection, tenant: str, server: str) -> None:
+    """The tenant's next revision, as if the server had been applied: what agents see of it is another."""
+    await conn.execute(
+        "WITH next AS (UPDATE revision SET latest = latest + 1 RETURNING latest),"
+        " change AS (INSERT INTO changes (revision, tenant, kind, name, type)"
+        "  SELECT latest, %s, 'Server', %s, 'applied' FROM next)"
+        " SELECT pg_notify(%s, latest || ':' || %s) FROM next",
+        (tenant, server, _CHANGED, tenant),
+    )

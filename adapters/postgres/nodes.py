@@ -1,0 +1,139 @@
+"""The fleet's state in PostgreSQL."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from adapters.postgres.database import Connection, Database
+from core.fleet import Node, TenantOnNode
+
+SILENT_S = 15.0
+"""A node not heard of for so long is away, whatever its row says: its replica may have died."""
+
+
+class PostgresNodes:
+    """Nodes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def record(self, replica: str, nodes: Sequence[Node], gone: Sequence[str]) -> None:
+        async with self._database.transaction() as conn:
+            await _upsert(conn, replica, sorted(nodes, key=lambda node: node.name))
+            if gone:
+                await conn.execute(
+                    "UPDATE nodes SET connected = false WHERE replica = %s AND name = ANY(%s)", (replica, list(gone))
+                )
+            await _upsert_tenants(conn, [(n.name, t) for n in nodes for t in n.tenants])
+
+    async def prune(self, node: str, tenants: Sequence[str]) -> None:
+        async with self._database.connection() as conn:
+            await conn.execute("DELETE FROM node_tenants WHERE node = %s AND tenant = ANY(%s)", (node, list(tenants)))
+
+    async def forget(self, silent_s: float) -> int:
+        """Nodes not heard of for so long are not of the fleet any more."""
+        async with self._database.connection() as conn:
+            done = await conn.execute(
+                "DELETE FROM nodes WHERE NOT connected AND seen_at < now() - make_interval(secs => %s)", (silent_s,)
+            )
+            return done.rowcount
+
+    async def nodes(self, tenant: str | None) -> list[Node]:
+        async with self._database.connection() as conn:
+            held = await _held(conn, tenant)
+            found = await conn.execute(
+                "SELECT name, version, workers, connected AND seen_at > now() - make_interval(secs => %s),"
+                " extract(epoch FROM seen_at)::float8, lag_ms FROM nodes ORDER BY name",
+                (SILENT_S,),
+            )
+            rows = await found.fetchall()
+        return [
+            Node(
+                name=name,
+                version=version,
+                workers=workers,
+                connected=connected,
+                last_seen_unix=seen,
+                lag_ms=lag_ms,
+                tenants=tuple(held.get(name, ())),
+            )
+            for name, version, workers, connected, seen, lag_ms in rows
+            if tenant is None or name in held
+        ]
+
+    async def refusals(self, tenants: Sequence[str]) -> dict[str, list[tuple[str, int, list[str]]]]:
+        """Tenant to (node, generation, reasons) of the nodes whose last answer was a refusal."""
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "SELECT tenant, node, nack_generation, nack FROM node_tenants"
+                " WHERE tenant = ANY(%s) AND nack <> '{}' ORDER BY tenant, node",
+                (list(tenants),),
+            )
+            refusals: dict[str, list[tuple[str, int, list[str]]]] = {tenant: [] for tenant in tenants}
+            for tenant, *refusal in await found.fetchall():
+                refusals[tenant].append(msgspec.convert(refusal, tuple[str, int, list[str]]))
+            return refusals
+
+
+async def _upsert(conn: Connection, replica: str, nodes: list[Node]) -> None:
+    await conn.execute(
+        "INSERT INTO nodes (name, replica, version, workers, connected, seen_at, lag_ms)"
+        " SELECT name, %s, version, workers, true, to_timestamp(seen), lag FROM"
+        " unnest(%s::text[], %s::text[], %s::int[], %s::float8[], %s::float8[]) AS n(name, version, workers, seen, lag)"
+        " ON CONFLICT (name) DO UPDATE SET replica = excluded.replica, version = excluded.version,"
+        " workers = excluded.workers, connected = true, seen_at = excluded.seen_at, lag_ms = excluded.lag_ms",
+        (
+            replica,
+            [node.name for node in nodes],
+            [node.version for node in nodes],
+            [node.workers for node in nodes],
+            [node.last_seen_unix for node in nodes],
+            [node.lag_ms for node in nodes],
+        ),
+    )
+
+
+async def _upsert_tenants(conn: Connection, held: list[tuple[str, TenantOnNode]]) -> None:
+    """A refusal says nothing of what is in force: an `applied` of 0 leaves what is there."""
+    if not held:
+        return
+    held.sort(key=lambda pair: (pair[0], pair[1].tenant))
+    await conn.execute(
+        "INSERT INTO node_tenants (node, tenant, applied, digest, nack, nack_generation)"
+        " SELECT node, tenant, applied, digest, ARRAY(SELECT json_array_elements_text(nack::json)), nack_generation"
+        " FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bytea[], %s::text[], %s::bigint[])"
+        " AS t(node, tenant, applied, digest, nack, nack_generation)"
+        " ON CONFLICT (node, tenant) DO UPDATE SET nack = excluded.nack, nack_generation = excluded.nack_generation,"
+        " applied = CASE WHEN excluded.applied = 0 THEN node_tenants.applied ELSE excluded.applied END,"
+        " digest = CASE WHEN excluded.applied = 0 THEN node_tenants.digest ELSE excluded.digest END",
+        (
+            [node for node, _ in held],
+            [one.tenant for _, one in held],
+            [one.applied for _, one in held],
+            [one.digest for _, one in held],
+            [msgspec.json.encode(one.nack).decode() for _, one in held],
+            [one.nack_generation for _, one in held],
+        ),
+    )
+
+
+async def _held(conn: Connection, tenant: str | None) -> dict[str, list[TenantOnNode]]:
+    found = await conn.execute(
+        "SELECT t.node, t.tenant, t.applied, coalesce(p.generation, 0), t.digest, t.nack, t.nack_generation"
+        " FROM node_tenants AS t LEFT JOIN publications AS p USING (tenant)"
+        " WHERE %(tenant)s::text IS NULL OR t.tenant = %(tenant)s ORDER BY t.node, t.tenant",
+        {"tenant": tenant},
+    )
+    held: dict[str, list[TenantOnNode]] = {}
+    for node, name, applied, current, digest, nack, nack_generation in await found.fetchall():
+        held.setdefault(node, []).append(
+            TenantOnNode(
+                tenant=name,
+                applied=applied,
+                current=current,
+                digest=bytes(digest),
+                nack=tuple(nack),
+                nack_generation=nack_generation,
+            )
+        )
+    return held

@@ -1,0 +1,261 @@
+"""Roles into the data the shipped policy reads: `control_plane/policies/toolgate.rego` says in which shape.
+
+What can be settled here is: globs are sorted by cost, permissions filed under the tools they name, risks numbered. A
+decision then looks up more than it compares.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import ip_network
+
+import msgspec
+
+from control_plane.compiler import globs
+from core.identity import RISKS, Condition, Permission, Role
+from core.policy import Canary
+from core.resource import Problem
+from core.snapshot import PolicyData
+
+CONTEXT = ("hour", "ip", "weekday")
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+_FILED_TOOLS = 16
+"""A permission that names more tools than this is kept once and matched, instead of filed under each."""
+_CANARY_ROLES = 8
+_ORDERED = ("lt", "lte", "gt", "gte")
+_TOOL_PATHS = {"name": "upstream_name", "server": "server", "risk": "risk", "read_only": "read_only"}
+
+Check = dict[str, object]
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+def role_problems(role: Role) -> Iterator[Problem]:
+    """Everything in a role that could not be compiled, or could never match. Paths start at `spec`."""
+    for i, permission in enumerate(role.permissions):
+        path = f"spec.permissions[{i}]"
+        for field in ("tools", "servers", "endpoints"):
+            yield from _glob_problems(f"{path}.{field}", getattr(permission, field))
+        for j, condition in enumerate(permission.when):
+            for field, rule in _condition_faults(condition):
+                yield Problem(f"{path}.when[{j}].{field}", rule)
+
+
+def policy_data(roles: Mapping[str, Role], rego: Iterable[str] = ()) -> PolicyData:
+    """Of a tenant's roles by name, and the text of its own policies.
+
+    Raises ValueError for a role that has problems: whoever publishes asks `role_problems` first.
+    """
+    for name, role in roles.items():
+        for problem in role_problems(role):
+            raise ValueError(f"Role/{name}: {problem.path}: {problem.rule}")
+    texts = list(rego)
+    conditions = [c for role in roles.values() for permission in role.permissions for c in permission.when]
+    return PolicyData(
+        data=_encoder.encode({"roles": {name: _role(role) for name, role in roles.items()}}),
+        names=any(c.attribute in ("user.name", "agent.name") for c in conditions) or any(map(_reads_names, texts)),
+        context=_context(conditions, texts),
+        canaries=tuple(_canaries(roles, certain=not texts)),
+    )
+
+
+def _glob_problems(path: str, patterns: list[str]) -> Iterator[Problem]:
+    if not patterns:
+        yield Problem(path, 'must not be empty: ["*"] is all')
+    for i, glob in enumerate(patterns):
+        rule = globs.fault(glob)
+        if rule is not None:
+            yield Problem(f"{path}[{i}]", rule)
+
+
+def _condition_faults(condition: Condition) -> Iterator[tuple[str, str]]:
+    """(field, rule) of what is wrong."""
+    root, _, name = condition.attribute.partition(".")
+    value = condition.value
+    if not name or root not in ("user", "agent", "tool", "ctx"):
+        yield "attribute", "must be user.<attribute>, agent.<attribute>, tool.<property> or ctx.<property>"
+    elif root == "ctx" and name not in CONTEXT:
+        yield "attribute", f"must be ctx.{', ctx.'.join(CONTEXT[:-1])} or ctx.{CONTEXT[-1]}"
+    elif root == "tool" and name not in _TOOL_PATHS and not (name.startswith("label.") and name != "label."):
+        yield "attribute", "must be tool.name, tool.server, tool.risk, tool.read_only or tool.label.<key>"
+    rule = _value_fault(condition.op, value)
+    if rule is None:
+        rule = _known_fault(condition.attribute, condition.op, value if isinstance(value, list) else [value])
+    if rule is not None:
+        yield "value", rule
+
+
+def _value_fault(op: str, value: object) -> str | None:
+    if op in ("in", "not_in"):
+        return None if isinstance(value, list) and value else f"must be a list of at least one for {op}"
+    if op == "cidr":
+        networks = value if isinstance(value, list) else [value]
+        bad = [network for network in networks if not isinstance(network, str) or _network(network) is None]
+        return f"{bad[0]!r} is no network such as 10.0.0.0/8" if bad or not networks else None
+    if isinstance(value, list):
+        return f"must not be a list for {op}"
+    if op == "contains" and not isinstance(value, str):
+        return "must be a string for contains"
+    if op in _ORDERED and isinstance(value, bool):
+        return f"must be a number or a string for {op}"
+    return None
+
+
+def _known_fault(attribute: str, op: str, values: list[str | int]) -> str | None:
+    """Values that the attribute never has: such a condition would be a typing error that never matches."""
+    if op in ("contains", "cidr"):
+        return None
+    if attribute == "tool.risk" and not all(value in RISKS for value in values):
+        return f"must be one of {', '.join(RISKS)}"
+    if attribute == "ctx.weekday" and not all(value in WEEKDAYS for value in values):
+        return f"must be one of {', '.join(WEEKDAYS)}"
+    if attribute == "ctx.hour" and not all(type(value) is int and 0 <= value <= 24 for value in values):
+        return "must be a number of 0-23"
+    if attribute == "tool.read_only" and not all(isinstance(value, bool) for value in values):
+        return "must be true or false"
+    return None
+
+
+def _network(text: str) -> str | None:
+    try:
+        return None if "%" in text else str(ip_network(text, strict=False))
+    except ValueError:
+        return None
+
+
+def _role(role: Role) -> dict[str, object]:
+    filed = {effect: _filed([p for p in role.permissions if p.effect == effect]) for effect in ("allow", "deny")}
+    return {effect: permissions for effect, permissions in filed.items() if permissions}
+
+
+def _filed(permissions: list[Permission]) -> dict[str, object]:
+    exact: dict[str, list[object]] = {}
+    others: list[object] = []
+    for permission in permissions:
+        what, who = _checks(permission)
+        named = [glob for glob in dict.fromkeys(permission.tools) if globs.is_name(glob)]
+        if len(named) > _FILED_TOOLS or "*" in permission.tools:
+            named = []
+        for tool in named:
+            exact.setdefault(tool, []).append({"what": what, "who": who})
+        rest = [glob for glob in permission.tools if glob not in named]
+        if rest:
+            others.append({"what": [*what, *_named(["upstream_name"], rest)], "who": who})
+    return {key: value for key, value in (("exact", exact), ("globs", others)) if value}
+
+
+def _checks(permission: Permission) -> tuple[list[Check], list[Check]]:
+    """What must hold of the tool besides its name, and of the caller; the cheapest first."""
+    what, who = _named(["server"], permission.servers), _named(["endpoint"], permission.endpoints)
+    if permission.read_only:
+        what.append({"path": ["read_only"], "op": "eq", "value": True})
+    if permission.max_risk is not None:
+        what.append(_risk("lte", permission.max_risk))
+    for key, value in sorted(permission.labels.items()):
+        what.append({"path": ["labels", key], "op": "eq", "value": value})
+    for condition in permission.when:
+        (what if condition.attribute.startswith("tool.") else who).append(_check(condition))
+    return what, who
+
+
+def _named(path: list[str], patterns: list[str]) -> list[Check]:
+    sorted_out = globs.sorted_out(patterns)
+    return [] if sorted_out is None else [{"path": path, "op": "named", "value": sorted_out}]
+
+
+def _risk(than: str, risk: str) -> Check:
+    return {"path": ["risk"], "op": "risk", "than": than, "value": [*RISKS].index(risk)}
+
+
+def _check(condition: Condition) -> Check:
+    if condition.attribute == "tool.risk" and condition.op in _ORDERED:
+        return _risk(condition.op, str(condition.value))
+    value: object = condition.value
+    if condition.op == "cidr":
+        value = [_network(str(network)) for network in (value if isinstance(value, list) else [value])]
+    return {"path": _path(condition.attribute), "op": condition.op, "value": value}
+
+
+def _path(attribute: str) -> list[str]:
+    root, _, name = attribute.partition(".")
+    if root == "ctx":
+        return [root, name]
+    if root == "tool":
+        return ["labels", name.removeprefix("label.")] if name not in _TOOL_PATHS else [_TOOL_PATHS[name]]
+    return [root, name] if name in ("name", "groups") else [root, "attributes", name]
+
+
+def _context(conditions: list[Condition], texts: list[str]) -> tuple[str, ...]:
+    read = {c.attribute.removeprefix("ctx.") for c in conditions if c.attribute.startswith("ctx.")}
+    for text in texts:
+        read |= _context_read(text)
+    return tuple(sorted(read))
+
+
+_INPUT_MEMBER = re.compile(r"\binput\b(?:\.([a-z_]+)\b)?")
+_CTX_MEMBER = re.compile(r"\bctx\b(?:\.([a-z_]+)\b)?")
+_PRINCIPAL_MEMBER = re.compile(r"\b(?:user|agent)\b(?:\.(groups|attributes)\b)?")
+
+
+def _context_read(text: str) -> set[str]:
+    """Members of `input.ctx` a module may read. What is not plainly `input.ctx.<member>` counts as all of them."""
+    members = {match[1] for match in _CTX_MEMBER.finditer(text)}
+    if _reads_anything(text) or not members <= set(CONTEXT):
+        return set(CONTEXT)
+    return {member for member in members if member is not None}
+
+
+def _reads_names(text: str) -> bool:
+    """A mention of a principal that is not plainly of its groups or attributes may be of its name."""
+    return _reads_anything(text) or any(match[1] is None for match in _PRINCIPAL_MEMBER.finditer(text))
+
+
+def _reads_anything(text: str) -> bool:
+    """`input` by itself, in brackets or under another name: no telling what of it is read."""
+    return any(match[1] is None for match in _INPUT_MEMBER.finditer(text))
+
+
+def _canaries(roles: Mapping[str, Role], *, certain: bool) -> Iterator[Canary]:
+    """Decisions that follow from the roles alone. With Rego of the tenant's own no allow is `certain`; a deny is."""
+    plain = {"name": "t", "upstream_name": "t", "server": "s", "risk": "low", "labels": {}, "read_only": True}
+    yield Canary(_input([], "default", plain), allow=False)
+    yield Canary(_input(["toolgate:nobody"], "default", plain), allow=False)
+    told = 0
+    for name, role in sorted(roles.items()):
+        sure = _sure(role)
+        if sure is None or told == _CANARY_ROLES or (sure.effect == "allow" and not certain):
+            continue
+        asked = _matching(name, sure)
+        if asked is not None:
+            told += 1
+            yield Canary(asked, allow=sure.effect == "allow")
+
+
+def _sure(role: Role) -> Permission | None:
+    """A permission that alone settles a call it matches: an unconditional deny, or an allow where nothing denies."""
+    denies = [permission for permission in role.permissions if permission.effect == "deny"]
+    return next((permission for permission in denies or role.permissions if not permission.when), None)
+
+
+def _matching(role: str, permission: Permission) -> bytes | None:
+    """An input the permission matches, if one is easily found."""
+    tool, server, endpoint = (
+        globs.example(listed[0]) for listed in (permission.tools, permission.servers, permission.endpoints)
+    )
+    if tool is None or server is None or endpoint is None:
+        return None
+    labels = permission.labels
+    shown = {"name": tool, "upstream_name": tool, "server": server, "risk": "low", "labels": labels, "read_only": True}
+    return _input([role], endpoint, shown)
+
+
+def _input(roles: list[str], endpoint: str, tool: Mapping[str, object]) -> bytes:
+    asked: dict[str, object] = {
+        "user": None,
+        "agent": None,
+        "roles": roles,
+        "endpoint": endpoint,
+        "action": "tools/call",
+        "ctx": {},
+    }
+    return _encoder.encode({**asked, "tool": tool})

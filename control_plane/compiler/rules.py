@@ -1,0 +1,60 @@
+"""Backends, limits and guards: declarations with every default settled."""
+
+from control_plane.compiler.source import Parts, Source
+from core.definition import Known
+from core.guard import Guard
+from core.limits import Bucket, RateLimit
+from core.server import Server
+from core.snapshot import Backend, Backends, CompiledGuard, CompiledLimit, Guards, Limits
+
+_UNSEEN = Known()
+
+
+def compile_rules(source: Source, parts: Parts) -> None:
+    parts.add("backends", Backends(servers=_backends(source)))
+    parts.add("limits", Limits(tuple(_limit(r.name, spec) for r, spec in source.of(RateLimit) if not spec.disabled)))
+    parts.add("guards", Guards(tuple(_guard(r.name, spec) for r, spec in source.of(Guard) if not spec.disabled)))
+
+
+def _backends(source: Source) -> dict[str, Backend]:
+    return {
+        r.name: _backend(r.name, spec, source.known.get(r.name, _UNSEEN))
+        for r, spec in source.of(Server)
+        if not spec.disabled
+    }
+
+
+def _backend(name: str, server: Server, known: Known) -> Backend:
+    """The declared era wins over the observed one. A declared era that was never seen still waits for its revision."""
+    era = known.look.era if server.era == "auto" else server.era
+    agrees = known.look.era is None or known.look.era == era
+    return Backend(
+        server=name,
+        transport=server.transport,
+        era=era,
+        protocol_version=known.look.protocol_version if agrees else "",
+        timeout_s=server.timeout_s,
+        max_result_bytes=server.max_result_bytes,
+    )
+
+
+def _limit(name: str, limit: RateLimit) -> CompiledLimit:
+    return CompiledLimit(
+        name=name,
+        bucket=Bucket(rate_per_s=limit.calls / limit.period_s, burst=limit.burst or limit.calls),
+        per=tuple(dict.fromkeys(limit.per)),
+        tools=tuple(limit.tools),
+        endpoints=tuple(limit.endpoints),
+        scope=limit.scope,
+        on_error=limit.on_error,
+    )
+
+
+def _guard(name: str, guard: Guard) -> CompiledGuard:
+    return CompiledGuard(
+        name=name,
+        detectors={detector: guard.actions.get(detector, guard.action) for detector in guard.detectors},
+        directions=tuple(dict.fromkeys(guard.directions)),
+        tools=tuple(guard.tools),
+        endpoints=tuple(guard.endpoints),
+    )

@@ -1,0 +1,114 @@
+"""What goes into a compilation and what comes out of it."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from core.definition import Known
+from core.resource import Problem, Ref, Resource, digest, encode
+from core.snapshot import Manifest, OpenSecrets, PartKind, PartRef, PolicyData
+from core.tenant import Tenant
+
+S = TypeVar("S")
+
+Seal = Callable[[bytes], bytes]
+"""Seals the bytes of OpenSecrets with the tenant's data key; gives the same back for the same plain bytes, or digests
+would change with every compilation."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantPolicy:
+    """The policy module with the tenant's own Rego in it, and its data."""
+
+    module: bytes
+    data: PolicyData
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """All of a tenant that a snapshot is made of, as it was at one revision."""
+
+    tenant: str
+    spec: Tenant
+    resources: tuple[Resource, ...]
+    known: dict[str, Known]
+    """Server name to what is known of it."""
+    key_hashes: dict[str, bytes]
+    """ApiKey name to `identity.key_hash`; a key that was declared and never issued has none."""
+    secrets: OpenSecrets
+    policy: TenantPolicy | None
+    """None when it could not be made; then `faults` says why."""
+    faults: tuple["Found", ...] = ()
+    """What was found wrong before compiling: Rego that does not check."""
+
+    def of(self, kind: type[S]) -> list[tuple[Resource, S]]:
+        """The resources of a kind, in name order."""
+        return [(r, r.spec) for r in self.resources if isinstance(r.spec, kind)]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Found:
+    """One thing wrong, and with which resource."""
+
+    ref: Ref
+    path: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A tool an endpoint does not show though it was selected, and why."""
+
+    server: str
+    tool: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A snapshot that checks. `content` is what identifies it: the digest of the manifest but for its generation."""
+
+    manifest: Manifest
+    """With generation 0: the publisher gives it its number."""
+    parts: dict[bytes, bytes]
+    content: bytes
+    dropped: tuple[Dropped, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Faulty:
+    """A tenant that does not check: everything wrong with it, sorted."""
+
+    found: tuple[Found, ...]
+    live: "Live"
+    """Whom the fresh declarations still let in: what a publication that is held back must not outlive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Credentials and callers that are good by the newest declarations."""
+
+    keys: frozenset[bytes]
+    users: frozenset[str]
+    agents: frozenset[str]
+    revocation_epoch: int
+
+
+@dataclass(slots=True)
+class Parts:
+    """The parts of one snapshot as they are made."""
+
+    data: dict[bytes, bytes] = field(default_factory=dict)
+    refs: list[PartRef] = field(default_factory=list)
+
+    def add(self, kind: PartKind, value: object, name: str = "") -> None:
+        self.add_bytes(kind, encode(value), name)
+
+    def add_bytes(self, kind: PartKind, data: bytes, name: str = "") -> None:
+        address = digest(data)
+        self.data[address] = data
+        self.refs.append(PartRef(kind, name, address, len(data)))
+
+
+def found_in(ref: Ref, problems: Iterable[Problem]) -> Iterator[Found]:
+    return (Found(ref, p.path, p.rule) for p in problems)

@@ -1,0 +1,148 @@
+"""What is in force, who is connected to this replica, and the parts they are likely to ask for."""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import Protocol
+
+from core.fleet import Published
+from core.publication import Publications
+from core.server import Observation
+
+PARTS_BYTES = 256 * 1024 * 1024
+KEYS_KEPT = 10_000
+
+DataKey = Callable[[str], Awaitable[bytes]]
+"""A tenant's data key."""
+
+
+class Listener(Protocol):
+    """A connected node, as the hub sees it."""
+
+    node: str
+
+    def want(self, published: Published) -> None:
+        """A snapshot is in force; never blocks."""
+        ...
+
+    def applied(self, tenant: str) -> int:
+        """Generation the node serves; 0: none."""
+        ...
+
+    async def probe(self, tenant: str, server: str) -> Observation: ...
+
+    def replace(self) -> None:
+        """The same node connected again: end this stream."""
+        ...
+
+
+class PartCache:
+    """Parts by digest, the least recently used dropped first, up to a number of bytes."""
+
+    def __init__(self, publications: Publications, limit_bytes: int = PARTS_BYTES) -> None:
+        self._publications = publications
+        self._limit = limit_bytes
+        self._held: OrderedDict[bytes, bytes] = OrderedDict()
+        self._size = 0
+
+    def keep(self, parts: Mapping[bytes, bytes]) -> None:
+        for digest, data in parts.items():
+            if digest not in self._held:
+                self._held[digest] = data
+                self._size += len(data)
+        while self._size > self._limit:
+            _, dropped = self._held.popitem(last=False)
+            self._size -= len(dropped)
+
+    async def get(self, digests: Collection[bytes]) -> dict[bytes, bytes]:
+        """All of `digests` that exist; one query for those not held."""
+        found = {digest: self._held[digest] for digest in digests if digest in self._held}
+        for digest in found:
+            self._held.move_to_end(digest)
+        missing = [digest for digest in digests if digest not in found]
+        if missing:
+            loaded = await self._publications.parts(missing)
+            self.keep(loaded)
+            found.update(loaded)
+        return found
+
+
+class Hub:
+    """This replica's side of all its streams."""
+
+    def __init__(self, publications: Publications, data_key: DataKey, trusted: dict[str, bytes]) -> None:
+        """`trusted`: key id to raw Ed25519 public key of everyone who may sign snapshots."""
+        self.parts = PartCache(publications)
+        self.trusted = trusted
+        self._publications = publications
+        self._read_data_key = data_key
+        self._data_keys: OrderedDict[str, bytes] = OrderedDict()
+        self._in_force: dict[str, Published] = {}
+        self._sessions: dict[str, Listener] = {}
+
+    async def load(self, tenants: Collection[str] | None = None) -> None:
+        """Read what is in force, everything or these tenants, and tell the connected nodes. Rows are the truth."""
+        self.announce(await self._publications.current(tenants))
+
+    def announce(self, published: Iterable[Published]) -> None:
+        """These are in force. One that is older than what is known is late news and ignored."""
+        for one in published:
+            before = self._in_force.get(one.tenant)
+            if before is not None and before.generation >= one.generation:
+                continue
+            self._in_force[one.tenant] = one
+            for session in self._sessions.values():
+                session.want(one)
+
+    def in_force(self) -> list[Published]:
+        return list(self._in_force.values())
+
+    def generation(self, tenant: str) -> int:
+        """Of the newest publication; 0: none, or withdrawn."""
+        published = self._in_force.get(tenant)
+        return published.generation if published is not None and published.signed is not None else 0
+
+    def join(self, session: Listener) -> None:
+        before = self._sessions.get(session.node)
+        self._sessions[session.node] = session
+        if before is not None:
+            before.replace()
+
+    def leave(self, session: Listener) -> bool:
+        """Whether this was the node's newest stream: if not, the node is still here."""
+        if self._sessions.get(session.node) is not session:
+            return False
+        del self._sessions[session.node]
+        return True
+
+    @property
+    def connected(self) -> int:
+        return len(self._sessions)
+
+    def ready_for(self, tenants: Iterable[str]) -> list[str]:
+        """Of `tenants`, those whose newest snapshot a node connected here serves: their servers can be looked at."""
+        return [tenant for tenant in tenants if self._server_of(tenant) is not None]
+
+    def served_here(self) -> list[str]:
+        """Tenants whose newest snapshot is in force on a node connected here."""
+        return self.ready_for(self._in_force) if self._sessions else []
+
+    async def look(self, tenant: str, server: str) -> Observation:
+        """Have one node that serves the tenant's newest snapshot look at a server."""
+        session = self._server_of(tenant)
+        if session is None:
+            return Observation(error="no connected gateway serves this tenant")
+        return await session.probe(tenant, server)
+
+    def _server_of(self, tenant: str) -> Listener | None:
+        """Different tenants fall on different nodes, and one tenant on the same as long as the fleet stays."""
+        current = self.generation(tenant)
+        able = [s for s in self._sessions.values() if current and s.applied(tenant) == current]
+        return max(able, key=lambda s: hash((tenant, s.node)), default=None)
+
+    async def data_key(self, tenant: str) -> bytes:
+        key = self._data_keys.get(tenant)
+        if key is None:
+            key = self._data_keys[tenant] = await self._read_data_key(tenant)
+            if len(self._data_keys) > KEYS_KEPT:
+                self._data_keys.popitem(last=False)
+        return key

@@ -1,0 +1,150 @@
+"""The moving parts of publishing and the fleet, put together: what `main` starts as one task."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from control_plane.fleet.hub import DataKey, Hub
+from control_plane.fleet.roster import Roster
+from control_plane.services.definitions import Learning
+from control_plane.services.fleet_view import Refusals, report_refusals
+from control_plane.services.publisher import Policies, Ports, Publisher
+from core.admin import Rejected
+from core.definition import Definitions
+from core.fleet import Nodes, Published
+from core.publication import Publications
+from core.resource import Ref
+from core.sealing import Sealer, Signer
+from core.secret import Sealed
+from core.store import Statuses, Store
+
+CHANNELS = ("toolgate_changed", "toolgate_published", "toolgate_look")
+"""What to listen to for `run`."""
+GATHER_S = 0.002
+SWEEP_S = 600.0
+RETRY_S = 1.0
+
+Notices = AsyncIterator[tuple[str, str]]
+"""(channel, payload); ("", "") first and after every reconnection: notices may have been missed."""
+
+log = logging.getLogger("toolgate.fleet")
+
+
+class FleetNodes(Nodes, Refusals, Protocol):
+    """All that is kept of nodes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """Where everything is kept, and who seals and signs."""
+
+    publications: Publications
+    definitions: Definitions
+    nodes: FleetNodes
+    store: Store
+    statuses: Statuses
+    policies: Policies
+    open_sealed: Callable[[Ref, Sealed], bytes]
+    data_key: DataKey
+    sealer: Sealer
+    signer: Signer
+    trusted: dict[str, bytes]
+    """Key id to raw public key; the signer's own is added."""
+
+
+class FleetPlane:
+    """Publisher, hub, roster and learning of one replica."""
+
+    def __init__(self, stores: Stores, replica: str) -> None:
+        trusted = {**stores.trusted, stores.signer.key_id: stores.signer.public_key}
+        self.hub = Hub(stores.publications, stores.data_key, trusted)
+        self.learning = Learning(stores.definitions, stores.store, stores.statuses, self.hub)
+        self.roster = Roster(replica, stores.nodes, lambda _tenant: self.learning.wake())
+        self.publisher = Publisher(_ports(stores, self.hub))
+        self.loaded = asyncio.Event()
+        """Set once what is in force is known: streams before that would be told that every tenant is gone."""
+        self._stores = stores
+        self._published: set[str] = set()
+        self._news = asyncio.Event()
+
+    async def run(self, notices: Notices) -> None:
+        """For ever, in one task group; every part waits by itself while the database is away."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.publisher.run())
+            tasks.create_task(self.learning.run())
+            tasks.create_task(self.roster.run(self._report))
+            tasks.create_task(self._announce())
+            tasks.create_task(self._sweep())
+            tasks.create_task(self._listen(notices))
+
+    async def _listen(self, notices: Notices) -> None:
+        async for channel, payload in notices:
+            if not channel:
+                await self._reload()
+            elif channel == "toolgate_changed":
+                tenant = payload.partition(":")[2]
+                if tenant:
+                    await self.publisher.due([tenant])
+            elif channel == "toolgate_published":
+                self._published.add(payload)
+                self._news.set()
+            else:
+                self.learning.wake()
+
+    async def _reload(self) -> None:
+        """Everything may have changed: what is in force, and what is not published yet."""
+        while True:
+            try:
+                await self.hub.load()
+                self.loaded.set()
+                await self.publisher.catch_up()
+                return
+            except Rejected as away:
+                log.warning("what is in force cannot be read: %s", away.public)
+                await asyncio.sleep(RETRY_S)
+
+    async def _announce(self) -> None:
+        """What other replicas published, several at once where they come together."""
+        while True:
+            await self._news.wait()
+            await asyncio.sleep(GATHER_S)
+            self._news.clear()
+            tenants, self._published = self._published, set()
+            try:
+                await self.hub.load(tenants)
+            except Rejected as away:
+                log.warning("what was published cannot be read: %s", away.public)
+                self._published |= tenants
+                await asyncio.sleep(RETRY_S)
+                self._news.set()
+
+    async def _sweep(self) -> None:
+        """Parts that nothing names any more."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            try:
+                await self._stores.publications.collect()
+            except Rejected as away:
+                log.warning("parts are not collected: %s", away.public)
+
+    async def _report(self, tenants: set[str]) -> None:
+        await report_refusals(self._stores.nodes, self._stores.statuses, tenants)
+
+
+def _ports(stores: Stores, hub: Hub) -> Ports:
+    def announce(published: Sequence[Published]) -> None:
+        hub.announce(published)
+
+    return Ports(
+        publications=stores.publications,
+        definitions=stores.definitions,
+        statuses=stores.statuses,
+        policies=stores.policies,
+        parts=hub.parts,
+        open_sealed=stores.open_sealed,
+        sealer=stores.sealer,
+        signer=stores.signer,
+        announce=announce,
+    )

@@ -1,0 +1,133 @@
+"""`toolgate.v1.Fleet` over gRPC: who may connect, and bytes to and from sessions."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+import grpc
+
+from control_plane.fleet.plane import FleetPlane
+from control_plane.fleet.session import DEAD_AFTER_S, Session, StreamEnded, Wrap
+from core.admin import Rejected, Why
+from core.resource import NAME
+from toolgate.v1 import fleet_pb2 as pb
+
+Identify = Callable[[str], Awaitable[str]]
+"""The name a node token was issued for. Raises Rejected(UNAUTHENTICATED)."""
+StoreRecords = Callable[[str, list[bytes]], Awaitable[None]]
+"""(node, encoded Records): returns once they are stored. Raises Rejected(UNAVAILABLE)."""
+
+RECORDS_PER_BATCH = 10_000
+STREAMS = 10_000
+_STATUS = {
+    Why.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+    Why.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+class FleetServicer:
+    """Serves gateways. Register with `add_to`."""
+
+    def __init__(self, plane: FleetPlane, *, identify: Identify, store_records: StoreRecords, wrap: Wrap) -> None:
+        self._hub = plane.hub
+        self._roster = plane.roster
+        self._loaded = plane.loaded
+        self._identify = identify
+        self._store_records = store_records
+        self._wrap = wrap
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Streams to nodes carry bytes already serialised, so that a chunk is serialised once for all of them."""
+        handlers = {
+            "Connect": grpc.stream_stream_rpc_method_handler(
+                self.connect, request_deserializer=pb.NodeMessage.FromString, response_serializer=None
+            ),
+            "Ship": grpc.stream_stream_rpc_method_handler(
+                self.ship,
+                request_deserializer=pb.RecordBatch.FromString,
+                response_serializer=pb.RecordAck.SerializeToString,
+            ),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("toolgate.v1.Fleet", handlers),))
+
+    async def connect(
+        self, messages: AsyncIterator[pb.NodeMessage], context: grpc.aio.ServicerContext[pb.NodeMessage, bytes]
+    ) -> None:
+        """One node's stream, until it ends."""
+        await self._admitted(context)
+        hello = await self._hello(messages, context)
+        await self._loaded.wait()
+
+        async def write(message: bytes) -> None:
+            try:
+                await context.write(message)
+            except (grpc.aio.BaseError, grpc.aio.AioRpcError, asyncio.InvalidStateError) as over:
+                raise StreamEnded from over
+
+        session = Session(hello, node=hello.node, hub=self._hub, roster=self._roster, wrap=self._wrap)
+        await session.run(messages, write)
+
+    async def ship(
+        self,
+        batches: AsyncIterator[pb.RecordBatch],
+        context: grpc.aio.ServicerContext[pb.RecordBatch, pb.RecordAck],
+    ) -> None:
+        """Records, acknowledged batch by batch once they are stored."""
+        node = await self._admitted(context)
+        async for batch in batches:
+            if len(batch.records) > RECORDS_PER_BATCH:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"at most {RECORDS_PER_BATCH} records a batch")
+            try:
+                await self._store_records(node, list(batch.records))
+            except Rejected as refusal:
+                await _abort(context, refusal)
+            await context.write(pb.RecordAck(batch=batch.batch))
+
+    async def _admitted(self, context: grpc.aio.ServicerContext[object, object]) -> str:
+        """The name of the node, proven by its token or else by its certificate. Ends the call of anyone else."""
+        token = _bearer(context.invocation_metadata() or ())
+        try:
+            if token:
+                return await self._identify(token)
+        except Rejected as refusal:
+            await _abort(context, refusal)
+        names = context.auth_context().get("x509_common_name", ())
+        if not names:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a node token or a client certificate is required")
+        return next(iter(names)).decode("utf-8", "replace")
+
+    async def _hello(
+        self, messages: AsyncIterator[pb.NodeMessage], context: grpc.aio.ServicerContext[pb.NodeMessage, bytes]
+    ) -> pb.Hello:
+        try:
+            async with asyncio.timeout(DEAD_AFTER_S):
+                first = await anext(messages)
+        except (TimeoutError, StopAsyncIteration):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be hello")
+            raise
+        problem = _hello_problem(first, self._hub.connected)
+        if problem:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
+        return first.hello
+
+
+def _hello_problem(first: pb.NodeMessage, connected: int) -> str:
+    if first.WhichOneof("body") != "hello":
+        return "the first message must be hello"
+    if not NAME.fullmatch(first.hello.node.lower().replace(".", "-").replace("_", "-")):
+        return "hello.node must be a host name of at most 63 characters"
+    if len(first.hello.public_key) != 32:
+        return "hello.public_key must be 32 bytes"
+    if connected >= STREAMS:
+        return f"this replica serves {STREAMS} gateways already"
+    return ""
+
+
+async def _abort(context: grpc.aio.ServicerContext[object, object], refusal: Rejected) -> None:
+    await context.abort(_STATUS.get(refusal.why, grpc.StatusCode.PERMISSION_DENIED), refusal.public)
+
+
+def _bearer(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    for name, value in metadata:
+        if name == "authorization" and isinstance(value, str) and value.lower().startswith("bearer "):
+            return value[7:].strip()
+    return ""

@@ -1,0 +1,190 @@
+"""One node's stream: reads what it answers, writes what it lacks, notices when it is gone."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from uuid import uuid4
+
+from control_plane.fleet import wire
+from control_plane.fleet.hub import Hub
+from control_plane.fleet.roster import Roster
+from core.fleet import Forget, Published, Push, Subscription
+from core.server import Observation
+from toolgate.v1 import fleet_pb2 as pb
+
+HEARTBEAT_S = 5.0
+DEAD_AFTER_S = 15.0
+PUSHES_AT_ONCE = 16
+"""Pushes whose missing parts are read with one query."""
+PROBES_WAITING = 256
+PROBE_TIMEOUT_S = 45.0
+
+Write = Callable[[bytes], Awaitable[None]]
+Wrap = Callable[[bytes, bytes], bytes]
+"""(data key, the node's public key) to the key sealed to the node."""
+
+
+class StreamEnded(Exception):  # noqa: N818 (not an error: how every stream ends)
+    """The stream is over: the node hung up, fell silent, or connected anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """Who the node says it is."""
+
+    node: str
+    version: str
+    workers: int
+    public_key: bytes
+
+
+class Session:
+    """State of one stream. `run` it until it ends; the hub talks to it meanwhile."""
+
+    def __init__(self, hello: pb.Hello, *, node: str, hub: Hub, roster: Roster, wrap: Wrap) -> None:
+        self.node = node
+        self._greeting = Greeting(node, hello.version, hello.workers, hello.public_key)
+        self._hub = hub
+        self._roster = roster
+        self._wrap = wrap
+        self._subscription = Subscription(hello.tenants, map(wire.holding, hello.holdings), hello.parts)
+        self._sealed: dict[str, bytes] = {}
+        self._probes: OrderedDict[str, asyncio.Future[Observation]] = OrderedDict()
+        self._outbox: list[bytes] = []
+        self._wake = asyncio.Event()
+        self._replaced = asyncio.Event()
+
+    def want(self, published: Published) -> None:
+        self._subscription.want(published)
+        self._wake.set()
+
+    def applied(self, tenant: str) -> int:
+        held = self._subscription.applied.get(tenant)
+        return held.generation if held is not None else 0
+
+    def replace(self) -> None:
+        self._replaced.set()
+
+    async def probe(self, tenant: str, server: str) -> Observation:
+        """Ask the node to look at a server. A node that is busy, late or lost gives a failed look."""
+        if len(self._probes) >= PROBES_WAITING:
+            return Observation(error="the gateway has too many looks waiting")
+        probe_id = uuid4().hex
+        answer = self._probes[probe_id] = asyncio.get_running_loop().create_future()
+        self._outbox.append(wire.probe(probe_id, tenant, server))
+        self._wake.set()
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                return await answer
+        except TimeoutError:
+            return Observation(error=f"the gateway did not answer within {PROBE_TIMEOUT_S:.0f} s")
+        finally:
+            self._probes.pop(probe_id, None)
+
+    async def run(self, messages: AsyncIterator[pb.NodeMessage], write: Write) -> None:
+        """Serve the stream until it ends; returns then, whatever ended it."""
+        self._hub.join(self)
+        self._subscription.begin(self._hub.in_force())
+        self._roster.joined(self._greeting.node, self._greeting.version, self._greeting.workers)
+        self._roster.holds(self.node, self._subscription.applied.values())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._read(messages))
+                tasks.create_task(self._write(write))
+                tasks.create_task(self._until_replaced())
+        except* StreamEnded:
+            pass
+        finally:
+            self._lost()
+
+    def _lost(self) -> None:
+        if self._hub.leave(self):
+            self._roster.left(self.node)
+        for answer in self._probes.values():
+            if not answer.done():
+                answer.set_result(Observation(error="the gateway's stream was lost"))
+
+    async def _until_replaced(self) -> None:
+        await self._replaced.wait()
+        raise StreamEnded
+
+    async def _read(self, messages: AsyncIterator[pb.NodeMessage]) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(DEAD_AFTER_S):
+                    message = await anext(messages)
+            except (TimeoutError, StopAsyncIteration) as end:
+                raise StreamEnded from end
+            self._take(message)
+
+    def _take(self, message: pb.NodeMessage) -> None:
+        kind = message.WhichOneof("body")
+        if kind == "ack":
+            self._acknowledged(message.ack)
+        elif kind == "nack":
+            self._refused(message.nack)
+        elif kind == "observed":
+            answer = self._probes.get(message.observed.probe_id)
+            if answer is not None and not answer.done():
+                answer.set_result(wire.observation(message.observed.observation))
+        elif kind == "heartbeat":
+            self._roster.seen(self.node, message.heartbeat.workers_alive)
+
+    def _acknowledged(self, ack: pb.Ack) -> None:
+        published = self._subscription.ack(wire.holding(ack))
+        if published is not None:
+            lag_ms = max(0.0, time.time() * 1000 - published.committed_unix_us / 1000)
+            self._roster.applied(self.node, published, lag_ms)
+            self._wake.set()
+
+    def _refused(self, nack: pb.Nack) -> None:
+        published = self._subscription.nack(wire.holding(nack))
+        if published is not None:
+            self._roster.refused(self.node, published, tuple(reason[:1000] for reason in nack.reasons[:20]))
+            self._wake.set()
+
+    async def _write(self, write: Write) -> None:
+        await write(wire.trust(self._hub.trusted))
+        loop = asyncio.get_running_loop()
+        beat_at = loop.time()
+        while True:
+            self._wake.clear()
+            if loop.time() >= beat_at:
+                await write(wire.heartbeat(time.time()))
+                beat_at = loop.time() + HEARTBEAT_S
+            if await self._send_some(write):
+                continue
+            try:
+                async with asyncio.timeout_at(beat_at):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _send_some(self, write: Write) -> bool:
+        """Whether there was anything to send. What waits is in the subscription, newest only: no queue grows here."""
+        outbox, self._outbox = self._outbox, []
+        for message in outbox:
+            await write(message)
+        steps = [step for step in (self._subscription.next() for _ in range(PUSHES_AT_ONCE)) if step is not None]
+        lacking = {digest for step in steps if isinstance(step, Push) for digest in step.parts}
+        parts = await self._hub.parts.get(lacking)
+        for step in steps:
+            if isinstance(step, Forget):
+                await write(wire.withdraw(step.tenant))
+                self._roster.forgotten(self.node, step.tenant)
+            else:
+                await self._send(step, parts, write)
+        return bool(outbox or steps)
+
+    async def _send(self, push: Push, parts: dict[bytes, bytes], write: Write) -> None:
+        """A part that is gone was collected with its publication: the node refuses, and a newer push is on its way."""
+        for digest in push.parts:
+            if digest in parts:
+                for chunk in wire.chunks(digest, parts[digest]):
+                    await write(chunk)
+        tenant = push.published.tenant
+        if tenant not in self._sealed:
+            self._sealed[tenant] = self._wrap(await self._hub.data_key(tenant), self._greeting.public_key)
+        await write(wire.push(push.published, self._sealed[tenant]))

@@ -1,0 +1,26 @@
+-- Snapshots as published, and the parts they are made of.
+
+-- One row per tenant that was ever published, deleted ones included: a generation is never used twice.
+CREATE TABLE publications (
+    tenant       text COLLATE "C" PRIMARY KEY,
+    generation   bigint NOT NULL,                   -- 0: none yet
+    revision     bigint NOT NULL,                   -- newest change that is accounted for
+    content      bytea NOT NULL,                    -- digest of the manifest but for its generation
+    manifest     bytea NOT NULL,                    -- empty: withdrawn
+    key_id       text NOT NULL,
+    signature    bytea NOT NULL,
+    parts        bytea[] NOT NULL,                  -- digests the manifest names
+    held         boolean NOT NULL,                  -- the newest declarations do not check
+    committed_unix_us bigint NOT NULL,              -- when the newest change in it was made
+    published_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE parts (
+    digest    bytea PRIMARY KEY,
+    data      bytea NOT NULL,
+    stored_at timestamptz NOT NULL DEFAULT now()
+);
+-- Parts are digested, mostly sealed or small: compressing them costs more than it saves.
+ALTER TABLE parts ALTER COLUMN data SET STORAGE EXTERNAL;
+
+CREATE INDEX changes_by_tenant ON changes (tenant, revision);

@@ -1,0 +1,232 @@
+"""Learning what servers offer: looks through the gateways, approval, and what the Server's status says of it."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+from uuid import uuid4
+
+from control_plane.services.authority import absent, need, see_tenant
+from core.admin import Admin, Rejected, Why
+from core.audit import Entry
+from core.definition import Definition, Definitions, Due, Known, Learnt, learn
+from core.resource import Problem, Ref, Resource
+from core.server import Observation, Server
+from core.store import Statuses, Store
+
+LOOKS_AT_ONCE = 32
+LEASE_S = 60.0
+TICK_S = 1.0
+RETRY_S = (5.0, 300.0)
+"""First and longest pause after looks that failed; never longer than the server's own `refresh_s`."""
+
+log = logging.getLogger("toolgate.definitions")
+
+
+class Gateways(Protocol):
+    """The gateways connected to this replica."""
+
+    def served_here(self) -> Sequence[str]:
+        """Tenants whose newest snapshot a gateway connected here serves."""
+        ...
+
+    async def look(self, tenant: str, server: str) -> Observation:
+        """Have one gateway look. A look that cannot be had is an Observation with its error."""
+        ...
+
+
+class Learning:
+    """Looks at servers when they are due. `run` it in the plane's task group."""
+
+    def __init__(self, definitions: Definitions, store: Store, statuses: Statuses, gateways: Gateways) -> None:
+        self._definitions = definitions
+        self._store = store
+        self._statuses = statuses
+        self._gateways = gateways
+        self._wake = asyncio.Event()
+        self._free = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self._under_way = 0
+
+    def wake(self) -> None:
+        """Something may be due: a snapshot came into force, or somebody asked for a look."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                try:
+                    async with asyncio.timeout(TICK_S):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
+                self._wake.clear()
+                try:
+                    await self._begin(tasks.create_task)
+                except Rejected as away:
+                    log.warning("looking at servers waits: %s", away.public)
+
+    async def _begin(self, start: Callable[[Coroutine[None, None, None]], object]) -> None:
+        """Claim what is due and may be looked at through us; each claim is a task of its own, at most so many."""
+        room = LOOKS_AT_ONCE - self._under_way
+        tenants = self._gateways.served_here()
+        if room <= 0 or not tenants:
+            return
+        claimed = await self._definitions.claim(tenants, room, LEASE_S)
+        for due in claimed:
+            self._under_way += 1
+            start(self._look(due))
+        if len(claimed) == room:
+            self._wake.set()
+
+    async def _look(self, due: Due) -> None:
+        try:
+            async with self._free:
+                seen = await self._gateways.look(due.tenant, due.server)
+                await self.learnt(due, seen)
+        except Rejected as away:
+            log.warning("what %s/%s offers is not kept: %s", due.tenant, due.server, away.public)
+        finally:
+            self._under_way -= 1
+            self._wake.set()
+
+    async def learnt(self, due: Due, seen: Observation) -> None:
+        """Fold a look into what is known, and say it in the server's status."""
+        resource = await self._store.get(Ref("Server", due.tenant, due.server))
+        if resource is None or not isinstance(resource.spec, Server):
+            return
+        server = resource.spec
+
+        def fold(known: Known) -> tuple[Learnt, list[Entry]]:
+            learnt = learn(
+                known,
+                seen,
+                time.time(),
+                approve_first=server.approve_first,
+                approve_changes=server.on_change == "approve",
+            )
+            return learnt, _entries(due.server, learnt)
+
+        learnt = await self._definitions.learn(due, fold, next_look_s=_next_look_s(server, seen, due.failures))
+        if learnt is not None:
+            await _report(self._statuses, resource, learnt.known, learnt.unusable)
+
+
+def _next_look_s(server: Server, seen: Observation, failures: int) -> float:
+    if seen.era is not None:
+        return server.refresh_s * random.uniform(0.9, 1.1)  # noqa: S311 (spreads looks, guards nothing)
+    first_s, longest_s = RETRY_S
+    return min(float(server.refresh_s), longest_s, first_s * float(1 << min(failures, 10)))
+
+
+def _entries(server: str, learnt: Learnt) -> list[Entry]:
+    """What a look put in force by rule, and what it put aside for a person to see."""
+    entries = []
+    if learnt.auto_approved:
+        entries.append(_entry(server, "toolgate", "tools_approved", learnt.auto_approved))
+    for outcome, state in (("tools_quarantined", "quarantined"), ("tools_pending", "pending"), ("tools_gone", "gone")):
+        names = [d.name for d in learnt.changed if d.state == state and (d.approved_digest or d.observed_digest)]
+        if names:
+            entries.append(_entry(server, "toolgate", outcome, names))
+    return entries
+
+
+def _entry(server: str, by: str, outcome: str, tools: Sequence[str]) -> Entry:
+    return Entry(
+        id=uuid4().hex,
+        at_unix=time.time(),
+        type="change",
+        outcome=outcome,
+        caller=by,
+        tool=f"Server/{server}",
+        detail={"tools": list(tools)},
+    )
+
+
+async def _report(statuses: Statuses, resource: Resource, known: Known, unusable: Sequence[str]) -> None:
+    members = _status(known)
+    members["unusable"] = list(unusable) or None
+    patch = {name: value for name, value in members.items() if resource.status.get(name) != value}
+    if patch:
+        await statuses.report({resource.ref: patch})
+
+
+def _status(known: Known) -> dict[str, object]:
+    look = known.look
+    states = {state: [d.name for d in known.definitions if d.state == state] for state in ("pending", "quarantined")}
+    return {
+        "era": look.era,
+        "protocol_version": look.protocol_version or None,
+        "server_info": look.server_info or None,
+        "tools": sum(d.listed for d in known.definitions),
+        "pending": states["pending"] or None,
+        "quarantined": states["quarantined"] or None,
+        "last_seen": datetime.fromtimestamp(look.seen_unix, UTC).isoformat(timespec="seconds")
+        if look.seen_unix
+        else None,
+        "error": look.error or None,
+    }
+
+
+class Approvals:
+    """What administrators do with definitions. Every method raises Rejected."""
+
+    def __init__(self, definitions: Definitions, store: Store, statuses: Statuses, clock: Callable[[], float]) -> None:
+        self._definitions = definitions
+        self._store = store
+        self._statuses = statuses
+        self._clock = clock
+
+    async def list(self, admin: Admin, tenant: str, server: str) -> Sequence[Definition]:
+        """Every tool of a server with its state, by name."""
+        await self._server(admin, tenant, server)
+        return (await self._definitions.known(tenant, server)).definitions
+
+    async def approve(self, admin: Admin, tenant: str, server: str, tool: str, digest: bytes) -> Sequence[str]:
+        """Put what was last seen in force: of one tool with the digest the approver saw, or of all that wait ("*")."""
+        resource = await self._server(admin, tenant, server)
+        need(admin, "editor")
+
+        def choose(known: Known) -> tuple[list[Definition], list[Entry]]:
+            chosen = [d.approve() for d in _chosen(known, server, tool, digest)]
+            entry = _entry(server, admin.name, "tools_approved", [d.name for d in chosen])
+            return chosen, [entry]
+
+        approved = await self._definitions.approve(tenant, server, choose)
+        known = await self._definitions.known(tenant, server)
+        patch = {k: v for k, v in _status(known).items() if resource.status.get(k) != v}
+        await self._statuses.report({resource.ref: patch})
+        return [d.name for d in approved]
+
+    async def refresh(self, admin: Admin, tenant: str, server: str) -> None:
+        """Have a gateway look at the server now; returns before it has looked."""
+        resource = await self._server(admin, tenant, server)
+        need(admin, "editor")
+        if not await self._definitions.hasten(tenant, server):
+            disabled = isinstance(resource.spec, Server) and resource.spec.disabled
+            reason = "is disabled" if disabled else "is not published yet: see the tenant's status"
+            raise Rejected(Why.INVALID, f"Server/{server} {reason}")
+
+    async def _server(self, admin: Admin, tenant: str, server: str) -> Resource:
+        see_tenant(admin, tenant)
+        ref = Ref("Server", tenant, server)
+        resource = await self._store.get(ref)
+        if resource is None:
+            raise absent(ref)
+        return resource
+
+
+def _chosen(known: Known, server: str, tool: str, digest: bytes) -> list[Definition]:
+    waiting = [d for d in known.definitions if d.state in ("pending", "quarantined")]
+    if tool == "*":
+        return waiting
+    one = next((d for d in known.definitions if d.name == tool), None)
+    if one is None:
+        raise Rejected(Why.NOT_FOUND, f"Server/{server} has no tool {tool!r}")
+    if not digest:
+        raise Rejected(Why.INVALID, "the digest is missing", [Problem("digest", "must be the observed_digest you saw")])
+    if one.observed_digest != digest:
+        raise Rejected(Why.CONFLICT, f"{tool!r} is not what you saw any more: read it again")
+    return [one] if one in waiting else []

@@ -1,0 +1,43 @@
+"""The fleet as people see it, and what of it the tenants' statuses say."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from control_plane.services.authority import need, see_tenant
+from core.admin import Admin
+from core.fleet import Node, Nodes
+from core.resource import Ref
+from core.store import Statuses
+
+
+class Refusals(Protocol):
+    async def refusals(self, tenants: list[str]) -> dict[str, list[tuple[str, int, list[str]]]]:
+        """Tenant to (node, generation, reasons) of the nodes whose last answer was a refusal."""
+        ...
+
+
+class FleetView:
+    """Gateways, what they serve and what they refused."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self._nodes = nodes
+
+    async def nodes(self, admin: Admin, tenant: str = "") -> list[Node]:
+        """All nodes, or those that hold a tenant, with that tenant only. "" is for administrators of the platform."""
+        see_tenant(admin, tenant)
+        need(admin, "viewer")
+        return await self._nodes.nodes(tenant or None)
+
+
+async def report_refusals(refusals: Refusals, statuses: Statuses, tenants: Iterable[str]) -> None:
+    """Say in the tenants' statuses which gateways refused their snapshot, or that none does any more."""
+    wanted = await refusals.refusals(sorted(tenants))
+    await statuses.report(
+        {
+            Ref("Tenant", "", tenant): {
+                "nacks": [{"node": node, "generation": gen, "reasons": reasons} for node, gen, reasons in several]
+                or None
+            }
+            for tenant, several in wanted.items()
+        }
+    )

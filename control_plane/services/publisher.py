@@ -1,0 +1,333 @@
+"""From a change to a snapshot on its way: compile, compare, number, sign, store, tell.
+
+Replicas are equal: each compiles what changed, and the store decides who was first. The newest revision wins, and a
+tenant that does not check keeps its last publication, less what must end at once.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+import msgspec
+
+from control_plane.compiler.compile import compile_tenant, restrict
+from control_plane.compiler.source import Compiled, Dropped, Faulty, Found, Source, TenantPolicy
+from control_plane.services.secrets import KEY_BYTES, TenantKeys
+from core.admin import Rejected
+from core.definition import Definitions
+from core.fleet import Published
+from core.publication import Draft, Publications, Rows
+from core.resource import Ref, Resource, digest, encode
+from core.sealing import SealBroken, Sealer, Signer
+from core.secret import Sealed
+from core.server import Server
+from core.snapshot import Manifest, OpenSecrets, PartRef, Secrets, SignedManifest, secrets_context
+from core.store import Statuses
+from core.tenant import Tenant
+
+WORKERS = 2
+BATCH = 50
+RETRY_S = 1.0
+SCHEDULES_KEPT = 100_000
+
+log = logging.getLogger("toolgate.publisher")
+
+
+class PartReader(Protocol):
+    """Parts by digest, from memory where they are."""
+
+    def keep(self, parts: Mapping[bytes, bytes]) -> None: ...
+
+    async def get(self, digests: Sequence[bytes]) -> dict[bytes, bytes]: ...
+
+
+class Policies(Protocol):
+    """Makes a tenant's policy of its roles and its own Rego."""
+
+    async def make(self, resources: Sequence[Resource]) -> TenantPolicy | list[Found]:
+        """The policy, or everything wrong with what it is made of."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """What the publisher works with."""
+
+    publications: Publications
+    definitions: Definitions
+    statuses: Statuses
+    policies: Policies
+    parts: PartReader
+    open_sealed: Callable[[Ref, Sealed], bytes]
+    sealer: Sealer
+    signer: Signer
+    announce: Callable[[Sequence[Published]], None]
+    """Tells this replica's streams; other replicas hear of it from the store."""
+
+
+class Publisher:
+    """Publishes tenants that are `due`. `run` it in the plane's task group."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+        self._due: dict[str, None] = {}
+        self._busy: set[str] = set()
+        self._wake = asyncio.Condition()
+        self._scheduled: OrderedDict[str, bytes] = OrderedDict()
+
+    async def due(self, tenants: Sequence[str]) -> None:
+        """These changed. A tenant under way is taken once more when it is done, however often it changed."""
+        async with self._wake:
+            self._due.update(dict.fromkeys(tenants))
+            self._wake.notify_all()
+
+    async def catch_up(self) -> None:
+        """Everything a crash, or a notice that was lost, left undone. Raises Rejected(UNAVAILABLE)."""
+        await self.due([tenant for tenant, _ in await self._ports.publications.behind()])
+
+    async def settled(self) -> None:
+        """Wait until nothing is due or under way."""
+        async with self._wake:
+            await self._wake.wait_for(lambda: not self._due and not self._busy)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(WORKERS):
+                tasks.create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            batch = await self._take()
+            again: list[str] = []
+            try:
+                await self.publish(batch)
+            except Rejected as away:
+                log.warning("publishing waits: %s", away.public)
+                await asyncio.sleep(RETRY_S)
+                again = batch
+            except Exception:  # One tenant's data must not end publishing for all: an edge.
+                log.exception("publishing failed for %s", ", ".join(batch[:10]))
+                again = await self._one_by_one(batch)
+            finally:
+                await self._give_back(batch, again)
+
+    async def _take(self) -> list[str]:
+        async with self._wake:
+            await self._wake.wait_for(lambda: any(tenant not in self._busy for tenant in self._due))
+            free = [tenant for tenant in self._due if tenant not in self._busy]
+            batch = free[: max(1, min(BATCH, -(-len(free) // WORKERS)))]
+            for tenant in batch:
+                del self._due[tenant]
+            self._busy.update(batch)
+            return batch
+
+    async def _give_back(self, batch: list[str], again: list[str]) -> None:
+        async with self._wake:
+            self._busy.difference_update(batch)
+            self._due.update(dict.fromkeys(again))
+            self._wake.notify_all()
+
+    async def _one_by_one(self, batch: list[str]) -> list[str]:
+        """After a batch failed on something unforeseen: the good go out, the bad wait for their next change."""
+        if len(batch) == 1:
+            await asyncio.sleep(RETRY_S)
+            return []
+        for tenant in batch:
+            try:
+                await self.publish([tenant])
+            except Rejected:
+                return batch
+            except Exception:
+                log.exception("publishing failed for %s", tenant)
+        return []
+
+    async def publish(self, tenants: Sequence[str]) -> list[Published]:
+        """Compile these and publish what differs from what is in force. Raises Rejected(UNAVAILABLE)."""
+        ports = self._ports
+        rows = await ports.publications.rows(tenants)
+        remembered = await ports.parts.get(_remembered(rows))
+        made = [await self._make(rows[tenant], remembered) for tenant in tenants]
+        await self._schedule([rows[one.draft.tenant] for one in made if not one.draft.held])
+        drafts = [one.draft for one in made]
+        published = await ports.publications.publish(drafts, self._sign)
+        fresh = {one.tenant: one for one in published}
+        for one in drafts:
+            if one.tenant in fresh:
+                ports.parts.keep(one.parts)
+        ports.announce(published)
+        await ports.statuses.report(_patches(made, rows, fresh))
+        return published
+
+    def _sign(self, manifest: bytes) -> SignedManifest:
+        signer = self._ports.signer
+        return SignedManifest(manifest=manifest, key_id=signer.key_id, signature=signer.sign(manifest))
+
+    async def _make(self, rows: Rows, remembered: dict[bytes, bytes]) -> "_Made":
+        tenant = next((r.spec for r in rows.resources if isinstance(r.spec, Tenant)), None)
+        if tenant is None or tenant.disabled:
+            return _Made(_draft(rows, None))
+        await asyncio.sleep(0)  # A batch must not keep the streams waiting: they share this loop.
+        keys, secrets, faults = self._opened(rows)
+        policy = await self._ports.policies.make(rows.resources)
+        faults += policy if isinstance(policy, list) else []
+        source = Source(
+            tenant=rows.tenant,
+            spec=tenant,
+            resources=rows.resources,
+            known=rows.known,
+            key_hashes=rows.key_hashes,
+            secrets=secrets,
+            policy=policy if isinstance(policy, TenantPolicy) else None,
+            faults=tuple(faults),
+        )
+        return _made(rows, compile_tenant(source, self._sealing(rows, keys, remembered)), remembered)
+
+    def _opened(self, rows: Rows) -> tuple[TenantKeys, OpenSecrets, list[Found]]:
+        own = Ref("Tenant", "", rows.tenant)
+        faults: list[Found] = []
+        values: dict[str, str] = {}
+        plain = bytes(3 * KEY_BYTES)
+        for ref, sealed in rows.sealed.items():
+            try:
+                opened = self._ports.open_sealed(ref, sealed)
+                if ref.kind == "Secret":
+                    values[ref.name] = opened.decode()
+                elif ref == own:
+                    plain = opened
+            except (SealBroken, Rejected, UnicodeDecodeError):
+                rule = f"was sealed under the key-encryption key {sealed.key_id}, with which it does not open"
+                faults.append(Found(ref, "spec.value" if ref.kind == "Secret" else "spec", rule))
+        if own not in rows.sealed:
+            faults.append(Found(own, "spec", "has no keys of its own: delete it and create it again"))
+        keys = TenantKeys(*(plain[i : i + KEY_BYTES] for i in range(0, 3 * KEY_BYTES, KEY_BYTES)))
+        return keys, OpenSecrets(values=values, key_pepper=keys.pepper, session_key=keys.session_key), faults
+
+    def _sealing(self, rows: Rows, keys: TenantKeys, remembered: dict[bytes, bytes]) -> Callable[[bytes], bytes]:
+        """Seals, or gives back what the last publication holds if it is the same inside: digests stay the same."""
+        context = secrets_context(rows.tenant)
+        last = [remembered[ref.digest] for ref in _refs(rows, "secrets") if ref.digest in remembered]
+
+        def seal(plain: bytes) -> bytes:
+            for part in last:
+                sealed = msgspec.msgpack.decode(part, type=Secrets).sealed
+                try:
+                    if self._ports.sealer.open(keys.data_key, sealed, context) == plain:
+                        return sealed
+                except SealBroken:
+                    continue
+            return self._ports.sealer.seal(keys.data_key, plain, context)
+
+        return seal
+
+    async def _schedule(self, rows: Sequence[Rows]) -> None:
+        """Have the servers looked at; only tenants whose servers changed cost a query."""
+        wanted: dict[str, dict[str, bytes]] = {}
+        for one in rows:
+            servers = {r.name: _reach(r.spec) for r in one.resources if _is_watched(r)}
+            fingerprint = digest(encode(servers))
+            if self._scheduled.get(one.tenant) != fingerprint:
+                wanted[one.tenant] = servers
+                self._scheduled[one.tenant] = fingerprint
+        while len(self._scheduled) > SCHEDULES_KEPT:
+            self._scheduled.popitem(last=False)
+        if wanted:
+            try:
+                await self._ports.definitions.schedule(wanted)
+            except BaseException:
+                for tenant in wanted:
+                    self._scheduled.pop(tenant, None)
+                raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    draft: Draft
+    found: tuple[Found, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
+
+
+def _draft(rows: Rows, compiled: Compiled | None, *, held: bool = False) -> Draft:
+    return Draft(
+        tenant=rows.tenant,
+        revision=rows.revision,
+        manifest=compiled.manifest if compiled else None,
+        content=compiled.content if compiled else b"",
+        parts=compiled.parts if compiled else {},
+        held=held,
+        committed_unix_us=rows.changed_unix_us,
+    )
+
+
+def _made(rows: Rows, result: Compiled | Faulty, remembered: dict[bytes, bytes]) -> _Made:
+    if isinstance(result, Compiled):
+        return _Made(_draft(rows, result), dropped=result.dropped)
+    last = _last_manifest(rows)
+    if last is None:
+        return _Made(_draft(rows, None, held=True), result.found)
+    unchanged = msgspec.structs.replace(last, generation=0)
+    compiled = restrict(last, remembered, result.live) or Compiled(unchanged, {}, digest(encode(unchanged)))
+    return _Made(_draft(rows, compiled, held=True), result.found)
+
+
+def _last_manifest(rows: Rows) -> Manifest | None:
+    if rows.last is None or not rows.last.manifest:
+        return None
+    return msgspec.msgpack.decode(rows.last.manifest, type=Manifest)
+
+
+def _refs(rows: Rows, *kinds: str) -> list[PartRef]:
+    manifest = _last_manifest(rows)
+    return [ref for ref in manifest.parts if ref.kind in kinds] if manifest is not None else []
+
+
+def _remembered(rows: Mapping[str, Rows]) -> list[bytes]:
+    """Parts of the last publications that the next ones are compared with."""
+    return [ref.digest for one in rows.values() for ref in _refs(one, "secrets", "identity", "keys")]
+
+
+def _is_watched(resource: Resource) -> bool:
+    return isinstance(resource.spec, Server) and not resource.spec.disabled
+
+
+def _reach(spec: object) -> bytes:
+    return digest(encode((spec.transport, spec.era))) if isinstance(spec, Server) else b""
+
+
+def _patches(
+    made: Sequence[_Made], rows: Mapping[str, Rows], fresh: Mapping[str, Published]
+) -> dict[Ref, dict[str, object]]:
+    """What the statuses must say and do not say yet."""
+    patches: dict[Ref, dict[str, object]] = {}
+    for one in made:
+        said = rows[one.draft.tenant]
+        wanted = _wanted(one, said, fresh.get(one.draft.tenant))
+        for resource in said.resources:
+            members = wanted.get(resource.ref, {})
+            patch = {k: v for k, v in members.items() if resource.status.get(k) != v}
+            if patch:
+                patches[resource.ref] = patch
+    return patches
+
+
+def _wanted(one: _Made, rows: Rows, published: Published | None) -> dict[Ref, dict[str, object]]:
+    """Resource to members of its status. None takes a member away."""
+    wanted: dict[Ref, dict[str, object]] = {r.ref: {"problems": None} for r in rows.resources}
+    by_ref: dict[Ref, list[Found]] = {}
+    for found in one.found:
+        by_ref.setdefault(found.ref, []).append(found)
+    for ref, several in by_ref.items():
+        wanted.setdefault(ref, {})["problems"] = [{"path": f.path, "rule": f.rule} for f in several]
+    own = wanted.setdefault(Ref("Tenant", "", rows.tenant), {})
+    own["problems"] = [{"resource": str(f.ref), "path": f.path, "rule": f.rule} for f in one.found] or None
+    if published is not None:
+        own["generation"] = published.generation if published.signed else None
+        own["published_at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+    for resource in rows.resources:
+        if resource.kind == "Server":
+            dropped = [{"tool": d.tool, "reason": d.reason} for d in one.dropped if d.server == resource.name]
+            wanted[resource.ref]["dropped"] = dropped or None
+    return wanted

@@ -1,0 +1,91 @@
+"""Snapshots as the control plane keeps them: the port to where generations are counted and parts are stored."""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
+
+import msgspec
+
+from core.definition import Known
+from core.fleet import Published
+from core.resource import Ref, Resource
+from core.secret import Sealed
+from core.snapshot import Manifest, SignedManifest
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """A compiled snapshot, or a withdrawal, that waits for its generation."""
+
+    tenant: str
+    revision: int
+    """The newest change of the tenant it takes account of."""
+    manifest: Manifest | None
+    """Generation 0; None: the tenant is gone or disabled."""
+    content: bytes = b""
+    """Digest of the manifest but for its generation: equal to the last one's, and nothing is published."""
+    parts: dict[bytes, bytes] = msgspec.field(default_factory=dict)
+    """Digest to bytes; every one the manifest names that may not be stored yet."""
+    held: bool = False
+    """The newest declarations do not check: this is the last publication, at most with access taken away."""
+    committed_unix_us: int = 0
+    """When the newest change was made."""
+
+
+class Last(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant's last publication, as the next one must know it."""
+
+    generation: int
+    revision: int
+    content: bytes
+    manifest: bytes
+    """Encoded Manifest; empty: withdrawn."""
+
+
+class Rows(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is stored of a tenant and goes into its snapshot, as of one moment."""
+
+    tenant: str
+    revision: int
+    """Newest of the whole store at that moment: every change of the tenant up to it is in here."""
+    resources: tuple[Resource, ...]
+    """The Tenant first, if there is one; then by kind and name."""
+    key_hashes: dict[str, bytes]
+    sealed: dict[Ref, Sealed]
+    """Secrets' values, and the tenant's keys under its own Ref."""
+    known: dict[str, Known]
+    last: Last | None
+    changed_unix_us: int = 0
+    """When the newest change was made; 0: not known."""
+
+
+Sign = Callable[[bytes], SignedManifest]
+
+
+class Publications(Protocol):
+    """Generations, manifests and parts. Rising and exactly one per change, however many replicas publish."""
+
+    async def behind(self) -> list[tuple[str, int]]:
+        """Tenants whose newest change is not accounted for yet, with its revision: what a crash left undone."""
+        ...
+
+    async def rows(self, tenants: Sequence[str]) -> dict[str, Rows]:
+        """What each tenant is made of."""
+        ...
+
+    async def publish(self, drafts: Sequence[Draft], sign: Sign) -> list[Published]:
+        """Give each draft the next generation, sign and store it, and tell every replica; those in force now, in order.
+
+        A draft whose content is in force, or older than what is accounted for, publishes nothing and is left out.
+        """
+        ...
+
+    async def current(self, tenants: Collection[str] | None) -> list[Published]:
+        """What is in force, withdrawn tenants included; None: of all tenants."""
+        ...
+
+    async def parts(self, digests: Collection[bytes]) -> dict[bytes, bytes]:
+        """Those of `digests` that are stored."""
+        ...
+
+    async def collect(self) -> int:
+        """Delete parts no manifest names and that are old enough not to be part of a publication under way."""
+        ...

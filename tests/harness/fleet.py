@@ -1,0 +1,290 @@
+"""A control plane's publishing half on a real database, and gateways that hold snapshots without serving them."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+import grpc
+import msgspec
+
+from adapters.crypto.sealing import AesGcmSealer, Ed25519Signer, Ed25519Verifier, X25519NodeKey, wrap_for_node
+from adapters.fleet.channel import Link
+from adapters.fleet.stream import GrpcSnapshotSource
+from adapters.postgres.database import Database
+from adapters.postgres.definitions import PostgresDefinitions
+from adapters.postgres.nodes import PostgresNodes
+from adapters.postgres.resources import PostgresStore
+from adapters.postgres.secrets import PostgresSealedValues
+from adapters.postgres.snapshots import PostgresPublications
+from control_plane.compiler.source import Found, TenantPolicy
+from control_plane.fleet.plane import CHANNELS, FleetPlane, Stores
+from control_plane.fleet.servicer import FleetServicer
+from control_plane.services.publisher import Policies
+from control_plane.services.resources import Resources
+from control_plane.services.secrets import KeyRing, Vault
+from core.admin import Admin, Draft, Rejected, Why
+from core.definition import Definition
+from core.resource import Problem, Resource, digest
+from core.server import Observation
+from core.snapshot import (
+    Catalogue,
+    Holding,
+    Manifest,
+    OpenSecrets,
+    PolicyData,
+    Secrets,
+    SignedManifest,
+    TenantUpdate,
+    secrets_context,
+)
+
+ROOT = Admin("root", None, "owner")
+NODE_TOKEN = "a-node-token"
+KEK = bytes(range(32))
+SIGNING_KEY = bytes(range(32, 64))
+
+
+class PlainPolicies:
+    """A policy of constant bytes: what a policy says is tested elsewhere."""
+
+    async def make(self, resources: Sequence[Resource]) -> TenantPolicy | list[Found]:
+        return TenantPolicy(module=b"\0asm", data=PolicyData(data=b'{"roles":{}}'))
+
+
+@dataclass
+class ControlPlane:
+    """One replica."""
+
+    database: Database
+    plane: FleetPlane
+    resources: Resources
+    definitions: PostgresDefinitions
+    publications: PostgresPublications
+    store: PostgresStore
+    nodes: PostgresNodes
+    vault: Vault
+    target: str = ""
+    records: list[tuple[str, list[bytes]]] = field(default_factory=list)
+    records_away: bool = False
+
+    async def apply(self, kind: str, tenant: str, name: str, spec: dict[str, object], **more: object) -> Resource:
+        draft = Draft(kind=kind, tenant=tenant, name=name, spec=spec, **more)
+        return (await self.resources.apply(ROOT, draft)).resource
+
+    async def tenant(self, name: str, *servers: str) -> None:
+        """A tenant with an endpoint over some servers of which nothing is known yet."""
+        await self.apply("Tenant", "", name, {})
+        for server in servers:
+            await self.apply("Server", name, server, {"transport": {"type": "http", "url": "http://127.0.0.1:1/mcp"}})
+        await self.apply("Endpoint", name, "default", {"members": [{"server": server} for server in servers]})
+
+    async def approve(self, tenant: str, server: str, tools: dict[str, bytes]) -> None:
+        """Put definitions in force as if they had been looked at and approved."""
+        await self.definitions.schedule({tenant: {server: b"as declared"}})
+        await self.definitions.approve(
+            tenant,
+            server,
+            lambda _: (
+                [
+                    Definition(
+                        name=name, approved=raw, approved_digest=digest(raw), observed=raw, observed_digest=digest(raw)
+                    )
+                    for name, raw in tools.items()
+                ],
+                [],
+            ),
+        )
+
+    async def store_records(self, node: str, records: list[bytes]) -> None:
+        if self.records_away:
+            raise Rejected(Why.UNAVAILABLE, "the database is away")
+        self.records.append((node, records))
+
+
+async def identify(token: str) -> str:
+    if token != NODE_TOKEN:
+        raise Rejected(Why.UNAUTHENTICATED, "the node token is not known")
+    return "node"
+
+
+def assemble(database: Database, policies: Policies | None = None, *, replica: str = "one") -> ControlPlane:
+    """Everything of a replica but its tasks and its port."""
+    sealer = AesGcmSealer()
+    store = PostgresStore(database)
+    vault = Vault(sealer, KeyRing(KEK), PostgresSealedValues(database))
+    definitions, nodes = PostgresDefinitions(database), PostgresNodes(database)
+    publications = PostgresPublications(database)
+
+    async def data_key(tenant: str) -> bytes:
+        keys = await vault.tenant_keys(tenant)
+        assert keys is not None
+        return keys.data_key
+
+    stores = Stores(
+        publications=publications,
+        definitions=definitions,
+        nodes=nodes,
+        store=store,
+        statuses=store,
+        policies=policies or PlainPolicies(),
+        open_sealed=vault.open,
+        data_key=data_key,
+        sealer=sealer,
+        signer=Ed25519Signer(SIGNING_KEY),
+        trusted={},
+    )
+    return ControlPlane(
+        database=database,
+        plane=FleetPlane(stores, replica),
+        resources=Resources(store, vault),
+        definitions=definitions,
+        publications=publications,
+        store=store,
+        nodes=nodes,
+        vault=vault,
+    )
+
+
+@asynccontextmanager
+async def control_plane(
+    dsn: str, policies: Policies | None = None, *, replica: str = "one", port: int = 0
+) -> AsyncIterator[ControlPlane]:
+    """A running replica with its fleet port open."""
+    async with AsyncExitStack() as stack:
+        database = await Database.open(dsn)
+        stack.push_async_callback(database.close)
+        one = assemble(database, policies, replica=replica)
+        server = grpc.aio.server()
+        FleetServicer(one.plane, identify=identify, store_records=one.store_records, wrap=wrap_for_node).add_to(server)
+        one.target = f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
+        running = asyncio.create_task(one.plane.run(database.listen(CHANNELS)))
+        stack.push_async_callback(_end, running)
+        await asyncio.wait_for(one.plane.loaded.wait(), 5)
+        await server.start()
+        stack.push_async_callback(server.stop, None)
+        yield one
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    if not task.cancelled() and task.exception() is not None:
+        raise task.exception()  # type: ignore[misc]
+
+
+class HoldingNode:
+    """A gateway's receiving end: verifies everything a gateway verifies, keeps it in memory, and serves nothing."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.key = X25519NodeKey(secrets.token_bytes(32))
+        self.parts: dict[bytes, bytes] = {}
+        self.manifests: dict[str, Manifest] = {}
+        self.digests: dict[str, bytes] = {}
+        self.secrets: dict[str, OpenSecrets] = {}
+        self.trusted: dict[str, bytes] = {}
+        self.updates: list[TenantUpdate] = []
+        self.withdrawn: list[str] = []
+        self.refuse: Callable[[Manifest], list[Problem]] = lambda _: []
+        self.observations: dict[str, Observation] = {}
+        self.probed: list[tuple[str, str]] = []
+        self.applied_at: dict[tuple[str, int], float] = {}
+        self._changed = asyncio.Condition()
+
+    def holdings(self) -> tuple[list[Holding], set[bytes]]:
+        held = [Holding(t, m.generation, self.digests[t]) for t, m in self.manifests.items()]
+        return held, set(self.parts)
+
+    async def offer(self, update: TenantUpdate) -> list[Problem]:
+        self.updates.append(update)
+        manifest = msgspec.msgpack.decode(update.signed.manifest, type=Manifest)
+        problems = [*self._checked(update.signed, manifest, update.parts), *self.refuse(manifest)]
+        if not problems:
+            self._take(update, manifest)
+        async with self._changed:
+            self._changed.notify_all()
+        return problems
+
+    def _checked(self, signed: SignedManifest, manifest: Manifest, parts: dict[bytes, bytes]) -> list[Problem]:
+        if not Ed25519Verifier(self.trusted).verify(signed.key_id, signed.manifest, signed.signature):
+            return [Problem("manifest", "is not signed by a trusted key")]
+        now = self.manifests.get(manifest.tenant)
+        if now is not None and manifest.generation <= now.generation:
+            return [Problem("manifest.generation", f"must be above {now.generation}")]
+        have = {**self.parts, **parts}
+        return [
+            Problem(f"parts.{ref.kind}.{ref.name}", "is missing")
+            for ref in manifest.parts
+            if ref.digest not in have or digest(have[ref.digest]) != ref.digest
+        ]
+
+    def _take(self, update: TenantUpdate, manifest: Manifest) -> None:
+        tenant = manifest.tenant
+        self.parts.update(update.parts)
+        self.manifests[tenant], self.digests[tenant] = manifest, digest(update.signed.manifest)
+        named = {ref.digest for one in self.manifests.values() for ref in one.parts}
+        self.parts = {address: data for address, data in self.parts.items() if address in named}
+        sealed = msgspec.msgpack.decode(self.part(tenant, "secrets"), type=Secrets).sealed
+        plain = AesGcmSealer().open(self.key.unwrap(update.sealed_key), sealed, secrets_context(tenant))
+        self.secrets[tenant] = msgspec.msgpack.decode(plain, type=OpenSecrets)
+        self.applied_at[tenant, manifest.generation] = asyncio.get_running_loop().time()
+
+    async def withdraw(self, tenant: str) -> None:
+        self.withdrawn.append(tenant)
+        self.manifests.pop(tenant, None)
+        self.digests.pop(tenant, None)
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def observe(self, tenant: str, server: str) -> Observation:
+        self.probed.append((tenant, server))
+        return self.observations.get(server, Observation(error="nobody is there"))
+
+    def trust(self, keys: dict[str, bytes]) -> None:
+        self.trusted = keys
+
+    def part(self, tenant: str, kind: str, name: str = "") -> bytes:
+        for ref in self.manifests[tenant].parts:
+            if (ref.kind, ref.name) == (kind, name):
+                return self.parts[ref.digest]
+        raise KeyError(kind)
+
+    def tools(self, tenant: str, endpoint: str = "default") -> dict[str, bytes]:
+        """Exposed name to definition; empty when there is no such endpoint yet."""
+        try:
+            catalogue = msgspec.msgpack.decode(self.part(tenant, "catalogue", endpoint), type=Catalogue)
+        except KeyError:
+            return {}
+        return {tool.name: tool.definition for tool in catalogue.tools}
+
+    def generation(self, tenant: str) -> int:
+        manifest = self.manifests.get(tenant)
+        return manifest.generation if manifest is not None else 0
+
+    async def until(self, condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+        """Wait until a snapshot, a refusal or a withdrawal made `condition` true."""
+        async with asyncio.timeout(timeout_s), self._changed:
+            await self._changed.wait_for(condition)
+
+
+@asynccontextmanager
+async def connected(
+    node: HoldingNode, *targets: str, tenants: tuple[str, ...] = ()
+) -> AsyncIterator[GrpcSnapshotSource]:
+    """The node's stream, until the block ends."""
+    source = GrpcSnapshotSource(
+        Link(targets=targets, token=NODE_TOKEN),
+        node=node.name,
+        version="1.2.3",
+        public_key=node.key.public_key,
+        observe=node.observe,
+        trusted=node.trust,
+        tenants=tenants,
+    )
+    following = asyncio.create_task(source.follow(node))
+    try:
+        yield source
+    finally:
+        await _end(following)
