@@ -52,7 +52,7 @@ def parse(name: str, text: str) -> Iterator[Document]:
         )  # JSON allows tabs between tokens, YAML does not; inside strings both forbid them
     try:
         for node in yaml.compose_all(text, Loader=yaml.SafeLoader):
-            if node is not None:
+            if node is not None and node.tag != "tag:yaml.org,2002:null":
                 yield from (_document(name, item) for item in _items(node))
     except yaml.YAMLError as failure:
         mark = getattr(failure, "problem_mark", None)

@@ -7,7 +7,7 @@ import sys
 from cli import output
 from cli.connection import mcp_connection
 from cli.failure import NEGATIVE, OK, REFUSED, USAGE, Failure
-from cli.mcp import Json, McpClient
+from cli.mcp_client import Json, McpClient
 
 WIDTH = 80
 
@@ -53,16 +53,23 @@ def arguments(args: argparse.Namespace, schema: object) -> Json:
 
 
 def _typed(text: str, property_: Json, given: str) -> object:
-    kinds = property_.get("type", "string" if property_ else "")
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    if not isinstance(kinds, list) or "string" in kinds:
+    kinds = _kinds(property_)
+    if not kinds or "string" in kinds:
         return text
     try:
         return json.loads(text)
     except ValueError as failure:
-        if "anyOf" in property_ or kinds == [""]:
-            return text
-        raise Failure(USAGE, f"--arg {given}: must be {' or '.join(map(str, kinds))}") from failure
+        raise Failure(USAGE, f"--arg {given}: must be {' or '.join(sorted(kinds))}") from failure
+
+
+def _kinds(property_: Json) -> set[str]:
+    """The JSON types a property may have; empty: not said."""
+    kinds = property_.get("type", [])
+    found = {kinds} if isinstance(kinds, str) else {str(k) for k in kinds} if isinstance(kinds, list) else set()
+    for choices in (property_.get("anyOf"), property_.get("oneOf")):
+        for choice in choices if isinstance(choices, list) else ():
+            found |= _kinds(choice) if isinstance(choice, dict) else set()
+    return found
 
 
 def _json(text: str, given: str) -> object:

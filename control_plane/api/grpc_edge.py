@@ -13,7 +13,8 @@ from control_plane.api.refusal import DETAILS_KEY, GRPC_STATUS, rejected_details
 from control_plane.api.rpc import Rpc
 from core.admin import Rejected
 
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+"""A gateway's hello names every part it holds: this is a hundred thousand of them, and far above any admin request."""
 MAX_STREAMS_PER_CONNECTION = 1024
 
 

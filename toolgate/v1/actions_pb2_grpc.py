@@ -484,3 +484,197 @@ class Audit:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class NodeTokensStub:
+    """What gateways prove themselves with. For owners of the platform.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Issue = channel.unary_unary(
+                '/toolgate.v1.NodeTokens/Issue',
+                request_serializer=toolgate_dot_v1_dot_actions__pb2.IssueNodeTokenRequest.SerializeToString,
+                response_deserializer=toolgate_dot_v1_dot_actions__pb2.IssueNodeTokenResponse.FromString,
+                _registered_method=True)
+        self.Revoke = channel.unary_unary(
+                '/toolgate.v1.NodeTokens/Revoke',
+                request_serializer=toolgate_dot_v1_dot_actions__pb2.RevokeNodeTokenRequest.SerializeToString,
+                response_deserializer=toolgate_dot_v1_dot_actions__pb2.RevokeNodeTokenResponse.FromString,
+                _registered_method=True)
+
+
+class NodeTokensServicer:
+    """What gateways prove themselves with. For owners of the platform.
+    """
+
+    def Issue(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Revoke(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_NodeTokensServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Issue': grpc.unary_unary_rpc_method_handler(
+                    servicer.Issue,
+                    request_deserializer=toolgate_dot_v1_dot_actions__pb2.IssueNodeTokenRequest.FromString,
+                    response_serializer=toolgate_dot_v1_dot_actions__pb2.IssueNodeTokenResponse.SerializeToString,
+            ),
+            'Revoke': grpc.unary_unary_rpc_method_handler(
+                    servicer.Revoke,
+                    request_deserializer=toolgate_dot_v1_dot_actions__pb2.RevokeNodeTokenRequest.FromString,
+                    response_serializer=toolgate_dot_v1_dot_actions__pb2.RevokeNodeTokenResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'toolgate.v1.NodeTokens', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('toolgate.v1.NodeTokens', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class NodeTokens:
+    """What gateways prove themselves with. For owners of the platform.
+    """
+
+    @staticmethod
+    def Issue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/toolgate.v1.NodeTokens/Issue',
+            toolgate_dot_v1_dot_actions__pb2.IssueNodeTokenRequest.SerializeToString,
+            toolgate_dot_v1_dot_actions__pb2.IssueNodeTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Revoke(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/toolgate.v1.NodeTokens/Revoke',
+            toolgate_dot_v1_dot_actions__pb2.RevokeNodeTokenRequest.SerializeToString,
+            toolgate_dot_v1_dot_actions__pb2.RevokeNodeTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class SealsStub:
+    """Values at rest. For owners of the platform.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Rotate = channel.unary_unary(
+                '/toolgate.v1.Seals/Rotate',
+                request_serializer=toolgate_dot_v1_dot_actions__pb2.RotateSealsRequest.SerializeToString,
+                response_deserializer=toolgate_dot_v1_dot_actions__pb2.RotateSealsResponse.FromString,
+                _registered_method=True)
+
+
+class SealsServicer:
+    """Values at rest. For owners of the platform.
+    """
+
+    def Rotate(self, request, context):
+        """Seals everything under the current key-encryption key; the earlier ones can be taken away afterwards.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_SealsServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Rotate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rotate,
+                    request_deserializer=toolgate_dot_v1_dot_actions__pb2.RotateSealsRequest.FromString,
+                    response_serializer=toolgate_dot_v1_dot_actions__pb2.RotateSealsResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'toolgate.v1.Seals', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('toolgate.v1.Seals', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Seals:
+    """Values at rest. For owners of the platform.
+    """
+
+    @staticmethod
+    def Rotate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/toolgate.v1.Seals/Rotate',
+            toolgate_dot_v1_dot_actions__pb2.RotateSealsRequest.SerializeToString,
+            toolgate_dot_v1_dot_actions__pb2.RotateSealsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

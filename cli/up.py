@@ -1,0 +1,292 @@
+"""`toolgate up`: both planes and a demo on this machine, as two processes that talk as they do in production."""
+
+import argparse
+import fcntl
+import http.client
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli import demonstration
+from cli.admin import AdminApi
+from cli.child import Child, await_end, await_ready
+from cli.connection import AdminConnection, McpConnection
+from cli.failure import AWAY, OK, USAGE, Failure
+from cli.output import progress
+
+HOST = "127.0.0.1"
+START_S = 90.0
+LEARN_S = 90.0
+STOP_S = 30.0
+PORTS = ("mcp", "admin", "grpc", "ops")
+
+
+class Stopped(Exception):  # noqa: N818 (not an error: Ctrl-C or SIGTERM)
+    """Somebody asked us to stop."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this installation keeps what; everything below one folder."""
+
+    root: Path
+
+    @property
+    def connection(self) -> Path:
+        return self.root / "connection.json"
+
+    @property
+    def admin_token(self) -> Path:
+        return self.root / "admin.token"
+
+    @property
+    def node_token(self) -> Path:
+        return self.root / "node.token"
+
+    def log(self, name: str) -> Path:
+        return self.root / "logs" / f"{name}.log"
+
+
+@dataclass(frozen=True)
+class Urls:
+    """Addresses of what runs, from the ports taken."""
+
+    ports: dict[str, int]
+
+    @property
+    def mcp(self) -> str:
+        return f"http://{HOST}:{self.ports['mcp']}/mcp"
+
+    @property
+    def admin(self) -> str:
+        return f"http://{HOST}:{self.ports['admin']}"
+
+    @property
+    def grpc(self) -> str:
+        return f"{HOST}:{self.ports['grpc']}"
+
+    @property
+    def metrics(self) -> str:
+        return f"http://{HOST}:{self.ports['ops']}/metrics"
+
+
+def up(args: argparse.Namespace) -> int:
+    """Runs until Ctrl-C or SIGTERM (0), or until a child ends (4, with the end of its log)."""
+    if args.workers < 1:
+        raise Failure(USAGE, "--workers: must be at least 1")
+    place = Place(Path(args.data_dir).expanduser().absolute())
+    with ExitStack() as stack:
+        try:
+            _catch_signals()
+            stack.enter_context(_claimed(place))
+            urls = Urls(take_ports({name: getattr(args, f"{name}_port") for name in PORTS}))
+            children = start(place, urls, args.workers, demo=not args.no_demo, stack=stack)
+            _say(urls, place, demo=not args.no_demo)
+            ended = await_end(children)
+            ended.check()
+            raise Failure(AWAY, f"the {ended.name} ended")
+        except Stopped:
+            progress("stopping ...")
+            _ignore_signals()
+            stack.close()
+            progress("stopped")
+            return OK
+
+
+def start(place: Place, urls: Urls, workers: int, *, demo: bool, stack: ExitStack) -> list[Child]:
+    """Start everything in order and write the connection file. `stack` stops it in reverse."""
+    control = _start(stack, "control plane", place, _control_plane(place, urls))
+    _await([control], urls.ports["admin"], "the control plane")
+    gateway = _start(stack, "gateway", place, _gateway(place, urls, workers))
+    children = [control, gateway]
+    _await(children, urls.ports["ops"], "the gateway", path="/healthz")
+    token = place.admin_token.read_text("utf-8").strip()
+    values: dict[str, object] = {
+        "mcp_url": urls.mcp,
+        "admin_url": urls.admin,
+        "grpc_target": urls.grpc,
+        "metrics_url": urls.metrics,
+        "tenant": demonstration.TENANT if demo else "",
+        "api_key": "",
+        "admin_token": token,
+    }
+    if demo:
+        with AdminApi(AdminConnection(urls.grpc, token, tls=False, ca_file="")) as api:
+            values["api_key"] = _demonstrate(stack, place, urls, api, children)
+    write_private(place.connection, json.dumps(values, indent=2) + "\n")
+    return children
+
+
+def take_ports(asked: dict[str, int]) -> dict[str, int]:
+    """Each port checked to be free, 0 replaced by a free one. Raises Failure naming every flag that cannot be had."""
+    problems: list[str] = []
+    taken: dict[str, int] = {}
+    with ExitStack() as held:
+        for name, port in asked.items():
+            listener = held.enter_context(socket.socket())
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind((HOST, port))
+            except (OSError, OverflowError) as failure:
+                reason = "is no port" if not 0 <= port <= 65535 else "is in use" if port >= 1024 else str(failure)
+                problems.append(f"  --{name}-port {port}: {reason}; give another, or 0 for any")
+                continue
+            taken[name] = listener.getsockname()[1]
+    if problems:
+        raise Failure(USAGE, "cannot listen:", problems)
+    return taken
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file only its owner can read, whole or not at all."""
+    scratch = path.with_suffix(".new")
+    scratch.unlink(missing_ok=True)
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    scratch.replace(path)
+
+
+def _demonstrate(stack: ExitStack, place: Place, urls: Urls, api: AdminApi, children: list[Child]) -> str:
+    """The demo's servers, manifest and key; returns when its tools can be called."""
+    progress("the demo: a sample repository, a shop's MCP server, and who may do what ...")
+    shop_port = take_ports({"shop": 0})["shop"]
+    shop = _start(stack, "shop", place, [sys.executable, "-P", "-m", "cli.demo.shop_server", str(shop_port)])
+    children.append(shop)
+    await_ready(children, lambda: _answers(shop_port, "/mcp"), "the shop", START_S)
+    repository = demonstration.repository(place.root / "demo" / "repository")
+    shop_url = f"http://{HOST}:{shop_port}/mcp"
+    demonstration.apply(api, python=sys.executable, repository=repository, shop_url=shop_url)
+    before = _before(place)
+    if before:
+        connection = McpConnection(urls.mcp, before)
+        deadline = time.monotonic() + 10
+        while not demonstration.accepted(connection) and time.monotonic() < deadline:
+            time.sleep(0.2)
+    key = demonstration.key(api, before, urls.mcp)
+    progress("learning the tools of its three servers ...")
+    connection = McpConnection(urls.mcp, key)
+    await_ready(children, lambda: demonstration.learnt(connection), "the demo's tools", LEARN_S)
+    return key
+
+
+def _before(place: Place) -> str:
+    """The key an earlier run wrote down."""
+    try:
+        return str(json.loads(place.connection.read_text("utf-8")).get("api_key", ""))
+    except (OSError, ValueError):
+        return ""
+
+
+def _control_plane(place: Place, urls: Urls) -> list[str]:
+    return [
+        *_toolgate("control-plane"),
+        *("--data-dir", str(place.root / "control-plane")),
+        *("--listen-address", HOST),
+        *("--admin-port", str(urls.ports["admin"])),
+        *("--grpc-port", str(urls.ports["grpc"])),
+        *("--bootstrap-token-file", str(place.admin_token)),
+        *("--node-token-file", str(place.node_token)),
+    ]
+
+
+def _gateway(place: Place, urls: Urls, workers: int) -> list[str]:
+    return [
+        *_toolgate("gateway"),
+        *("--data-dir", str(place.root / "gateway")),
+        *("--control-plane", urls.grpc),
+        *("--node-token-file", str(place.node_token)),
+        *("--listen-address", HOST),
+        *("--mcp-port", str(urls.ports["mcp"])),
+        *("--ops-port", str(urls.ports["ops"])),
+        *("--workers", str(workers)),
+    ]
+
+
+def _toolgate(command: str) -> list[str]:
+    return [sys.executable, "-P", "-m", "cli.main", command]
+
+
+def _start(stack: ExitStack, name: str, place: Place, command: list[str]) -> Child:
+    progress(f"starting the {name} ...")
+    log = place.log(name.replace(" ", "-"))
+    log.parent.mkdir(exist_ok=True, mode=0o700)
+    child = Child(name, command, log, os.environ)
+    stack.callback(child.stop, STOP_S)
+    return child
+
+
+def _await(children: list[Child], port: int, what: str, path: str = "/readyz") -> None:
+    await_ready(children, lambda: _status(port, path) == 200, what, START_S)
+
+
+def _answers(port: int, path: str) -> bool:
+    return _status(port, path) is not None
+
+
+def _status(port: int, path: str) -> int | None:
+    connection = http.client.HTTPConnection(HOST, port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _claimed(place: Place) -> Iterator[None]:
+    """One `up` per data directory."""
+    place.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (place.root / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as failure:
+            raise Failure(USAGE, f"{place.root} is in use by another `toolgate up`") from failure
+        yield
+
+
+def _catch_signals() -> None:
+    def stop(_number: int, _frame: object) -> None:
+        raise Stopped
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _say(urls: Urls, place: Place, *, demo: bool) -> None:
+    values = json.loads(place.connection.read_text("utf-8"))
+    flag = "" if place.root == Path("data").absolute() else f" --connection {place.connection}"
+    lines = [
+        "",
+        "Toolgate is up.",
+        f"  MCP      {urls.mcp}",
+        *([f"  API key  {values['api_key']}"] if demo else []),
+        f"  admin    {urls.admin} (OpenAPI at /openapi.json), gRPC {urls.grpc}",
+        f"  metrics  {urls.metrics}",
+        f"  all of it, with the admin token, is in {place.connection}; logs are in {place.root / 'logs'}",
+        "",
+    ]
+    if demo:
+        lines += [
+            "Try, in another terminal:",
+            f"  toolgate tools{flag}",
+            f"  toolgate call look_up_customer --arg customer_id=C-1001{flag}",
+            f"  toolgate audit list{flag}",
+            f"  toolgate connect --client claude{flag}",
+            "",
+        ]
+    print("\n".join([*lines, "Ctrl-C stops everything."]), flush=True)

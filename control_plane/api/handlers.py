@@ -1,0 +1,263 @@
+"""What each admin RPC does: from a request message to the services and back. The same for gRPC and REST."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from control_plane.api.envelope import (
+    applied_message,
+    draft_of,
+    event_message,
+    json_of,
+    known_kind,
+    resource_message,
+    struct_of,
+    timestamp_of,
+    unix_of,
+)
+from control_plane.api.rpc import Rpc, Streaming, Unary, rpcs
+from control_plane.services.access import Access
+from control_plane.services.audit import AuditLog
+from control_plane.services.authority import need, see_tenant
+from control_plane.services.definitions import Approvals
+from control_plane.services.fleet_view import FleetView
+from control_plane.services.keys import Keys
+from control_plane.services.resources import Resources
+from control_plane.services.secrets import Vault
+from control_plane.services.watch import Watch
+from core.admin import Admin, AuditRow, Rejected, Why
+from core.audit import Wanted
+from core.definition import Definition
+from core.fleet import Node, TenantOnNode
+from core.resource import Problem
+from toolgate.v1 import actions_pb2 as actions
+from toolgate.v1 import resources_pb2 as resources
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything the handlers call."""
+
+    resources: Resources
+    watch: Watch
+    keys: Keys
+    access: Access
+    vault: Vault
+    approvals: Approvals
+    fleet: FleetView
+    audit: AuditLog
+
+
+def admin_rpcs(services: Services) -> list[Rpc]:
+    """Every method of every admin service, with what runs it."""
+    table: Mapping[str, Mapping[str, Unary | Streaming]] = {
+        "Resources": _methods(ResourceHandlers(services.resources, services.watch)),
+        "Keys": _methods(KeyHandlers(services.keys)),
+        "Definitions": _methods(DefinitionHandlers(services.approvals)),
+        "FleetView": _methods(FleetHandlers(services.fleet)),
+        "Audit": _methods(AuditHandlers(services.audit)),
+        "NodeTokens": _methods(NodeTokenHandlers(services.access)),
+        "Seals": _methods(SealHandlers(services.vault)),
+    }
+    declared = {**resources.DESCRIPTOR.services_by_name, **actions.DESCRIPTOR.services_by_name}
+    return [rpc for name, service in declared.items() for rpc in rpcs(service, table[name])]
+
+
+def _methods(handlers: object) -> dict[str, Unary | Streaming]:
+    """Its public methods under the names the protos give them: `list_nodes` is `ListNodes`."""
+    found = (name for name in dir(handlers) if not name.startswith("_"))
+    return {name.title().replace("_", ""): getattr(handlers, name) for name in found}
+
+
+class ResourceHandlers:
+    def __init__(self, service: Resources, watch: Watch) -> None:
+        self._resources = service
+        self._watch = watch
+
+    async def get(self, admin: Admin, request: resources.GetRequest) -> resources.Resource:
+        found = await self._resources.get(admin, known_kind(request.kind), request.tenant, request.name)
+        return resource_message(found)
+
+    async def list(self, admin: Admin, request: resources.ListRequest) -> resources.ListResponse:
+        page = await self._resources.list(
+            admin,
+            known_kind(request.kind),
+            request.tenant,
+            namespace=request.namespace,
+            selector=request.selector,
+            page_size=request.page_size,
+            cursor=request.cursor,
+        )
+        found = [resource_message(resource) for resource in page.resources]
+        return resources.ListResponse(resources=found, next_cursor=page.next_cursor)
+
+    async def apply(self, admin: Admin, request: resources.ApplyRequest) -> resources.ApplyResponse:
+        return applied_message(await self._resources.apply(admin, draft_of(request), dry_run=request.dry_run))
+
+    async def delete(self, admin: Admin, request: resources.DeleteRequest) -> resources.DeleteResponse:
+        kind = known_kind(request.kind)
+        await self._resources.delete(admin, kind, request.tenant, request.name, generation=request.generation)
+        return resources.DeleteResponse()
+
+    async def watch(self, admin: Admin, request: resources.WatchRequest) -> AsyncIterator[resources.Event]:
+        kind = known_kind(request.kind) if request.kind else ""
+        async for event in self._watch.watch(admin, kind, request.tenant, request.since):
+            yield event_message(event)
+
+
+class KeyHandlers:
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    async def issue(self, admin: Admin, request: actions.IssueKeyRequest) -> actions.IssueKeyResponse:
+        spec = json_of(request.spec, "spec")
+        key = await self._keys.issue(admin, request.tenant, request.name, spec, rotate=request.rotate)
+        return actions.IssueKeyResponse(key=key, name=request.name)
+
+    async def revoke(self, admin: Admin, request: actions.RevokeKeyRequest) -> actions.RevokeKeyResponse:
+        await self._keys.revoke(admin, request.tenant, request.name)
+        return actions.RevokeKeyResponse()
+
+
+class DefinitionHandlers:
+    def __init__(self, approvals: Approvals) -> None:
+        self._approvals = approvals
+
+    async def list(self, admin: Admin, request: actions.ListDefinitionsRequest) -> actions.ListDefinitionsResponse:
+        found = await self._approvals.list(admin, request.tenant, request.server)
+        return actions.ListDefinitionsResponse(definitions=[_definition(request.server, d) for d in found])
+
+    async def approve(
+        self, admin: Admin, request: actions.ApproveDefinitionRequest
+    ) -> actions.ApproveDefinitionResponse:
+        digest = _digest(request.digest)
+        if not request.tool:
+            raise Rejected(Why.INVALID, "the tool is missing", [Problem("tool", 'must name a tool, or be "*"')])
+        approved = await self._approvals.approve(admin, request.tenant, request.server, request.tool, digest)
+        return actions.ApproveDefinitionResponse(approved=approved)
+
+    async def refresh(self, admin: Admin, request: actions.RefreshRequest) -> actions.RefreshResponse:
+        await self._approvals.refresh(admin, request.tenant, request.server)
+        return actions.RefreshResponse()
+
+
+class FleetHandlers:
+    def __init__(self, fleet: FleetView) -> None:
+        self._fleet = fleet
+
+    async def list_nodes(self, admin: Admin, request: actions.ListNodesRequest) -> actions.ListNodesResponse:
+        return actions.ListNodesResponse(nodes=[_node(n) for n in await self._fleet.nodes(admin, request.tenant)])
+
+
+class AuditHandlers:
+    def __init__(self, audit: AuditLog) -> None:
+        self._audit = audit
+
+    async def list(self, admin: Admin, request: actions.ListAuditRequest) -> actions.ListAuditResponse:
+        wanted = Wanted(
+            since_unix=unix_of(request.since) if request.HasField("since") else None,
+            until_unix=unix_of(request.until) if request.HasField("until") else None,
+            caller=request.caller,
+            tool=request.tool,
+            outcome=request.outcome,
+            type=request.type,
+        )
+        page = await self._audit.list(admin, request.tenant, wanted, page_size=request.page_size, cursor=request.cursor)
+        return actions.ListAuditResponse(entries=[_entry(row) for row in page.rows], next_cursor=page.next_cursor)
+
+    async def verify(self, admin: Admin, request: actions.VerifyAuditRequest) -> actions.VerifyAuditResponse:
+        verdict = await self._audit.verify(admin, request.tenant)
+        return actions.VerifyAuditResponse(
+            intact=verdict.intact,
+            rows=verdict.rows,
+            first_bad_seq=verdict.first_bad_seq,
+            reason=verdict.reason,
+            head=verdict.head.hex(),
+        )
+
+
+class NodeTokenHandlers:
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    async def issue(self, admin: Admin, request: actions.IssueNodeTokenRequest) -> actions.IssueNodeTokenResponse:
+        return actions.IssueNodeTokenResponse(token=await self._access.create_node_token(request.name, admin))
+
+    async def revoke(self, admin: Admin, request: actions.RevokeNodeTokenRequest) -> actions.RevokeNodeTokenResponse:
+        _own_platform(admin)
+        await self._access.revoke_node_token(request.name)
+        return actions.RevokeNodeTokenResponse()
+
+
+class SealHandlers:
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+
+    async def rotate(self, admin: Admin, _: actions.RotateSealsRequest) -> actions.RotateSealsResponse:
+        _own_platform(admin)
+        return actions.RotateSealsResponse(resealed=await self._vault.rotate())
+
+
+def _own_platform(admin: Admin) -> None:
+    see_tenant(admin, "")
+    need(admin, "owner")
+
+
+def _digest(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError as failure:
+        raise Rejected(Why.INVALID, "the digest is not valid", [Problem("digest", "must be hexadecimal")]) from failure
+
+
+def _definition(server: str, one: Definition) -> actions.ToolDefinition:
+    message = actions.ToolDefinition(
+        server=server,
+        name=one.name,
+        state=one.state,
+        approved_digest=one.approved_digest.hex(),
+        observed_digest=one.observed_digest.hex(),
+    )
+    if one.approved:
+        message.approved.CopyFrom(struct_of(msgspec.json.decode(one.approved, type=dict[str, object])))
+    if one.observed and one.observed_digest != one.approved_digest:
+        message.observed.CopyFrom(struct_of(msgspec.json.decode(one.observed, type=dict[str, object])))
+    if one.observed_unix:
+        message.observed_at.CopyFrom(timestamp_of(one.observed_unix))
+    return message
+
+
+def _node(node: Node) -> actions.Node:
+    return actions.Node(
+        name=node.name,
+        version=node.version,
+        connected=node.connected,
+        last_seen=timestamp_of(node.last_seen_unix) if node.last_seen_unix else None,
+        workers=node.workers,
+        tenants=_held(node.tenants),
+        lag_ms=node.lag_ms,
+    )
+
+
+def _held(tenants: Sequence[TenantOnNode]) -> list[actions.TenantOnNode]:
+    return [
+        actions.TenantOnNode(
+            tenant=t.tenant, applied=t.applied, current=t.current, digest=t.digest.hex(), nack=list(t.nack)
+        )
+        for t in tenants
+    ]
+
+
+def _entry(row: AuditRow) -> actions.AuditEntry:
+    return actions.AuditEntry(
+        seq=row.seq,
+        id=row.id,
+        at=timestamp_of(row.at_unix),
+        type=row.type,
+        outcome=row.outcome,
+        caller=row.caller,
+        tool=row.tool,
+        detail=struct_of(msgspec.to_builtins(row.detail)),
+        hash=row.hash.hex(),
+    )
