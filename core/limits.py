@@ -1,7 +1,7 @@
 """How much a caller may use: limits as declared, the token bucket, and the port to shared counters."""
 
-from collections.abc import Iterator
-from typing import Literal, Protocol
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -49,18 +49,18 @@ class Bucket(msgspec.Struct, frozen=True):
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """Tokens handed out of a bucket. With none, `retry_after_s` says when one will be there."""
+    """Tokens handed out of a bucket. Fewer than wanted: `retry_after_s` says when one more will be there."""
 
     tokens: int
     retry_after_s: float = 0.0
 
 
-class CountersAway(Exception):
+class CountersAway(Exception):  # noqa: N818 - says what is so.
     """The counters cannot be reached or did not answer in time."""
 
 
 class Counters(Protocol):
-    """Buckets of tokens, shared by whoever uses the same counters. Keys read `tenant/limit/dimension values`."""
+    """Buckets of tokens, shared by whoever uses the same counters. Keys are made by `counter_key`."""
 
     async def take(self, key: str, bucket: Bucket, want: int) -> Grant:
         """Up to `want` (at least 1) tokens, as many as there are. Raises CountersAway."""
@@ -69,3 +69,66 @@ class Counters(Protocol):
     async def give_back(self, key: str, bucket: Bucket, tokens: int) -> None:
         """Return unspent tokens; never above `burst`. Best effort: raises nothing."""
         ...
+
+
+class Level(NamedTuple):
+    """How full a bucket was, and when (seconds on the clock of who counts)."""
+
+    tokens: float
+    at_s: float
+
+
+_ROUNDING = 1e-9
+"""Ten tenths of a token are a token, whatever binary fractions say."""
+
+
+def refill(level: Level | None, bucket: Bucket, now_s: float) -> float:
+    """Tokens in the bucket now. None: a bucket never used, so full. A clock that went backwards adds nothing."""
+    if level is None:
+        return float(bucket.burst)
+    return min(float(bucket.burst), level.tokens + max(0.0, now_s - level.at_s) * bucket.rate_per_s)
+
+
+def take(level: Level | None, bucket: Bucket, want: int, now_s: float) -> tuple[Level, Grant]:
+    """Up to `want` whole tokens, and the level left. Short of `want`, the grant says when one more will be there."""
+    there = refill(level, bucket, now_s)
+    tokens = min(want, int(there + _ROUNDING))
+    left = max(0.0, there - tokens)
+    wait = 0.0 if tokens == want else (1.0 - min(left, 1.0)) / bucket.rate_per_s
+    return Level(left, now_s if level is None else max(now_s, level.at_s)), Grant(tokens, wait)
+
+
+def put_back(level: Level, bucket: Bucket, tokens: int, now_s: float) -> Level:
+    """The level with unspent tokens returned."""
+    there = refill(level, bucket, now_s)
+    return Level(min(float(bucket.burst), there + tokens), max(now_s, level.at_s))
+
+
+def full_in_s(level: Level, bucket: Bucket, now_s: float) -> float:
+    """When the bucket will be full, that is as if never used, and may be forgotten."""
+    return (bucket.burst - refill(level, bucket, now_s)) / bucket.rate_per_s
+
+
+Scope = Literal["node", "fleet"]
+OnError = Literal["allow", "deny", "local"]
+
+_CODES: dict[tuple[Scope, OnError], str] = {
+    (scope, on_error): scope[0] + on_error[0] for scope in ("node", "fleet") for on_error in ("allow", "deny", "local")
+}
+_MEANINGS = {code: meaning for meaning, code in _CODES.items()}
+
+
+def counter_key(scope: Scope, on_error: OnError, tenant: str, limit: str, values: Iterable[str]) -> str:
+    """A bucket's key: two letters for scope and on_error, a colon, the bucket's name.
+
+    Every value carries its length, so no value can be made to read as two.
+    """
+    named = "".join(f"/{len(value)}:{value}" for value in values)
+    return f"{_CODES[scope, on_error]}:{tenant}/{limit}{named}"
+
+
+def read_key(key: str) -> tuple[Scope, OnError, str]:
+    """Scope, on_error and the bucket's name. A key of no known form is a fleet's, counted locally on error."""
+    code, _, name = key.partition(":")
+    meaning = _MEANINGS.get(code)
+    return (*meaning, name) if meaning else ("fleet", "local", key)

@@ -1,0 +1,113 @@
+"""Buckets in Redis (or Valkey), shared by all gateways: the arithmetic of `core.limits`, run there on its clock."""
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from core.limits import Bucket, CountersAway, Grant
+
+TIMEOUT_S = 0.1
+"""Longest a caller waits for Redis, connecting included."""
+MAX_CONNECTIONS = 8
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 2.0
+"""After a failure nobody asks Redis for so long; doubled each time up to the longest."""
+
+_REFILL = """
+local now = redis.call('TIME')
+now = tonumber(now[1]) + tonumber(now[2]) / 1000000
+local rate, burst, n = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local known = redis.call('HMGET', KEYS[1], 't', 'a')
+local tokens, at = tonumber(known[1]), tonumber(known[2])
+if tokens and at then
+  tokens = math.min(burst, tokens + math.max(0, now - at) * rate)
+  now = math.max(now, at)
+end
+"""
+_STORE = """
+local function store(left)
+  redis.call('HSET', KEYS[1], 't', string.format('%.9f', left), 'a', string.format('%.6f', now))
+  redis.call('PEXPIRE', KEYS[1], math.ceil((burst - left) / rate * 1000) + 1000)
+end
+"""
+_TAKE = f"""{_REFILL}{_STORE}
+if not tokens then tokens = burst end
+local granted = math.min(n, math.floor(tokens + 0.000001))
+local left = math.max(0, tokens - granted)
+store(left)
+local wait = 0
+if granted < n then wait = (1 - math.min(left, 1)) / rate end
+return {{granted, string.format('%.6f', wait)}}
+"""
+# A bucket that is not there is full: nothing to give back to.
+_GIVE_BACK = f"""{_REFILL}{_STORE}
+if tokens then store(math.min(burst, tokens + n)) end
+return 0
+"""
+
+
+class RedisCounters:
+    """Implements `core.limits.Counters`. Connects when first used and again by itself."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str = "toolgate:",
+        timeout_s: float = TIMEOUT_S,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """`url`: redis://, rediss:// or unix://. Raises ValueError for another."""
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=MAX_CONNECTIONS,
+            timeout=timeout_s,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._redis = Redis.from_pool(pool)
+        self._take = self._redis.register_script(_TAKE)
+        self._give_back = self._redis.register_script(_GIVE_BACK)
+        self._prefix = prefix
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._pause_s = 0.0
+        self._quiet_until_s = 0.0
+
+    async def take(self, key: str, bucket: Bucket, want: int) -> Grant:
+        if self._clock() < self._quiet_until_s:
+            raise CountersAway("Redis did not answer a moment ago")
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                tokens, wait = await self._take(keys=[self._prefix + key], args=[bucket.rate_per_s, bucket.burst, want])
+        except (RedisError, OSError, TimeoutError) as failure:
+            self._pause()
+            raise CountersAway(f"Redis: {type(failure).__name__}") from failure
+        self._pause_s = 0.0
+        return Grant(int(tokens), float(wait))
+
+    async def give_back(self, key: str, bucket: Bucket, tokens: int) -> None:
+        if self._clock() < self._quiet_until_s:
+            return
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._give_back(keys=[self._prefix + key], args=[bucket.rate_per_s, bucket.burst, tokens])
+        except (RedisError, OSError, TimeoutError):
+            self._pause()
+
+    async def aclose(self) -> None:
+        """Close the connections; using the counters again opens new ones."""
+        await self._redis.aclose()
+        await self._redis.connection_pool.disconnect()
+
+    def _pause(self) -> None:
+        now = self._clock()
+        if now >= self._quiet_until_s:
+            self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2 or FIRST_PAUSE_S)
+            self._quiet_until_s = now + self._pause_s

@@ -1,0 +1,239 @@
+"""Finds secrets in JSON and masks them in place, so that the JSON stays valid and the rest stays as it was.
+
+The common case is one RE2 pass over the raw bytes. Only if something fires is the text read more closely: escapes
+undone, look-alike characters folded, candidates checked, and what is real cut out of the raw text by position.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from decimal import Decimal, InvalidOperation
+
+import msgspec
+
+from core.detect import DETECT, Detector
+from core.errors import Reason, Refused
+from core.guard import Action, Direction, Finding, Matcher
+from core.json_splice import Cut, Scalar, TooDeep, is_media, scalars, splice, unquote
+from core.text_view import SUSPICIOUS, View
+
+NESTED = 3
+"""JSON inside a string inside JSON is masked as JSON so deep; below, as text."""
+RETRIES = 4
+"""A candidate that is none may hide one that begins inside it; looked for so often."""
+
+_EXPONENT = r"[0-9][0-9.]{5,}[eE][+\-]?[0-9]"
+_SELF_CONTAINED = frozenset({"card", "private_key"})
+"""Their rules look at all of a candidate themselves."""
+_LABEL_LAST = "generic_api_key"
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """A secret in a text: where, and which."""
+
+    start: int
+    end: int
+    detector: str
+
+
+class Scanner:
+    """Detectors with their actions, compiled. Immutable; one per set of rules, used by all calls."""
+
+    def __init__(self, actions: Mapping[str, Action], direction: Direction, matcher: Matcher) -> None:
+        """`actions`: detector name to what is done. Raises KeyError for a detector that does not exist."""
+        self.actions = dict(actions)
+        self.direction: Direction = direction
+        self._detectors: list[Detector] = [DETECT[name] for name in DETECT if name in actions]
+        if unknown := actions.keys() - DETECT.keys():
+            raise KeyError(f"no such detector: {sorted(unknown)}")
+        triggers = [d.trigger or d.find for d in self._detectors]
+        self._odd_from = len(triggers)
+        self._exponent = len(triggers) + len(SUSPICIOUS)
+        numbers = [_EXPONENT] if "card" in actions else []
+        self._triggers = matcher.compile([*triggers, *SUSPICIOUS, *numbers])
+        self._finders = matcher.compile([d.find for d in self._detectors])
+
+    def mask(self, raw: bytes, *, is_result: bool = False) -> tuple[bytes, tuple[Finding, ...]]:
+        """The JSON with what must not be seen masked: the same object if there is nothing. And what was found.
+
+        `is_result`: pictures, sounds and files of an MCP result are left alone. Raises Refused (GUARD_BLOCKED) where a
+        detector blocks, the text cannot be read, or looking at it fails in any way.
+        """
+        fired = self._triggers.hits(raw)
+        if not fired and raw.isascii():
+            return raw, ()
+        try:
+            text = raw.decode()
+            return self._mask(raw, text, fired, is_result) if fired else (raw, ())
+        except Refused:
+            raise
+        except UnicodeDecodeError as failure:
+            raise self.refusal("unreadable", "is not UTF-8") from failure
+        except TooDeep as failure:
+            raise self.refusal("unreadable", "is nested too deep") from failure
+        except Exception as failure:
+            raise self.refusal("failed", "could not be checked") from failure
+
+    def find(self, text: str) -> list[Hit]:
+        """Secrets in plain text, in order; they may overlap."""
+        return self._find(text, self._triggers.hits(text.encode(errors="replace")))
+
+    def refusal(self, detector: str, why: str = "") -> Refused:
+        """The refusal that names the detector and never the text."""
+        what = "The arguments" if self.direction == "in" else "The result"
+        public = f"{what} {why or 'must not hold what a guard found in them'}."
+        return Refused(Reason.GUARD_BLOCKED, f"{public} ({detector})", detail=f"{self.direction}: {detector}")
+
+    def masks(self, hits: list[Hit]) -> list[Cut]:
+        """Of the hits to be masked: what to cut out, in order, overlapping ones joined."""
+        cuts: list[Cut] = []
+        for hit in sorted(hits, key=lambda h: (h.start, h.end)):
+            if self.actions[hit.detector] == "report":
+                continue
+            if cuts and hit.start < cuts[-1].end:
+                last = cuts[-1]
+                label = hit.detector if last.label == _LABEL_LAST else last.label
+                cuts[-1] = Cut(last.start, max(last.end, hit.end), label)
+            else:
+                cuts.append(Cut(hit.start, hit.end, hit.detector))
+        return cuts
+
+    def findings(self, hits: list[Hit]) -> tuple[Finding, ...]:
+        """How often each detector fired, in its order; what lies inside another finding counts as that one."""
+        counts: Counter[str] = Counter()
+        reach = -1
+        for hit in sorted(hits, key=lambda h: (h.start, -h.end, h.detector == _LABEL_LAST)):
+            if hit.end > reach:
+                counts[hit.detector] += 1
+                reach = hit.end
+        return tuple(
+            Finding(d.name, self.actions[d.name], self.direction, counts[d.name])
+            for d in self._detectors
+            if d.name in counts
+        )
+
+    def _mask(self, raw: bytes, text: str, fired: list[int], is_result: bool) -> tuple[bytes, tuple[Finding, ...]]:
+        hits = self._find(text, fired)
+        exponents = self._exponent in fired
+        if not hits and not exponents:
+            return raw, ()
+        within = scalars(text)
+        if exponents:
+            hits += _written_with_exponent(text, within)
+        if is_result:
+            media = [s for s in within if s.is_media and is_media(text, s)]
+            hits = [h for h in hits if not any(m.start <= h.start and h.end <= m.end for m in media)]
+        for hit in hits:
+            if self.actions[hit.detector] == "block":
+                raise self.refusal(hit.detector)
+        cuts = self.masks(hits)
+        if not cuts:
+            return raw, self.findings(hits)
+        return self._cut(text, cuts, within, NESTED).encode(), self.findings(hits)
+
+    def _find(self, text: str, fired: list[int]) -> list[Hit]:
+        odd = any(self._odd_from <= i < self._exponent for i in fired)
+        if not odd and "\\" not in text:
+            return [
+                Hit(s, e, self._detectors[i].name) for i in fired if i < self._odd_from for s, e in self._real(i, text)
+            ]
+        view = View(text, fold=odd)
+        fired = self._triggers.hits(view.text.encode(errors="replace"))
+        return [
+            Hit(*view.origin(start, end), self._detectors[i].name)
+            for i in fired
+            if i < self._odd_from
+            for start, end in self._real(i, view.text)
+        ]
+
+    def _real(self, index: int, text: str) -> Iterator[tuple[int, int]]:
+        detector = self._detectors[index]
+        for start, end in self._finders.spans(index, text):
+            found = list(detector.rule(text, start, end))
+            if not found and detector.name not in _SELF_CONTAINED:
+                found = self._inside(index, text, start + 1, min(end + 64, len(text)))
+            yield from found
+
+    def _inside(self, index: int, text: str, start: int, end: int) -> list[tuple[int, int]]:
+        for _ in range(RETRIES):
+            spans = self._finders.spans(index, text[start:end])
+            if not spans:
+                break
+            first, last = spans[0]
+            found = list(self._detectors[index].rule(text, start + first, start + last))
+            if found:
+                return found
+            start += first + 1
+        return []
+
+    def _cut(self, text: str, cuts: list[Cut], within: list[Scalar], depth: int) -> str:
+        """Strings that are JSON themselves are masked as JSON first; what is left is cut out where it stands."""
+        nested = self._nested(text, cuts, within, depth) if depth else {}
+        rest = [cut for cut in cuts if not any(s <= cut.start and cut.end <= e for s, e in nested)]
+        if not nested:
+            return splice(text, rest, within)
+        parts: list[str] = []
+        done = 0
+        for (start, end), replacement in nested.items():
+            parts += (self._piece(text, done, start, rest, within), replacement)
+            done = end
+        parts.append(self._piece(text, done, len(text), rest, within))
+        return "".join(parts)
+
+    def _piece(self, text: str, start: int, end: int, cuts: list[Cut], within: list[Scalar]) -> str:
+        inside = [Cut(max(c.start, start), min(c.end, end), c.label) for c in cuts if c.start < end and start < c.end]
+        moved = [Cut(c.start - start, c.end - start, c.label) for c in inside]
+        here = [
+            msgspec.structs.replace(s, start=s.start - start, end=s.end - start)
+            for s in within
+            if start <= s.start and s.end <= end
+        ]
+        return splice(text[start:end], moved, here)
+
+    def _nested(self, text: str, cuts: list[Cut], within: list[Scalar], depth: int) -> dict[tuple[int, int], str]:
+        masked: dict[tuple[int, int], str] = {}
+        for scalar in within:
+            if not scalar.is_string or scalar.is_key or text[scalar.start + 1 : scalar.start + 2] not in "{[ \\":
+                continue
+            if any(scalar.start < cut.end and cut.start < scalar.end for cut in cuts):
+                replacement = self._mask_nested(text[scalar.start : scalar.end], depth)
+                if replacement is not None:
+                    masked[scalar.start, scalar.end] = replacement
+        return masked
+
+    def _mask_nested(self, token: str, depth: int) -> str | None:
+        """A JSON string whose text is JSON, masked; None if it is not, or if masking it so leaves something."""
+        inner = unquote(token)
+        if inner is None or inner.lstrip()[:1] not in ("{", "[") or not _is_json(inner):
+            return None
+        hits = self.find(inner)
+        cuts = self.masks(hits)
+        if not cuts:
+            return None
+        masked = msgspec.json.encode(self._cut(inner, cuts, scalars(inner), depth - 1)).decode()
+        return None if self.masks(self.find(masked)) else masked
+
+
+def _written_with_exponent(text: str, within: list[Scalar]) -> list[Hit]:
+    """Card numbers in the guise of floating point, such as 4.111111111111111e15."""
+    hits = []
+    for scalar in within:
+        token = text[scalar.start : scalar.end]
+        if scalar.is_string or not token[-1].isdigit() or "e" not in token.lower():
+            continue
+        try:
+            number = Decimal(token)
+        except InvalidOperation:
+            continue
+        if number.is_finite() and 12 <= number.adjusted() < 19 and number == int(number):
+            digits = str(abs(int(number)))
+            if any(True for _ in DETECT["card"].rule(digits, 0, len(digits))):
+                hits.append(Hit(scalar.start, scalar.end, "card"))
+    return hits
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return False
+    return True

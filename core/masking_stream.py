@@ -1,0 +1,205 @@
+"""Masks text that comes in fragments: a secret split between any of them never gets out.
+
+What could be the beginning of a secret is held back until more text tells, or until nothing more is waited for; then it
+is let go if it looks harmless and masked if it looks like most of a secret. Fragments come out one for one, in order.
+"""
+
+import re
+from collections import deque
+
+from core.detect import DETECT
+from core.guard import Matcher
+from core.json_splice import Cut
+from core.masking import Hit, Scanner
+from core.text_view import View
+
+CONTEXT_CHARS = 256
+"""How much of what was let go is still looked at: a name before a value, a number of which a part is out already."""
+HOLD_CHARS = 1024
+"""Most that is held back; a longer candidate is masked as it comes until something ends it."""
+
+_KEY_END = re.compile(r"-{4,5} ?END[ A-Z0-9]{0,40}PRIVATE KEY[ A-Z]{0,12}-{5}")
+_KEY_END_CHARS = 80
+_TOKEN_END = re.compile(r"[^A-Za-z0-9_\-./+=~%]")
+_PARTIAL_ESCAPE = r"\\+(?:[uU][0-9a-fA-F]{0,3})?"
+
+
+class Tails:
+    """How a text may end that is not over yet. Compiled once per set of detectors."""
+
+    def __init__(self, scanner: Scanner, matcher: Matcher) -> None:
+        detectors = [DETECT[name] for name in DETECT if scanner.actions.get(name) in ("mask", "block")]
+        starts = "|".join([_PARTIAL_ESCAPE, *(f"(?:{d.start})" for d in detectors)])
+        self._names = [d.name for d in detectors]
+        unfinished = [rf"(?:{d.unfinished})\z" for d in detectors]
+        self._patterns = matcher.compile([rf"(?:{starts})\z", *unfinished])
+
+    def start(self, text: str) -> int:
+        """Where what could become a secret begins; the length of the text if nothing could."""
+        return min((start for start, _ in self._patterns.spans(0, text)), default=len(text))
+
+    def unfinished(self, text: str) -> tuple[int, str] | None:
+        """Where what is most likely a part of a secret begins, and of which."""
+        found = [(s, name) for i, name in enumerate(self._names, 1) for s, e in self._patterns.spans(i, text) if s < e]
+        return min(found, default=None)
+
+
+class StreamMasker:
+    """One stream of text. `block` detectors mask here; `hits` tells the caller, who can still refuse the result."""
+
+    def __init__(self, scanner: Scanner, tails: Tails) -> None:
+        self._scanner = scanner
+        self._tails = tails
+        self._context = ""
+        self._context_is_masked = False
+        self._pending = ""
+        self._ends: deque[int] = deque()
+        self._emitted = ""
+        """What is decided of the first fragment that is not complete."""
+        self._swallowing = ""
+        """The detector whose secret is being cut out until it ends; empty: none."""
+        self.hits: list[Hit] = []
+        """What was masked; positions mean nothing outside."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether fragments wait for more text or a flush."""
+        return bool(self._ends)
+
+    def feed(self, fragment: str) -> list[str]:
+        """The fragments that are complete now, masked, oldest first."""
+        self._pending += fragment
+        self._ends.append(len(self._pending))
+        return self._advance(flushing=False)
+
+    def flush(self) -> list[str]:
+        """All fragments that are held: nothing more is waited for. More may be fed later all the same."""
+        return self._advance(flushing=True)
+
+    def _advance(self, *, flushing: bool) -> list[str]:
+        complete: list[str] = []
+        if self._swallowing:
+            complete += self._swallow()
+        if not self._swallowing:
+            complete += self._look(flushing=flushing)
+        return complete
+
+    def _look(self, *, flushing: bool) -> list[str]:
+        text, base = self._context + self._pending, len(self._context)
+        hits = [hit for hit in self._scanner.find(text) if hit.end > base and self._acts(hit)]
+        view = View(text)
+        tail = self._tails.start(view.text)
+        hold = view.origin(tail, len(view.text))[0] if tail < len(view.text) else len(text)
+        open_key = next(
+            (h for h in hits if h.detector == "private_key" and "END" not in text[h.start + 12 : h.end]), None
+        )
+        if open_key:
+            return self._begin_swallowing(hits, open_key, base)
+        cuts = self._joined(hits)
+        for cut in reversed(cuts):
+            if cut.end >= hold:
+                hold = min(hold, cut.start)
+        if flushing:
+            return self._finish(view, hits, cuts, base)
+        hold = max(hold, base)
+        if len(text) - hold > HOLD_CHARS:
+            return self._overlong(view, hits, cuts, hold, base)
+        return self._release(hold - base, [c for c in cuts if c.end <= hold], hits, base)
+
+    def _acts(self, hit: Hit) -> bool:
+        return self._scanner.actions[hit.detector] != "report"
+
+    def _joined(self, hits: list[Hit]) -> list[Cut]:
+        return self._scanner.masks(hits)
+
+    def _finish(self, view: View, hits: list[Hit], cuts: list[Cut], base: int) -> list[str]:
+        end = base + len(self._pending)
+        part = self._tails.unfinished(view.text)
+        if part:
+            start = view.origin(part[0], len(view.text))[0]
+            unfinished = Hit(start, end, part[1])
+            cuts = self._joined([*hits, unfinished])
+            hits = [*hits, unfinished] if not any(h.end > start for h in hits) else hits
+        return self._release(len(self._pending), cuts, hits, base)
+
+    def _overlong(self, view: View, hits: list[Hit], cuts: list[Cut], hold: int, base: int) -> list[str]:
+        end = base + len(self._pending)
+        part = self._tails.unfinished(view.text)
+        if part or (cuts and cuts[-1].end == end):
+            label = part[1] if part else cuts[-1].label
+            start = view.origin(part[0], len(view.text))[0] if part else cuts[-1].start
+            return self._begin_swallowing(hits, Hit(start, end, label), base)
+        hold = end - HOLD_CHARS // 2
+        return self._release(hold - base, [c for c in cuts if c.end <= hold], hits, base)
+
+    def _begin_swallowing(self, hits: list[Hit], secret: Hit, base: int) -> list[str]:
+        """Everything before the secret is decided; the secret and what follows is cut out until its end is seen."""
+        before = [h for h in hits if h.end <= secret.start]
+        start = max(secret.start, base)
+        cuts = self._joined(before)
+        head = self._release(start - base, cuts, before, base)
+        if not (self._context_is_masked and secret.start < base):
+            self._emitted += f"[masked:{secret.detector}]"
+        self.hits.append(secret)
+        self._swallowing = secret.detector
+        self._context = ""
+        return [*head, *self._swallow()]
+
+    def _swallow(self) -> list[str]:
+        """Cut out the pending text up to the secret's end; of a key's, the last characters are kept to see its end."""
+        if self._swallowing == "private_key":
+            text = self._context + self._pending
+            stop = _KEY_END.search(text)
+            upto = max(stop.end() - len(self._context), 0) if stop else None
+            self._context = text[-_KEY_END_CHARS:]
+        else:
+            stop = _TOKEN_END.search(self._pending)
+            upto = stop.start() if stop else None
+        count = len(self._pending) if upto is None else upto
+        complete = self._drop(count)
+        if upto is not None:
+            self._swallowing, self._context, self._context_is_masked = "", "", False
+        return complete
+
+    def _drop(self, count: int) -> list[str]:
+        return self._move(count, [Cut(0, count, "")] if count else [])
+
+    def _release(self, count: int, cuts: list[Cut], hits: list[Hit], base: int) -> list[str]:
+        """Decide the first `count` characters that are pending. Positions of cuts count from the context's start."""
+        moved = []
+        for cut in cuts:
+            start, end = max(cut.start - base, 0), min(cut.end - base, count)
+            continues = cut.start < base and self._context_is_masked
+            if start < end:
+                moved.append(Cut(start, end, "" if continues else cut.label))
+        self.hits += [h for h in hits if base < h.end <= base + count]
+        if count:
+            self._context_is_masked = bool(moved) and moved[-1].end == count
+            self._context = (self._context + self._pending[:count])[-CONTEXT_CHARS:]
+        return self._move(count, moved)
+
+    def _move(self, count: int, cuts: list[Cut]) -> list[str]:
+        """Hand out `count` pending characters, fragment by fragment; a mask stands where its cut begins."""
+        complete, at, waiting = [], 0, deque(cuts)
+        while self._ends and self._ends[0] <= count:
+            end = self._ends.popleft()
+            complete.append(self._emitted + self._between(at, end, waiting))
+            self._emitted, at = "", end
+        self._emitted += self._between(at, count, waiting)
+        self._pending = self._pending[count:]
+        self._ends = deque(end - count for end in self._ends)
+        return complete
+
+    def _between(self, start: int, end: int, cuts: deque[Cut]) -> str:
+        parts = []
+        while cuts and cuts[0].start < end:
+            cut = cuts[0]
+            parts.append(self._pending[start : max(cut.start, start)])
+            if cut.start >= start and cut.label:
+                parts.append(f"[masked:{cut.label}]")
+            start = min(cut.end, end)
+            if cut.end > end:
+                break
+            cuts.popleft()
+        parts.append(self._pending[start:end])
+        return "".join(parts)

@@ -1,0 +1,247 @@
+"""Budgets leased in slices and spent from memory: by a worker from its node, and by the node from the fleet."""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from time import monotonic
+
+from core.lease import IDLE_S, Slice, slice_size
+from core.limits import Bucket, Counters, CountersAway, Grant, read_key
+
+MAX_KEYS = 10_000
+"""Slices kept; the oldest is given back for a new one. Idle ones go by themselves."""
+MAX_WAITERS = 10_000
+LENT_KEYS = 10_000
+
+
+class _Lease:
+    """One bucket's slice, and who waits for its next one."""
+
+    __slots__ = ("bucket", "fetching", "key", "slice", "waiting")
+
+    def __init__(self, key: str, bucket: Bucket) -> None:
+        self.key = key
+        self.bucket = bucket
+        self.slice = Slice(slice_size(bucket))
+        self.waiting: deque[tuple[int, asyncio.Future[Grant]]] = deque()
+        self.fetching = False
+
+
+class Leases:
+    """Implements `core.limits.Counters` over others. Belongs to one event loop."""
+
+    def __init__(self, counters: Counters, *, max_keys: int = MAX_KEYS, clock: Callable[[], float] = monotonic) -> None:
+        self._counters = counters
+        self._max_keys = max_keys
+        self._clock = clock
+        self._leases: OrderedDict[str, _Lease] = OrderedDict()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    async def take(self, key: str, bucket: Bucket, want: int = 1) -> Grant:
+        """From the slice at hand without waiting; else from the counters. Raises CountersAway."""
+        lease = self._leases.get(key)
+        if lease is None or lease.bucket != bucket:
+            if self._closed:
+                return await self._counters.take(key, bucket, want)
+            lease = self._begin(key, bucket, lease)
+        now = self._clock()
+        piece = lease.slice
+        grant = piece.spend(want, now)
+        if grant is None:
+            return await self._wait(lease, want)
+        if not lease.fetching and piece.runs_low(now):
+            self._fetch(lease)
+        return grant
+
+    async def give_back(self, key: str, bucket: Bucket, tokens: int) -> None:
+        """Back into the slice; from there it returns once idle."""
+        lease = self._leases.get(key)
+        if lease is None or lease.bucket != bucket or self._closed:
+            await self._counters.give_back(key, bucket, tokens)
+            return
+        lease.slice.tokens += tokens
+        lease.slice.denied_until_s = 0.0
+        self._schedule()
+
+    async def close(self) -> None:
+        """Give back everything and end what is under way. Afterwards every take asks the counters."""
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for lease in self._leases.values():
+            self._return(lease)
+        self._leases.clear()
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    def _begin(self, key: str, bucket: Bucket, old: _Lease | None) -> _Lease:
+        if old is not None:
+            self._return(old)
+        lease = self._leases[key] = _Lease(key, bucket)
+        while len(self._leases) > self._max_keys:
+            self._return(self._leases.popitem(last=False)[1])
+        self._schedule()
+        return lease
+
+    async def _wait(self, lease: _Lease, want: int) -> Grant:
+        if len(lease.waiting) >= MAX_WAITERS:
+            raise CountersAway("too many wait for the same counter")
+        future: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
+        lease.waiting.append((want, future))
+        if not lease.fetching:
+            self._fetch(lease)
+        return await future
+
+    def _fetch(self, lease: _Lease) -> None:
+        lease.fetching = True
+        self._spawn(lease)
+
+    def _spawn(self, lease: _Lease) -> None:
+        task = asyncio.get_running_loop().create_task(self._refill(lease))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _refill(self, lease: _Lease) -> None:
+        """Ask until nobody waits; whoever cannot be served hears why."""
+        try:
+            while True:
+                wanted = sum(want for want, future in lease.waiting if not future.done())
+                grant = await self._counters.take(lease.key, lease.bucket, max(lease.slice.size, wanted))
+                lease.slice.add(grant, self._clock())
+                self._serve(lease)
+                if not lease.waiting:
+                    return
+        except CountersAway as failure:
+            _fail(lease, str(failure))
+        finally:
+            _fail(lease, "the counters failed")
+            lease.fetching = False
+            if self._leases.get(lease.key) is not lease:
+                self._return(lease)
+            self._schedule()
+
+    def _serve(self, lease: _Lease) -> None:
+        now = self._clock()
+        while lease.waiting:
+            want, future = lease.waiting[0]
+            if future.done():
+                lease.waiting.popleft()
+                continue
+            grant = lease.slice.spend(want, now)
+            if grant is None:
+                return
+            lease.waiting.popleft()
+            future.set_result(grant)
+
+    def _return(self, lease: _Lease) -> None:
+        tokens, lease.slice.tokens = lease.slice.tokens, 0
+        if tokens:
+            self._give(lease, tokens)
+
+    def _give(self, lease: _Lease, tokens: int) -> None:
+        task = asyncio.get_running_loop().create_task(self._counters.give_back(lease.key, lease.bucket, tokens))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _schedule(self) -> None:
+        if self._sweep is None and self._leases and not self._closed:
+            self._sweep = asyncio.get_running_loop().call_later(IDLE_S, self._idle)
+
+    def _idle(self) -> None:
+        """Return what is idle and forget what holds nothing. One timer for all slices, none while there are none."""
+        self._sweep = None
+        now = self._clock()
+        for key, lease in list(self._leases.items()):
+            tokens = lease.slice.unspent(now)
+            if tokens:
+                self._give(lease, tokens)
+            if lease.fetching or lease.waiting or lease.slice.tokens or now < lease.slice.denied_until_s:
+                continue
+            if now - lease.slice.used_s >= IDLE_S:
+                del self._leases[key]
+        self._schedule()
+
+
+def _fail(lease: _Lease, why: str) -> None:
+    for _, future in lease.waiting:
+        if not future.done():
+            future.set_exception(CountersAway(why))
+    lease.waiting.clear()
+
+
+class OnError:
+    """Counters that keep to each key's `on_error` while those behind them are away. Implements `core.limits.Counters`.
+
+    allow: every take is granted. deny: CountersAway is passed on. local: counted by `local` alone.
+    """
+
+    def __init__(self, counters: Counters, local: Counters) -> None:
+        self._counters = counters
+        self._local = local
+        self._lent: OrderedDict[str, int] = OrderedDict()
+        """Key to tokens that did not come from `counters`, and must not be given back to them."""
+
+    async def take(self, key: str, bucket: Bucket, want: int) -> Grant:
+        try:
+            return await self._counters.take(key, bucket, want)
+        except CountersAway:
+            on_error = read_key(key)[1]
+            if on_error == "deny":
+                raise
+            grant = Grant(want) if on_error == "allow" else await self._local.take(key, bucket, want)
+        self._lent[key] = self._lent.pop(key, 0) + grant.tokens
+        while len(self._lent) > LENT_KEYS:
+            self._lent.popitem(last=False)
+        return grant
+
+    async def give_back(self, key: str, bucket: Bucket, tokens: int) -> None:
+        own = min(tokens, self._lent.get(key, 0))
+        if own:
+            self._lent[key] -= own
+            if not self._lent[key]:
+                del self._lent[key]
+            await self._local.give_back(key, bucket, own)
+        if tokens > own:
+            await self._counters.give_back(key, bucket, tokens - own)
+
+
+class ScopedCounters:
+    """What a node's supervisor serves to its workers: node buckets here, fleet buckets by slices of the fleet's.
+
+    Implements `core.limits.Counters`; the key says scope and `on_error` (`core.limits.counter_key`).
+    """
+
+    def __init__(self, node: Counters, fleet: Counters | None, *, clock: Callable[[], float] = monotonic) -> None:
+        """`node`: memory; also what counts while the fleet's are away. `fleet` None: this node is the fleet."""
+        self._node = node
+        self._leases = Leases(_Named(fleet), clock=clock) if fleet is not None else None
+        self._fleet: Counters = OnError(self._leases, node) if self._leases is not None else node
+
+    async def take(self, key: str, bucket: Bucket, want: int) -> Grant:
+        return await (self._node if read_key(key)[0] == "node" else self._fleet).take(key, bucket, want)
+
+    async def give_back(self, key: str, bucket: Bucket, tokens: int) -> None:
+        await (self._node if read_key(key)[0] == "node" else self._fleet).give_back(key, bucket, tokens)
+
+    async def close(self) -> None:
+        """Give the fleet back what is not spent."""
+        if self._leases is not None:
+            await self._leases.close()
+
+
+class _Named:
+    """The fleet's counters know buckets by name alone: a limit that changes its `on_error` keeps its bucket."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+
+    async def take(self, key: str, bucket: Bucket, want: int) -> Grant:
+        return await self._counters.take(read_key(key)[2], bucket, want)
+
+    async def give_back(self, key: str, bucket: Bucket, tokens: int) -> None:
+        await self._counters.give_back(read_key(key)[2], bucket, tokens)

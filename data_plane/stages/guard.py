@@ -1,0 +1,260 @@
+"""What goes in and what comes out passes here: the only maker of Clean and of a tool's Result."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from fnmatch import fnmatchcase
+
+import msgspec
+
+from core.call import Clean, Era, Inbound, Notification, Notify, Permit, Raw, Result
+from core.errors import Refused
+from core.guard import Action, Direction, Finding, Matcher
+from core.json_splice import scalars, unquote
+from core.masking import Hit, Scanner
+from core.masking_stream import StreamMasker, Tails
+from core.snapshot import CompiledGuard, Guards
+
+TOOLS_REMEMBERED = 4096
+"""Effective rules kept per tenant snapshot; a catalogue has fewer tools than that."""
+HELD_S = 0.25
+"""Longest that the text of a notification is held back to see what follows."""
+HELD_EVENTS = 256
+STREAMS = 16
+"""Text streams told apart on one call, by method and place in the message; all further ones are read as one."""
+
+_STRICTNESS: dict[Action, int] = {"report": 0, "mask": 1, "block": 2}
+_NOT_TEXT = frozenset({"level", "progressToken", "logger"})
+"""Members of a notification that carry no text of a tool."""
+
+
+class _Failing(msgspec.Struct):
+    isError: bool = False  # noqa: N815 - the wire's name.
+
+
+class TenantGuards:
+    """Which detectors do what to which tool, per direction; where guards disagree, the strictest wins."""
+
+    def __init__(self, guards: Guards, matcher: Matcher) -> None:
+        """Compiles every guard's patterns, so that what does not compile is known before a call needs it."""
+        self._guards = guards.guards
+        self._matcher = matcher
+        self._effective: dict[tuple[str, str, Direction], Scanner | None] = {}
+        self._tails: dict[Scanner, Tails] = {}
+        self._scanners: dict[tuple[Direction, tuple[tuple[str, Action], ...]], Scanner] = {}
+        for guard in self._guards:
+            self._scanner(guard.detectors, "out")
+
+    def scanner(self, endpoint: str, tool: str, direction: Direction) -> Scanner | None:
+        """What looks at a tool's arguments ("in") or results ("out"); None where no guard applies."""
+        key = (endpoint, tool, direction)
+        try:
+            return self._effective[key]
+        except KeyError:
+            pass
+        if len(self._effective) >= TOOLS_REMEMBERED:
+            self._effective.clear()
+        actions: dict[str, Action] = {}
+        for guard in self._guards:
+            if direction in guard.directions and _applies(guard, endpoint, tool):
+                for detector, action in guard.detectors.items():
+                    actions[detector] = max(action, actions.get(detector, action), key=_STRICTNESS.__getitem__)
+        found = self._effective[key] = self._scanner(actions, direction) if actions else None
+        return found
+
+    def tails(self, scanner: Scanner) -> Tails:
+        """How text that `scanner` looks at may go on; compiled when the first notification needs it."""
+        known = self._tails.get(scanner)
+        if known is None:
+            known = self._tails[scanner] = Tails(scanner, self._matcher)
+        return known
+
+    def _scanner(self, actions: dict[str, Action], direction: Direction) -> Scanner:
+        key = (direction, tuple(sorted(actions.items())))
+        known = self._scanners.get(key)
+        if known is None:
+            known = self._scanners[key] = Scanner(actions, direction, self._matcher)
+        return known
+
+
+def _applies(guard: CompiledGuard, endpoint: str, tool: str) -> bool:
+    return any(fnmatchcase(tool, glob) for glob in guard.tools) and any(
+        fnmatchcase(endpoint, glob) for glob in guard.endpoints
+    )
+
+
+def inspect(inbound: Inbound, permit: Permit, guards: TenantGuards) -> Clean:
+    """The arguments as they may leave. Raises Refused (GUARD_BLOCKED)."""
+    scanner = guards.scanner(permit.endpoint, permit.tool.name, "in")
+    if scanner is None:
+        return Clean(arguments=inbound.arguments)
+    arguments, findings = scanner.mask(inbound.arguments)
+    return Clean(arguments=arguments, findings=findings)
+
+
+def redact(  # noqa: PLR0917 - the pipeline reads best in a line.
+    raw: Raw,
+    permit: Permit,
+    guards: TenantGuards,
+    watched: GuardedNotify | None,
+    revision: str,
+    era: Era | None,
+) -> Result:
+    """The answer as it may be shown; what the call's notifications still hold back goes out first.
+
+    Raises Refused (GUARD_BLOCKED), also when a notification held what blocks.
+    """
+    seen = watched.finish() if watched is not None else ()
+    failing = b'"isError"' in raw.result and _says_it_failed(raw.result)
+    scanner = guards.scanner(permit.endpoint, permit.tool.name, "out")
+    if scanner is None:
+        return Result(result=raw.result, error=raw.error, is_error=failing, revision=revision, era=era)
+    result, findings = scanner.mask(raw.result, is_result=True) if raw.result else (b"", ())
+    error, more = scanner.mask(raw.error) if raw.error else (b"", ())
+    return Result(
+        result=result,
+        error=error,
+        findings=findings if not (more or seen) else _summed(findings + more + seen),
+        is_error=failing,
+        revision=revision,
+        era=era,
+    )
+
+
+def _says_it_failed(result: bytes) -> bool:
+    try:
+        return msgspec.json.decode(result, type=_Failing).isError
+    except msgspec.DecodeError:
+        return False
+
+
+def _summed(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    counts: Counter[tuple[str, Action, Direction]] = Counter()
+    for finding in findings:
+        counts[finding.detector, finding.action, finding.direction] += finding.count
+    return tuple(Finding(*key, count) for key, count in counts.items())
+
+
+def watch(permit: Permit, guards: TenantGuards, notify: Notify | None) -> GuardedNotify | None:
+    """What the backend may call instead of `notify`; None where the caller takes no notifications."""
+    if notify is None:
+        return None
+    scanner = guards.scanner(permit.endpoint, permit.tool.name, "out")
+    return GuardedNotify(notify, scanner, guards)
+
+
+class _Waiting:
+    """A notification whose text is not all decided."""
+
+    __slots__ = ("method", "open", "places", "text", "texts")
+
+    def __init__(self, method: str, text: str, places: list[tuple[int, int]]) -> None:
+        self.method = method
+        self.text = text
+        self.places = places
+        self.texts: list[str] = [""] * len(places)
+        self.open = len(places)
+
+    def notification(self) -> Notification:
+        parts: list[str] = []
+        done = 0
+        for (start, end), text in zip(self.places, self.texts, strict=True):
+            parts += (self.text[done:start], msgspec.json.encode(text).decode())
+            done = end
+        parts.append(self.text[done:])
+        return Notification(self.method, "".join(parts).encode())
+
+
+class GuardedNotify:
+    """A Notify that masks: each notification by itself, and its texts as streams: a secret may be split over many.
+
+    Notifications keep their order and number. One that blocks, or that cannot be read, is not sent, and none after it.
+    """
+
+    def __init__(self, notify: Notify, scanner: Scanner | None, guards: TenantGuards) -> None:
+        self._notify = notify
+        self._scanner = scanner
+        self._guards = guards
+        self._queue: deque[_Waiting] = deque()
+        self._streams: dict[str, tuple[StreamMasker, deque[tuple[_Waiting, int]]]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._refused: Refused | None = None
+        self._findings: list[Finding] = []
+
+    def __call__(self, notification: Notification) -> None:
+        """Never blocks, never raises."""
+        if self._scanner is None:
+            self._notify(notification)
+            return
+        if self._refused is not None:
+            return
+        try:
+            self._take(self._scanner, notification)
+        except Refused as refusal:
+            self._refused = refusal
+            self._queue.clear()
+        if len(self._queue) > HELD_EVENTS:
+            self.flush()
+        elif self._queue and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(HELD_S, self.flush)
+
+    def flush(self) -> None:
+        """Let everything go that is held: masked where it looks like part of a secret. Never raises."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for masker, slots in self._streams.values():
+            self._fill(masker.flush(), slots)
+        self._send()
+
+    def finish(self) -> tuple[Finding, ...]:
+        """The stream is over: flush, and tell what was found in it. Raises Refused if something in it blocks."""
+        self.flush()
+        if self._refused is not None:
+            raise self._refused
+        return _summed(tuple(self._findings))
+
+    def _take(self, scanner: Scanner, notification: Notification) -> None:
+        params, findings = scanner.mask(notification.params)
+        self._findings += findings
+        text = params.decode()
+        waiting = _Waiting(notification.method, text, [])
+        paths = []
+        for scalar in scalars(text):
+            if scalar.is_string and not scalar.is_key and scalar.path not in _NOT_TEXT:
+                waiting.places.append((scalar.start, scalar.end))
+                paths.append((scalar.path, unquote(text[scalar.start : scalar.end])))
+        waiting.texts, waiting.open = [""] * len(paths), len(paths)
+        self._queue.append(waiting)
+        for slot, (path, fragment) in enumerate(paths):
+            masker, slots = self._stream(scanner, f"{notification.method} {path}")
+            slots.append((waiting, slot))
+            self._fill(masker.feed(fragment or ""), slots)
+            self._note(scanner, masker)
+        self._send()
+
+    def _stream(self, scanner: Scanner, name: str) -> tuple[StreamMasker, deque[tuple[_Waiting, int]]]:
+        if name not in self._streams and len(self._streams) >= STREAMS:
+            name = ""
+        if name not in self._streams:
+            self._streams[name] = (StreamMasker(scanner, self._guards.tails(scanner)), deque())
+        return self._streams[name]
+
+    def _note(self, scanner: Scanner, masker: StreamMasker) -> None:
+        found: list[Hit] = masker.hits
+        masker.hits = []
+        for hit in found:
+            if scanner.actions[hit.detector] == "block":
+                raise scanner.refusal(hit.detector)
+            self._findings.append(Finding(hit.detector, scanner.actions[hit.detector], scanner.direction, 1))
+
+    def _fill(self, texts: list[str], slots: deque[tuple[_Waiting, int]]) -> None:
+        for text in texts:
+            waiting, slot = slots.popleft()
+            waiting.texts[slot] = text
+            waiting.open -= 1
+
+    def _send(self) -> None:
+        while self._queue and not self._queue[0].open:
+            self._notify(self._queue.popleft().notification())
