@@ -13,10 +13,10 @@ from typing import Protocol
 
 import msgspec
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from data_plane.fronts.asgi import Receive, Scope, Send
+from data_plane.fronts.asgi import Header, Receive, Scope, Send
 
 CONNECTION = "toolgate.connection"
 """Scope member holding the Connection, for servers that are ours."""
@@ -68,6 +68,7 @@ class Connection(HttpToolsProtocol):
     _head_bytes = 0
     _discarded = 0
     _in_flight = False
+    _active: RequestResponseCycle
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -144,8 +145,27 @@ class Connection(HttpToolsProtocol):
             self._start_asgi_task(cycle, app)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: object) -> None:
-        self._in_flight = True
+        self._in_flight, self._active = True, cycle
         super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
+
+    def respond(self, status: int, headers: Sequence[Header], body: bytes) -> bool:
+        """A whole answer in one write, in place of ASGI's two messages: a third of what sending costs.
+
+        False, and nothing sent, if the client has to be waited for. Header values are the caller's to keep clean.
+        """
+        cycle = self._active
+        if self.flow.write_paused or cycle.disconnected or cycle.response_started:
+            return False
+        lines = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
+        closing = b"" if cycle.keep_alive else b"connection: close\r\n"
+        lines.append(b"content-length: %d\r\n%b\r\n" % (len(body), closing))
+        self.transport.write(STATUS_LINE[status] + b"".join(lines) + body)
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        if closing:
+            self.transport.close()
+        cycle.on_response()
+        return True
 
     def pause_writing(self) -> None:
         self._blocked_since = self.loop.time()

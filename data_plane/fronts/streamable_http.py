@@ -32,7 +32,8 @@ Handle = Callable[[Inbound], Awaitable[Result]]
 
 _log = logging.getLogger("toolgate.front")
 
-_JSON: tuple[Header, ...] = (JSON, NOSNIFF, NO_STORE)
+_JSON: tuple[Header, ...] = (JSON, NOSNIFF)
+"""Answers to POST are not stored by anyone unless they say so."""
 _TEXT: tuple[Header, ...] = ((b"content-type", b"text/plain; charset=utf-8"), NOSNIFF, NO_STORE)
 _ALLOW: Header = (b"allow", b"POST, OPTIONS")
 _SMALL_BODY = 64 * 1024
@@ -171,9 +172,11 @@ class Front:
         inbound.client_address = str(client[0]) if isinstance(client, tuple) else ""
         inbound.received_ns, inbound.size_bytes = began, len(body)
         if arrival.message.id:
+            connection = scope.get(CONNECTION)
             exchange = Exchange(
                 inbound,
                 send,
+                respond=connection.respond if isinstance(connection, Connection) else None,
                 streams=streams and inbound.method != "initialize",
                 cors=_cors(inbound.origin),
                 now=self._in_flight.now(),
