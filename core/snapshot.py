@@ -1,7 +1,7 @@
 """What the control plane compiles a tenant into: a small signed manifest over content-addressed parts.
 
-Parts are msgpack of the Structs below (`policy_module` is the WASM itself); a part's digest is BLAKE2b-256 of its bytes,
-so equal content has one address and a push carries only what a gateway lacks.
+Parts are msgpack of the Structs below (`policy_module` is the WASM itself); a part's digest is BLAKE2b-256 of its
+bytes, so equal content has one address and a push carries only what a gateway lacks.
 """
 
 from typing import Literal, Protocol
@@ -23,7 +23,7 @@ PartKind = Literal[
 
 
 class PartRef(msgspec.Struct, frozen=True, array_like=True, order=True):
-    """Where a part is: its kind, its name within the kind (endpoint name, shard number, else empty), digest and size."""
+    """Where a part is: its kind, its name within the kind (endpoint, shard of six digits, else empty), digest, size."""
 
     kind: PartKind
     name: str
@@ -60,7 +60,7 @@ class CompiledTool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     server: str
     upstream_name: str
     definition: bytes
-    """The JSON object agents see: approved definition, renamed and re-described, all else byte-equal to the approved."""
+    """The JSON object agents see: the approved one, renamed and re-described, all else equal byte for byte."""
     digest: bytes
     """Of the approved definition."""
     risk: Risk = "low"
@@ -128,9 +128,14 @@ class KeyEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class KeyShard(msgspec.Struct, frozen=True):
-    """`identity.key_hash` to entry. Revoked keys are left out."""
+    """`identity.key_hash` to entry. Revoked keys are left out. Encoded with `encode_shard`."""
 
     keys: dict[bytes, KeyEntry]
+
+
+def encode_shard(shard: KeyShard) -> bytes:
+    """The same for the same keys: `resource.encode` cannot order them, msgspec orders maps of text only."""
+    return msgspec.msgpack.encode(KeyShard(dict(sorted(shard.keys.items()))))
 
 
 class PolicyData(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,7 +144,7 @@ class PolicyData(msgspec.Struct, frozen=True, kw_only=True):
     data: bytes
     """JSON: `{"roles": {name: [permission...]}}`; the shape is documented in `control_plane/policies/`."""
     names: bool = False
-    """Whether any rule reads `input.user.name` or `input.agent.name`; if not, callers of one policy class share decisions."""
+    """Whether any rule reads `input.user.name` or `input.agent.name`; if not, a policy class shares its decisions."""
     context: tuple[str, ...] = ()
     """Members of `input.ctx` that any rule reads: only these are sent, and only these key the decision cache."""
     canaries: tuple[Canary, ...] = ()
@@ -233,7 +238,7 @@ class SnapshotReceiver(Protocol):
         ...
 
     async def offer(self, update: TenantUpdate) -> list[Problem]:
-        """Verify, store, prepare and swap. Empty: in force on every worker (ACK). Else why not (NACK); the old one serves."""
+        """Verify, store, prepare, swap. Empty: in force on every worker (ACK). Else why not (NACK): nothing changed."""
         ...
 
     async def withdraw(self, tenant: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from control_plane.compiler.source import Live, Parts, Source
 from core.identity import Agent, ApiKey, RoleBinding, Subject, User
-from core.snapshot import KEYS_PER_SHARD, Identity, KeyEntry, KeyShard, Principal, shard_of
+from core.snapshot import KEYS_PER_SHARD, Identity, KeyEntry, KeyShard, Principal, encode_shard, shard_of
 
 
 def compile_access(source: Source, parts: Parts) -> tuple[Live, int]:
@@ -17,7 +17,7 @@ def compile_access(source: Source, parts: Parts) -> tuple[Live, int]:
     for hashed, entry in keys.items():
         filled[shard_of(hashed, shards)][hashed] = entry
     for number, shard in enumerate(filled):
-        parts.add("keys", KeyShard(keys=shard), f"{number:06d}")
+        parts.add_bytes("keys", encode_shard(KeyShard(shard)), f"{number:06d}")
     live = Live(frozenset(keys), frozenset(identity.users), frozenset(identity.agents), source.spec.revocation_epoch)
     return live, shards
 

@@ -11,7 +11,7 @@ from control_plane.compiler.source import Compiled, Dropped, Faulty, Found, Live
 from core.resource import Ref, digest, encode
 from core.secret import Secret
 from core.server import Server
-from core.snapshot import Identity, KeyShard, Manifest, PartRef, Secrets
+from core.snapshot import Identity, KeyShard, Manifest, PartRef, Secrets, encode_shard
 
 
 def compile_tenant(source: Source, seal: Seal) -> Compiled | Faulty:
@@ -85,7 +85,8 @@ def restrict(last: Manifest, read: dict[bytes, bytes], live: Live) -> Compiled |
             parts.add("identity", Identity(users, agents))
         elif ref.kind == "keys":
             shard = msgspec.msgpack.decode(read[ref.digest], type=KeyShard)
-            parts.add("keys", KeyShard({h: entry for h, entry in shard.keys.items() if h in live.keys}), ref.name)
+            kept = KeyShard({h: entry for h, entry in shard.keys.items() if h in live.keys})
+            parts.add_bytes("keys", encode_shard(kept), ref.name)
     restricted = msgspec.structs.replace(
         last,
         generation=0,
