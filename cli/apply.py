@@ -12,6 +12,7 @@ from cli.connection import admin_connection, default_tenant
 from cli.failure import AWAY, NEGATIVE, OK, REFUSED, USAGE, Failure
 from cli.manifest import Declared
 from control_plane.api.envelope import struct_of
+from control_plane.api.jsonwire import whole_numbers
 from core.resource import Ref
 from toolgate.v1 import resources_pb2 as pb
 
@@ -144,7 +145,7 @@ def _difference(one: Declared, stored: output.Json | None) -> list[str]:
     import msgspec
 
     wanted: output.Json = {"labels": one.draft.labels, "namespace": one.draft.namespace}
-    wanted["spec"] = msgspec.to_builtins(one.spec)
+    wanted["spec"] = whole_numbers(msgspec.to_builtins(one.spec))
     before = [] if stored is None else _text({name: stored.get(name) or wanted[name].__class__() for name in wanted})
     if one.draft.kind == "Secret":
         _hide(wanted["spec"], stored)

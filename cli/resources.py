@@ -111,10 +111,16 @@ def _state(status: object) -> str:
     """The status in one word, where it has one."""
     if not isinstance(status, dict) or not status:
         return "-"
-    problems = status.get("problems")
-    if problems:
-        return f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    return str(status.get("state", "ok"))
+    for member, word in (
+        ("problems", "problems"),
+        ("nacks", "refused"),
+        ("quarantined", "quarantined"),
+        ("pending", "pending"),
+    ):
+        found = status.get(member)
+        if found:
+            return f"{word}: {len(found)}"
+    return "error" if status.get("error") else "ok"
 
 
 def _print_event(fmt: str, event: pb.Event) -> None:

@@ -64,6 +64,7 @@ class Settings:
     previous_keks: tuple[bytes, ...]
     """Opened with, never sealed with, while the key-encryption key is changed."""
     bootstrap_token_file: Path | None
+    reset_bootstrap_token: bool
     node_token_file: Path | None
     opa: str
     """Path of the `opa` binary that compiles tenants' own Rego; empty: looked up in PATH."""
@@ -89,6 +90,12 @@ def _path(text: str) -> Path:
 
 def _optional_path(text: str) -> Path | None:
     return _path(text) if text else None
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return text.lower() == "true"
 
 
 def _seconds(text: str) -> float:
@@ -176,6 +183,12 @@ OPTIONS: tuple[Option, ...] = (
         _optional_path,
         "",
         "Write the first admin token here (mode 0600) instead of printing it",
+    ),
+    Option(
+        "reset_bootstrap_token",
+        _flag,
+        "false",
+        "Make the first admin token anew and end the old one: for when it was lost",
     ),
     Option(
         "node_token_file", _optional_path, "", "Write a gateway's node token here (mode 0600) instead of printing it"

@@ -81,8 +81,8 @@ def message_value(message: Message) -> dict[str, object]:
 
 def _numbers(value: dict[str, object], descriptor: MessageType) -> dict[str, object]:
     shown: dict[str, object] = {}
-    for name, item in value.items():
-        field = descriptor.fields_by_name[name]
+    for name, field in ((f.name, f) for f in descriptor.fields if f.name in value):
+        item = value[name]
         if field.cpp_type in (FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64):
             shown[name] = int(str(item))
         elif field.message_type is None or field.message_type.full_name.startswith("google.") or _is_map(field):

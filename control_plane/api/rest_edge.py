@@ -66,6 +66,9 @@ class RestEdge:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+            return
         if scope["type"] != "http":
             raise ValueError(f"no {scope['type']} here")
         request = Request(scope, receive)
@@ -133,6 +136,15 @@ class RestEdge:
 
     async def _openapi(self) -> Response:
         return JSONResponse(self._document)
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """The root starts and stops what this app needs: there is nothing to do here but to agree."""
+    while True:
+        event = await receive()
+        await send({"type": f"{event['type']}.complete"})
+        if event["type"] == "lifespan.shutdown":
+            return
 
 
 def routes(rpcs: Sequence[Rpc]) -> list[Route]:
