@@ -23,6 +23,7 @@ _FILED_TOOLS = 16
 """A permission that names more tools than this is kept once and matched, instead of filed under each."""
 _CANARY_ROLES = 8
 _ORDERED = ("lt", "lte", "gt", "gte")
+_RANKS: dict[str, int] = {risk: rank for rank, risk in enumerate(RISKS)}
 _TOOL_PATHS = {"name": "upstream_name", "server": "server", "risk": "risk", "read_only": "read_only"}
 
 Check = dict[str, object]
@@ -164,7 +165,7 @@ def _named(path: list[str], patterns: list[str]) -> list[Check]:
 
 
 def _risk(than: str, risk: str) -> Check:
-    return {"path": ["risk"], "op": "risk", "than": than, "value": [*RISKS].index(risk)}
+    return {"path": ["risk"], "op": "risk", "than": than, "value": _RANKS[risk]}
 
 
 def _check(condition: Condition) -> Check:
