@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from core.call import ToolBackend
-from core.sealing import Sealer
 from data_plane.leases import Leases
 from data_plane.meter import Meter
+from data_plane.stages.conversation import Conversations
 from data_plane.tenants import Tenants
 
 
@@ -17,7 +17,7 @@ class Gateway:
     backends: Mapping[type, ToolBackend]
     """Transport Struct (`core.server`) to what speaks it."""
     meter: Meter
-    sealer: Sealer
+    conversations: Conversations
     version: str
     clock: Callable[[], float]
     """Unix seconds."""

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from core.call import Clean, Inbound, Permit, Raw, Record, Result
+from core.call import Clean, Inbound, Permit, Record, Result
 from core.errors import Reason, Refused, Unavailable
 from core.identity import Caller
 from core.snapshot import Manifest
@@ -53,8 +53,18 @@ class Recording:
     """What is known of a call so far. The stages' results are noted as they come."""
 
     __slots__ = (
-        "_caller", "_clean", "_meter", "_permit", "_raw", "_result", "_started", "cached", "inbound",
-        "manifest", "span_id", "trace_flags", "trace_id", "upstream_ns",
+        "_caller",
+        "_clean",
+        "_meter",
+        "_permit",
+        "_result",
+        "_started",
+        "inbound",
+        "manifest",
+        "span_id",
+        "trace_flags",
+        "trace_id",
+        "upstream_ns",
     )
 
     def __init__(self, meter: Meter, inbound: Inbound) -> None:
@@ -64,10 +74,8 @@ class Recording:
         self._caller: Caller | None = None
         self._permit: Permit | None = None
         self._clean: Clean | None = None
-        self._raw: Raw | None = None
         self._result: Result | None = None
         self.manifest: Manifest | None = None
-        self.cached = False
         self.upstream_ns = 0
         self.trace_id, self.trace_flags = _trace(inbound.traceparent, meter.sample_ratio)
         self.span_id = f"{getrandbits(64):016x}"
@@ -84,15 +92,13 @@ class Recording:
         if manifest.audit == "required" and not self._meter.sink.has_room():
             raise Unavailable(Reason.AUDIT_UNAVAILABLE, "Calls cannot be recorded now.", retry_after_s=5)
 
-    def permitted(self, permit: Permit, *, cached: bool) -> None:
+    def permitted(self, permit: Permit) -> Permit:
         self._permit = permit
-        self.cached = cached
+        return permit
 
-    def cleaned(self, clean: Clean) -> None:
+    def cleaned(self, clean: Clean) -> Clean:
         self._clean = clean
-
-    def answered(self, raw: Raw) -> None:
-        self._raw = raw
+        return clean
 
     def done(self, result: Result) -> Result:
         self._result = result
@@ -155,7 +161,7 @@ class Recording:
             span_id=self.span_id if self.trace_flags & _SAMPLED else "",
             client_address=inbound.client_address,
             node=self._meter.node,
-            decision_cached=self.cached,
+            decision_cached=permit is not None and permit.cached,
             arguments_digest=blake2b(inbound.arguments, digest_size=16).digest() if permit is not None else b"",
         )
 

@@ -5,7 +5,9 @@ is read once, so a call never sees two versions of the rules. Every MCP method o
 """
 
 from core.call import Inbound, Result
+from core.identity import Caller
 from data_plane.gateway import Gateway
+from data_plane.snapshots import EndpointView, TenantSnapshot
 from data_plane.stages import answer, authn, conversation, execute, guard, limit, policy, routing, tenancy
 
 
@@ -16,16 +18,27 @@ async def handle(gateway: Gateway, inbound: Inbound) -> Result:
         caller = authn.identify(inbound, tenant, gateway.clock())
         recording.called_by(caller, tenant.manifest)
         endpoint = tenancy.admit(inbound, caller, tenant, gateway.silence_s())
-        talk = conversation.open_(inbound, caller, tenant, gateway.sealer)
+        conversation.settle(inbound, caller, gateway.conversations, tenant.secrets, tenant.manifest)
         tool = endpoint.tools.get(inbound.name)
         await limit.spend(inbound, caller, tenant.limiter, gateway.counters, tool)
         if inbound.method != "tools/call":
-            return recording.done(answer.compose(inbound, caller, endpoint, tenant, talk, gateway))
-        permit = policy.authorize(inbound, caller, tool, tenant.authorizer, gateway.clock())
-        recording.permitted(permit)
-        clean = guard.inspect(inbound, permit, tenant.guards)
-        recording.cleaned(clean)
+            return recording.done(_answer(gateway, inbound, caller, endpoint, tenant))
+        permit = recording.permitted(policy.authorize(inbound, caller, tool, tenant.authorizer, gateway.clock()))
+        clean = recording.cleaned(guard.inspect(inbound, permit, tenant.guards))
         route = routing.choose(inbound, permit, clean, tenant)
         notify = guard.watch(permit, tenant.guards, inbound.notify)
         raw = await execute.run(inbound, route, clean, gateway.backends, notify, recording)
-        return recording.done(guard.redact(raw, permit, tenant.guards, notify, talk.revision, route.backend.era))
+        return recording.done(guard.redact(raw, permit, tenant.guards, notify, inbound.revision, route.backend.era))
+
+
+def _answer(
+    gateway: Gateway, inbound: Inbound, caller: Caller, endpoint: EndpointView, tenant: TenantSnapshot
+) -> Result:
+    """What needs no upstream; for lists, the policy is a filter."""
+    if inbound.method == "tools/list":
+        tools = policy.visible(inbound, caller, endpoint.catalogue.tools, tenant.authorizer, gateway.clock())
+        return answer.tools(inbound, endpoint, tools, tenant, gateway.version)
+    if inbound.method == "initialize":
+        session = conversation.begin(inbound, caller, gateway.conversations, tenant.secrets, tenant.manifest)
+        return answer.hello(inbound, endpoint, session, gateway.version)
+    return answer.other(inbound, endpoint, gateway.version)

@@ -68,8 +68,8 @@ class TenantSnapshot:
     guards: TenantGuards
     callers: dict[str, Caller] = field(default_factory=dict)
     """Key name to the Caller it speaks for; at most as many as there are keys. Filled by `stages.authn`."""
-    pages: dict[tuple[str, bytes, str, str], bytes] = field(default_factory=dict)
-    """Lists answered before: (endpoint, policy class, revision, cursor) to bytes. Filled by `stages.listing`."""
+    pages: dict[tuple[str, int], tuple[tuple[CompiledTool, ...], bytes]] = field(default_factory=dict)
+    """Lists answered before: (endpoint, identity of the tools) to tools and bytes. Filled by `stages.answer`."""
     carried: dict[str, Carried] = field(default_factory=dict)
     """Server to the headers and environment it is reached with. Filled by `stages.routing`."""
     _known_keys: dict[bytes, KeyEntry] = field(default_factory=dict)

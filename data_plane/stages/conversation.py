@@ -15,6 +15,7 @@ from core.call import Inbound
 from core.errors import Reason, Refused
 from core.identity import Caller
 from core.sealing import SealBroken, Sealer
+from core.snapshot import Manifest, OpenSecrets
 
 MAX_TOKEN_BYTES = 8 * 1024
 _MAX_CAPABILITIES_BYTES = 2 * 1024
@@ -121,18 +122,24 @@ class Conversations:
         return begun.began_unix + self._max_age_s, conversation
 
 
-def settle(
-    inbound: Inbound, caller: Caller, conversations: Conversations, *, session_key: bytes, epoch: int
-) -> Conversation:
-    """What this request is spoken in: its own word in the modern era, its session's in the legacy one.
+def begin(
+    inbound: Inbound, caller: Caller, conversations: Conversations, secrets: OpenSecrets, manifest: Manifest
+) -> str:
+    """The id of the session an `initialize` begins."""
+    return conversations.begin(inbound, caller, session_key=secrets.session_key, epoch=manifest.revocation_epoch)
 
-    Fills in the revision and capabilities a legacy request leaves to its session.
+
+def settle(
+    inbound: Inbound, caller: Caller, conversations: Conversations, secrets: OpenSecrets, manifest: Manifest
+) -> None:
+    """Fills in the revision and capabilities that a legacy request leaves to its session.
+
+    A modern request, and an initialize, say their own.
     """
     if inbound.era == "modern" or inbound.method == "initialize":
-        return Conversation(inbound.revision, inbound.capabilities, "")
-    talk = conversations.resume(inbound, caller, session_key=session_key, epoch=epoch)
+        return
+    talk = conversations.resume(inbound, caller, session_key=secrets.session_key, epoch=manifest.revocation_epoch)
     inbound.revision, inbound.capabilities = talk.revision, talk.capabilities
-    return talk
 
 
 def _context(inbound: Inbound, caller: Caller, epoch: int) -> bytes:

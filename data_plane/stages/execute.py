@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from data_plane.meter import Recording
 
 
-
-async def run(
+async def run(  # noqa: PLR0917 - the pipeline reads best in a line.
     inbound: Inbound,
     route: Route,
     clean: Clean,

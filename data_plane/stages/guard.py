@@ -97,9 +97,9 @@ def redact(  # noqa: PLR0917 - the pipeline reads best in a line.
     raw: Raw,
     permit: Permit,
     guards: TenantGuards,
-    watched: GuardedNotify | None,
-    revision: str,
-    era: Era | None,
+    watched: GuardedNotify | None = None,
+    revision: str = "",
+    era: Era | None = None,
 ) -> Result:
     """The answer as it may be shown; what the call's notifications still hold back goes out first.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def choose(inbound: Inbound, permit: Permit, clean: Clean, snapshot: TenantSnapshot) -> Route:
-    """Raises Refused(HEADER_MISMATCH) where `Mcp-Param-*` headers and arguments differ, Unavailable(UPSTREAM_UNAVAILABLE)
+    """Raises Refused(HEADER_MISMATCH) where `Mcp-Param-*` and arguments differ, Unavailable(UPSTREAM_UNAVAILABLE)
     for a server nobody has seen yet.
     """
     tool = permit.tool
@@ -55,5 +55,7 @@ def _carried(transport: Transport, secrets: dict[str, str]) -> Carried:
 def _filled(wanted: dict[str, str], secrets: dict[str, str]) -> dict[str, str]:
     missing = [name for name in wanted.values() if name not in secrets]
     if missing:
-        raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, "The server's credential is missing.", detail=f"secret {missing[0]}")
+        raise Unavailable(
+            Reason.UPSTREAM_UNAVAILABLE, "The server's credential is missing.", detail=f"secret {missing[0]}"
+        )
     return {place: secrets[name] for place, name in wanted.items()}
