@@ -96,6 +96,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     node: str
+    version: str
     data_dir: str
     channel_fd: int
     listen_fd: int

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from core.call import Notify
 from core.errors import Reason, Unavailable
@@ -50,9 +50,11 @@ class Worker:
         max_loaded: int,
         *,
         cancel: Callable[[bytes, bytes], bool],
+        retire: Callable[[str, str], None] = lambda _tenant, _server: None,
         leave: Callable[[], None] = lambda: os._exit(70),
     ) -> None:
-        """`cancel(session, request_id)`: stop a call if it runs here. `leave`: at once, without the supervisor."""
+        """`cancel(session, request_id)`: stop a call if it runs here. `retire(tenant, server)`: it is gone; keep
+        nothing open to it. `leave`: at once, without the supervisor."""
         self.tenants = Tenants(self._load, max_loaded)
         self.draining: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         """Done when the worker is to leave: within how many seconds."""
@@ -61,6 +63,7 @@ class Worker:
         self._parts = parts
         self._assembler = assembler
         self._cancel = cancel
+        self._retire = retire
         self._leave = leave
         self._prepared: dict[str, tuple[Pointer, TenantSnapshot]] = {}
         self._heard_at = float("-inf")
@@ -71,6 +74,16 @@ class Worker:
     def silence_s(self) -> float:
         """How long the node has not heard from the control plane; infinite if it never did."""
         return time.monotonic() - self._heard_at
+
+    def ready(self) -> bool:
+        """Whether this worker, on this node, should be sent calls."""
+        return self.node_ready and self.pointed.is_set() and not self.draining.done()
+
+    def origins(self, tenant: str | None, endpoint: str) -> tuple[str, ...]:
+        """Browser origins of an endpoint, as far as it is loaded."""
+        snapshot = self.tenants.loaded(tenant) if tenant is not None else None
+        view = snapshot.endpoints.get(endpoint) if snapshot is not None else None
+        return view.catalogue.allowed_origins if view is not None else ()
 
     def cancelled_elsewhere(self, session: bytes, request_id: bytes) -> None:
         """A caller cancelled a request that another worker may be running."""
@@ -93,6 +106,7 @@ class Worker:
             self.pointed.set()
         elif isinstance(news, Forget):
             self._prepared.pop(news.tenant, None)
+            self._let_go(news.tenant, set())
             self.tenants.forget(news.tenant)
         elif isinstance(news, Abandon):
             self._prepared.pop(news.tenant, None)
@@ -128,12 +142,19 @@ class Worker:
         tenant, pointer = question.tenant, Pointer(question.generation, question.manifest_digest)
         prepared = self._prepared.pop(tenant, None)
         if prepared is not None and prepared[0] == pointer:
+            self._let_go(tenant, prepared[1].backends.keys())
             self.tenants.swap(tenant, pointer, prepared[1])
         else:
             # Loaded between the two questions, if at all: what is in memory is old, and is loaded again when needed.
             self.tenants.forget(tenant)
             self.tenants.point(tenant, pointer)
         return Done()
+
+    def _let_go(self, tenant: str, kept: Set[str]) -> None:
+        old = self.tenants.loaded(tenant)
+        if old is not None:
+            for server in old.backends.keys() - kept:
+                self._retire(tenant, server)
 
     async def _load(self, tenant: str, pointer: Pointer) -> TenantSnapshot:
         try:

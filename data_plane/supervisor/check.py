@@ -74,8 +74,8 @@ def _complete(manifest: Manifest) -> Iterator[Problem]:
     for kind in _SINGLE:
         if kinds.count(kind) != 1:
             yield Problem(f"parts.{kind}", f"must be there once, is there {kinds.count(kind)} times")
-    shards = sorted(ref.name for ref in manifest.parts if ref.kind == "keys")
-    if shards != sorted(str(i) for i in range(manifest.key_shards)):
+    shards = [int(ref.name) if ref.name.isdecimal() else -1 for ref in manifest.parts if ref.kind == "keys"]
+    if sorted(shards) != list(range(manifest.key_shards)):
         yield Problem("parts.keys", f"must be shards 0 to {manifest.key_shards - 1}")
     if len({(ref.kind, ref.name) for ref in manifest.parts}) != len(manifest.parts):
         yield Problem("parts", "must not name one part twice")

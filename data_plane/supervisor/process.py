@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 PR_SET_PDEATHSIG = 1
 M_ARENA_MAX = -8
@@ -37,17 +37,17 @@ class Process:
 
 
 def start(
-    module: str, settings: bytes, inherited: list[socket.socket], environment: Mapping[str, str] | None = None
+    words: Sequence[str], settings: bytes, inherited: list[socket.socket], environment: Mapping[str, str]
 ) -> Process:
-    """Run `python -m module <own pid>` in a fresh interpreter, `settings` on its standard input.
+    """Run `python <words> <own pid>`, a fresh interpreter, with `settings` on its standard input.
 
     `settings` must fit a pipe's buffer (64 KiB), so that writing them waits for nobody. Raises OSError.
     """
     child = subprocess.Popen(
-        [sys.executable, "-m", module, str(os.getpid())],
+        [sys.executable, *words, str(os.getpid())],
         stdin=subprocess.PIPE,
         pass_fds=[sock.fileno() for sock in inherited],
-        env=None if environment is None else dict(environment),
+        env=dict(environment),
     )
     assert child.stdin is not None
     try:

@@ -84,6 +84,8 @@ class Receiver:
         self.applied = 0
         self.changed = asyncio.Event()
         """Set when there is something to flush."""
+        self.on_change: Callable[[str], None] = lambda _: None
+        """Told of a tenant whose snapshot was replaced or withdrawn."""
         self.swap: Swap | None = None
         """Set by the root once there are workers."""
 
@@ -158,6 +160,7 @@ class Receiver:
             self._store.forget(tenant)
             if self.swap is not None:
                 self.swap.forget(tenant)
+            self.on_change(tenant)
 
     # === trust ===
 
@@ -288,6 +291,7 @@ class Receiver:
             await self.swap.commit(tenant, generation, mark)
         self.applied += 1
         self.changed.set()
+        self.on_change(tenant)
         log.info("tenant %s: generation %d in force", tenant, generation)
         return []
 

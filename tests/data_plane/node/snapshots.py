@@ -4,6 +4,8 @@ import os
 from functools import cache
 from pathlib import Path
 
+import msgspec
+
 from adapters.crypto.sealing import AesGcmSealer, Ed25519Signer, Ed25519Verifier, X25519NodeKey, wrap_for_node
 from core.guard import DETECTORS
 from core.resource import digest, encode
@@ -41,7 +43,11 @@ MODULE = b"\0asm not looked into here"
 
 
 def tools(count: int, server: str = "srv") -> tuple[CompiledTool, ...]:
-    definition = b'{"name":"%s","description":"' + b"d" * 300 + b'","inputSchema":{"type":"object","properties":{"a":{"type":"string"}}}}'
+    definition = (
+        b'{"name":"%s","description":"'
+        + b"d" * 300
+        + b'","inputSchema":{"type":"object","properties":{"a":{"type":"string"}}}}'
+    )
     return tuple(
         CompiledTool(
             name=f"tool-{i}",
@@ -65,7 +71,7 @@ def parts_of(tenant: str, tool_count: int = 2, marker: str = "", **changes: byte
             Backends({"srv": Backend(server="srv", transport=HttpTransport(url="http://127.0.0.1:9"), era="modern")})
         ),
         ("identity", ""): encode(Identity(users={"ann": Principal(roles=("r",))}, agents={})),
-        ("keys", "0"): encode(KeyShard({digest(tenant.encode()): KeyEntry(name="k", user="ann")})),
+        ("keys", "000000"): msgspec.msgpack.encode(KeyShard({digest(tenant.encode()): KeyEntry(name="k", user="ann")})),
         ("policy_module", ""): MODULE,
         ("policy_data", ""): encode(PolicyData(data=b'{"roles":{}}')),
         ("limits", ""): encode(Limits(())),
@@ -105,6 +111,10 @@ def update(
         parts={digest(data): data for data in parts.values()},
         sealed_key=wrap_for_node(DATA_KEY, node_public),
     )
+
+
+def manifest_of(one: TenantUpdate) -> Manifest:
+    return msgspec.msgpack.decode(one.signed.manifest, type=Manifest)
 
 
 def receiver(data_dir: Path, *, store: PartStore | None = None, **options: object) -> Receiver:

@@ -1,0 +1,291 @@
+"""Composition root of a gateway node's supervisor. `main` is `toolgate gateway`."""
+
+import asyncio
+import fcntl
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+import uvloop
+
+if TYPE_CHECKING:
+    from adapters.otel.spans import Spans
+
+from adapters.crypto.sealing import AesGcmSealer, Ed25519Verifier, X25519NodeKey, key_id
+from adapters.memory.counters import MemoryCounters
+from core.call import Record, Records
+from core.limits import Counters
+from core.server import HttpTransport, StdioTransport
+from core.snapshot import SnapshotReceiver, SnapshotSource
+from data_plane.leases import ScopedCounters
+from data_plane.parts import PartStore, node_key
+from data_plane.settings import Settings, SettingsRejected, WorkerSettings, read
+from data_plane.supervisor import listen
+from data_plane.supervisor.node import Node
+from data_plane.supervisor.ops import Ops
+from data_plane.supervisor.process import Process, raise_file_limit, spare_memory, start
+from data_plane.supervisor.receiver import Receiver
+from data_plane.supervisor.records import RecordPump
+from data_plane.supervisor.servers import Servers
+from data_plane.supervisor.stdio import StdioServers
+from data_plane.supervisor.workers import Workers
+from data_plane.telemetry.logs import CallLog, log_to_stderr
+from data_plane.telemetry.metrics import CallMetrics, Gauge, NodeMetrics, exposition
+from data_plane.upstreams.mcp_http import HttpBackend
+from data_plane.upstreams.probe import Respondent
+
+THREADS = 4
+WORKER = ("-P", "-m", "data_plane.worker_main")
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        settings = read(arguments, os.environ)
+    except SettingsRejected as rejected:
+        for problem in rejected.problems:
+            print(f"toolgate gateway: {problem}", file=sys.stderr)
+        return 2
+    return run(settings)
+
+
+def run(settings: Settings) -> int:
+    """Serve until a signal; 0 if everything in flight was finished, 1 if not, 2 if it could not be started."""
+    spare_memory()
+    raise_file_limit()
+    os.umask(0o077)
+    log_to_stderr(settings.log_level, settings.node_name, "supervisor")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            return runner.run(_run(settings))
+        except CannotStart as failure:
+            print(f"toolgate gateway: {failure}", file=sys.stderr)
+            return 2
+
+
+class CannotStart(Exception):  # noqa: N818 - it is what the operator reads
+    """The message says what to change."""
+
+
+async def _run(settings: Settings) -> int:
+    release = version("toolgate")
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "work"))
+    async with AsyncExitStack() as stack:
+        _alone_in(settings.data_dir, stack)
+        mcp_sockets = _listen(settings, settings.mcp_port, settings.workers, stack)
+        ops_socket = _listen(settings, settings.ops_port, 1, stack)[0]
+        sealer = AesGcmSealer()
+        store = PartStore(settings.data_dir)
+        receiver = Receiver(
+            store=store,
+            sealer=sealer,
+            node_key=X25519NodeKey(node_key(settings.data_dir)),
+            verifier=Ed25519Verifier,
+            configured_keys={key_id(key): key for key in settings.trusted_keys},
+            tenants=settings.tenants,
+        )
+        receiver.load()
+        children = StdioServers()
+        stack.push_async_callback(children.close)
+        http = HttpBackend()
+        stack.push_async_callback(http.close)
+        counters = _counters(settings, stack)
+        workers = Workers(settings.workers, _starter(settings, release, mcp_sockets), receiver, counters, children)
+        receiver.swap = workers
+        respondents: dict[type, Respondent] = {HttpTransport: http, StdioTransport: children}
+        servers = Servers(receiver.lookup, store, sealer, respondents, _Running(children))
+        receiver.on_change = servers.changed
+        source, records = _outside(settings, release, stack, receiver=receiver, servers=servers, workers=workers)
+        metrics, calls = CallMetrics(), CallLog(settings.call_log)
+        spans = _spans(settings, release)
+
+        def observe(record: Record) -> None:
+            metrics.observe(record)
+            calls.add(record)
+            if spans is not None and record.span_id:
+                spans.add(record)
+
+        node = Node(
+            name=settings.node_name,
+            version=release,
+            store=store,
+            receiver=receiver,
+            workers=workers,
+            pump=RecordPump(settings.data_dir / "spool", records, observe),
+            calls=calls,
+            source=source,
+            heard_at=lambda: source.heard_at,
+            ops=lambda node: Ops(exposition([metrics, NodeMetrics(node.gauges)]), node.readiness),
+            mcp_sockets=mcp_sockets,
+            ops_socket=ops_socket,
+            drain_s=settings.drain_s,
+            ship_s=settings.ship_s,
+            ready_file=settings.ready_file,
+            more_tasks={} if spans is None else {"spans": spans.run},
+            more_gauges=lambda: _child_gauges(children),
+        )
+        return await node.run()
+
+
+def _alone_in(data_dir: Path, stack: AsyncExitStack) -> None:
+    """One node per data directory: two would ship each other's records."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = stack.enter_context((data_dir / "lock").open("w"))
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as failure:
+        raise CannotStart(f"{data_dir} is in use by another gateway node") from failure
+    except OSError as failure:
+        raise CannotStart(f"TOOLGATE_DATA_DIR: {failure}") from failure
+
+
+def _listen(settings: Settings, port: int, count: int, stack: AsyncExitStack) -> list[socket.socket]:
+    try:
+        sockets = listen.listen(settings.listen_address, port, count)
+    except OSError as failure:
+        raise CannotStart(f"cannot listen on {settings.listen_address} port {port}: {failure.strerror}") from failure
+    stack.callback(listen.close, sockets)
+    return sockets
+
+
+def _starter(settings: Settings, release: str, sockets: list[socket.socket]) -> Callable[[int, socket.socket], Process]:
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    for secret in ("TOOLGATE_NODE_TOKEN", "TOOLGATE_REDIS_URL"):
+        # A worker talks to neither.
+        environment.pop(secret, None)
+
+    def start_worker(number: int, channel: socket.socket) -> Process:
+        about = WorkerSettings(
+            number=number,
+            node=settings.node_name,
+            version=release,
+            data_dir=str(settings.data_dir),
+            channel_fd=channel.fileno(),
+            listen_fd=sockets[number].fileno(),
+            spool_max_bytes=settings.spool_max_mib * 1024 * 1024,
+            max_loaded_tenants=settings.max_loaded_tenants,
+            max_connections=settings.max_connections,
+            public_hosts=settings.public_hosts,
+            drain_s=settings.drain_s,
+            trace_ratio=settings.trace_ratio,
+            log_level=settings.log_level,
+        )
+        return start(WORKER, msgspec.msgpack.encode(about), [channel, sockets[number]], environment)
+
+    return start_worker
+
+
+class _Source(SnapshotSource, Protocol):
+    heard_at: float | None
+
+
+class _DiskOnly:
+    """Nobody brings snapshots: the last good ones on disk serve."""
+
+    heard_at: float | None = None
+
+    async def follow(self, receiver: SnapshotReceiver) -> None:  # noqa: ARG002 - the port's
+        await asyncio.Event().wait()
+
+
+def _outside(
+    settings: Settings,
+    release: str,
+    stack: AsyncExitStack,
+    *,
+    receiver: Receiver,
+    servers: Servers,
+    workers: Workers,
+) -> tuple[_Source, Records]:
+    """Where snapshots come from and records go to. gRPC is imported only where it is used."""
+    source: _Source = _DiskOnly()
+    records: Records | None = None
+    if settings.control_plane and not (settings.snapshot_dir and settings.records_file):
+        from adapters.fleet.channel import Link
+        from adapters.fleet.records import GrpcRecords
+        from adapters.fleet.stream import GrpcSnapshotSource
+
+        link = Link(
+            targets=settings.control_plane,
+            token=settings.token,
+            ca_pem=_bytes(settings.control_plane_ca_file),
+            system_trust=settings.control_plane_tls and settings.control_plane_ca_file is None,
+            cert_pem=_bytes(settings.control_plane_cert_file),
+            key_pem=_bytes(settings.control_plane_key_file),
+            server_name=settings.control_plane_server_name,
+        )
+        shipped = GrpcRecords(link)
+        stack.push_async_callback(shipped.close)
+        records = shipped
+        source = GrpcSnapshotSource(
+            link,
+            node=settings.node_name,
+            version=release,
+            public_key=X25519NodeKey(node_key(settings.data_dir)).public_key,
+            observe=servers.look,
+            trusted=receiver.trust,
+            workers=lambda: workers.serving,
+            tenants=settings.tenants,
+        )
+    if settings.snapshot_dir is not None:
+        from adapters.files.snapshots import FolderSource
+
+        source = FolderSource(settings.snapshot_dir)
+    if settings.records_file is not None:
+        from adapters.files.records import RecordFile
+
+        records = RecordFile(settings.records_file)
+    assert records is not None
+    return source, records
+
+
+def _counters(settings: Settings, stack: AsyncExitStack) -> Counters:
+    """The node's own, and the fleet's where there is a Redis."""
+    fleet: Counters | None = None
+    if settings.redis_url:
+        from adapters.redis.counters import RedisCounters
+
+        redis = RedisCounters(settings.redis_url)
+        stack.push_async_callback(redis.aclose)
+        fleet = redis
+    scoped = ScopedCounters(MemoryCounters(time.monotonic), fleet)
+    stack.push_async_callback(scoped.close)
+    return scoped
+
+
+def _spans(settings: Settings, release: str) -> "Spans | None":
+    """Exports spans of sampled calls; where no endpoint is given, nothing of it is imported."""
+    if not settings.otlp_endpoint:
+        return None
+    from adapters.otel.spans import Spans
+
+    return Spans(settings.otlp_endpoint, node=settings.node_name, version=release)
+
+
+class _Running:
+    """`servers.Children` of the stdio supervisor."""
+
+    def __init__(self, children: StdioServers) -> None:
+        self._children = children
+        self.retire = children.retire
+
+    def running(self) -> list[tuple[str, str]]:
+        return [(child.tenant, child.server) for child in self._children.children()]
+
+
+def _child_gauges(children: StdioServers) -> Iterator[Gauge]:
+    statuses = children.children()
+    yield Gauge("toolgate_stdio_children", "Servers running as children of this node.", len(statuses))
+    text = "Calls under way at them."
+    yield Gauge("toolgate_stdio_in_flight", text, sum(child.in_flight for child in statuses))
+
+
+def _bytes(path: Path | None) -> bytes:
+    return path.read_bytes() if path is not None else b""

@@ -1,0 +1,95 @@
+"""The servers behind this node as its supervisor sees them: looked at when asked to, let go when they are gone."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from core.call import Route
+from core.errors import Unavailable
+from core.sealing import SealBroken, Sealer
+from core.server import Observation
+from core.snapshot import Backends, Manifest, OpenSecrets, PartKind, Secrets, secrets_context
+from data_plane.parts import Parts
+from data_plane.stages.routing import _carried as carried
+from data_plane.upstreams.probe import Respondent, observe
+
+T = TypeVar("T")
+
+LOOK_WITHIN_S = 40.0
+"""Less than the control plane waits for the answer."""
+
+Lookup = Callable[[str, bytes], tuple[bytes, bytes] | None]
+
+
+class Children(Protocol):
+    """Servers that run on this node."""
+
+    def running(self) -> list[tuple[str, str]]:
+        """(tenant, server)"""
+        ...
+
+    def retire(self, tenant: str, server: str) -> None: ...
+
+
+class Servers:
+    """Reads what it needs of a tenant when it is asked: the supervisor holds no snapshot in memory."""
+
+    def __init__(
+        self, lookup: Lookup, parts: Parts, sealer: Sealer, respondents: Mapping[type, Respondent], children: Children
+    ) -> None:
+        self._lookup = lookup
+        self._parts = parts
+        self._sealer = sealer
+        self._respondents = respondents
+        self._children = children
+
+    async def look(self, tenant: str, server: str) -> Observation:
+        """What the server offers now. Never raises: the observation says why nothing could be seen."""
+        try:
+            route = self.route(tenant, server)
+            async with asyncio.timeout(LOOK_WITHIN_S):
+                return await observe(route, self._respondents[type(route.backend.transport)])
+        except TimeoutError:
+            return Observation(error=f"no answer within {LOOK_WITHIN_S:.0f} s")
+        except Unavailable as failure:
+            return Observation(error=failure.detail or failure.public)
+        except (OSError, ValueError, SealBroken) as failure:
+            return Observation(error=f"the node cannot read the tenant's snapshot: {failure}")
+
+    def route(self, tenant: str, server: str) -> Route:
+        """Raises ValueError, OSError, SealBroken, Unavailable (a secret is missing)."""
+        manifest, data_key = self._manifest(tenant)
+        backend = self._decoded(manifest, "backends", Backends).servers.get(server)
+        if backend is None:
+            raise ValueError(f"tenant {tenant} has no server {server} here")
+        sealed = self._decoded(manifest, "secrets", Secrets).sealed
+        opened = self._sealer.open(data_key, sealed, secrets_context(tenant))
+        headers, env = carried(backend.transport, msgspec.msgpack.decode(opened, type=OpenSecrets).values)
+        return Route(tenant=tenant, backend=backend, tool="", headers=headers, env=env, deadline_s=backend.timeout_s)
+
+    def changed(self, tenant: str) -> None:
+        """Another snapshot of the tenant is in force, or none: stop children of servers it does not have."""
+        running = [server for owner, server in self._children.running() if owner == tenant]
+        if not running:
+            return
+        try:
+            kept = set(self._decoded(self._manifest(tenant)[0], "backends", Backends).servers)
+        except (OSError, ValueError):
+            kept = set()
+        for server in running:
+            if server not in kept:
+                self._children.retire(tenant, server)
+
+    def _manifest(self, tenant: str) -> tuple[Manifest, bytes]:
+        found = self._lookup(tenant, b"")
+        if found is None:
+            raise ValueError(f"tenant {tenant} is not served here")
+        return msgspec.msgpack.decode(found[0], type=Manifest), found[1]
+
+    def _decoded(self, manifest: Manifest, kind: PartKind, into: type[T]) -> T:
+        ref = next((ref for ref in manifest.parts if ref.kind == kind), None)
+        if ref is None:
+            raise ValueError(f"the snapshot has no {kind}")
+        return msgspec.msgpack.decode(self._parts.read(ref.digest), type=into)

@@ -1,0 +1,121 @@
+"""Composition root of a worker: what answers calls, put together and served on an inherited socket.
+
+Started by the supervisor as `python -m data_plane.worker_main <supervisor's pid>`, its settings on standard input.
+"""
+
+import asyncio
+import gc
+import signal
+import socket
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from adapters.crypto.sealing import AesGcmSealer
+from adapters.re2.matcher import Re2Matcher
+from adapters.wasmtime.policy import WasmPolicyEngine
+from core.server import HttpTransport, StdioTransport
+from data_plane.channel import open_channel
+from data_plane.fronts.server import ServerOptions, serve
+from data_plane.fronts.streamable_http import Front, FrontOptions
+from data_plane.gateway import Gateway
+from data_plane.leases import Leases
+from data_plane.meter import Meter
+from data_plane.parts import Parts
+from data_plane.pipeline import handle
+from data_plane.remote import RemoteBackend, RemoteCounters
+from data_plane.settings import WorkerSettings
+from data_plane.snapshots import Assembler
+from data_plane.spool import Spool
+from data_plane.stages.conversation import Conversations
+from data_plane.supervisor.process import die_with, raise_file_limit, spare_memory
+from data_plane.telemetry.logs import log_to_stderr
+from data_plane.upstreams.mcp_http import HttpBackend
+from data_plane.worker import Worker
+
+POINTED_WITHIN_S = 10.0
+THREADS = 2
+"""Assembling snapshots and looking up hosts; more would only cost memory."""
+
+
+def main() -> int:
+    settings = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=WorkerSettings)
+    die_with(int(sys.argv[1]))
+    # A signal to the whole group is for the supervisor: it knows what a worker has to finish.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    spare_memory()
+    raise_file_limit()
+    log_to_stderr(settings.log_level, settings.node, f"worker-{settings.number}")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(settings))
+    return 0
+
+
+async def run(settings: WorkerSettings) -> None:
+    """Serve until the supervisor says to drain."""
+    data_dir = Path(settings.data_dir)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "work"))
+    async with AsyncExitStack() as stack:
+        spool = Spool(data_dir / "spool", settings.spool_max_bytes)
+        stack.callback(spool.close)
+        engine = stack.enter_context(WasmPolicyEngine(cache_dir=data_dir / "modules"))
+        sealer = AesGcmSealer()
+        http = HttpBackend()
+        stack.push_async_callback(http.close)
+        worker = Worker(
+            Parts(data_dir),
+            Assembler(engine, Re2Matcher(), sealer),
+            settings.max_loaded_tenants,
+            cancel=lambda session, request_id: front.cancel(session, request_id),  # noqa: PLW0108 - made below
+            retire=http.retire,
+        )
+        worker.channel = await open_channel(socket.socket(fileno=settings.channel_fd), worker, "supervisor")
+        leases = Leases(RemoteCounters(worker.channel))
+        stack.push_async_callback(leases.close)
+        gateway = Gateway(
+            tenants=worker.tenants,
+            counters=leases,
+            backends={HttpTransport: http, StdioTransport: RemoteBackend(worker.channel)},
+            meter=Meter(spool, settings.node, settings.trace_ratio),
+            conversations=Conversations(sealer, time.time),
+            version=settings.version,
+            clock=time.time,
+            silence_s=worker.silence_s,
+        )
+        front = Front(
+            lambda inbound: handle(gateway, inbound),
+            FrontOptions(public_hosts=frozenset(settings.public_hosts)),
+            version=settings.version,
+            broadcast_cancel=worker.cancelled_elsewhere,
+            healthy=lambda: True,
+            ready=worker.ready,
+            preflight_origins=worker.origins,
+        )
+        async with asyncio.timeout(POINTED_WITHIN_S):
+            await worker.pointed.wait()
+        await _serve(settings, worker, front)
+
+
+async def _serve(settings: WorkerSettings, worker: Worker, front: Front) -> None:
+    options = ServerOptions(max_connections=settings.max_connections, drain_s=settings.drain_s)
+    stop = asyncio.Event()
+    worker.draining.add_done_callback(lambda _: stop.set())
+    listening = socket.socket(fileno=settings.listen_fd)
+    # What was made until here stays for ever: it is not looked at again, and not copied by looking.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    async with asyncio.TaskGroup() as tasks:
+        report = tasks.create_task(worker.report(lambda: 0, lambda: front.in_flight))
+        await serve(front, [listening], options, stop)
+        report.cancel()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,311 @@
+"""What a node takes into force, what it refuses, and what is on disk afterwards."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from adapters.crypto.sealing import X25519NodeKey
+from core.resource import Problem, digest, encode
+from core.snapshot import Backends, KeyEntry, KeyShard
+from data_plane.parts import PartStore
+from data_plane.supervisor.receiver import flush
+from tests.data_plane.node import snapshots
+from tests.data_plane.node.snapshots import TRUSTED, other_signer, parts_of, receiver, update
+
+
+class Recorder:
+    """A Swap that says what it is told to and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[object, ...]] = []
+        self.problems: list[Problem] = []
+
+    async def prepare(self, tenant: str, generation: int, manifest_digest: bytes, *, prove: bool) -> list[Problem]:
+        self.said.append(("prepare", tenant, generation, prove))
+        return self.problems
+
+    async def commit(self, tenant: str, generation: int, manifest_digest: bytes) -> None:
+        self.said.append(("commit", tenant, generation))
+
+    def abandon(self, tenant: str) -> None:
+        self.said.append(("abandon", tenant))
+
+    def forget(self, tenant: str) -> None:
+        self.said.append(("forget", tenant))
+
+
+def paths(problems: list[Problem]) -> list[str]:
+    return [problem.path for problem in problems]
+
+
+async def test_a_good_snapshot_comes_into_force_and_is_there_after_a_restart(tmp_path: Path) -> None:
+    first = receiver(tmp_path)
+    offered = update(generation=3)
+    assert await first.offer(offered) == []
+    for flushed in (False, True):
+        if flushed:
+            store = PartStore(tmp_path)
+            again = receiver(tmp_path, store=store)
+            store.keep("acme", next(store.candidates("acme")))
+            await flush(store)
+            assert sorted(path.name for path in (tmp_path / "tenants").iterdir()) == ["acme.json"]
+        again = receiver(tmp_path)
+        assert again.in_force["acme"].generation == 3
+        holdings, parts = again.holdings()
+        assert [(one.tenant, one.generation, one.manifest_digest) for one in holdings] == [
+            ("acme", 3, digest(offered.signed.manifest))
+        ]
+        assert parts == set(offered.parts)
+        assert again.lookup("acme", b"") == (offered.signed.manifest, snapshots.DATA_KEY)
+
+
+async def test_workers_prepare_before_they_swap_and_a_module_is_proven_once(tmp_path: Path) -> None:
+    node = receiver(tmp_path)
+    node.swap = swap = Recorder()
+    assert await node.offer(update(generation=1)) == []
+    assert await node.offer(update("other", generation=1)) == []
+    assert swap.said == [
+        ("prepare", "acme", 1, True),
+        ("commit", "acme", 1),
+        ("prepare", "other", 1, False),
+        ("commit", "other", 1),
+    ]
+
+
+async def test_what_workers_refuse_changes_nothing_in_memory_or_on_disk(tmp_path: Path) -> None:
+    node = receiver(tmp_path)
+    node.swap = swap = Recorder()
+    assert await node.offer(update(generation=1)) == []
+    before = node.lookup("acme", b"")
+    swap.problems = [Problem("snapshot", "policy: canary 0 says deny")]
+    swap.said.clear()
+    refused = update(generation=2)
+    assert await node.offer(refused) == swap.problems
+    assert swap.said == [("prepare", "acme", 2, False), ("abandon", "acme")]
+    assert node.in_force["acme"].generation == 1
+    assert node.lookup("acme", digest(refused.signed.manifest)) == before
+    assert receiver(tmp_path).in_force["acme"].generation == 1
+    assert node.nacks == 1
+
+
+BROKEN = {
+    "an unknown signer": (lambda: update(signer=other_signer()), "signature"),
+    "a changed manifest": (
+        lambda: msgspec.structs.replace(
+            (good := update()), signed=msgspec.structs.replace(good.signed, manifest=good.signed.manifest + b"\x00")
+        ),
+        "signature",
+    ),
+    "a key sealed to another node": (
+        lambda: update(node_public=X25519NodeKey(os.urandom(32)).public_key),
+        "sealed_key",
+    ),
+    "no key": (lambda: msgspec.structs.replace(update(), sealed_key=b""), "sealed_key"),
+    "a missing part": (lambda: msgspec.structs.replace(update(), parts={}), "parts.backends"),
+    "a changed part": (
+        lambda: msgspec.structs.replace(
+            (good := update()),
+            parts={k: (v[:-1] + bytes([v[-1] ^ 1]) if v == snapshots.MODULE else v) for k, v in good.parts.items()},
+        ),
+        "parts.policy_module",
+    ),
+    "a part that does not decode": (lambda: update(parts=parts_of("acme", limits=b"\xc1")), "parts.limits"),
+    "a tool of no backend": (
+        lambda: update(parts=parts_of("acme", backends=encode(Backends({})))),
+        "parts.catalogue.default",
+    ),
+    "a key of nobody": (
+        lambda: update(
+            parts=parts_of("acme", keys=msgspec.msgpack.encode(KeyShard({b"h": KeyEntry(name="k", user="bob")})))
+        ),
+        "parts.keys.000000",
+    ),
+    "secrets of another tenant": (
+        lambda: update(parts=parts_of("acme", secrets=parts_of("other")["secrets", ""])),
+        "parts.secrets",
+    ),
+    "missing kinds": (
+        lambda: update(parts={k: v for k, v in parts_of("acme").items() if k[0] != "guards"}),
+        "parts.guards",
+    ),
+    "missing shards": (lambda: update(key_shards=2), "parts.keys"),
+    "a tenant that is a path": (lambda: update("../../etc"), "manifest.tenant"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_a_bad_update_is_refused_by_name_and_nothing_of_it_is_in_force(tmp_path: Path, name: str) -> None:
+    make, path = BROKEN[name]
+    node = receiver(tmp_path)
+    node.swap = swap = Recorder()
+    assert path in paths(await node.offer(make()))
+    assert node.in_force == {}
+    assert swap.said == []
+    assert list((tmp_path / "tenants").iterdir()) == []
+    assert await node.offer(update()) == []
+
+
+async def test_a_generation_only_rises(tmp_path: Path) -> None:
+    node = receiver(tmp_path)
+    assert await node.offer(update(generation=5)) == []
+    assert paths(await node.offer(update(generation=4))) == ["manifest.generation"]
+    other = update(generation=5, parts=parts_of("acme", marker="other"))
+    assert paths(await node.offer(other)) == ["manifest.generation"]
+    assert paths(await receiver(tmp_path).offer(update(generation=4))) == ["manifest.generation"]
+    assert await node.offer(update(generation=6)) == []
+
+
+async def test_what_is_in_force_may_be_sent_again_sealed_anew(tmp_path: Path) -> None:
+    node = receiver(tmp_path)
+    parts = parts_of("acme")
+    assert await node.offer(update(parts=parts)) == []
+    assert await node.offer(update(parts=parts)) == []
+    assert node.applied == 1
+    assert receiver(tmp_path).lookup("acme", b"") is not None
+
+
+async def test_only_missing_parts_need_to_be_sent(tmp_path: Path) -> None:
+    node = receiver(tmp_path)
+    first = update(generation=1, parts=parts_of("acme"))
+    assert await node.offer(first) == []
+    second = update(generation=2, parts=parts_of("acme", tool_count=3))
+    thin = msgspec.structs.replace(second, parts={k: v for k, v in second.parts.items() if k not in first.parts})
+    assert len(thin.parts) == 1
+    assert await node.offer(thin) == []
+
+
+async def test_a_tampered_tenant_file_is_refused_at_start_and_others_serve(tmp_path: Path) -> None:
+    store = PartStore(tmp_path)
+    node = receiver(tmp_path, store=store)
+    for tenant in ("acme", "other"):
+        assert await node.offer(update(tenant)) == []
+    await flush(store)
+    path = tmp_path / "tenants" / "acme.json"
+    stored = msgspec.json.decode(path.read_bytes())
+    for change in (
+        lambda: path.write_bytes(path.read_bytes()[:-20]),
+        lambda: path.write_bytes(msgspec.json.encode({**stored, "signed": {**stored["signed"], "key_id": "0" * 16}})),
+        lambda: path.write_bytes((tmp_path / "tenants" / "other.json").read_bytes()),
+        lambda: path.write_bytes(b""),
+    ):
+        change()
+        again = receiver(tmp_path)
+        assert set(again.in_force) == {"other"}
+        assert "acme" in again.refused_on_disk
+        assert again.lookup("acme", b"") is None
+    assert await again.offer(update("acme")) == [], "the control plane brings it again"
+    assert "acme" not in again.refused_on_disk
+
+
+async def test_a_tampered_part_is_refused_at_start_and_healed_by_a_push(tmp_path: Path) -> None:
+    offered = update()
+    assert await receiver(tmp_path).offer(offered) == []
+    part = next(part for part, data in offered.parts.items() if data == snapshots.MODULE)
+    file = tmp_path / "parts" / part.hex()
+    file.write_bytes(b"evil" + file.read_bytes()[4:])
+    again = receiver(tmp_path)
+    assert again.in_force == {}
+    assert "was changed" in again.refused_on_disk["acme"]
+    assert again.holdings() == ([], set())
+    assert await again.offer(offered) == []
+    assert file.read_bytes() == snapshots.MODULE
+    assert set(receiver(tmp_path).in_force) == {"acme"}
+
+
+async def test_a_new_file_that_was_torn_leaves_the_last_good_one(tmp_path: Path) -> None:
+    store = PartStore(tmp_path)
+    node = receiver(tmp_path, store=store)
+    assert await node.offer(update(generation=1)) == []
+    await flush(store)
+    assert await node.offer(update(generation=2)) == []
+    assert receiver(tmp_path).in_force["acme"].generation == 2
+    new = tmp_path / "tenants" / "acme.new"
+    new.write_bytes(new.read_bytes()[:100])
+    assert receiver(tmp_path).in_force["acme"].generation == 1
+
+
+async def test_garbage_goes_and_what_is_named_stays(tmp_path: Path) -> None:
+    clock = [time.time()]
+    node = receiver(tmp_path, wall_clock=lambda: clock[0])
+    assert await node.offer(update(generation=1)) == []
+    assert await node.offer(update(generation=2)) == []
+    named = {part for held in node.in_force.values() for part in held.parts}
+    before = len(list((tmp_path / "parts").iterdir()))
+    node.holdings()
+    assert len(list((tmp_path / "parts").iterdir())) == before > len(named), "too young to be garbage"
+    clock[0] += 3600
+    node.holdings()
+    assert {bytes.fromhex(path.name) for path in (tmp_path / "parts").iterdir()} == named
+
+
+async def test_a_withdrawn_tenant_is_forgotten_on_disk_too(tmp_path: Path) -> None:
+    node = receiver(tmp_path)
+    node.swap = swap = Recorder()
+    assert await node.offer(update()) == []
+    await node.withdraw("acme")
+    await node.withdraw("../acme")
+    assert swap.said[-1] == ("forget", "acme")
+    assert node.in_force == {}
+    assert receiver(tmp_path).in_force == {}
+
+
+async def test_a_node_with_a_shard_takes_no_other_tenant(tmp_path: Path) -> None:
+    node = receiver(tmp_path, tenants=("acme",))
+    assert await node.offer(update("acme")) == []
+    assert paths(await node.offer(update("other"))) == ["manifest.tenant"]
+
+
+async def test_announced_keys_are_pinned_and_only_an_announcement_replaces_them(tmp_path: Path) -> None:
+    node = receiver(tmp_path, configured_keys={})
+    assert paths(await node.offer(update())) == ["signature"]
+    node.trust(TRUSTED)
+    assert await node.offer(update(generation=1)) == []
+    again = receiver(tmp_path, configured_keys={})
+    assert set(again.in_force) == {"acme"}
+    rotated = other_signer()
+    assert paths(await again.offer(update(generation=2, signer=rotated))) == ["signature"]
+    again.trust({})
+    again.trust({"zz": b"short"})
+    assert paths(await again.offer(update(generation=2, signer=rotated))) == ["signature"]
+    again.trust({rotated.key_id: rotated.public_key})
+    assert await again.offer(update(generation=2, signer=rotated)) == []
+    assert paths(await again.offer(update(generation=3))) == ["signature"]
+
+
+async def test_configured_keys_are_not_extended_by_an_announcement(tmp_path: Path) -> None:
+    node = receiver(tmp_path)
+    rotated = other_signer()
+    node.trust({rotated.key_id: rotated.public_key})
+    assert paths(await node.offer(update(signer=rotated))) == ["signature"]
+    assert await node.offer(update()) == []
+
+
+async def test_a_full_disk_refuses_the_update_and_keeps_the_old(tmp_path: Path) -> None:
+    node = receiver(tmp_path)
+    assert await node.offer(update(generation=1)) == []
+    (tmp_path / "tenants" / "acme.new").unlink()
+    (tmp_path / "tenants" / "acme.new").mkdir()
+    assert paths(await node.offer(update(generation=2))) == ["node.disk"]
+    assert node.in_force["acme"].generation == 1
+
+
+async def test_a_thousand_tenants_of_a_hundred_tools_are_in_force_in_seconds(tmp_path: Path) -> None:
+    node = receiver(tmp_path)
+    node.swap = Recorder()
+    updates = [update(f"t{n}", parts=parts_of(f"t{n}", 100, str(n))) for n in range(1000)]
+    began = time.perf_counter()
+    for start in range(0, 1000, 16):
+        results = await asyncio.gather(*(node.offer(one) for one in updates[start : start + 16]))
+        assert results == [[]] * len(results)
+    took_s = time.perf_counter() - began
+    began = time.perf_counter()
+    again = receiver(tmp_path)
+    restart_s = time.perf_counter() - began
+    print(f"applied in {took_s:.2f} s, verified again at start in {restart_s:.2f} s")
+    assert len(again.in_force) == 1000
+    assert took_s < 5
+    assert restart_s < 5
