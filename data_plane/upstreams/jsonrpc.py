@@ -12,6 +12,10 @@ LEGACY: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 
 CLIENT_INFO: Final = b'{"name":"toolgate","version":"0.1.0"}'
 
+_ENVELOPE: Final = (
+    b'"io.modelcontextprotocol/protocolVersion":"%b","io.modelcontextprotocol/clientCapabilities":%b,'
+    b'"io.modelcontextprotocol/clientInfo":%b'
+)
 _NONE: Final = msgspec.Raw(b"")
 _LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
@@ -124,13 +128,11 @@ def meta(
     revision: str | None, capabilities: bytes, *, token: int | None = None, log_level: str = "", trace: bytes = b""
 ) -> bytes:
     """The `_meta` of a request; with a revision the whole envelope of the modern era. `trace`: see `trace_members`."""
-    parts = [] if token is None else [b'"progressToken":%d' % token]
-    if revision is not None:
-        parts.append(b'"io.modelcontextprotocol/protocolVersion":"%b"' % revision.encode())
-        parts.append(b'"io.modelcontextprotocol/clientCapabilities":%b' % (capabilities or b"{}"))
-        parts.append(b'"io.modelcontextprotocol/clientInfo":%b' % CLIENT_INFO)
-        if log_level:
-            parts.append(b'"io.modelcontextprotocol/logLevel":%b' % encode(log_level))
+    parts = [] if revision is None else [_ENVELOPE % (revision.encode(), capabilities or b"{}", CLIENT_INFO)]
+    if token is not None:
+        parts.append(b'"progressToken":%d' % token)
+    if log_level and revision is not None:
+        parts.append(b'"io.modelcontextprotocol/logLevel":%b' % encode(log_level))
     if trace:
         parts.append(trace)
     return b"{%b}" % b",".join(parts)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import TextContent
 
 
@@ -39,6 +40,16 @@ def make(seen: Seen) -> MCPServer:
             raise
         return ""
 
+    @server.tool(description="Answers once a call of hang is under way.")
+    async def until_started() -> str:
+        await seen.started.wait()
+        return "started"
+
+    @server.tool(description="Answers once a call of hang was cancelled.")
+    async def until_cancelled() -> str:
+        await seen.cancelled.wait()
+        return "cancelled"
+
     @server.tool(description="Reports as it goes.")
     async def steps(ctx: Context) -> str:
         for done in (1, 2, 3):
@@ -47,7 +58,7 @@ def make(seen: Seen) -> MCPServer:
 
     @server.tool(description="Fails.")
     def fails() -> str:
-        raise ValueError("this tool fails on purpose")
+        raise ToolError("this tool fails on purpose")
 
     @server.tool(description="As many characters as asked for.", structured_output=False)
     def big(size: int) -> TextContent:
