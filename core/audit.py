@@ -113,17 +113,20 @@ class Verification:
         )
 
 
-_COLUMNS = frozenset({"id", "at_unix", "tenant", "tool", "user", "agent", "outcome"})
+_DETAILS = tuple(
+    name
+    for name in Record.__struct_fields__
+    if name not in {"id", "at_unix", "tenant", "tool", "user", "agent", "outcome"}
+)
 
 
 def entry_of_record(record: Record) -> Entry:
     """A call as an audit entry: fields at their default are left out of `detail`."""
     detail: dict[str, object] = {}
-    for field in msgspec.structs.fields(Record):
-        if field.name not in _COLUMNS:
-            value = getattr(record, field.name)
-            if value:
-                detail[field.name] = msgspec.to_builtins(value)
+    for name in _DETAILS:
+        value = getattr(record, name)
+        if value:
+            detail[name] = value if isinstance(value, str | int) else msgspec.to_builtins(value)
     return Entry(
         id=record.id,
         at_unix=float(record.at_unix),

@@ -137,7 +137,8 @@ class _Walk:
             if name in raw:
                 value = self.value(field.type, raw[name], _member(path, name))
                 if not isinstance(value, _Bad):
-                    clean[name] = value
+                    if not _is_default(field, value):
+                        clean[name] = value
                     continue
             elif field.required:
                 self._wrong(_member(path, name), "is required")
@@ -216,6 +217,12 @@ class _Walk:
         if isinstance(kind, inspect.FloatType) and isinstance(raw, int):
             return float(raw) if abs(raw) < 2**1023 else self._wrong(path, "must be a finite number")
         return raw
+
+
+def _is_default(field: inspect.Field, value: object) -> bool:
+    """Whether leaving the value out says the same. Then it is left out: msgspec omits a default only if it is the
+    default's own object, and a spec must have one encoding, whether its author wrote defaults down or not."""
+    return type(value) is type(field.default) and value == field.default
 
 
 def _fits(kind: inspect.Type, raw: object) -> bool:

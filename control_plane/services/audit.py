@@ -150,6 +150,8 @@ class AuditLog:
 
 def _storable(entry: Entry) -> Entry:
     """PostgreSQL's text holds no NUL, and what a stranger named as a tool may."""
+    if b"\\u0000" not in msgspec.json.encode(entry):
+        return entry
     return Entry(
         id=_text(entry.id),
         at_unix=entry.at_unix,

@@ -109,7 +109,9 @@ class Resources:
             await _tenant_exists(writing, draft.tenant)
             current = await writing.get(ref)
             _fresh(ref, current, draft.generation)
-            problems += [found async for found in self._conflicts(writing, draft, spec, current)]
+            refused = {problem.path for problem in problems}
+            conflicts = [found async for found in self._conflicts(writing, draft, spec, current)]
+            problems += [found for found in conflicts if found.path not in refused]
             if problems or spec is None:
                 raise Rejected(Why.INVALID, f"{ref} is not valid", problems)
             put, outcome, entry = await self._plan(writing, admin, draft, spec, current)
