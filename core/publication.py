@@ -18,6 +18,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     revision: int
     """The newest change of the tenant it takes account of."""
+    compiler: int
+    """Version of the compiler that made it: a newer one makes everything again."""
     manifest: Manifest | None
     """Generation 0; None: the tenant is gone or disabled."""
     content: bytes = b""
@@ -35,6 +37,8 @@ class Last(msgspec.Struct, frozen=True, kw_only=True):
 
     generation: int
     revision: int
+    compiler: int
+    held: bool
     content: bytes
     manifest: bytes
     """Encoded Manifest; empty: withdrawn."""
@@ -45,7 +49,7 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
 
     tenant: str
     revision: int
-    """Newest of the whole store at that moment: every change of the tenant up to it is in here."""
+    """Of the tenant's newest change; 0: it is long ago."""
     resources: tuple[Resource, ...]
     """The Tenant first, if there is one; then by kind and name."""
     key_hashes: dict[str, bytes]
@@ -63,8 +67,8 @@ Sign = Callable[[bytes], SignedManifest]
 class Publications(Protocol):
     """Generations, manifests and parts. Rising and exactly one per change, however many replicas publish."""
 
-    async def behind(self) -> list[tuple[str, int]]:
-        """Tenants whose newest change is not accounted for yet, with its revision: what a crash left undone."""
+    async def behind(self, compiler: int) -> list[tuple[str, int]]:
+        """Tenants whose newest change is not accounted for, is held, or is of an older compiler; with its revision."""
         ...
 
     async def rows(self, tenants: Sequence[str]) -> dict[str, Rows]:

@@ -17,6 +17,7 @@ CHANNEL = "toolgate_published"
 """Payload: the tenant."""
 _COLLECTING = 0x70617274
 """Advisory lock: publications share it, the collection of parts has it alone."""
+_LAST = "SELECT tenant, generation, revision, compiler, held, content, manifest FROM publications"
 _CURRENT = (
     "SELECT tenant, generation, manifest, key_id, signature, parts,"
     " committed_unix_us FROM publications WHERE generation > 0"
@@ -29,16 +30,17 @@ class PostgresPublications:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def behind(self) -> list[tuple[str, int]]:
+    async def behind(self, compiler: int) -> list[tuple[str, int]]:
         statement = (
             "WITH newest AS (SELECT CASE WHEN kind = 'Tenant' THEN name ELSE tenant END AS tenant,"
             "  max(revision) AS revision FROM changes GROUP BY 1"
             "  UNION ALL SELECT name, 0 FROM resources WHERE kind = 'Tenant')"
             " SELECT n.tenant, max(n.revision) FROM newest AS n LEFT JOIN publications AS p USING (tenant)"
-            " WHERE n.tenant <> '' AND (p.tenant IS NULL OR p.revision < n.revision) GROUP BY 1 ORDER BY 1"
+            " WHERE n.tenant <> '' AND (p.tenant IS NULL OR p.revision < n.revision OR p.compiler < %s OR p.held)"
+            " GROUP BY 1 ORDER BY 1"
         )
         async with self._database.connection() as conn:
-            rows = await (await conn.execute(statement)).fetchall()
+            rows = await (await conn.execute(statement, (compiler,))).fetchall()
         return [(tenant, revision) for tenant, revision in rows]
 
     async def rows(self, tenants: Sequence[str]) -> dict[str, Rows]:
@@ -52,9 +54,9 @@ class PostgresPublications:
         async with self._database.transaction() as conn:
             await conn.execute("SELECT pg_advisory_xact_lock_shared(%s)", (_COLLECTING,))
             last = await _lock(conn, list(ordered))
-            settled = [d for d in ordered.values() if d.revision >= last[d.tenant].revision]
-            fresh = [d for d in settled if not _is_in_force(d, last[d.tenant])]
-            same = [d for d in settled if _is_in_force(d, last[d.tenant])]
+            newer = [d for d in ordered.values() if _is_newer(d, last[d.tenant])]
+            fresh = [d for d in newer if not _is_in_force(d, last[d.tenant])]
+            same = [d for d in newer if _is_in_force(d, last[d.tenant])]
             await _account(conn, same)
             if not fresh:
                 return []
@@ -64,9 +66,11 @@ class PostgresPublications:
     async def current(self, tenants: Collection[str] | None) -> list[Published]:
         async with self._database.connection() as conn:
             if tenants is None:
-                found = await conn.execute(_CURRENT.encode())
+                found = await conn.execute(f"{_CURRENT} ORDER BY tenant".encode())
             else:
-                found = await conn.execute(f"{_CURRENT} AND tenant = ANY(%s)".encode(), (list(tenants),))
+                found = await conn.execute(
+                    f"{_CURRENT} AND tenant = ANY(%s) ORDER BY tenant".encode(), (list(tenants),)
+                )
             return [_published(row) for row in await found.fetchall()]
 
     async def parts(self, digests: Collection[bytes]) -> dict[bytes, bytes]:
@@ -90,25 +94,29 @@ class PostgresPublications:
 async def _lock(conn: Connection, tenants: list[str]) -> dict[str, Last]:
     """The tenants' rows, ours until the transaction ends: whoever publishes the same ones takes turns."""
     await conn.execute(
-        "INSERT INTO publications (tenant, generation, revision, content, manifest, key_id, signature, parts, held,"
-        " committed_unix_us) SELECT tenant, 0, 0, '', '', '', '', '{}', false, 0"
+        "INSERT INTO publications (tenant, generation, revision, compiler, content, manifest, key_id, signature,"
+        " parts, held, committed_unix_us) SELECT tenant, 0, 0, 0, '', '', '', '', '{}', false, 0"
         " FROM unnest(%s::text[]) AS wanted(tenant) ORDER BY tenant"
         " ON CONFLICT DO NOTHING",
         (tenants,),
     )
     found = await conn.execute(
-        "SELECT tenant, generation, revision, content, manifest FROM publications WHERE tenant = ANY(%s)"
-        " ORDER BY tenant FOR UPDATE",
+        f"{_LAST} WHERE tenant = ANY(%s) ORDER BY tenant FOR UPDATE".encode(),
         (tenants,),
     )
     return {row[0]: _last(row[1:]) for row in await found.fetchall()}
 
 
 def _last(row: Sequence[object]) -> Last:
-    generation, revision, content, manifest = row
-    return msgspec.convert(
-        {"generation": generation, "revision": revision, "content": content, "manifest": manifest}, Last
-    )
+    names = ("generation", "revision", "compiler", "held", "content", "manifest")
+    return msgspec.convert(dict(zip(names, row, strict=True)), Last)
+
+
+def _is_newer(draft: Draft, last: Last) -> bool:
+    """Of the same change, the first to be published counts: secrets sealed twice differ, and mean the same."""
+    if not last.generation or (last.held and not draft.held and draft.revision == last.revision):
+        return True
+    return (draft.revision, draft.compiler) > (last.revision, last.compiler)
 
 
 def _is_in_force(draft: Draft, last: Last) -> bool:
@@ -126,10 +134,13 @@ def _signed(draft: Draft, generation: int, sign: Sign) -> tuple[int, SignedManif
 async def _account(conn: Connection, drafts: list[Draft]) -> None:
     if drafts:
         await conn.execute(
-            "UPDATE publications AS p SET revision = d.revision, held = d.held"
-            " FROM unnest(%s::text[], %s::bigint[], %s::boolean[]) AS d(tenant, revision, held)"
-            " WHERE p.tenant = d.tenant",
-            ([d.tenant for d in drafts], [d.revision for d in drafts], [d.held for d in drafts]),
+            "UPDATE publications AS p SET revision = d.revision, compiler = d.compiler, held = d.held"
+            " FROM unnest(%s::text[], %s::bigint[], %s::int[], %s::boolean[])"
+            " AS d(tenant, revision, compiler, held) WHERE p.tenant = d.tenant",
+            (
+                *([d.tenant for d in drafts], [d.revision for d in drafts]),
+                *([d.compiler for d in drafts], [d.held for d in drafts]),
+            ),
         )
 
 
@@ -154,12 +165,13 @@ async def _store(conn: Connection, signed: list[tuple[Draft, int, SignedManifest
     """The update of a batch, and a notice per tenant."""
     async with conn.cursor() as cursor:
         await cursor.executemany(
-            "UPDATE publications SET generation = %s, revision = %s, content = %s, manifest = %s, key_id = %s,"
-            " signature = %s, parts = %s, held = %s, committed_unix_us = %s, published_at = clock_timestamp()"
-            " WHERE tenant = %s",
+            "UPDATE publications SET generation = %s, revision = %s, compiler = %s, content = %s, manifest = %s,"
+            " key_id = %s, signature = %s, parts = %s, held = %s, committed_unix_us = %s,"
+            " published_at = clock_timestamp() WHERE tenant = %s",
             [
                 (
-                    *(generation, draft.revision, draft.content, one.manifest, one.key_id, one.signature),
+                    *(generation, draft.revision, draft.compiler, draft.content),
+                    *(one.manifest, one.key_id, one.signature),
                     *(_named(draft), draft.held, draft.committed_unix_us, draft.tenant),
                 )
                 for draft, generation, one in signed
@@ -190,8 +202,6 @@ def _published(row: Sequence[object]) -> Published:
 
 
 async def _rows(conn: Connection, tenants: list[str]) -> dict[str, Rows]:
-    latest = await (await conn.execute("SELECT latest FROM revision")).fetchone()
-    revision = int(latest[0]) if latest is not None else 0
     resources = await _resources(conn, tenants)
     hashes: dict[str, dict[str, bytes]] = {tenant: {} for tenant in tenants}
     found = await conn.execute("SELECT tenant, name, hash FROM key_hashes WHERE tenant = ANY(%s)", (tenants,))
@@ -207,33 +217,38 @@ async def _rows(conn: Connection, tenants: list[str]) -> dict[str, Rows]:
         sealed[owner][Ref(kind, tenant, name)] = Sealed(key_id, bytes(value))
     known = await known_of(conn, tenants)
     found = await conn.execute(
-        "SELECT tenant, generation, revision, content, manifest FROM publications WHERE tenant = ANY(%s)", (tenants,)
+        "SELECT tenant, generation, revision, compiler, held, content, manifest FROM publications WHERE tenant = ANY(%s)",
+        (tenants,),
     )
     last = {row[0]: _last(row[1:]) for row in await found.fetchall()}
     changed = await _changed_at(conn, tenants)
     return {
         tenant: Rows(
             tenant=tenant,
-            revision=revision,
+            revision=changed.get(tenant, (0, 0))[0],
             resources=tuple(resources[tenant]),
             key_hashes=hashes[tenant],
             sealed=sealed[tenant],
             known=known.get(tenant, {}),
             last=last.get(tenant),
-            changed_unix_us=changed.get(tenant, 0),
+            changed_unix_us=changed.get(tenant, (0, 0))[1],
         )
         for tenant in tenants
     }
 
 
-async def _changed_at(conn: Connection, tenants: list[str]) -> dict[str, int]:
-    """When each tenant's newest change began to be written; changes that are pruned have no time any more."""
+async def _changed_at(conn: Connection, tenants: list[str]) -> dict[str, tuple[int, int]]:
+    """Each tenant's newest change: its revision, and when it began to be written. None for changes that are pruned."""
     found = await conn.execute(
-        "SELECT t.tenant, (extract(epoch FROM c.at) * 1000000)::bigint FROM unnest(%s::text[]) AS t(tenant),"
-        " LATERAL (SELECT at FROM changes WHERE changes.tenant = t.tenant ORDER BY revision DESC LIMIT 1) AS c",
+        "SELECT t.tenant, c.revision, (extract(epoch FROM c.at) * 1000000)::bigint"
+        " FROM unnest(%s::text[]) AS t(tenant), LATERAL ("
+        "(SELECT revision, at FROM changes WHERE changes.tenant = t.tenant ORDER BY revision DESC LIMIT 1)"
+        " UNION ALL"
+        " (SELECT revision, at FROM changes WHERE kind = 'Tenant' AND name = t.tenant ORDER BY revision DESC LIMIT 1)"
+        " ORDER BY revision DESC LIMIT 1) AS c",
         (tenants,),
     )
-    return dict(await found.fetchall())
+    return {tenant: (revision, at_us) for tenant, revision, at_us in await found.fetchall()}
 
 
 async def _resources(conn: Connection, tenants: list[str]) -> dict[str, list[Resource]]:

@@ -13,6 +13,9 @@ from core.secret import Secret
 from core.server import Server
 from core.snapshot import Identity, KeyShard, Manifest, PartRef, Secrets, encode_shard
 
+COMPILER = 1
+"""Raise it with every change that makes other bytes of the same input: tenants are then compiled again."""
+
 
 def compile_tenant(source: Source, seal: Seal) -> Compiled | Faulty:
     """Everything or nothing: a tenant with a single problem compiles to the list of all its problems."""

@@ -5,6 +5,7 @@ CREATE TABLE publications (
     tenant       text COLLATE "C" PRIMARY KEY,
     generation   bigint NOT NULL,                   -- 0: none yet
     revision     bigint NOT NULL,                   -- newest change that is accounted for
+    compiler     integer NOT NULL,                  -- version of the compiler that made it
     content      bytea NOT NULL,                    -- digest of the manifest but for its generation
     manifest     bytea NOT NULL,                    -- empty: withdrawn
     key_id       text NOT NULL,
@@ -24,3 +25,4 @@ CREATE TABLE parts (
 ALTER TABLE parts ALTER COLUMN data SET STORAGE EXTERNAL;
 
 CREATE INDEX changes_by_tenant ON changes (tenant, revision);
+CREATE INDEX changes_of_tenants ON changes (name, revision) WHERE kind = 'Tenant';

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from control_plane.compiler.compile import compile_tenant, restrict
+from control_plane.compiler.compile import COMPILER, compile_tenant, restrict
 from control_plane.compiler.source import Compiled, Dropped, Faulty, Found, Source, TenantPolicy
 from control_plane.services.secrets import KEY_BYTES, TenantKeys
 from core.admin import Rejected
@@ -87,7 +87,7 @@ class Publisher:
 
     async def catch_up(self) -> None:
         """Everything a crash, or a notice that was lost, left undone. Raises Rejected(UNAVAILABLE)."""
-        await self.due([tenant for tenant, _ in await self._ports.publications.behind()])
+        await self.due([tenant for tenant, _ in await self._ports.publications.behind(COMPILER)])
 
     async def settled(self) -> None:
         """Wait until nothing is due or under way."""
@@ -254,6 +254,7 @@ def _draft(rows: Rows, compiled: Compiled | None, *, held: bool = False) -> Draf
     return Draft(
         tenant=rows.tenant,
         revision=rows.revision,
+        compiler=COMPILER,
         manifest=compiled.manifest if compiled else None,
         content=compiled.content if compiled else b"",
         parts=compiled.parts if compiled else {},

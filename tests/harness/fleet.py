@@ -18,6 +18,7 @@ from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.resources import PostgresStore
 from adapters.postgres.secrets import PostgresSealedValues
 from adapters.postgres.snapshots import PostgresPublications
+from control_plane.compiler.compile import COMPILER
 from control_plane.compiler.source import Found, TenantPolicy
 from control_plane.fleet.plane import CHANNELS, FleetPlane, Stores
 from control_plane.fleet.servicer import FleetServicer
@@ -96,6 +97,13 @@ class ControlPlane:
                 [],
             ),
         )
+
+    async def publisher_settled(self) -> None:
+        """Wait until everything committed so far is published."""
+        async with asyncio.timeout(5):
+            while await self.publications.behind(COMPILER):
+                await asyncio.sleep(0.01)
+            await self.plane.publisher.settled()
 
     async def store_records(self, node: str, records: list[bytes]) -> None:
         if self.records_away:
