@@ -303,7 +303,7 @@ def _listener(address: str, port: int) -> socket.socket:
 
 def _http(wanted: Settings, listener: socket.socket) -> Config:
     config = Config()
-    config.bind = [f"fd://{listener.fileno()}"]
+    config.bind = [f"fd://{os.dup(listener.fileno())}"]  # it closes what it is given
     config.graceful_timeout = wanted.drain_s
     config.keep_alive_timeout = 30
     config.include_server_header = False
