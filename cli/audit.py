@@ -44,9 +44,9 @@ def verify(args: argparse.Namespace) -> int:
     if args.output != "table":
         print(output.dumped(args.output, json_of(answer)), end="")
     elif answer.intact:
-        print(f"{tenant}: intact, {answer.rows} rows, head {answer.head}")
+        print(f"{tenant or 'platform'}: intact, {answer.rows} rows, head {answer.head}")
     else:
-        print(f"{tenant}: TAMPERED at row {answer.first_bad_seq}: {answer.reason}")
+        print(f"{tenant or 'platform'}: TAMPERED at row {answer.first_bad_seq}: {answer.reason}")
     return OK if answer.intact else NEGATIVE
 
 

@@ -135,6 +135,14 @@ def _actions(verbs: Parsers) -> None:
     revoke = _admin(keys, "revoke", "key:revoke", "end a key at once")
     revoke.add_argument("--name", required=True)
     revoke.add_argument("--platform", action="store_true", help="an admin key of the platform")
+    nodes = _group(verbs, "node-token", "issue and revoke what gateways prove themselves with")
+    for verb, run, what in (
+        ("create", "platform:create_node_token", "issue a gateway's token and print it, once"),
+        ("revoke", "platform:revoke_node_token", "refuse a gateway's token from now on"),
+    ):
+        _admin(nodes, verb, run, what).add_argument("--name", required=True)
+    secrets = _group(verbs, "secret", "look after secrets at rest")
+    _admin(secrets, "rotate", "platform:rotate_secrets", "seal every secret under the current key-encryption key")
     output.add_format_flag(_admin(verbs, "fleet", "fleet:fleet", "show every gateway and what it serves"))
     audit = _group(verbs, "audit", "read and prove the audit log")
     rows = _admin(audit, "list", "audit:list_", "show calls and changes, newest first")
@@ -148,8 +156,10 @@ def _actions(verbs: Parsers) -> None:
     ):
         rows.add_argument(f"--{flag}", help=what)
     rows.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (default: 100)")
-    output.add_format_flag(rows)
-    output.add_format_flag(_admin(audit, "verify", "audit:verify", "prove that no row was changed; exit 1 if one was"))
+    proof = _admin(audit, "verify", "audit:verify", "prove that no row was changed; exit 1 if one was")
+    for parser in (rows, proof):
+        parser.add_argument("--platform", action="store_true", help="the platform's own log, of no tenant")
+        output.add_format_flag(parser)
     for verb, run, what in (
         ("definitions", "definitions:list_", "show what a server's tools look like and which wait for approval"),
         ("approve", "definitions:approve", "let agents see a tool's new definition"),

@@ -1,0 +1,25 @@
+"""Write the tables of docs/configuration.md: `python -m tests.harness.configuration`."""
+
+import re
+from pathlib import Path
+
+from control_plane import settings as control_plane
+from data_plane import settings as data_plane
+
+DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
+TABLES = {"control-plane": control_plane.table, "gateway": data_plane.table}
+
+
+def current(text: str) -> str:
+    """`text` with each table as the options are now. Raises ValueError where a table's markers are missing."""
+    for name, table in TABLES.items():
+        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        if begin not in text or end not in text:
+            raise ValueError(f"{DOCS} lacks {begin}")
+        block = f"{begin}\n{table()}\n{end}"
+        text = re.sub(f"{begin}.*?{end}", lambda _, block=block: block, text, flags=re.DOTALL)
+    return text
+
+
+if __name__ == "__main__":
+    DOCS.write_text(current(DOCS.read_text("utf-8")), "utf-8")
