@@ -80,6 +80,8 @@ class Permit(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str
     tool: CompiledTool
     reasons: tuple[str, ...]
+    cached: bool = False
+    """The decision was made before, for this or another caller of the same policy class."""
 
 
 class Clean(msgspec.Struct, frozen=True, kw_only=True):

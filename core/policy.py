@@ -90,8 +90,8 @@ class PreparedPolicy(Protocol):
         """One decision. Never raises: a trap, a deadline or a malformed result is a deny with its reason."""
         ...
 
-    def visible(self, input_json: bytes) -> frozenset[str]:
-        """The names of the tools in `input.tools` the caller may use; empty on any failure."""
+    def visible(self, input_json: bytes) -> frozenset[str] | None:
+        """The names of the tools in `input.tools` the caller may use; None on any failure: then it may use none."""
         ...
 
     def close(self) -> None: ...

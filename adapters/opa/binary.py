@@ -52,34 +52,40 @@ async def run(opa: str, words: list[str], folder: Path, deadline_s: float) -> Fi
     try:
         _confine(child)
         async with asyncio.timeout(deadline_s):
-            out, err = await asyncio.gather(_capped(child.stdout), _capped(child.stderr))
-            return Finished(await child.wait(), out, err)
+            out, err = await asyncio.gather(_capped(child, child.stdout), _capped(child, child.stderr))
+            code = await child.wait()
     except TimeoutError:
         raise OpaOverran(f"opa {words[0]} took longer than {deadline_s:g} s") from None
     finally:
         await _reap(child)
+    if max(len(out), len(err)) > OUTPUT_BYTES:
+        raise OpaOverran(f"opa {words[0]} said more than {OUTPUT_BYTES} bytes")
+    return Finished(code, out, err)
 
 
 def _confine(child: Process) -> None:
-    try:
+    with suppress(ProcessLookupError):  # It may have ended already.
         resource.prlimit(child.pid, resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    except ProcessLookupError:
-        return  # It has ended already.
 
 
-async def _capped(stream: StreamReader | None) -> bytes:
-    if stream is None:
-        raise OpaOverran("opa has no output")
+async def _capped(child: Process, stream: StreamReader | None) -> bytes:
+    """All it says; more than OUTPUT_BYTES is its end."""
     read = bytearray()
-    while chunk := await stream.read(65536):
+    while stream is not None and (chunk := await stream.read(65536)):
         read += chunk
         if len(read) > OUTPUT_BYTES:
-            raise OpaOverran(f"opa said more than {OUTPUT_BYTES} bytes")
+            _kill(child)
+            break
     return bytes(read)
 
 
 async def _reap(child: Process) -> None:
     if child.returncode is None:
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        await child.wait()
+        _kill(child)
+    # What is left in the pipes is read, and so they close: it is at most what they hold.
+    await child.communicate()
+
+
+def _kill(child: Process) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)

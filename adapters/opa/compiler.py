@@ -3,7 +3,7 @@
 import asyncio
 import tarfile
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +23,13 @@ PROBLEMS_CAP = 200
 
 _CAPABILITIES = "capabilities.json"
 _BUNDLE = "bundle.tar.gz"
-_CHECK = ["check", "--format", "json", "--max-errors", str(PROBLEMS_CAP), "--capabilities", _CAPABILITIES]
+_CHECK = ["check", "--format", "json", "--max-errors", str(PROBLEMS_CAP)]
+_CHECKS = (
+    [*_CHECK, "--strict", "--capabilities", _CAPABILITIES],
+    [*_CHECK, "--capabilities", _CAPABILITIES],
+    _CHECK,
+)
+"""opa stops at the first stage that finds something: the milder checks see past what the strict one stops at."""
 
 
 class _Location(msgspec.Struct, frozen=True):
@@ -76,16 +82,16 @@ class OpaCompiler:
 
     async def compile(self, modules: dict[str, str], tests: dict[str, str]) -> bytes:
         opa = binary.find(self._opa)
-        capabilities = await self._known(opa)
-        async with _folder(_files(self._shipped, modules, tests, builtins.restricted(capabilities))) as folder:
-            job = _Job(opa, folder, self._deadline_s, self._slots, builtins.names(capabilities))
-            try:
+        try:
+            capabilities = await self._known(opa)
+            async with _folder(_files(self._shipped, modules, tests, builtins.restricted(capabilities))) as folder:
+                job = _Job(opa, folder, self._deadline_s, self._slots, builtins.names(capabilities))
                 found = await job.inspect(modules, tests)
                 found = found or (await job.test(tests) if tests else [])
                 if not found:
                     return await job.build(sorted(self._shipped), modules)
-            except OpaOverran as overrun:
-                raise RegoRejected([Problem("spec.rego", str(overrun))]) from None
+        except OpaOverran as overrun:
+            found = [Found("", 0, str(overrun))]
         raise _rejected(found, several=len(modules) > 1)
 
     async def _known(self, opa: str) -> bytes:
@@ -110,11 +116,12 @@ class _Job:
         self._known = known
 
     async def inspect(self, modules: Iterable[str], tests: Iterable[str]) -> list[Found]:
-        """All that is wrong with the text. A plain check sees past what the strict one stops at, so both are asked."""
+        """All that is wrong with the text."""
         async with asyncio.TaskGroup() as group:
-            asked = [group.create_task(self._check(strict)) for strict in ([], ["--strict"])]
-            asked += [group.create_task(self._lint_module(policy)) for policy in modules]
-            asked += [group.create_task(self._lint_tests(policy)) for policy in tests]
+            looks = [self._check(words) for words in _CHECKS]
+            looks += [self._lint_module(policy) for policy in modules]
+            looks += [self._lint_tests(policy) for policy in tests]
+            asked = [group.create_task(_told(look)) for look in looks]
         return sorted({found for task in asked for found in task.result()})
 
     async def test(self, tests: Iterable[str]) -> list[Found]:
@@ -138,11 +145,11 @@ class _Job:
             raise _rejected(_unreadable(done), several=False)
         return await asyncio.to_thread(_module_in, self._folder / _BUNDLE)
 
-    async def _check(self, extra: list[str]) -> list[Found]:
+    async def _check(self, words: list[str]) -> list[Found]:
         """A file that does not parse hides what is wrong with the others: they are checked again without it."""
         files, found = _rego(self._folder), list[Found]()
         while files:
-            done = await self._run([*_CHECK, *extra, *files])
+            done = await self._run([*words, *files])
             errors = _errors(done)
             found += [Found(e.location.file, e.location.row, self._explained(e.message)) for e in errors]
             broken = {error.location.file for error in errors if error.code == "rego_parse_error"}
@@ -231,6 +238,14 @@ def _module_in(bundle: Path) -> bytes:
     if len(content) > MODULE_BYTES:
         raise RegoRejected([Problem("spec.rego", f"compiles to more than {MODULE_BYTES} bytes")])
     return content
+
+
+async def _told(look: Awaitable[list[Found]]) -> list[Found]:
+    """An `opa` that overran is one more thing found."""
+    try:
+        return await look
+    except OpaOverran as overrun:
+        return [Found("", 0, str(overrun))]
 
 
 def _errors(done: Finished) -> tuple[_Error, ...]:

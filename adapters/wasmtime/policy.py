@@ -106,11 +106,11 @@ class WasmPolicy:
         result, failed = self._evaluate(self._decision, input_json)
         return ERROR if failed else normalise(result)
 
-    def visible(self, input_json: bytes) -> frozenset[str]:
+    def visible(self, input_json: bytes) -> frozenset[str] | None:
         result, _ = self._evaluate(self._visible, input_json)
-        if not isinstance(result, list):
-            return frozenset()
-        return frozenset(name for name in result if isinstance(name, str))
+        if not isinstance(result, list) or not all(isinstance(name, str) for name in result):
+            return None
+        return frozenset(result)
 
     def close(self) -> None:
         self._closed = True
@@ -142,7 +142,11 @@ class WasmPolicy:
         """(result, whether it failed). Never raises."""
         self.used = True
         self._shared.ticker.wind()
-        if self._closed or self._shared.ticker.stopped or (self._failures >= FAILURES_TOLERATED and self._shared.clock() < self._rests_until):
+        if (
+            self._closed
+            or self._shared.ticker.stopped
+            or (self._failures >= FAILURES_TOLERATED and self._shared.clock() < self._rests_until)
+        ):
             return None, True
         try:
             guest = self._guest or self._wake()
@@ -152,6 +156,9 @@ class WasmPolicy:
             return None, True
         self._failures = 0
         return result, False
+
+    def _rests(self) -> bool:
+        return self._failures >= FAILURES_TOLERATED and self._shared.clock() < self._rests_until
 
     def _wake(self) -> Guest:
         room = MEMORY_BYTES + BYTES_PER_DATA_BYTE * len(self._data)

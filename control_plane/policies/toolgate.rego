@@ -85,7 +85,7 @@ holds(check, value) if {
 	value != check.value
 } else if {
 	check.op == "not_in"
-	type_name(value) == type_name(check.value[0])
+	type_name(value) in {type_name(other) | some other in check.value}
 	not value in check.value
 } else if {
 	check.op == "risk"

