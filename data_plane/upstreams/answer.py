@@ -9,7 +9,7 @@ from core.call import Notify, Raw
 from core.errors import Unavailable
 from data_plane.upstreams import jsonrpc
 from data_plane.upstreams.connection import Connection, ExchangeError, Headers
-from data_plane.upstreams.failure import clipped, too_large, unavailable
+from data_plane.upstreams.failure import clipped, too_large, unavailable, unintelligible
 from data_plane.upstreams.jsonrpc import Listener, Message, NotMcpError
 from data_plane.upstreams.sse import EventParser, TooLongError
 
@@ -47,9 +47,12 @@ class Answer:
         notify: Notify,
         *,
         on_request: Ask | None = None,
+        in_session: bool = False,
         resumes: str = "",
     ) -> None:
-        """`on_request`: it is an answer within a legacy session. `resumes`: last event id of the stream taken up."""
+        """`on_request`: given in the legacy era only. `in_session`: the request named a session. `resumes`: last event
+        id of the stream taken up.
+        """
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.headers: Headers = {}
         self.connection: Connection | None = None
@@ -60,7 +63,7 @@ class Answer:
         self._notify = notify
         self._on_request = on_request
         self._resumes = resumes
-        self._in_session = on_request is not None
+        self._in_session = in_session
         self._status = 0
         self._size = 0
         self._chunks: list[bytes] = []
@@ -119,7 +122,7 @@ class Answer:
         if status == 404 and self._in_session:
             return SessionGone()
         message = self._message(body)
-        if message.id is None and self._in_session and _means_no_session(status, message):
+        if self._in_session and not _is_id(message.id, self._id) and _means_no_session(status, message):
             return SessionGone()
         if not _is_id(message.id, self._id) and not (message.id is None and message.error and status < 500):
             raise NotMcpError("answers with the id of another request")
@@ -146,7 +149,7 @@ class Answer:
     def _stream(self, events: EventParser, chunk: bytes) -> None:
         try:
             for event in events.feed(chunk):
-                if event.event == b"message":
+                if event.data and event.event == b"message":  # Without data it only primes resumption.
                     self._heard(jsonrpc.decode(event.data), len(event.data))
                 if self.outcome.done():
                     return
@@ -173,7 +176,7 @@ class Answer:
             raise NotMcpError("answers with the id of another request")
 
     def _broken(self, events: EventParser) -> None:
-        if self._in_session and events.last_id:
+        if self._on_request is not None and events.last_id:
             self.outcome.set_result(StreamEnded(events.last_id, events.retry_ms))
         else:
             self._end(unavailable("the stream ended before the answer came"))
@@ -182,7 +185,10 @@ class Answer:
         """The rest of the answer, if any, is of no use, and may be endless: close."""
         if self.outcome.done():
             return
-        self.outcome.set_exception(unavailable(str(failure)) if isinstance(failure, NotMcpError) else failure)
+        if isinstance(failure, NotMcpError):
+            refused = 400 <= self._status < 500 and self._status not in (408, 429)
+            failure = unintelligible(str(failure)) if refused else unavailable(str(failure))
+        self.outcome.set_exception(failure)
         if self.connection is not None:
             self.connection.abandon()
 

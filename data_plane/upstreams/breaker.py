@@ -9,6 +9,7 @@ class Breaker:
         self._first_s = first_s
         self._longest_s = longest_s
         self._failures = 0
+        self._probing = False
         self._closed_until = 0.0
 
     def wait_s(self, now: float) -> float:
@@ -21,16 +22,22 @@ class Breaker:
             return 0.0
         if now < self._closed_until:
             return self._closed_until - now
+        self._probing = True
         self._closed_until = now + self._pause_s()
         return 0.0
 
     def failed(self, now: float) -> None:
+        """Attempts begun before the door was shut fail together: they are one failure, not many."""
+        if now < self._closed_until and not self._probing:
+            return
+        self._probing = False
         self._failures += 1
         if self._failures >= self._threshold:
             self._closed_until = now + self._pause_s()
 
     def succeeded(self) -> None:
         self._failures = 0
+        self._probing = False
 
     def _pause_s(self) -> float:
         doublings = min(self._failures - self._threshold, 16)

@@ -3,6 +3,16 @@
 from core.errors import Reason, Unavailable
 
 
+class UnintelligibleError(Unavailable):
+    """The server is alive and refuses the request in words that are not MCP: it may speak another era."""
+
+
+def unintelligible(detail: str) -> UnintelligibleError:
+    return UnintelligibleError(
+        Reason.UPSTREAM_UNAVAILABLE, "the tool's server is not available", detail=clipped(detail)
+    )
+
+
 def unavailable(detail: str, *, retry_after_s: float | None = None) -> Unavailable:
     """Cannot connect, connection lost, or the answer is not MCP."""
     return Unavailable(

@@ -247,6 +247,7 @@ class _Exchange:
             listener,
             self._notify,
             on_request=lambda message: self._reply(session, message),
+            in_session=bool(session.id),
             resumes=resumes,
         )
         try:

@@ -7,7 +7,7 @@ from core.server import HttpTransport
 from data_plane.upstreams import legacy, modern
 from data_plane.upstreams.address import Resolver
 from data_plane.upstreams.errands import Errands
-from data_plane.upstreams.failure import overloaded, timed_out, unavailable
+from data_plane.upstreams.failure import UnintelligibleError, overloaded, timed_out, unavailable
 from data_plane.upstreams.greeting import Declared, Greeting, from_discover
 from data_plane.upstreams.legacy import Sessions
 from data_plane.upstreams.upstream import Upstream
@@ -48,10 +48,9 @@ class HttpBackend:
         upstream, sessions = self._reach(route, deadline - route.deadline_s)
         try:
             async with asyncio.timeout_at(deadline):
-                if declared != "legacy":
-                    found = from_discover(await modern.ask(upstream, route, "server/discover", b"", deadline))
-                    if found is not None:
-                        return found
+                found = await _discover(upstream, route, deadline) if declared != "legacy" else None
+                if found is not None:
+                    return found
                 if declared == "modern":
                     raise unavailable("is declared modern, and does not serve revision 2026-07-28")
                 return (await sessions.get(route, b"{}")).greeting
@@ -101,6 +100,7 @@ class HttpBackend:
         known = self._known.get(key)
         if known is None or not (known[0].backend is route.backend or known[0].transport == route.backend.transport):
             known = self._meet(route, key)
+        known[0].backend = route.backend  # Compared by identity first: snapshots change more often than settings.
         known[0].last_used = now
         return known
 
@@ -131,3 +131,11 @@ class HttpBackend:
             if now - upstream.last_used > _UPSTREAM_IDLE_S and not upstream.pool.in_use:
                 self.retire(*key)
         self._sweep = loop.call_later(_SWEEP_S, self._expire) if self._known else None
+
+
+async def _discover(upstream: Upstream, route: Route, deadline: float) -> Greeting | None:
+    """None: the server is alive and not modern. Whoever does not answer at all has said nothing of its era."""
+    try:
+        return from_discover(await modern.ask(upstream, route, "server/discover", b"", deadline))
+    except UnintelligibleError:
+        return None

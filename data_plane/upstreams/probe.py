@@ -1,5 +1,6 @@
 """Looking at a server: what it is, which era it speaks, and every tool it offers, byte for byte."""
 
+import asyncio
 from typing import Protocol
 
 import msgspec
@@ -13,6 +14,8 @@ from data_plane.upstreams.greeting import Declared, Greeting
 
 MAX_PAGES = 200
 MAX_TOOLS = 5000
+LIST_S = 120.0
+"""For all pages; one page has `route.deadline_s`."""
 MAX_BYTES = 16 * 1024 * 1024
 _MAX_NAME = 256
 
@@ -45,7 +48,10 @@ async def observe(route: Route, respondent: Respondent, *, declared: Declared = 
     except Unavailable as failure:
         return Observation(error=_told(failure))
     try:
-        tools, error = await _all_tools(route, respondent, greeting), ""
+        async with asyncio.timeout(LIST_S):
+            tools, error = await _all_tools(route, respondent, greeting), ""
+    except TimeoutError:
+        tools, error = [], f"its tool list was not complete within {LIST_S:g} s"
     except (Unavailable, _UnusableError) as failure:
         tools, error = [], _told(failure)
     return Observation(

@@ -1,4 +1,4 @@
-"""What every `ToolBackend` keeps, on real servers made with the official SDK: HTTP in both eras and forms, and stdio."""
+"""What every `ToolBackend` keeps, on servers made with the official SDK: HTTP in both eras and forms, and stdio."""
 
 import asyncio
 import sys

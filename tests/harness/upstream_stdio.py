@@ -93,9 +93,6 @@ def limits(arguments: dict, cancelled: list) -> str:
 
 
 def process(arguments: dict, cancelled: list) -> str:
-    pipe_ignored = signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN
-    with open("/proc/self/status") as status:
-        ignored = next(int(line.split()[1], 16) for line in status if line.startswith("SigIgn"))
     return json.dumps(
         {
             "pid": os.getpid(),
@@ -103,10 +100,13 @@ def process(arguments: dict, cancelled: list) -> str:
             "environment": dict(os.environ),
             "cwd": os.getcwd(),
             "files": sorted(os.listdir("/proc/self/fd")),
-            "sigign": ignored,
-            "python_ignores_sigpipe": pipe_ignored,
         }
     )
+
+
+def complain(arguments: dict, cancelled: list) -> str:
+    print(arguments["text"], file=sys.stderr, flush=True)
+    return "said"
 
 
 def eat(arguments: dict, cancelled: list) -> str:
@@ -121,7 +121,7 @@ TOOLS = {
     "hang": lambda *_: None,
     "crash": lambda *_: os._exit(9),
     "cancelled": lambda _, cancelled: json.dumps(cancelled),
-    "complain": lambda arguments, _: sys.stderr.write(arguments["text"]) and sys.stderr.flush() or "said",
+    "complain": complain,
     "big": lambda arguments, _: "x" * arguments["size"],
     "garbage": garbage,
     "offspring": offspring,

@@ -41,6 +41,13 @@ def test_a_failed_probe_doubles_the_pause_up_to_the_longest() -> None:
     assert pauses == [2, 4, 4, 4]
 
 
+def test_attempts_that_fail_together_are_one_failure() -> None:
+    breaker = tripped()
+    for _ in range(200):
+        breaker.failed(0.1)
+    assert breaker.wait_s(0.1) == 0.9
+
+
 def test_a_probe_that_never_reports_is_followed_by_another() -> None:
     breaker = tripped()
     assert breaker.wait_s(1) == 0
