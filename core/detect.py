@@ -63,9 +63,10 @@ _NAMED = (
 _BEARER = r"(?i:bearer)[ \t]{1,3}"
 _AWS_NAMED = rf"(?i:secret_?access_?key|aws_?secret(?:_?key)?){_GIVEN}"
 _AZURE_NAMED = rf"(?i:account_?key|storage_?key|shared_?access_?(?:key|signature)|azure_?storage_?key){_GIVEN}"
-_LETTER = r"A-Za-z0-9\x{c0}-\x{1fff}\x{2c00}-\x{2fff}\x{3040}-\x{d7ff}\x{f900}-\x{fdff}"
-_LOCAL = rf"[{_LETTER}._%+\-]"
-_DOMAIN = rf"[{_LETTER}.\-]"
+_LETTER = r"A-Za-z\x{c0}-\x{1fff}\x{2c00}-\x{2fff}\x{3040}-\x{d7ff}\x{f900}-\x{fdff}"
+_LOCAL = rf"[{_LETTER}0-9._%+\-]"
+_ESCAPE = r"\\+u[0-9a-fA-F]{4}"
+_DOMAIN = rf"[{_LETTER}0-9.\-]"
 _PHONE_NAMED = rf"(?i:phone|tel|mobile|cell|fax|whatsapp)(?i:[_ ]?(?:number|num|no|nr))?\.?{_QUOTES}[:=#]?{_QUOTES}"
 _AMERICAN = r"(?:1[ .\-])?(?:\([2-9][0-9]{2}\)[ .\-]?|[2-9][0-9]{2}[ .\-])[2-9][0-9]{2}[ .\-][0-9]{4}"
 _NATIONAL = r"0[1-9](?:[ .\-][0-9]{2}){4}|0[1-9][0-9]{1,4}[ \-][0-9]{3,8}(?:[ \-][0-9]{2,6}){0,2}"
@@ -78,7 +79,7 @@ _ALL = (
         find=r"[0-9](?:[ .\-]{0,3}[0-9]){12,}",
         rule=numbers.card,
         start=r"[0-9](?:[ .\-]{0,3}[0-9]){0,18}[ .\-]{0,3}",
-        unfinished=r"\b(?:4|6|5[ .\-]?[1-5]|3[ .\-]?[467]|2[ .\-]?[2-7])(?:[ .\-]{0,3}[0-9]){7,14}[ .\-]{0,3}",
+        unfinished=r"\b(?:[346]|5[ .\-]?[0-8]|2[ .\-]?[2-7])(?:[ .\-]{0,3}[0-9]){7,14}[ .\-]{0,3}",
     ),
     Detector(
         name="us_ssn",
@@ -97,7 +98,7 @@ _ALL = (
     ),
     Detector(
         name="email",
-        trigger=rf"@{_DOMAIN}+\.[{_LETTER}]{{2}}",
+        trigger=rf"@(?:{_DOMAIN}|{_ESCAPE})+\.(?:[{_LETTER}]|{_ESCAPE}){{2}}",
         find=rf"{_LOCAL}{{1,64}}@{_DOMAIN}{{1,190}}\.[{_LETTER}]{{2,24}}",
         rule=numbers.email,
         start=rf"{_LOCAL}{{1,64}}(?:@{_DOMAIN}{{0,190}})?",

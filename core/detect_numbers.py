@@ -11,6 +11,8 @@ Spans = Iterator[tuple[int, int]]
 _GROUP = re.compile(r"[0-9]+")
 _CARD_SHAPES = frozenset({(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 4, 1), (4, 5, 6)})
 _CARD_DIGITS = range(13, 20)
+_MORE_GROUPS = 3
+"""Beside a card number its expiry and its code may stand; among more groups it is a cell of a table."""
 
 IBAN_LENGTHS = {
     country: int(length)
@@ -115,6 +117,8 @@ _COUNTRY_CODES = re.compile(
     r"(?:1|7|2[07]|2[1-6]\d|29\d|3[0-469]|3[578]\d|4[013-9]|42\d|5[1-8]|5[09]\d|6[0-6]|6[7-9]\d|8[1246]|8[0578]\d"
     r"|9[0-58]|9[679]\d)"
 )
+_PAIR_BEFORE = re.compile(r"(?:^|[^A-Za-z0-9])(?:[0-9][0-9a-fA-F]|[a-fA-F][0-9])[ .\-]$")
+_PAIR_AFTER = re.compile(r"[ .\-](?:[0-9][0-9a-fA-F]|[a-fA-F][0-9])[^A-Za-z0-9]")
 _NOT_DOMAINS = frozenset(
     [
         "png",
@@ -145,6 +149,8 @@ _PHONE_WORD = re.compile(r"(?:phone|tel|mobile|cell|fax|whatsapp)", re.IGNORECAS
 
 def card(text: str, start: int, end: int) -> Spans:
     """Of a run of digits and separators: the groups that make a card number."""
+    if text[start:end].isdigit() and not (end - start in _CARD_DIGITS and _is_card(text[start:end])):
+        return
     groups = [match.span() for match in _GROUP.finditer(text, start, end)]
     at = 0
     while at < len(groups):
@@ -184,7 +190,7 @@ def _issued(digits: str) -> bool:
     if 300 <= three <= 305 or two in (36, 38, 39):
         return size in (14, 16)
     if two in (60, 62, 64, 65, 81) or 3528 <= four <= 3589 or 2200 <= four <= 2204:
-        return size >= 16
+        return size in (16, 19)
     return four in (5018, 5020, 5038, 5893, 6304, 6759, 6761, 6762, 6763)
 
 
@@ -208,10 +214,26 @@ def _shaped(text: str, groups: list[tuple[int, int]], first: int, last: int) -> 
     if len({s.strip(" ") or " " for s in separators}) > 1:
         return False
     if sizes in _CARD_SHAPES:
-        return True
-    whole = first == 0 and last == len(groups) - 1
+        return len(groups) - len(sizes) <= _MORE_GROUPS or _has_neighbour(text, groups, first, last)
+    (separator,) = {s.strip(" ") for s in separators}
+    whole = not any(
+        text[groups[i][1] : groups[i + 1][0]].strip(" ") == separator
+        for i in (first - 1, last)
+        if 0 <= i < len(groups) - 1
+    )
     even = len(set(sizes[:-1])) == 1 and sizes[-1] <= sizes[0]
     return whole and even and "." not in "".join(separators)
+
+
+def _has_neighbour(text: str, groups: list[tuple[int, int]], first: int, last: int) -> bool:
+    """Whether as many groups before or after are a card number too: a list of cards, not a table of numbers."""
+    count = last - first + 1
+    for at in (first - count, last + 1):
+        if at >= 0 and at + count <= len(groups):
+            digits = "".join(text[s:e] for s, e in groups[at : at + count])
+            if len(digits) in _CARD_DIGITS and _is_card(digits):
+                return True
+    return False
 
 
 def _plain_word(text: str, start: int, end: int) -> bool:
@@ -254,16 +276,18 @@ def iban(text: str, start: int, _end: int) -> Spans:
     if before.isalnum() or before == "_":
         return
     length = IBAN_LENGTHS.get(text[start : start + 2].upper(), 0)
+    if before == "-":
+        return
     compact, at = "", start
     while at < len(text) and len(compact) < length:
         character = text[at]
         if character.isalnum() and character.isascii():
             compact += character
-        elif character not in " -" or not text[at + 1 : at + 2].isalnum():
+        elif character not in " -" or len(compact) % 4 or not text[at + 1 : at + 2].isalnum():
             return
         at += 1
     after = text[at : at + 1]
-    if len(compact) < length or (after.isalnum() and after.isascii()) or after == "_":
+    if len(compact) < length or (after.isalnum() and after.isascii()) or after in ("_", "-"):
         return
     if compact in (compact.upper(), compact.lower()) and _mod97(compact.upper()):
         yield start, at
@@ -304,8 +328,13 @@ def phone(text: str, start: int, end: int) -> Spans:
     elif number.startswith("00"):
         if len(number) < end - start and _international(number[2:]):
             yield start, end
-    elif _national(text[start:end], number):
+    elif _national(text[start:end], number) and not _in_a_row(text, start, end):
         yield start, end
+
+
+def _in_a_row(text: str, start: int, end: int) -> bool:
+    """Whether more pairs stand beside, as in a dump of bytes."""
+    return _PAIR_BEFORE.search(text, max(start - 4, 0), start) is not None or _PAIR_AFTER.match(text, end) is not None
 
 
 def _international(number: str) -> bool:
@@ -319,7 +348,8 @@ def _national(written: str, number: str) -> bool:
         return len(number) in (10, 11) and len(set(re.findall(r"[ .\-]", written))) == 1
     if len(number) == 11 and number[0] == "1":
         number = number[1:]
-    return _american(number)
+    # One kind of separator: 252.227-7014 is a clause of a law.
+    return _american(number) and ("(" in written or len(set(re.findall(r"[ .\-]", written))) == 1)
 
 
 def _american(number: str) -> bool:

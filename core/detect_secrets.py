@@ -20,6 +20,7 @@ _PAGING = re.compile(
     r"(?:next|page|cursor|continuation|continue|progress|sync|delta|resume|prev|previous)[_\-]?$", re.IGNORECASE
 )
 """`nextPageToken` and its like are no secrets, and masking them breaks what they are for."""
+_PROGRAM_NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+|\w*[A-Z][a-z]{5}\w*")
 _NOT_A_SECRET = re.compile(r"(?:example|placeholder|your[_\-]|changeme|redacted|masked|xxxx|<|\$\{)", re.IGNORECASE)
 _KEY_END = re.compile(r"-{4,5} ?END[ A-Z0-9]{0,40}PRIVATE KEY[ A-Z]{0,12}-{4,5}")
 _KEY_BEGIN = re.compile(r"-{4,5} ?BEGIN[ A-Z0-9]{0,40}PRIVATE KEY")
@@ -81,7 +82,7 @@ def generic_api_key(text: str, start: int, end: int) -> Spans:
     if text[start : start + 5].lower() == "token" and _PAGING.search(text, max(start - 16, 0), start):
         return
     match = _VALUE.match(text, end - GENERIC_LEAST)
-    if match and _looks_random(match.group()):
+    if match and _looks_random(match.group()) and not _is_code(text, *match.span()):
         yield match.span()
 
 
@@ -90,6 +91,13 @@ def _looks_random(value: str) -> bool:
         return False
     letters, digits = sum(c.isalpha() for c in value), sum(c.isdigit() for c in value)
     return letters >= 4 and digits >= 2 and entropy(value) >= _MIN_ENTROPY
+
+
+def _is_code(text: str, start: int, end: int) -> bool:
+    """`password = base64.b16encode(...)`, `private_key: ed25519.PrivateKey`: names of a program, not quoted."""
+    if text[end : end + 1] == "(":
+        return True
+    return text[start - 1 : start] == " " and _PROGRAM_NAME.fullmatch(text, start, end) is not None
 
 
 def entropy(value: str) -> float:

@@ -14,7 +14,7 @@ from core.detect import DETECT, Detector
 from core.errors import Reason, Refused
 from core.guard import Action, Direction, Finding, Matcher
 from core.json_splice import Cut, Scalar, TooDeep, is_media, scalars, splice, unquote
-from core.text_view import SUSPICIOUS, View
+from core.text_view import SUSPICIOUS, View, blank_escapes
 
 NESTED = 3
 """JSON inside a string inside JSON is masked as JSON so deep; below, as text."""
@@ -22,7 +22,7 @@ RETRIES = 4
 """A candidate that is none may hide one that begins inside it; looked for so often."""
 
 _EXPONENT = r"[0-9][0-9.]{5,}[eE][+\-]?[0-9]"
-_SELF_CONTAINED = frozenset({"card", "private_key"})
+_SELF_CONTAINED = frozenset({"card", "email", "private_key"})
 """Their rules look at all of a candidate themselves."""
 _LABEL_LAST = "generic_api_key"
 
@@ -132,11 +132,14 @@ class Scanner:
 
     def _find(self, text: str, fired: list[int]) -> list[Hit]:
         odd = any(self._odd_from <= i < self._exponent for i in fired)
-        if not odd and "\\" not in text:
+        if not odd and "\\u" not in text:
+            if "\\" in text:
+                text = blank_escapes(text)
+                fired = self._triggers.hits(text.encode(errors="replace"))
             return [
                 Hit(s, e, self._detectors[i].name) for i in fired if i < self._odd_from for s, e in self._real(i, text)
             ]
-        view = View(text, fold=odd)
+        view = View(text)
         fired = self._triggers.hits(view.text.encode(errors="replace"))
         return [
             Hit(*view.origin(start, end), self._detectors[i].name)

@@ -21,6 +21,16 @@ HOLD_CHARS = 1024
 _KEY_END = re.compile(r"-{4,5} ?END[ A-Z0-9]{0,40}PRIVATE KEY[ A-Z]{0,12}-{5}")
 _KEY_END_CHARS = 80
 _TOKEN_END = re.compile(r"[^A-Za-z0-9_\-./+=~%]")
+_VALUE_END = re.compile(r"[A-Za-z0-9_\-./+~%]+={0,2}$")
+_DIGITS_END = re.compile(r"[+(]?[0-9][0-9 ().\-/]*$")
+_VALUES = {
+    "generic_api_key": _VALUE_END,
+    "azure_key": _VALUE_END,
+    "aws_key": _VALUE_END,
+    "us_ssn": _DIGITS_END,
+    "phone": _DIGITS_END,
+}
+"""Detectors that may know a secret by a name before it: what of the match is the secret. The name may be seen."""
 _PARTIAL_ESCAPE = r"\\+(?:[uU][0-9a-fA-F]{0,3})?"
 
 
@@ -29,10 +39,11 @@ class Tails:
 
     def __init__(self, scanner: Scanner, matcher: Matcher) -> None:
         detectors = [DETECT[name] for name in DETECT if scanner.actions.get(name) in ("mask", "block")]
-        starts = "|".join([_PARTIAL_ESCAPE, *(f"(?:{d.start})" for d in detectors)])
+        starts = "|".join(f"(?:{d.start})" for d in detectors)
         self._names = [d.name for d in detectors]
-        unfinished = [rf"(?:{d.unfinished})\z" for d in detectors]
-        self._patterns = matcher.compile([rf"(?:{starts})\z", *unfinished])
+        unfinished = [rf"(?:{d.unfinished})(?:{_PARTIAL_ESCAPE})?\z" for d in detectors]
+        start = rf"(?:{starts})(?:{_PARTIAL_ESCAPE})?|{_PARTIAL_ESCAPE}" if starts else _PARTIAL_ESCAPE
+        self._patterns = matcher.compile([rf"(?:{start})\z", *unfinished])
 
     def start(self, text: str) -> int:
         """Where what could become a secret begins; the length of the text if nothing could."""
@@ -86,7 +97,8 @@ class StreamMasker:
 
     def _look(self, *, flushing: bool) -> list[str]:
         text, base = self._context + self._pending, len(self._context)
-        hits = [hit for hit in self._scanner.find(text) if hit.end > base and self._acts(hit)]
+        seen = [hit for hit in self._scanner.find(text) if self._scanner.actions[hit.detector] != "report"]
+        hits = [hit for hit in seen if hit.end > base]
         view = View(text)
         tail = self._tails.start(view.text)
         hold = view.origin(tail, len(view.text))[0] if tail < len(view.text) else len(text)
@@ -95,40 +107,42 @@ class StreamMasker:
         )
         if open_key:
             return self._begin_swallowing(hits, open_key, base)
-        cuts = self._joined(hits)
+        cuts = self._scanner.masks(hits)
         for cut in reversed(cuts):
             if cut.end >= hold:
                 hold = min(hold, cut.start)
         if flushing:
-            return self._finish(view, hits, cuts, base)
+            return self._finish(view, seen, hits, base)
         hold = max(hold, base)
         if len(text) - hold > HOLD_CHARS:
-            return self._overlong(view, hits, cuts, hold, base)
+            return self._overlong(view, hits, cuts, base)
         return self._release(hold - base, [c for c in cuts if c.end <= hold], hits, base)
 
-    def _acts(self, hit: Hit) -> bool:
-        return self._scanner.actions[hit.detector] != "report"
+    def _finish(self, view: View, seen: list[Hit], hits: list[Hit], base: int) -> list[str]:
+        """Decide all that is pending; an end that is no whole secret but looks like most of one is masked too."""
+        part = self._part(view)
+        if part and not any(hit.start <= part.start < hit.end for hit in seen):
+            hits = [*hits, part]
+        return self._release(len(self._pending), self._scanner.masks(hits), hits, base)
 
-    def _joined(self, hits: list[Hit]) -> list[Cut]:
-        return self._scanner.masks(hits)
-
-    def _finish(self, view: View, hits: list[Hit], cuts: list[Cut], base: int) -> list[str]:
-        end = base + len(self._pending)
+    def _part(self, view: View) -> Hit | None:
+        """What is most likely a part of a secret, at the end of the text; of a named one, the value."""
         part = self._tails.unfinished(view.text)
+        if part is None:
+            return None
+        start, name = part
+        value = _VALUES[name].search(view.text, start) if name in _VALUES else None
+        start, end = view.origin(value.start() if value else start, len(view.text))
+        return Hit(start, end, name)
+
+    def _overlong(self, view: View, hits: list[Hit], cuts: list[Cut], base: int) -> list[str]:
+        """More is held than is kept: cut it out as it comes if it looks like a secret, else let the older half go."""
+        end = base + len(self._pending)
+        part = self._part(view)
+        if cuts and cuts[-1].end == end:
+            part = Hit(cuts[-1].start, end, cuts[-1].label)
         if part:
-            start = view.origin(part[0], len(view.text))[0]
-            unfinished = Hit(start, end, part[1])
-            cuts = self._joined([*hits, unfinished])
-            hits = [*hits, unfinished] if not any(h.end > start for h in hits) else hits
-        return self._release(len(self._pending), cuts, hits, base)
-
-    def _overlong(self, view: View, hits: list[Hit], cuts: list[Cut], hold: int, base: int) -> list[str]:
-        end = base + len(self._pending)
-        part = self._tails.unfinished(view.text)
-        if part or (cuts and cuts[-1].end == end):
-            label = part[1] if part else cuts[-1].label
-            start = view.origin(part[0], len(view.text))[0] if part else cuts[-1].start
-            return self._begin_swallowing(hits, Hit(start, end, label), base)
+            return self._begin_swallowing(hits, part, base)
         hold = end - HOLD_CHARS // 2
         return self._release(hold - base, [c for c in cuts if c.end <= hold], hits, base)
 
@@ -136,7 +150,7 @@ class StreamMasker:
         """Everything before the secret is decided; the secret and what follows is cut out until its end is seen."""
         before = [h for h in hits if h.end <= secret.start]
         start = max(secret.start, base)
-        cuts = self._joined(before)
+        cuts = self._scanner.masks(before)
         head = self._release(start - base, cuts, before, base)
         if not (self._context_is_masked and secret.start < base):
             self._emitted += f"[masked:{secret.detector}]"

@@ -1,0 +1,114 @@
+"""What each detector finds and, as much, what it leaves alone."""
+
+import random
+import uuid
+from hashlib import sha256
+
+import pytest
+
+from adapters.re2.matcher import Re2Matcher
+from core.detect import DETECT
+from core.guard import DETECTORS
+from core.masking import Scanner
+from tests.core.secrets import ALL
+
+SCANNER = Scanner(dict.fromkeys(DETECT, "mask"), "out", Re2Matcher())
+
+
+def found(text: str) -> list[tuple[str, str]]:
+    return [(cut.label, text[cut.start : cut.end]) for cut in SCANNER.masks(SCANNER.find(text))]
+
+
+def test_every_detector_has_a_rule_in_the_published_order() -> None:
+    assert tuple(DETECT) == DETECTORS
+
+
+@pytest.mark.parametrize(("detector", "name", "secret"), ALL)
+def test_a_secret_is_found_whole_in_a_sentence(detector: str, name: str, secret: str) -> None:
+    assert found(f"It is {name}{secret} and that is it.") == [(detector, secret)]
+
+
+@pytest.mark.parametrize(("detector", "name", "secret"), ALL)
+def test_a_secret_is_found_alone_and_at_both_ends(detector: str, name: str, secret: str) -> None:
+    assert found(f"{name}{secret}") == [(detector, secret)]
+    assert found(f"({name}{secret})") == [(detector, secret)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4111111111111112",
+        "1234567890123456",
+        "94111111111111111119999",
+        "0.4111111111111111",
+        "17.4111111111111111",
+        "9f4111111111111111ab3c",
+        "1730000000123 1730000000123456 1730000000123456789",
+        "000-12-3456 666-12-3456 923-12-3456 123-00-4567 123-45-0000",
+        "1123-45-6789 123-45-67890 2024-12-3456 123-45 6789",
+        "DE88370400440532013000 XX89370400440532013000 DE8937040044053201300",
+        "ee82893d-af17-458a-aa86-7daeac2a2953",
+        "git@github.com:org/repo.git icon@2x.png anyhow@1.0.100 @types/node@20.1.2 user@localhost",
+        "2026-03-14T10:11:12.123456+02:00 14.03.2026 10:11 192.168.100.200 1.22.333 252.227-7014",
+        "order 4155552671, id 02079460958, port 8080, +12 -34, 3.14159265358979",
+        "<Buffer 02 01 04 03 06 05 08 07> 9f 3a 02 24 06 07 66 3c",
+        "AKIA AKIAshort xAKIAIOSFODNN7ABCDEFGHIJ",
+        "risk-management-and-long-kebab-name-here-2024 task-abcdefghijklmnop1234567890",
+        "sk-fading-circle-container-element",
+        '{"nextPageToken": "aB3dE5gH7jK9mN1pQ3", "progress_token": "aB3dE5gH7jK9mN1pQ3"}',
+        "api_key=your_api_key_goes_here_2024 password: correct-horse-battery-staple token=aaaaaaaaaaaaaaaa1111",
+        "password = base64.b16encode(data) private_key: ed25519.Ed25519PrivateKey, x",
+        "eyJub3QiOiJhIHRva2VuIn0.eyJhIjoxfQ.abcdef",
+        "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQ\n-----END PUBLIC KEY-----",
+        "-----BEGIN CERTIFICATE-----",
+    ],
+)
+def test_what_only_looks_like_a_secret_is_left_alone(text: str) -> None:
+    assert found(text) == []
+
+
+def test_identifiers_and_numbers_of_programs_are_left_alone() -> None:
+    made = random.Random(7)
+    texts = [str(uuid.UUID(int=made.getrandbits(128), version=4)) for _ in range(2000)]
+    texts += [sha256(made.randbytes(8)).hexdigest() for _ in range(2000)]
+    texts += [str(made.randrange(15 * 10**n, 19 * 10**n)) for n in (8, 11, 14, 17) for _ in range(500)]
+    texts += [repr(made.random()) for _ in range(1000)] + [repr(made.uniform(-1e9, 1e9)) for _ in range(1000)]
+    texts += [".".join(str(made.randrange(256)) for _ in range(4)) for _ in range(1000)]
+    assert [hit for text in texts for hit in found(text)] == []
+
+
+def test_a_private_key_cut_short_is_found_to_its_last_line() -> None:
+    body = "\n".join(["MIIEpAIBAAKCAQEAabcdefghijklmnopqrstuvwxyz"] * 3)
+    text = f"key:\n-----BEGIN PRIVATE KEY-----\n{body}\nabc"
+    assert found(text) == [("private_key", text[5:])]
+
+
+def test_several_cards_in_a_row_are_all_found_but_a_table_is_none() -> None:
+    cards = "4111 1111 1111 1111 5500 0055 5555 5559"
+    assert [secret for _, secret in found(cards)] == ["4111 1111 1111 1111", "5500 0055 5555 5559"]
+    assert found("4111 1111 1111 1111 12 27 123") == [("card", "4111 1111 1111 1111")]
+    assert found("5643 5361 3070 4049 4515 1232 6428 5974 7268 4841") == []
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "\uff14111111111111111",
+        "4111\u00a01111\u00a01111\u00a01111",
+        "4111\u20131111\u20131111\u20131111",
+        "4111\u200b1111\u200d1111\ufeff1111",
+        "4\u03011\u03011\u03011\u0301" + "1" * 12,
+        "\u0664\u0661\u0661\u0661" + "\u0661" * 12,
+        "\U0001d7d2" + "1" * 15,
+        r"\u0034111111111111111",
+        r"\\u0034\\u0031" + "1" * 14,
+        r"\u005cu0034111111111111111",
+    ],
+)
+def test_disguised_digits_are_read_as_a_person_would(written: str) -> None:
+    assert found(f"see {written} there") == [("card", written)]
+
+
+def test_the_more_telling_name_is_on_the_mask() -> None:
+    assert found("token=ghp_aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC1dE3fG5")[0][0] == "github_token"
+    assert found("sk-ant-api03-aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC1dE3fG5")[0][0] == "anthropic_key"
