@@ -217,7 +217,7 @@ async def _rows(conn: Connection, tenants: list[str]) -> dict[str, Rows]:
         sealed[owner][Ref(kind, tenant, name)] = Sealed(key_id, bytes(value))
     known = await known_of(conn, tenants)
     found = await conn.execute(
-        "SELECT tenant, generation, revision, compiler, held, content, manifest FROM publications WHERE tenant = ANY(%s)",
+        f"{_LAST} WHERE tenant = ANY(%s)".encode(),
         (tenants,),
     )
     last = {row[0]: _last(row[1:]) for row in await found.fetchall()}
