@@ -165,9 +165,9 @@ class EmbeddedPostgres:
         scratch.rmdir()
 
     async def _launch(self) -> None:
-        if self._process is not None:
-            self._process.poll()
         await self._end_left_over()
+        if self._process is not None:
+            self._process.wait()  # Gone already: this only takes its exit status.
         if self._stopping:
             raise EmbeddedFailed("stopped while starting")
         options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]

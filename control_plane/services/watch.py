@@ -21,6 +21,8 @@ MAX_AGE_S = 3_600.0
 """A watch ends after so long, and is begun again with a credential that is checked again."""
 READ = 500
 RETRY_S = 0.5
+NOWHERE = "-"
+"""No tenant's name: to load it gives the newest revision and nothing else."""
 
 
 class Notices(Protocol):
@@ -64,12 +66,14 @@ class Watcher:
 
 
 class Watch:
-    def __init__(self, store: Store, notices: Notices) -> None:
+    def __init__(self, store: Store, notices: Notices, *, ready_s: float = 5.0) -> None:
+        """`ready_s`: how long a watch waits for `run` to have read the first time."""
         self._store = store
         self._notices = notices
         self._watchers: set[Watcher] = set()
         self._revision = 0
         self._ready = asyncio.Event()
+        self._ready_s = ready_s
 
     async def run(self) -> None:
         """Read changes and hand them out. For ever: give it a task of the root's group."""
@@ -96,7 +100,7 @@ class Watch:
         watcher = Watcher(admin)
         self._watchers.add(watcher)
         try:
-            at = self._revision
+            at = await self._latest()
             async for event in self._since(since, at) if since else self._state(wanted, at):
                 if wanted.covers(event):
                     yield event
@@ -108,9 +112,12 @@ class Watch:
         finally:
             self._watchers.discard(watcher)
 
+    async def _latest(self) -> int:
+        return (await self._store.load(NOWHERE))[0]
+
     async def _is_ready(self) -> None:
         try:
-            async with asyncio.timeout(5.0):
+            async with asyncio.timeout(self._ready_s):
                 await self._ready.wait()
         except TimeoutError as failure:
             raise Rejected(Why.UNAVAILABLE, "changes cannot be read at the moment; try again") from failure
@@ -120,7 +127,7 @@ class Watch:
         while True:
             try:
                 if not self._ready.is_set():
-                    self._revision = (await self._store.load(""))[0]
+                    self._revision = await self._latest()
                     self._ready.set()
                 while changes := await self._store.changes(self._revision, READ):
                     for change in changes:
