@@ -28,6 +28,8 @@ HEADER_BYTES = 64
 COMMITTED, SEALED, DROPPED, SEEN, ACKED = 1, 2, 3, 4, 5
 """Header words, by index of eight bytes."""
 ENTRY = Struct("=II")
+SEED = 1
+"""Of the CRC, so that zeros, which is what was never written, are no entry of length zero."""
 SEGMENT_BYTES = 1024 * 1024
 """Small, since mapped pages count as the worker's memory; a new one every 3,500 calls or so."""
 RECORD_MAX_BYTES = 64 * 1024
@@ -75,7 +77,7 @@ class Spool:
                 return False
             start = self._end + 8
             end = start + size
-        ENTRY.pack_into(self._map, start - 8, size, crc32(record))
+        ENTRY.pack_into(self._map, start - 8, size, crc32(record, SEED))
         self._map[start:end] = record
         self._words[COMMITTED] = self._end = end
         return True
@@ -211,12 +213,12 @@ class Segment:
             size, check = ENTRY.unpack_from(data, at)
             end = at + ENTRY.size + size
             if size > RECORD_MAX_BYTES or start + end > committed:
-                self.broken = True
+                self.broken = bool(self._words[SEALED])
                 break
             if end > len(data):
                 break
             record = data[at + ENTRY.size : end]
-            if crc32(record) != check:
+            if crc32(record, SEED) != check:
                 # Not yet visible to this processor, or torn by a machine that lost power: the next look tells.
                 self.broken = bool(self._words[SEALED])
                 break

@@ -25,6 +25,7 @@ from data_plane.fronts.server import ServerOptions, serve
 from data_plane.fronts.streamable_http import Front, FrontOptions
 from data_plane.gateway import Gateway
 from data_plane.leases import Leases
+from data_plane.leaving import Leaving
 from data_plane.meter import Meter
 from data_plane.parts import Parts
 from data_plane.pipeline import handle
@@ -105,15 +106,19 @@ async def run(settings: WorkerSettings) -> None:
 async def _serve(settings: WorkerSettings, worker: Worker, front: Front) -> None:
     options = ServerOptions(max_connections=settings.max_connections, drain_s=settings.drain_s)
     stop = asyncio.Event()
-    worker.draining.add_done_callback(lambda _: stop.set())
+    leaving = Leaving(front)
     listening = socket.socket(fileno=settings.listen_fd)
     # What was made until here stays for ever: it is not looked at again, and not copied by looking.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     async with asyncio.TaskGroup() as tasks:
-        report = tasks.create_task(worker.report(lambda: 0, lambda: front.in_flight))
-        await serve(front, [listening], options, stop)
+        report = tasks.create_task(worker.report(lambda: leaving.connections, lambda: front.in_flight))
+        serving = tasks.create_task(serve(leaving, [listening], options, stop))
+        await worker.draining
+        await leaving.linger()
+        stop.set()
+        await serving
         report.cancel()
 
 

@@ -61,17 +61,17 @@ class FolderSource:
         for tenant in (held | self._offered.keys()) - marks.keys():
             self._offered.pop(tenant, None)
             await receiver.withdraw(tenant)
+        _, here = receiver.holdings()
         for tenant, mark in marks.items():
             if self._offered.get(tenant) == mark:
                 continue
-            problems = await self._offer(receiver, tenant)
+            problems = await self._offer(receiver, tenant, here)
             if not problems or problems[0].path != "file":
                 self._offered[tenant] = mark
             for problem in problems:
                 log.error("tenant %s: %s: %s", tenant, problem.path, problem.rule)
 
-    async def _offer(self, receiver: SnapshotReceiver, tenant: str) -> list[Problem]:
-        _, here = receiver.holdings()
+    async def _offer(self, receiver: SnapshotReceiver, tenant: str, here: set[bytes]) -> list[Problem]:
         try:
             update = self._read(tenant, here)
         except FileNotFoundError as failure:

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -165,4 +166,11 @@ def log_to_stderr(level: str, node: str, process: str) -> None:
 
 
 def _time(unix: float) -> str:
-    return datetime.fromtimestamp(unix, UTC).isoformat(timespec="milliseconds")
+    """RFC 3339 with milliseconds, UTC."""
+    second = int(unix)
+    return f"{_second(second)}.{int((unix - second) * 1000):03d}+00:00"
+
+
+@lru_cache(maxsize=8)
+def _second(unix: int) -> str:
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import http.server
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ import msgspec
 from adapters.crypto.sealing import X25519NodeKey, wrap_for_node
 from core.identity import KEY_PREFIX, key_hash
 from core.resource import encode
-from core.server import HttpTransport
+from core.server import HttpTransport, Transport
 from core.snapshot import (
     Backend,
     Backends,
@@ -34,9 +35,7 @@ from tests.data_plane.node import snapshots
 ROOT = Path(__file__).parents[3]
 WITHIN_S = 15.0
 PLATFORM = ROOT / "control_plane" / "policies" / "platform.wasm"
-PERMISSION = {
-    "effect": "allow", "tools": ["*"], "servers": ["*"], "endpoints": ["*"], "labels": {}, "read_only": False, "when": [],
-}  # fmt: skip
+EVERYTHING = {"allow": {"exact": {}, "globs": [{"who": [], "what": []}]}, "deny": {"exact": {}, "globs": []}}
 
 
 def key(tenant: str) -> bytes:
@@ -44,30 +43,33 @@ def key(tenant: str) -> bytes:
 
 
 def served(
-    tenant: str, generation: int = 1, upstream: str = "http://127.0.0.1:9/mcp", *, era: str = "modern",
-    tool_count: int = 2, module: bytes | None = None, transport: object = None, **manifest: object,
-) -> TenantUpdate:  # fmt: skip
+    tenant: str,
+    generation: int = 1,
+    upstream: str = "http://127.0.0.1:9/mcp",
+    *,
+    tool_count: int = 2,
+    transport: Transport | None = None,
+    **parts: bytes,
+) -> TenantUpdate:
     """A snapshot the real worker serves: the shipped policy, one user with one role that may do everything."""
-    backend = Backend(server="srv", transport=transport or HttpTransport(url=upstream, allow_private=True), era=era,
-                      protocol_version="2026-07-28" if era == "modern" else "2025-11-25")  # fmt: skip
+    transport = transport or HttpTransport(url=upstream, allow_private=True)
+    backend = Backend(server="srv", transport=transport, era="modern", protocol_version="2026-07-28")
     hashed = key_hash(b"p" * 32, key(tenant))
-    parts = snapshots.parts_of(
-        tenant,
-        tool_count,
-        str(generation),
-        backends=encode(Backends({"srv": backend})),
-        identity=encode(Identity(users={"ann": Principal(roles=("all",))}, agents={})),
-        keys=msgspec.msgpack.encode(KeyShard({hashed: KeyEntry(name="k1", user="ann")})),
-        policy_module=PLATFORM.read_bytes() if module is None else module,
-        policy_data=encode(PolicyData(data=json.dumps({"roles": {"all": [PERMISSION]}}).encode())),
-    )
-    return snapshots.update(tenant, generation, parts, **manifest)
+    own = {
+        "backends": encode(Backends({"srv": backend})),
+        "identity": encode(Identity(users={"ann": Principal(roles=("all",))}, agents={})),
+        "keys": msgspec.msgpack.encode(KeyShard({hashed: KeyEntry(name="k1", user="ann")})),
+        "policy_module": PLATFORM.read_bytes(),
+        "policy_data": encode(PolicyData(data=json.dumps({"roles": {"all": EVERYTHING}}).encode())),
+    }
+    return snapshots.update(tenant, generation, snapshots.parts_of(tenant, tool_count, str(generation), **own | parts))
 
 
 class Node:
     """One node in a folder of its own. `start` it as often as you like."""
 
     def __init__(self, home: Path, workers: int = 1, *flags: str) -> None:
+        home.mkdir(exist_ok=True)
         self.home = home
         self.data_dir = home / "gateway"
         self.folder = home / "snapshots"
@@ -116,7 +118,7 @@ class Node:
             self.process = subprocess.Popen(
                 [*command, *self._flags], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, env=environment
             )
-        self.until(lambda: ready.exists(), "the node serves")
+        self.until(ready.exists, "the node serves")
         about = json.loads(ready.read_bytes())
         self.mcp_port, self.ops_port = about["mcp_port"], about["ops_port"]
         return self
@@ -177,9 +179,13 @@ def node(home: Path, workers: int = 1, *flags: str) -> Iterator[Node]:
 
 
 def request(
-    port: int, tenant: str, method: str, params: dict[str, object] | None = None,
-    connection: http.client.HTTPConnection | None = None, timeout_s: float = 20,
-) -> tuple[int, dict[str, object]]:  # fmt: skip
+    port: int,
+    tenant: str,
+    method: str,
+    params: dict[str, object] | None = None,
+    *,
+    connection: http.client.HTTPConnection | None = None,
+) -> tuple[int, dict[str, object]]:
     """One request of revision 2026-07-28 with the tenant's key."""
     meta = {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -196,7 +202,7 @@ def request(
     }
     if params and "name" in params:
         headers["mcp-name"] = str(params["name"])
-    own = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+    own = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
         own.request("POST", "/mcp", json.dumps(body), headers)
         response = own.getresponse()
@@ -248,7 +254,7 @@ class Load(threading.Thread):
         tenant, method, params = self._arguments
         while not self._over.is_set():
             try:
-                status, body = request(self._port, tenant, method, params, connection)
+                status, body = request(self._port, tenant, method, params, connection=connection)
             except ConnectionRefusedError:
                 self.refused_connections += 1
                 return
@@ -265,3 +271,51 @@ class Load(threading.Thread):
     def stop(self) -> None:
         self._over.set()
         self.join(30)
+
+
+class Upstream:
+    """A modern MCP server in this process, in which a call can be held until it is let go."""
+
+    def __init__(self) -> None:
+        self.held = threading.Semaphore(0)
+        """Released once for each call that has arrived and waits."""
+        self.let_go = threading.Event()
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                message = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                if message["method"] == "tools/call" and message["params"].get("arguments", {}).get("hold"):
+                    outer.held.release()
+                    outer.let_go.wait(20)
+                result = {"content": [{"type": "text", "text": "done"}], "resultType": "complete"}
+                body = json.dumps({"jsonrpc": "2.0", "id": message.get("id"), "result": result}).encode()
+                self.send_response(200)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/mcp"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.let_go.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@contextlib.contextmanager
+def upstream() -> Iterator[Upstream]:
+    made = Upstream()
+    try:
+        yield made
+    finally:
+        made.close()

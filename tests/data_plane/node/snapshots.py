@@ -61,7 +61,7 @@ def tools(count: int, server: str = "srv") -> tuple[CompiledTool, ...]:
 
 
 def parts_of(tenant: str, tool_count: int = 2, marker: str = "", **changes: bytes) -> dict[tuple[str, str], bytes]:
-    """(kind, name) to bytes; `changes` by kind replace single parts. `marker` makes one tenant's parts unlike another's."""
+    """(kind, name) to bytes; `changes` by kind replace single parts. `marker` makes parts unlike another's."""
     sealed = _sealed(tenant, marker)
     parts = {
         ("catalogue", "default"): encode(
