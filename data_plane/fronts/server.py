@@ -11,6 +11,7 @@ from email.utils import formatdate
 from time import time
 from typing import Protocol
 
+import httptools
 import msgspec
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -20,6 +21,8 @@ from data_plane.fronts.asgi import Header, Receive, Scope, Send
 
 CONNECTION = "toolgate.connection"
 """Scope member holding the Connection, for servers that are ours."""
+
+_HOP_BY_HOP = frozenset({b"connection", b"upgrade", b"http2-settings"})
 
 _log = logging.getLogger("toolgate.server")
 _OVERLOADED = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\nretry-after: 1\r\n\r\n"
@@ -66,6 +69,7 @@ class Connection(HttpToolsProtocol):
     _blocked_since = 0.0
     _head_done = False
     _head_bytes = 0
+    _discarding = False
     _discarded = 0
     _in_flight = False
     _active: RequestResponseCycle
@@ -94,7 +98,12 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.parser is None or self.transport.is_closing():
             return
-        super().data_received(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._close_with(_BAD_REQUEST)
         if not self._head_done and self._reading_since:
             self._head_bytes += len(data)
             if self._head_bytes > self.options.max_head_bytes:
@@ -104,10 +113,13 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         self.scope[CONNECTION] = self  # type: ignore[literal-required]
         self._reading_since = self.loop.time()
-        self._head_done, self._head_bytes, self._discarded = False, 0, 0
+        self._head_done, self._head_bytes = False, 0
+        self._discarding, self._discarded = False, 0
 
     def on_headers_complete(self) -> None:
         self._head_done = True
+        if self.parser.should_upgrade():
+            return
         if len(self.headers) > self.options.max_headers:
             self._close_with(_HEAD_TOO_LARGE)
             return
@@ -126,7 +138,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._reading_since = 0.0
         self._idle_since = self.loop.time()
-        if not self.transport.is_closing() and self.cycle is not None:
+        if not self.transport.is_closing() and self.cycle is not None and not self.parser.should_upgrade():
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -137,7 +149,8 @@ class Connection(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         self._idle_since = self.loop.time()
-        if self._reading_since and self._head_done and self.expect_100_continue:
+        self._discarding = self._reading_since > 0 and self._head_done
+        if self._discarding and self.expect_100_continue:
             # Refused before the body was asked for: whether it will come is anyone's guess.
             self.transport.close()
         elif self.pipeline:
@@ -175,14 +188,21 @@ class Connection(HttpToolsProtocol):
         self._blocked_since = 0.0
         super().resume_writing()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the parser's words are not for the client
-        self._close_with(_BAD_REQUEST)
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """An upgrade that is not offered is ignored, as HTTP says; it is not worth a line in the log."""
-
     def _should_upgrade(self) -> bool:
         return False
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Serves the request as if no upgrade had been offered, as HTTP allows. `rest`: what came behind its head.
+
+        Some HTTP/2 clients offer h2c on every first request, a body with it; the parser would not read that body.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self._close_with(_BAD_REQUEST)
+            return
+        kept = [b"%b: %b\r\n" % (name, value) for name, value in self.headers if name not in _HOP_BY_HOP]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"%b %b HTTP/1.1\r\n%b\r\n" % (method, self.url, b"".join(kept)) + rest)
 
     def sweep(self, now: float) -> None:
         """Closes the connection if its client has been too slow, or silent for too long."""
@@ -208,10 +228,7 @@ class Connection(HttpToolsProtocol):
 
     def _close_with(self, response: bytes) -> None:
         """A last word where no answer is under way or over; it must not end up inside or behind one."""
-        if self._in_flight:
-            silent = self.cycle.response_started or bool(self.pipeline)
-        else:
-            silent = self._head_done and self.cycle is not None and self.cycle.response_complete
+        silent = self._active.response_started or bool(self.pipeline) if self._in_flight else self._discarding
         if not silent:
             self.transport.write(response)
         self.transport.close()

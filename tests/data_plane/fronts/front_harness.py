@@ -177,13 +177,16 @@ class Site:
     stop: asyncio.Event
     broadcast: list[tuple[bytes, bytes]]
     served: asyncio.Task[None]
+    wires: list[Wire] = field(default_factory=list)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/acme/main/mcp"
 
     async def connect(self) -> Wire:
-        return Wire(*await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 24))
+        wire = Wire(*await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 24))
+        self.wires.append(wire)
+        return wire
 
     async def exchange(self, data: bytes) -> Reply:
         wire = await self.connect()
@@ -226,7 +229,7 @@ def request(
     return f"{method} {path} HTTP/1.1\r\n".encode() + "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + data
 
 
-def modern(method: str = "tools/call", params: dict | None = None, id: object = 1, **meta: object) -> dict:
+def modern(method: str = "tools/call", params: dict | None = None, id: object = 1, **meta: object) -> dict:  # noqa: A002
     params = {"name": "echo", "arguments": {"text": "hi"}} if params is None and method == "tools/call" else params
     envelope = {META + "protocolVersion": MODERN, META + "clientCapabilities": {}} | meta
     return {"jsonrpc": "2.0", "id": id, "method": method, "params": {**(params or {}), "_meta": envelope}}
@@ -236,7 +239,7 @@ def modern_headers(method: str = "tools/call", name: str | None = "echo", versio
     return {"MCP-Protocol-Version": version, "Mcp-Method": method, "Mcp-Name": name if method == "tools/call" else None}
 
 
-def call(name: str = "echo", arguments: dict | None = None, id: object = 1, **meta: object) -> dict:
+def call(name: str = "echo", arguments: dict | None = None, id: object = 1, **meta: object) -> dict:  # noqa: A002
     params = {"name": name, "arguments": {"text": "hi"} if arguments is None else arguments}
     return {"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params | ({"_meta": meta} if meta else {})}
 
@@ -261,6 +264,9 @@ async def serving(options: FrontOptions | None = None, server: ServerOptions | N
     async with asyncio.TaskGroup() as group:
         served = group.create_task(serve(front, [listening], server or ServerOptions(drain_s=1.0), stop))
         try:
-            yield Site(port, front, pipeline, stop, broadcast, served)
+            site = Site(port, front, pipeline, stop, broadcast, served)
+            yield site
         finally:
+            for wire in site.wires:
+                wire.writer.close()
             stop.set()

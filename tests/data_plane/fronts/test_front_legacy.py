@@ -16,8 +16,7 @@ async def test_a_session_begins_and_serves_calls(site: Site) -> None:
     reply = await site.post(call(id=7), {SESSION: token, "MCP-Protocol-Version": "2025-11-25"})
     assert reply.status == 200
     assert reply.body == (
-        b'{"jsonrpc":"2.0","id":7,"result":'
-        b'{"content":[{"type": "text", "text": "hi"}],"x-vendor":{"kept":true}}}'
+        b'{"jsonrpc":"2.0","id":7,"result":{"content":[{"type": "text", "text": "hi"}],"x-vendor":{"kept":true}}}'
     )
 
 
@@ -92,14 +91,18 @@ async def test_another_tenant_and_no_tenant_answer_alike(site: Site) -> None:
     assert len({reply.body for reply in replies}) == 1
 
 
-@pytest.mark.parametrize("path", ["/", "/mcp/", "/a/b/c/mcp", "/A/main/mcp", "/acme//mcp", "/acme/main/sse", "/%2e/x/mcp"])
+@pytest.mark.parametrize(
+    "path", ["/", "/mcp/", "/a/b/c/mcp", "/A/main/mcp", "/acme//mcp", "/acme/main/sse", "/%2e/x/mcp"]
+)
 async def test_a_path_that_leads_nowhere_is_not_found(site: Site, path: str) -> None:
     reply = await site.post(call(), path=path)
     assert (reply.status, reply.json()["error"]["code"]) == (404, 404)
 
 
 async def test_the_short_path_means_the_credentials_own_tenant(site: Site) -> None:
-    reply = await site.post({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "x"}}, path="/mcp")
+    reply = await site.post(
+        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "x"}}, path="/mcp"
+    )
     assert reply.status == 200
     assert (site.pipeline.seen[0].tenant, site.pipeline.seen[0].endpoint) == (None, "default")
 
@@ -184,9 +187,11 @@ async def test_leaving_does_not_cancel_the_call_of_a_session(site: Site) -> None
 @pytest.mark.parametrize("method", ["GET", "DELETE", "HEAD", "PUT", "PATCH"])
 async def test_there_is_nothing_but_post(site: Site, method: str) -> None:
     token = await site.session()
-    reply = await site.exchange(request(b"", {SESSION: token, "Accept": "text/event-stream"}, method=method)) if (
-        method != "HEAD"
-    ) else None
+    reply = (
+        await site.exchange(request(b"", {SESSION: token, "Accept": "text/event-stream"}, method=method))
+        if (method != "HEAD")
+        else None
+    )
     if reply is None:
         wire = await site.connect()
         await wire.send(request(b"", {SESSION: token}, method="HEAD"))

@@ -26,7 +26,14 @@ RUNGS = [
     ("JSON only accepted", modern(), HEADERS | {"Accept": "application/json"}, 406, -32600, None),
     ("streams only accepted", modern(), HEADERS | {"Accept": "text/event-stream"}, 406, -32600, None),
     ("nothing accepted", modern(), HEADERS | {"Accept": None}, 406, -32600, None),
-    ("JSON refused by its weight", modern(), HEADERS | {"Accept": "application/json;q=0, */*;q=0.0"}, 406, -32600, None),
+    (
+        "JSON refused by its weight",
+        modern(),
+        HEADERS | {"Accept": "application/json;q=0, */*;q=0.0"},
+        406,
+        -32600,
+        None,
+    ),
     ("no JSON", b"{nope", HEADERS, 400, -32700, None),
     ("an empty body", b"", HEADERS, 400, -32700, None),
     ("an array", [modern()], HEADERS, 400, -32600, None),
@@ -76,7 +83,14 @@ RUNGS = [
     ("capabilities that are no object", modern(**{META + "clientCapabilities": []}), HEADERS, 400, -32602, 1),
     ("a bad log level", modern(**{META + "logLevel": "loud"}), HEADERS, 400, -32602, 1),
     ("a bad progress token", modern(progressToken={}), HEADERS, 400, -32602, 1),
-    ("a parameter header that does not decode", modern(), HEADERS | {"Mcp-Param-Region": "=?base64?!?="}, 400, -32020, 1),
+    (
+        "a parameter header that does not decode",
+        modern(),
+        HEADERS | {"Mcp-Param-Region": "=?base64?!?="},
+        400,
+        -32020,
+        1,
+    ),
     ("a parameter header twice", modern(), HEADERS | {"Mcp-Param-Region": ["a", "a"]}, 400, -32020, 1),
     ("no tool name", modern(params={"arguments": {}}), HEADERS, 400, -32602, 1),
     ("arguments that are no object", modern(params={"name": "echo", "arguments": []}), HEADERS, 400, -32602, 1),
@@ -91,8 +105,10 @@ RUNGS = [
 ]
 
 
-@pytest.mark.parametrize(("body", "headers", "status", "code", "id_"), [r[1:] for r in RUNGS], ids=[r[0] for r in RUNGS])
-async def test_a_broken_request_fails_at_its_rung(site: Site, body, headers, status, code, id_) -> None:
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "code", "id_"), [r[1:] for r in RUNGS], ids=[r[0] for r in RUNGS]
+)
+async def test_a_broken_request_fails_at_its_rung(site: Site, *, body, headers, status, code, id_) -> None:
     reply = await site.post(body, headers)
     answer = reply.json()
     assert (reply.status, answer["error"]["code"], answer["id"]) == (status, code, id_), answer
