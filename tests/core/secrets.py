@@ -10,7 +10,9 @@ def _part(value: dict[str, object]) -> str:
 
 _PEM_LINE = "MIIEpAIBAAKCAQEAabcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKL"
 PEM = "\n".join(["-----BEGIN RSA PRIVATE KEY-----", *[_PEM_LINE] * 25, "q8d+e/f==", "-----END RSA PRIVATE KEY-----"])
-JWT = f"{_part({'alg': 'HS256', 'typ': 'JWT'})}.{_part({'sub': '1234567890', 'name': 'Jo'})}.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_w"
+JWT = ".".join(
+    (_part({"alg": "HS256", "typ": "JWT"}), _part({"sub": "1234567890"}), "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_w")
+)
 
 SECRETS: dict[str, list[str]] = {
     "card": [
