@@ -279,7 +279,7 @@ def _named(raw: object) -> str:
         case bool():
             return "true" if raw else "false"
         case int() | float():
-            return "a number"
+            return "a fraction" if isinstance(raw, float) and not raw.is_integer() else "a number"
         case str():
             return f"{raw!r}" if len(raw) <= 40 and raw.isprintable() else "a string"
         case dict():

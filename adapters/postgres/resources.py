@@ -82,8 +82,9 @@ class PostgresStore:
             return
         refs = sorted(patches)  # One order, so that two reports never wait for each other.
         statement = (
-            "UPDATE resources SET status = jsonb_strip_nulls(status || patch::jsonb)"
-            " FROM (SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[]) AS p(t, k, n, patch)) AS p"
+            "UPDATE resources SET status = (status || patch::jsonb)"
+            " - ARRAY(SELECT key FROM jsonb_each(patch::jsonb) WHERE value = 'null')"
+            " FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[]) AS p(t, k, n, patch)"
             " WHERE tenant = t AND kind = k AND name = n"
         )
         columns = (

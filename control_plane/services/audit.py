@@ -22,6 +22,9 @@ LAST_USED_S = 60.0
 """A key's last use is reported at most so often."""
 KEYS_REMEMBERED = 50_000
 DAY_S = 86_400.0
+MAX_ID = 128
+"""A longer id is no gateway's, and would not fit the index."""
+MAX_UNIX = 1e11
 PLATFORM_RETENTION_DAYS = 365
 
 _record = msgspec.msgpack.Decoder(Record)
@@ -79,8 +82,10 @@ class AuditLog:
                 detail=detail,
             )
             return "", unread, None
-        if not record.id:
+        if not 0 < len(record.id) <= MAX_ID:
             record.id = digest(raw).hex()
+        if not 0 <= record.at_unix < MAX_UNIX:
+            record.at_unix = self._clock()
         if not record.node:
             record.node = node
         kind, _, name = record.credential.partition(":")

@@ -202,9 +202,9 @@ async def test_a_revision_that_never_was_is_refused(store: Store) -> None:
 async def test_reports_merge_into_status_and_are_no_change(store: MemoryStore | PostgresStore) -> None:
     user = a(User())
     await put(store, user, status={"keep": 1, "go": 2})
-    await store.report({user.ref: {"new": [1], "go": None}, Ref("User", "acme", "nobody"): {"x": 1}})
+    await store.report({user.ref: {"new": [1, {"x": None}], "go": None}, Ref("User", "acme", "nobody"): {"x": 1}})
     found = await store.get(user.ref)
-    assert found == msgspec.structs.replace(user, status={"keep": 1, "new": [1]})
+    assert found == msgspec.structs.replace(user, status={"keep": 1, "new": [1, {"x": None}]})
     assert len(await store.changes(0, 10)) == 1
 
 

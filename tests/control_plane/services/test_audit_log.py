@@ -58,10 +58,11 @@ async def test_calls_of_nobody_known_are_the_platforms(plane: Plane) -> None:
 
 async def test_what_cannot_be_read_or_stored_as_it_is_never_blocks_the_rest(plane: Plane) -> None:
     batch = [b"garbage", record(1, tool="a\0b", detail="c\0", reasons=("x\0",)), b"", record(2, id="")]
+    batch += [record(3, id="x" * 9000, at_unix=float("nan")), record(4, at_unix=float("inf"), tool="t" * 9000)]
     await plane.audit.store("gw-1", batch)
     await plane.audit.store("gw-1", batch)
     rows = (await plane.audit.list(ROOT, "acme", Wanted(type="call"))).rows
-    assert [row.tool for row in rows] == ["get_time", "a\N{REPLACEMENT CHARACTER}b"]
+    assert [row.tool for row in rows] == ["t" * 9000, "get_time", "get_time", "a\N{REPLACEMENT CHARACTER}b"]
     unreadable = await plane.audit.list(ROOT, "", Wanted(outcome="unreadable"))
     assert [row.detail["size_bytes"] for row in unreadable.rows] == [0, 7]
     for tenant in ("", "acme"):
