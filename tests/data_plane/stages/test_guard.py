@@ -1,0 +1,242 @@
+"""The guard stage: arguments, results, errors and notifications of one call."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from adapters.re2.matcher import Re2Matcher
+from core.call import Clean, Notification, Raw
+from core.errors import Reason, Refused
+from core.guard import Action, Direction, Finding
+from core.snapshot import CompiledGuard, Guards
+from data_plane.stages.guard import GuardedNotify, TenantGuards, inspect, redact, watch
+from tests.core.secrets import ALL
+from tests.data_plane.stages.builders import inbound, permit
+
+CARD = "4111 1111 1111 1111"
+DIRTY = json.dumps({"text": f"pay with {CARD} now"}).encode()
+MASKED = b'{"text": "pay with [masked:card] now"}'
+
+
+def guard(
+    name: str = "dlp",
+    action: Action = "mask",
+    *,
+    detectors: Sequence[str] = ("card",),
+    directions: tuple[Direction, ...] = ("in", "out"),
+    tools: tuple[str, ...] = ("*",),
+    endpoints: tuple[str, ...] = ("*",),
+) -> CompiledGuard:
+    return CompiledGuard(
+        name=name,
+        detectors=dict.fromkeys(detectors, action),
+        directions=directions,
+        tools=tools,
+        endpoints=endpoints,
+    )
+
+
+def guards(*compiled: CompiledGuard) -> TenantGuards:
+    return TenantGuards(Guards(compiled), Re2Matcher())
+
+
+def progress(message: str, n: int = 1) -> Notification:
+    params = json.dumps({"progress": n, "message": message}, ensure_ascii=False).encode()
+    return Notification("notifications/progress", params)
+
+
+def messages(sent: list[Notification]) -> list[str]:
+    return [json.loads(notification.params)["message"] for notification in sent]
+
+
+def watching(*compiled: CompiledGuard) -> tuple[GuardedNotify, list[Notification], TenantGuards]:
+    sent: list[Notification] = []
+    rules = guards(*compiled)
+    watched = watch(permit(), rules, sent.append)
+    assert watched is not None
+    return watched, sent, rules
+
+
+def test_clean_arguments_and_results_pass_as_the_same_object() -> None:
+    rules, raw = guards(guard()), b'{"text":"hello","n":[1,2,3]}'
+    assert inspect(inbound(arguments=raw), permit(), rules).arguments is raw
+    assert redact(Raw(result=raw), permit(), rules).result is raw
+
+
+def test_arguments_are_masked_and_the_finding_told() -> None:
+    clean = inspect(inbound(arguments=DIRTY), permit(), guards(guard()))
+    assert clean == Clean(arguments=MASKED, findings=(Finding("card", "mask", "in", 1),))
+
+
+def test_a_result_and_a_protocol_error_are_masked_alike() -> None:
+    rules = guards(guard())
+    assert redact(Raw(result=DIRTY), permit(), rules).result == MASKED
+    answer = redact(Raw(error=DIRTY), permit(), rules, None, "2025-11-25", "legacy")
+    assert (answer.error, answer.result, answer.revision, answer.era) == (MASKED, b"", "2025-11-25", "legacy")
+
+
+def test_without_a_guard_everything_passes() -> None:
+    rules = guards()
+    assert inspect(inbound(arguments=DIRTY), permit(), rules) == Clean(arguments=DIRTY)
+    assert redact(Raw(result=DIRTY), permit(), rules).result is DIRTY
+
+
+@pytest.mark.parametrize(
+    ("rule", "applies"),
+    [
+        (guard(tools=("ec*",)), True),
+        (guard(tools=("other", "pay_*")), False),
+        (guard(endpoints=("def*",)), True),
+        (guard(endpoints=("finance",)), False),
+        (guard(directions=("out",)), False),
+    ],
+)
+def test_a_guard_applies_to_its_tools_endpoints_and_directions(rule: CompiledGuard, applies: bool) -> None:
+    assert (inspect(inbound(arguments=DIRTY), permit(), guards(rule)).arguments == MASKED) == applies
+
+
+def test_where_guards_disagree_the_strictest_wins() -> None:
+    report, mask, block = guard("a", "report"), guard("b", "mask"), guard("c", "block")
+    assert inspect(inbound(arguments=DIRTY), permit(), guards(report)).arguments is DIRTY
+    assert inspect(inbound(arguments=DIRTY), permit(), guards(mask, report)).arguments == MASKED
+    with pytest.raises(Refused):
+        inspect(inbound(arguments=DIRTY), permit(), guards(block, mask, report))
+
+
+def test_guards_add_up() -> None:
+    rules = guards(guard("a"), guard("b", detectors=("email",)))
+    text = json.dumps({"t": f"{CARD} bob@example.com"}).encode()
+    assert inspect(inbound(arguments=text), permit(), rules).arguments == b'{"t": "[masked:card] [masked:email]"}'
+
+
+def test_a_blocked_call_is_refused_without_its_text() -> None:
+    rules = guards(guard(action="block"))
+    for attempt in (
+        lambda: inspect(inbound(arguments=DIRTY), permit(), rules),
+        lambda: redact(Raw(result=DIRTY), permit(), rules),
+        lambda: redact(Raw(error=DIRTY), permit(), rules),
+    ):
+        with pytest.raises(Refused) as refusal:
+            attempt()
+        assert refusal.value.reason is Reason.GUARD_BLOCKED
+        assert "1111" not in str(refusal.value) + refusal.value.public
+
+
+@pytest.mark.parametrize(
+    ("result", "failed"),
+    [
+        (b'{"content":[],"isError":true}', True),
+        (b'{"content":[],"isError":false}', False),
+        (b'{"content":[]}', False),
+        (b'{"structuredContent":{"isError":true}}', False),
+        (b'{"isError":"no boolean"}', False),
+    ],
+)
+def test_a_tool_that_says_it_failed_is_noted(result: bytes, failed: bool) -> None:
+    assert redact(Raw(result=result), permit(), guards()).is_error is failed
+    assert redact(Raw(result=result), permit(), guards(guard())).is_error is failed
+
+
+async def test_clean_notifications_pass_at_once_and_in_order() -> None:
+    watched, sent, _ = watching(guard())
+    for n in range(3):
+        watched(progress(f"step {'abc'[n]}!", n))
+    assert messages(sent) == ["step a!", "step b!", "step c!"]
+
+
+async def test_without_a_guard_notifications_pass_as_the_same_object() -> None:
+    watched, sent, _ = watching()
+    notification = progress(CARD)
+    watched(notification)
+    assert sent == [notification]
+    assert sent[0] is notification
+
+
+def test_without_a_listener_there_is_nothing_to_watch() -> None:
+    assert watch(permit(), guards(guard()), None) is None
+
+
+@pytest.mark.parametrize(("detector", "name", "secret"), ALL)
+async def test_a_secret_split_over_notifications_at_every_byte_is_masked(detector: str, name: str, secret: str) -> None:
+    watched, sent, rules = watching(guard(detectors=(detector,)))
+    text = f"It is {name}{secret} there!"
+    for n, character in enumerate(text):
+        watched(progress(character, n))
+    result = redact(Raw(result=b"{}"), permit(), rules, watched)
+    assert "".join(messages(sent)) == f"It is {name}[masked:{detector}] there!"
+    assert [json.loads(s.params)["progress"] for s in sent] == list(range(len(text)))
+    assert result.findings == (Finding(detector, "mask", "out", 1),)
+
+
+async def test_what_is_held_goes_out_by_itself_after_a_moment() -> None:
+    sent: list[Notification] = []
+    out = asyncio.Event()
+    watched = watch(permit(), guards(guard()), lambda n: (sent.append(n), out.set())[0])
+    assert watched is not None
+    watched(progress("order 1234"))
+    assert sent == []
+    await asyncio.wait_for(out.wait(), 5)
+    assert messages(sent) == ["order 1234"]
+
+
+async def test_what_is_held_goes_out_before_the_result() -> None:
+    watched, sent, rules = watching(guard())
+    watched(progress("order 1234"))
+    watched(progress(", pay 4111 1111 1111", 2))
+    redact(Raw(result=b"{}"), permit(), rules, watched)
+    assert messages(sent) == ["order 1234", ", pay [masked:card]"]
+    assert watched._timer is None
+
+
+async def test_streams_of_different_places_are_apart_but_order_is_kept() -> None:
+    watched, sent, rules = watching(guard())
+    log = Notification("notifications/message", b'{"level":"info","logger":"4","data":{"text":"fine!"}}')
+    watched(progress("pay 4111 1111 "))
+    watched(log)
+    watched(progress("1111 1111 ok!", 2))
+    redact(Raw(result=b"{}"), permit(), rules, watched)
+    assert [n.method for n in sent] == ["notifications/progress", "notifications/message", "notifications/progress"]
+    assert messages([sent[0], sent[2]]) == ["pay [masked:card]", " ok!"]
+    assert json.loads(sent[1].params) == json.loads(log.params)
+
+
+async def test_log_messages_are_masked_whatever_their_shape() -> None:
+    watched, sent, rules = watching(guard())
+    watched(Notification("notifications/message", json.dumps({"level": "info", "data": [CARD, {CARD: 1}]}).encode()))
+    redact(Raw(result=b"{}"), permit(), rules, watched)
+    assert json.loads(sent[0].params) == {"level": "info", "data": ["[masked:card]", {"[masked:card]": 1}]}
+
+
+async def test_a_blocking_secret_in_notifications_stops_them_and_refuses_the_result() -> None:
+    watched, sent, rules = watching(guard(action="block"))
+    for character in f"pay {CARD} now!":
+        watched(progress(character))
+    watched(progress("more!"))
+    with pytest.raises(Refused) as refusal:
+        redact(Raw(result=b"{}"), permit(), rules, watched)
+    assert refusal.value.reason is Reason.GUARD_BLOCKED
+    assert "4" not in "".join(messages(sent))
+    assert "more!" not in messages(sent)
+
+
+async def test_held_notifications_are_bounded() -> None:
+    watched, sent, _ = watching(guard())
+    for n in range(2000):
+        watched(progress("", n) if n else progress("order 1234", n))
+    assert len(watched._queue) <= 257
+    watched.flush()
+    assert len(sent) == 2000
+
+
+async def test_places_are_bounded_and_a_secret_over_many_is_still_masked() -> None:
+    watched, sent, rules = watching(guard())
+    for n in range(100):
+        watched(Notification("notifications/message", json.dumps({"data": {f"k{n}": "fine!"}}).encode()))
+    assert len(watched._streams) <= 17
+    for character in f"{CARD}!":
+        watched(Notification("notifications/message", json.dumps({"data": {"k99": character}}).encode()))
+    redact(Raw(result=b"{}"), permit(), rules, watched)
+    text = "".join(json.loads(n.params)["data"].get("k99", "") for n in sent)
+    assert text == "fine![masked:card]!"

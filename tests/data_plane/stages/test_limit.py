@@ -1,0 +1,149 @@
+"""The limit stage: one token of every limit that matches, or of none."""
+
+import pytest
+
+from adapters.memory.counters import MemoryCounters
+from core.errors import Reason, Refused, Unavailable
+from core.identity import Caller
+from core.limits import Bucket, CountersAway, Dimension, Grant
+from core.snapshot import CompiledLimit, CompiledTool, Limits
+from data_plane.leases import OnError
+from data_plane.stages.limit import Limiter, spend
+from tests.data_plane.stages.builders import caller, inbound, tool
+
+
+def limit(
+    name: str = "calls",
+    burst: int = 2,
+    per: tuple[Dimension, ...] = ("caller",),
+    tools: tuple[str, ...] = ("*",),
+    endpoints: tuple[str, ...] = ("*",),
+) -> CompiledLimit:
+    return CompiledLimit(
+        name=name,
+        bucket=Bucket(0.01, burst),
+        per=per,
+        tools=tools,
+        endpoints=endpoints,
+        scope="node",
+        on_error="deny",
+    )
+
+
+class Calls:
+    """A tenant's limits over memory, with time standing still."""
+
+    def __init__(self, *limits: CompiledLimit) -> None:
+        self.limiter = Limiter(Limits(limits))
+        self.counters = MemoryCounters(lambda: 0.0)
+
+    async def admits(
+        self,
+        who: Caller | None = None,
+        what: CompiledTool | None = None,
+        *,
+        unknown: str = "",
+        method: str = "tools/call",
+        endpoint: str = "default",
+    ) -> bool:
+        called = None if unknown else what or tool()
+        request = inbound(unknown or (called.name if called else ""), method=method, endpoint=endpoint)
+        try:
+            await spend(request, who or caller(), self.limiter, self.counters, called)
+        except Refused as refusal:
+            return (refusal.reason, refusal.retry_after_s) != (Reason.RATE_LIMITED, pytest.approx(100.0))
+        return True
+
+
+async def test_a_caller_is_refused_once_the_bucket_is_empty_and_told_when_to_come_back() -> None:
+    calls = Calls(limit(burst=2))
+    assert [await calls.admits() for _ in range(3)] == [True, True, False]
+
+
+async def test_without_a_matching_limit_nothing_is_counted() -> None:
+    calls = Calls(limit(tools=("pay_*",)), limit("b", endpoints=("finance",)))
+    assert all([await calls.admits() for _ in range(10)])
+    assert len(calls.counters) == 0
+
+
+@pytest.mark.parametrize(
+    ("dimension", "other_who", "other_what", "other_endpoint"),
+    [
+        ("tenant", caller(tenant="other"), tool(), "default"),
+        ("user", caller(user="eve"), tool(), "default"),
+        ("agent", caller(agent="other"), tool(), "default"),
+        ("caller", caller(agent="other"), tool(), "default"),
+        ("endpoint", caller(), tool(), "other"),
+        ("server", caller(), tool("echo2", "other"), "default"),
+        ("tool", caller(), tool("other"), "default"),
+    ],
+)
+async def test_every_dimension_has_buckets_of_its_own(
+    dimension: Dimension, other_who: Caller, other_what: CompiledTool, other_endpoint: str
+) -> None:
+    calls = Calls(limit(burst=1, per=(dimension,)))
+    assert await calls.admits()
+    assert not await calls.admits()
+    assert await calls.admits(other_who, other_what, endpoint=other_endpoint)
+    assert not await calls.admits(other_who, other_what, endpoint=other_endpoint)
+
+
+async def test_names_that_run_together_are_not_one_bucket() -> None:
+    calls = Calls(limit(burst=1, per=("user", "agent")))
+    assert await calls.admits(caller("a", "b/1:c"))
+    assert await calls.admits(caller("a/1:b", "c"))
+    assert await calls.admits(caller("", "a"))
+    assert await calls.admits(caller("a", ""))
+
+
+async def test_made_up_tool_names_share_one_bucket() -> None:
+    calls = Calls(limit(burst=2, per=("tool",)))
+    assert [await calls.admits(unknown=f"nothing-{n}") for n in range(4)] == [True, True, False, False]
+    assert len(calls.counters) == 1
+    assert calls.limiter._plans == {}
+
+
+async def test_only_calls_of_tools_count() -> None:
+    calls = Calls(limit(burst=1))
+    assert all([await calls.admits(method=m) for m in ("initialize", "ping", "tools/list", "tools/list")])
+    assert await calls.admits()
+
+
+async def test_what_one_limit_granted_is_given_back_when_another_refuses() -> None:
+    calls = Calls(limit("a", burst=5), limit("b", burst=1), limit("c", burst=5))
+    assert [await calls.admits() for _ in range(4)] == [True, False, False, False]
+    only_a = Calls(limit("a", burst=5))
+    only_a.counters = calls.counters
+    assert [await only_a.admits() for _ in range(5)] == [True] * 4 + [False]
+
+
+async def test_a_refusal_names_the_limit() -> None:
+    calls = Calls(limit("per-minute", burst=1))
+    await calls.admits()
+    with pytest.raises(Refused, match="per-minute"):
+        await spend(inbound(), caller(), calls.limiter, calls.counters, tool())
+
+
+class Away:
+    """Counters nobody reaches."""
+
+    async def take(self, key: str, bucket: Bucket, want: int) -> Grant:
+        raise CountersAway("gone")
+
+    async def give_back(self, key: str, bucket: Bucket, tokens: int) -> None:
+        return
+
+
+async def test_counters_that_are_away_refuse_as_unavailable_where_the_limit_says_deny() -> None:
+    limiter = Limiter(Limits((limit(),)))
+    with pytest.raises(Unavailable) as failure:
+        await spend(inbound(), caller(), limiter, OnError(Away(), MemoryCounters(lambda: 0.0)), tool())
+    assert failure.value.reason is Reason.LIMIT_UNAVAILABLE
+
+
+async def test_plans_are_bounded() -> None:
+    limiter = Limiter(Limits((limit(burst=10**6),)))
+    counters = MemoryCounters(lambda: 0.0)
+    for n in range(9000):
+        await spend(inbound(), caller(f"u{n}"), limiter, counters, tool())
+    assert len(limiter._plans) <= 8192
