@@ -134,7 +134,7 @@ class _Job:
         found = [_failed(test) for test in ran if test.fail or test.error is not None]
         silent = set(tests) - {_policy_of(test.location.file) for test in ran}
         found += [Found(_tests_file(policy), 1, "declares no test_ rule") for policy in silent]
-        return found if found or done.code == 0 else _unreadable(done)
+        return sorted(found) if found or done.code == 0 else _unreadable(done)
 
     async def build(self, shipped: list[str], modules: Iterable[str]) -> bytes:
         entries = [word for entrypoint in ENTRYPOINTS for word in ("-e", entrypoint)]

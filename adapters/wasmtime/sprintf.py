@@ -96,8 +96,8 @@ def _float_text(verb: str, value: float, precision: int | None) -> str | None:
     if precision is not None:
         return f"{value:.{precision}{'G' if verb == 'G' else 'g'}}"
     shortest = Decimal(repr(value)).normalize()
-    # Go's %v turns to an exponent at 10^21, %g as soon as the shortest form is shorter with one.
-    if -5 < shortest.adjusted() < 21:
+    # strconv.FormatFloat, format 'g' with the fewest digits: an exponent from 10^6 up and below 10^-4.
+    if -5 < shortest.adjusted() < 6:
         return f"{shortest:f}"
     digits = "".join(map(str, shortest.as_tuple().digits))
     sign = "-" if value < 0 else ""
@@ -133,7 +133,7 @@ def rego_text(value: object) -> str:
 
 
 def _go_type(value: float | str) -> str:
-    return {str: "string", int: "int", float: "float64"}[type(value)]
+    return {str: "string", int: "int64", float: "float64"}[type(value)]
 
 
 def _plain(value: float | str) -> str:

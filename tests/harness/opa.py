@@ -44,8 +44,7 @@ def build(rego: str, entrypoints: Iterable[str], folder: Path) -> bytes:
         return bundle.extractfile("/policy.wasm").read()
 
 
-def expression(text: str, folder: Path) -> object:
-    """The value of a Rego expression; KeyError where it is undefined."""
-    command = [program(), "eval", "-f", "json", text]
-    done = subprocess.run(command, cwd=folder, capture_output=True, check=True, timeout=60)
-    return json.loads(done.stdout)["result"][0]["expressions"][0]["value"]
+def expression(query: str, folder: Path, rego: str) -> object:
+    """The value of `query` with the file `rego` of `folder` loaded."""
+    command = [program(), "eval", "-f", "raw", "-d", rego, query]
+    return json.loads(subprocess.run(command, cwd=folder, capture_output=True, check=True, timeout=60).stdout)
