@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from core.errors import Reason, Refused, Unavailable
+from core.errors import Reason, Unavailable
 from data_plane.snapshots import TenantSnapshot
 
 
@@ -37,10 +37,10 @@ class Tenants:
         """The snapshot in force if it is in memory."""
         return self._loaded.get(tenant)
 
-    async def current(self, tenant: str) -> TenantSnapshot:
-        """The snapshot in force, loaded if need be; one load at a time per tenant.
+    async def current(self, tenant: str) -> TenantSnapshot | None:
+        """The snapshot in force, loaded if need be, one load at a time per tenant; None for a tenant not served here.
 
-        Raises Refused(UNAUTHENTICATED) for a tenant not served here, Unavailable(NO_SNAPSHOT) where loading fails.
+        Raises Unavailable(NO_SNAPSHOT) where loading fails.
         """
         snapshot = self._loaded.get(tenant)
         if snapshot is not None:
@@ -48,9 +48,7 @@ class Tenants:
                 self._loaded.move_to_end(tenant)
             return snapshot
         pointer = self._pointers.get(tenant)
-        if pointer is None:
-            raise Refused(Reason.UNAUTHENTICATED, "The credential is not valid.", detail="no such tenant here")
-        return await self._load_once(tenant, pointer)
+        return None if pointer is None else await self._load_once(tenant, pointer)
 
     def point(self, tenant: str, pointer: Pointer) -> None:
         """Learn what is in force, of a tenant that is not loaded; `swap` it if it is."""

@@ -27,7 +27,10 @@ async def claimed(inbound: Inbound, tenants: Tenants) -> TenantSnapshot:
     tenant = key_tenant(inbound.credential)
     if tenant is None:
         raise Refused(Reason.UNAUTHENTICATED, _PUBLIC, detail="the credential does not read as a key")
-    return tenants.loaded(tenant) or await tenants.current(tenant)
+    snapshot = await tenants.current(tenant)
+    if snapshot is None:
+        raise Refused(Reason.UNAUTHENTICATED, _PUBLIC, detail="the tenant it names is not served here")
+    return snapshot
 
 
 def identify(inbound: Inbound, snapshot: TenantSnapshot, now_unix: float) -> Caller:

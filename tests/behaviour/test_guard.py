@@ -1,0 +1,51 @@
+"""What must not come out does not, however it is cut up."""
+
+import pytest
+
+from tests.behaviour.conftest import World
+
+
+async def test_a_card_in_a_result_is_masked(world: World) -> None:
+    reply = await world.agent().call("leaks_card")
+    assert reply.text == "The card is [masked:card], thank you."
+
+
+async def test_a_card_in_arguments_never_reaches_the_server(world: World) -> None:
+    reply = await world.agent().call("echo", note="pay with 4111-1111-1111-1111", number=4111111111111111)
+    assert "4111" not in reply.text
+    sent = world.upstream.messages("tools/call")[-1]
+    assert b"4111" not in sent.body
+
+
+async def test_a_stream_cut_at_every_byte_is_masked(world: World) -> None:
+    reply = await world.agent().call("drips_card")
+    assert reply.text == "The card is [masked:card]."
+
+
+async def test_a_card_spread_over_progress_messages_does_not_get_out(world: World) -> None:
+    reply = await world.agent().request(
+        "tools/call",
+        {"name": "drips_card_in_events", "arguments": {}, "_meta": {"progressToken": "p"}},
+        {"Mcp-Name": "drips_card_in_events"},
+    )
+    progress = [event["params"] for event in reply.events if event.get("method") == "notifications/progress"]
+    assert all(note["progressToken"] == "p" for note in progress)  # type: ignore[index]
+    seen = "".join(str(note.get("message", "")) for note in progress)  # type: ignore[attr-defined]
+    assert seen == "card [masked:card] end"
+    assert reply.text == "done"
+
+
+@pytest.mark.parametrize("action", ["block"])
+async def test_a_guard_that_blocks_names_the_detector_and_not_the_text(world: World, action: str) -> None:
+    from tests.harness.planes import until
+
+    await world.planes.apply(
+        f"{{kind: Guard, tenant: acme, name: cards, spec: {{detectors: [card], action: {action}}}}}"
+    )
+    agent = world.agent()
+
+    async def blocked() -> bool:
+        reply = await agent.call("echo", card="4111111111111111")
+        return "error" in reply.message and b"card" in reply.body and b"4111" not in reply.body
+
+    await until(blocked, "the call blocked")
