@@ -1,8 +1,11 @@
 """Looks at servers and the definitions they taught, in PostgreSQL."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
+from psycopg import AsyncCursor
+from psycopg.rows import TupleRow
 
 from adapters.postgres.audit import append
 from adapters.postgres.database import Connection, Database
@@ -12,38 +15,58 @@ CHANNEL = "toolgate_look"
 """Payload empty: a look is due somewhere."""
 _CHANGED = "toolgate_changed"
 _LOCK_CLASS = 0x7467
-_DEFINITION = "name, approved, approved_digest, observed, observed_digest, extract(epoch FROM observed_at)::float8"
+_WHERE = "tenant = ANY(%s) AND (%s = '' OR server = %s)"
+_DEFINITIONS = (
+    # Most definitions are what is approved: then they are read once.
+    "SELECT tenant, server, name, approved, approved_digest,"
+    " CASE WHEN observed_digest = approved_digest THEN '' ELSE observed END, observed_digest,"
+    f" extract(epoch FROM observed_at)::float8 FROM definitions WHERE {_WHERE} ORDER BY tenant, server, name"
+)
+_LOOKS = f"SELECT tenant, server, look::text FROM server_looks WHERE {_WHERE}"
 
 
-async def known_of(conn: Connection, tenants: Sequence[str], server: str = "") -> dict[str, dict[str, Known]]:
-    """What is known of some tenants' servers, of all or of one: tenant to server to Known."""
-    where, values = "tenant = ANY(%s) AND (%s = '' OR server = %s)", (list(tenants), server, server)
-    found = await conn.execute(
-        f"SELECT tenant, server, {_DEFINITION} FROM definitions WHERE {where} ORDER BY tenant, server, name".encode(),
-        values,
-        binary=True,
-    )
-    definitions: dict[tuple[str, str], list[Definition]] = {}
-    for tenant, name, *fields in await found.fetchall():
-        definitions.setdefault((tenant, name), []).append(_definition(fields))
-    looks = await conn.execute(f"SELECT tenant, server, look::text FROM server_looks WHERE {where}".encode(), values)
-    known: dict[str, dict[str, Known]] = {}
-    for tenant, name, look in await looks.fetchall():
-        known.setdefault(tenant, {})[name] = Known(
-            look=msgspec.json.decode(look, type=Look), definitions=tuple(definitions.get((tenant, name), ()))
-        )
-    return known
+async def known_of(conn: Connection, tenants: Sequence[str], server: str = "") -> "Pending":
+    """What is known of some tenants' servers, of all or of one. In a pipeline nothing is waited for here."""
+    values = (list(tenants), server, server)
+    definitions = await conn.execute(_DEFINITIONS.encode(), values, binary=True)
+    return Pending(definitions, await conn.execute(_LOOKS.encode(), values))
 
 
-def _definition(fields: Sequence[object]) -> Definition:
+class Pending(NamedTuple):
+    """Two queries on their way."""
+
+    definitions: AsyncCursor[TupleRow]
+    looks: AsyncCursor[TupleRow]
+
+    async def read(self) -> dict[str, dict[str, Known]]:
+        """Tenant to server to Known."""
+        definitions: dict[tuple[str, str], list[Definition]] = {}
+        for tenant, server, *fields in await self.definitions.fetchall():
+            definitions.setdefault((tenant, server), []).append(_definition(fields))
+        known: dict[str, dict[str, Known]] = {}
+        for tenant, server, look in await self.looks.fetchall():
+            known.setdefault(tenant, {})[server] = Known(
+                look=msgspec.json.decode(look, type=Look), definitions=tuple(definitions.get((tenant, server), ()))
+            )
+        return known
+
+    async def one(self) -> Known | None:
+        """Of a query for one server: None when it is not scheduled."""
+        for servers in (await self.read()).values():
+            for known in servers.values():
+                return known
+        return None
+
+
+def _definition(fields: Sequence[Any]) -> Definition:
     name, approved, approved_digest, observed, observed_digest, at_unix = fields
     return Definition(
-        name=str(name),
-        approved=msgspec.convert(approved, bytes),
-        approved_digest=msgspec.convert(approved_digest, bytes),
-        observed=msgspec.convert(observed, bytes),
-        observed_digest=msgspec.convert(observed_digest, bytes),
-        observed_unix=msgspec.convert(at_unix, float),
+        name=name,
+        approved=approved,
+        approved_digest=approved_digest,
+        observed=approved if observed_digest == approved_digest else observed,
+        observed_digest=observed_digest,
+        observed_unix=at_unix,
     )
 
 
@@ -55,7 +78,7 @@ class PostgresDefinitions:
 
     async def known(self, tenant: str, server: str) -> Known:
         async with self._database.connection() as conn:
-            return (await known_of(conn, [tenant], server)).get(tenant, {}).get(server, Known())
+            return await (await known_of(conn, [tenant], server)).one() or Known()
 
     async def schedule(self, servers: dict[str, dict[str, bytes]]) -> None:
         rows = [(t, name, spec_digest) for t in sorted(servers) for name, spec_digest in sorted(servers[t].items())]
@@ -91,7 +114,7 @@ class PostgresDefinitions:
     async def learn(self, due: Due, fold: Fold, *, next_look_s: float) -> Learnt | None:
         async with self._database.transaction() as conn:
             await _lock(conn, due.tenant)
-            known = (await known_of(conn, [due.tenant], due.server)).get(due.tenant, {}).get(due.server)
+            known = await (await known_of(conn, [due.tenant], due.server)).one()
             if known is None:
                 return None
             learnt, audit = fold(known)
@@ -112,7 +135,7 @@ class PostgresDefinitions:
     async def approve(self, tenant: str, server: str, choose: Choose) -> list[Definition]:
         async with self._database.transaction() as conn:
             await _lock(conn, tenant)
-            known = (await known_of(conn, [tenant], server)).get(tenant, {}).get(server, Known())
+            known = await (await known_of(conn, [tenant], server)).one() or Known()
             approved, audit = choose(known)
             if approved:
                 await _write(conn, tenant, server, approved)

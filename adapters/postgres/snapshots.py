@@ -1,23 +1,21 @@
-"""Publications in PostgreSQL, and all that a compilation reads, as of one moment."""
+"""Publications in PostgreSQL: who is first to publish a change, under which number, and the parts."""
 
 from collections.abc import Collection, Sequence
 
 import msgspec
+from psycopg.rows import TupleRow
 
 from adapters.postgres.database import Connection, Database
-from adapters.postgres.definitions import known_of
+from adapters.postgres.tenant_rows import LAST, last_of, read
 from core.fleet import Published
-from core.kinds import KINDS
 from core.publication import Draft, Last, Rows, Sign
-from core.resource import Ref, Resource, digest, encode
-from core.secret import Sealed
+from core.resource import digest, encode
 from core.snapshot import SignedManifest
 
 CHANNEL = "toolgate_published"
 """Payload: the tenant."""
 _COLLECTING = 0x70617274
 """Advisory lock: publications share it, the collection of parts has it alone."""
-_LAST = "SELECT tenant, generation, revision, compiler, held, content, manifest FROM publications"
 _CURRENT = (
     "SELECT tenant, generation, manifest, key_id, signature, parts,"
     " committed_unix_us FROM publications WHERE generation > 0"
@@ -44,24 +42,22 @@ class PostgresPublications:
         return [(tenant, revision) for tenant, revision in rows]
 
     async def rows(self, tenants: Sequence[str]) -> dict[str, Rows]:
-        """Read in one transaction on one snapshot of the database, so that everything belongs together."""
-        async with self._database.transaction() as conn:
-            await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            return await _rows(conn, list(tenants))
+        async with self._database.connection() as conn:
+            return await read(conn, list(tenants))
 
     async def publish(self, drafts: Sequence[Draft], sign: Sign) -> list[Published]:
-        ordered = {draft.tenant: draft for draft in sorted(drafts, key=lambda draft: draft.tenant)}
-        async with self._database.transaction() as conn:
+        """Two round trips: this is on the way of every change to every gateway."""
+        ordered = sorted(drafts, key=lambda draft: draft.tenant)
+        async with self._database.connection() as conn, conn.pipeline(), conn.transaction():
             await conn.execute("SELECT pg_advisory_xact_lock_shared(%s)", (_COLLECTING,))
-            last = await _lock(conn, list(ordered))
-            newer = [d for d in ordered.values() if _is_newer(d, last[d.tenant])]
+            last, stored = await _lock(conn, ordered)
+            newer = [d for d in ordered if _is_newer(d, last[d.tenant])]
             fresh = [d for d in newer if not _is_in_force(d, last[d.tenant])]
-            same = [d for d in newer if _is_in_force(d, last[d.tenant])]
-            await _account(conn, same)
-            if not fresh:
-                return []
-            await _store_parts(conn, {digest: data for d in fresh for digest, data in d.parts.items()})
-            return await _store(conn, [(d, *_signed(d, last[d.tenant].generation + 1, sign)) for d in fresh])
+            await _account(conn, [d for d in newer if _is_in_force(d, last[d.tenant])])
+            numbered = [_numbered(d, last[d.tenant].generation + 1, sign) for d in fresh]
+            await _store_parts(conn, {k: data for d in fresh for k, data in d.parts.items() if k not in stored})
+            await _store(conn, fresh, numbered)
+        return numbered
 
     async def current(self, tenants: Collection[str] | None) -> list[Published]:
         async with self._database.connection() as conn:
@@ -76,7 +72,7 @@ class PostgresPublications:
     async def parts(self, digests: Collection[bytes]) -> dict[bytes, bytes]:
         async with self._database.connection() as conn:
             found = await conn.execute(
-                "SELECT digest, data FROM parts WHERE digest = ANY(%s)", (list(digests),), binary=True
+                "SELECT digest, data FROM parts WHERE digest = ANY(%b)", (list(digests),), binary=True
             )
             return {bytes(digest): bytes(data) for digest, data in await found.fetchall()}
 
@@ -91,25 +87,20 @@ class PostgresPublications:
             return done.rowcount
 
 
-async def _lock(conn: Connection, tenants: list[str]) -> dict[str, Last]:
-    """The tenants' rows, ours until the transaction ends: whoever publishes the same ones takes turns."""
+async def _lock(conn: Connection, drafts: list[Draft]) -> tuple[dict[str, Last], set[bytes]]:
+    """The tenants' rows, ours until the transaction ends; and which of the drafts' parts are stored already."""
+    tenants = [draft.tenant for draft in drafts]
     await conn.execute(
         "INSERT INTO publications (tenant, generation, revision, compiler, content, manifest, key_id, signature,"
         " parts, held, committed_unix_us) SELECT tenant, 0, 0, 0, '', '', '', '', '{}', false, 0"
-        " FROM unnest(%s::text[]) AS wanted(tenant) ORDER BY tenant"
-        " ON CONFLICT DO NOTHING",
+        " FROM unnest(%s::text[]) AS wanted(tenant) ORDER BY tenant ON CONFLICT DO NOTHING",
         (tenants,),
     )
-    found = await conn.execute(
-        f"{_LAST} WHERE tenant = ANY(%s) ORDER BY tenant FOR UPDATE".encode(),
-        (tenants,),
-    )
-    return {row[0]: _last(row[1:]) for row in await found.fetchall()}
-
-
-def _last(row: Sequence[object]) -> Last:
-    names = ("generation", "revision", "compiler", "held", "content", "manifest")
-    return msgspec.convert(dict(zip(names, row, strict=True)), Last)
+    rows = await conn.execute(f"{LAST} WHERE tenant = ANY(%s) ORDER BY tenant FOR UPDATE".encode(), (tenants,))
+    digests = list({digest for draft in drafts for digest in draft.parts})
+    stored = await conn.execute("SELECT digest FROM parts WHERE digest = ANY(%b)", (digests,), binary=True)
+    last = {row[0]: last_of(row) for row in await rows.fetchall()}
+    return last, {bytes(row[0]) for row in await stored.fetchall()}
 
 
 def _is_newer(draft: Draft, last: Last) -> bool:
@@ -125,10 +116,18 @@ def _is_in_force(draft: Draft, last: Last) -> bool:
     return bool(last.manifest) and draft.content == last.content
 
 
-def _signed(draft: Draft, generation: int, sign: Sign) -> tuple[int, SignedManifest]:
-    if draft.manifest is None:
-        return generation, SignedManifest(manifest=b"", key_id="", signature=b"")
-    return generation, sign(encode(msgspec.structs.replace(draft.manifest, generation=generation)))
+def _numbered(draft: Draft, generation: int, sign: Sign) -> Published:
+    signed = None
+    if draft.manifest is not None:
+        signed = sign(encode(msgspec.structs.replace(draft.manifest, generation=generation)))
+    return Published(
+        tenant=draft.tenant,
+        generation=generation,
+        signed=signed,
+        manifest_digest=digest(signed.manifest) if signed else b"",
+        parts=tuple(dict.fromkeys(ref.digest for ref in draft.manifest.parts)) if draft.manifest else (),
+        committed_unix_us=draft.committed_unix_us,
+    )
 
 
 async def _account(conn: Connection, drafts: list[Draft]) -> None:
@@ -145,136 +144,39 @@ async def _account(conn: Connection, drafts: list[Draft]) -> None:
 
 
 async def _store_parts(conn: Connection, parts: dict[bytes, bytes]) -> None:
-    found = await conn.execute("SELECT digest FROM parts WHERE digest = ANY(%s)", (list(parts),), binary=True)
-    stored = {bytes(row[0]) for row in await found.fetchall()}
-    new = sorted(digest for digest in parts if digest not in stored)
-    if not new:
-        return
-    # One order everywhere, so that two publications that share parts never wait for each other.
-    await conn.execute("CREATE TEMPORARY TABLE new_parts (digest bytea, data bytea) ON COMMIT DROP")
-    async with conn.cursor() as cursor, cursor.copy("COPY new_parts FROM STDIN (FORMAT BINARY)") as copy:
-        copy.set_types(["bytea", "bytea"])
-        for digest_ in new:
-            await copy.write_row((digest_, parts[digest_]))
-    await conn.execute(
-        "INSERT INTO parts (digest, data) SELECT * FROM new_parts ORDER BY digest ON CONFLICT DO NOTHING"
-    )
+    """In one order everywhere, so that two publications that share parts never wait for each other."""
+    if parts:
+        await conn.execute(
+            "INSERT INTO parts (digest, data) SELECT * FROM unnest(%b::bytea[], %b::bytea[]) AS p(digest, data)"
+            " ORDER BY digest ON CONFLICT DO NOTHING",
+            (list(parts), list(parts.values())),
+        )
 
 
-async def _store(conn: Connection, signed: list[tuple[Draft, int, SignedManifest]]) -> list[Published]:
-    """The update of a batch, and a notice per tenant."""
-    async with conn.cursor() as cursor:
-        await cursor.executemany(
-            "UPDATE publications SET generation = %s, revision = %s, compiler = %s, content = %s, manifest = %s,"
-            " key_id = %s, signature = %s, parts = %s, held = %s, committed_unix_us = %s,"
+async def _store(conn: Connection, drafts: list[Draft], numbered: list[Published]) -> None:
+    """The rows, and a notice per tenant."""
+    for draft, one in zip(drafts, numbered, strict=True):
+        signed = one.signed or SignedManifest(manifest=b"", key_id="", signature=b"")
+        await conn.execute(
+            "UPDATE publications SET generation = %s, revision = %s, compiler = %s, content = %b, manifest = %b,"
+            " key_id = %s, signature = %b, parts = %b, held = %s, committed_unix_us = %s,"
             " published_at = clock_timestamp() WHERE tenant = %s",
-            [
-                (
-                    *(generation, draft.revision, draft.compiler, draft.content),
-                    *(one.manifest, one.key_id, one.signature),
-                    *(_named(draft), draft.held, draft.committed_unix_us, draft.tenant),
-                )
-                for draft, generation, one in signed
-            ],
+            (
+                *(one.generation, draft.revision, draft.compiler, draft.content, signed.manifest),
+                *(signed.key_id, signed.signature, list(one.parts), draft.held, draft.committed_unix_us, draft.tenant),
+            ),
         )
-    tenants = [draft.tenant for draft, _, _ in signed]
+    tenants = [draft.tenant for draft in drafts]
     await conn.execute("SELECT pg_notify(%s, tenant) FROM unnest(%s::text[]) AS t(tenant)", (CHANNEL, tenants))
-    found = await conn.execute(f"{_CURRENT} AND tenant = ANY(%s) ORDER BY tenant".encode(), (tenants,))
-    return [_published(row) for row in await found.fetchall()]
 
 
-def _named(draft: Draft) -> list[bytes]:
-    return list(dict.fromkeys(ref.digest for ref in draft.manifest.parts)) if draft.manifest is not None else []
-
-
-def _published(row: Sequence[object]) -> Published:
+def _published(row: TupleRow) -> Published:
     tenant, generation, manifest, key_id, signature, parts, at_us = row
-    raw = msgspec.convert(manifest, bytes)
-    signed = msgspec.convert({"manifest": raw, "key_id": key_id, "signature": signature}, SignedManifest)
     return Published(
-        tenant=str(tenant),
-        generation=msgspec.convert(generation, int),
-        signed=signed if raw else None,
-        manifest_digest=digest(raw) if raw else b"",
-        parts=msgspec.convert(parts, tuple[bytes, ...]),
-        committed_unix_us=msgspec.convert(at_us, int),
-    )
-
-
-async def _rows(conn: Connection, tenants: list[str]) -> dict[str, Rows]:
-    resources = await _resources(conn, tenants)
-    hashes: dict[str, dict[str, bytes]] = {tenant: {} for tenant in tenants}
-    found = await conn.execute("SELECT tenant, name, hash FROM key_hashes WHERE tenant = ANY(%s)", (tenants,))
-    for tenant, name, hashed in await found.fetchall():
-        hashes[tenant][name] = bytes(hashed)
-    sealed: dict[str, dict[Ref, Sealed]] = {tenant: {} for tenant in tenants}
-    found = await conn.execute(
-        "SELECT CASE WHEN kind = 'Tenant' THEN name ELSE tenant END, tenant, kind, name, key_id, sealed"
-        " FROM sealed_values WHERE tenant = ANY(%s) OR (tenant = '' AND kind = 'Tenant' AND name = ANY(%s))",
-        (tenants, tenants),
-    )
-    for owner, tenant, kind, name, key_id, value in await found.fetchall():
-        sealed[owner][Ref(kind, tenant, name)] = Sealed(key_id, bytes(value))
-    known = await known_of(conn, tenants)
-    found = await conn.execute(
-        f"{_LAST} WHERE tenant = ANY(%s)".encode(),
-        (tenants,),
-    )
-    last = {row[0]: _last(row[1:]) for row in await found.fetchall()}
-    changed = await _changed_at(conn, tenants)
-    return {
-        tenant: Rows(
-            tenant=tenant,
-            revision=changed.get(tenant, (0, 0))[0],
-            resources=tuple(resources[tenant]),
-            key_hashes=hashes[tenant],
-            sealed=sealed[tenant],
-            known=known.get(tenant, {}),
-            last=last.get(tenant),
-            changed_unix_us=changed.get(tenant, (0, 0))[1],
-        )
-        for tenant in tenants
-    }
-
-
-async def _changed_at(conn: Connection, tenants: list[str]) -> dict[str, tuple[int, int]]:
-    """Each tenant's newest change: its revision, and when it began to be written. None for changes that are pruned."""
-    found = await conn.execute(
-        "SELECT t.tenant, c.revision, (extract(epoch FROM c.at) * 1000000)::bigint"
-        " FROM unnest(%s::text[]) AS t(tenant), LATERAL ("
-        "(SELECT revision, at FROM changes WHERE changes.tenant = t.tenant ORDER BY revision DESC LIMIT 1)"
-        " UNION ALL"
-        " (SELECT revision, at FROM changes WHERE kind = 'Tenant' AND name = t.tenant ORDER BY revision DESC LIMIT 1)"
-        " ORDER BY revision DESC LIMIT 1) AS c",
-        (tenants,),
-    )
-    return {tenant: (revision, at_us) for tenant, revision, at_us in await found.fetchall()}
-
-
-async def _resources(conn: Connection, tenants: list[str]) -> dict[str, list[Resource]]:
-    """By tenant: the Tenant if it exists, then everything by kind and name."""
-    found = await conn.execute(
-        "SELECT CASE WHEN kind = 'Tenant' THEN name ELSE tenant END AS owner, tenant, kind, name, namespace,"
-        " labels::text, spec::text, status::text, generation FROM resources"
-        " WHERE tenant = ANY(%s) OR (tenant = '' AND kind = 'Tenant' AND name = ANY(%s))"
-        " ORDER BY owner, tenant, kind, name",
-        (tenants, tenants),
-    )
-    resources: dict[str, list[Resource]] = {tenant: [] for tenant in tenants}
-    for owner, *fields in await found.fetchall():
-        resources[owner].append(_resource(fields))
-    return resources
-
-
-def _resource(fields: Sequence[object]) -> Resource:
-    tenant, kind, name, namespace, labels, spec, status, generation = fields
-    return Resource(
-        tenant=str(tenant),
-        kind=str(kind),
-        name=str(name),
-        namespace=str(namespace),
-        labels=msgspec.json.decode(str(labels), type=dict[str, str]),
-        spec=msgspec.json.decode(str(spec), type=KINDS[str(kind)]),
-        status=msgspec.json.decode(str(status), type=dict[str, object]),
-        generation=msgspec.convert(generation, int),
+        tenant=tenant,
+        generation=generation,
+        signed=SignedManifest(manifest=manifest, key_id=key_id, signature=signature) if manifest else None,
+        manifest_digest=digest(manifest) if manifest else b"",
+        parts=tuple(parts),
+        committed_unix_us=at_us,
     )

@@ -24,10 +24,6 @@ class Listener(Protocol):
         """A snapshot is in force; never blocks."""
         ...
 
-    def applied(self, tenant: str) -> int:
-        """Generation the node serves; 0: none."""
-        ...
-
     async def probe(self, tenant: str, server: str) -> Observation: ...
 
     def replace(self) -> None:
@@ -78,6 +74,9 @@ class Hub:
         self._data_keys: OrderedDict[str, bytes] = OrderedDict()
         self._in_force: dict[str, Published] = {}
         self._sessions: dict[str, Listener] = {}
+        self._able: dict[str, set[str]] = {}
+        self.on_able: Callable[[], None] = lambda: None
+        """Told when a tenant's newest snapshot is in force on a first node; must not block."""
 
     async def load(self, tenants: Collection[str] | None = None) -> None:
         """Read what is in force, everything or these tenants, and tell the connected nodes. Rows are the truth."""
@@ -90,6 +89,7 @@ class Hub:
             if before is not None and before.generation >= one.generation:
                 continue
             self._in_force[one.tenant] = one
+            self._able.pop(one.tenant, None)
             for session in self._sessions.values():
                 session.want(one)
 
@@ -112,32 +112,37 @@ class Hub:
         if self._sessions.get(session.node) is not session:
             return False
         del self._sessions[session.node]
+        for tenant in [tenant for tenant, nodes in self._able.items() if session.node in nodes]:
+            self._able[tenant].discard(session.node)
+            if not self._able[tenant]:
+                del self._able[tenant]
         return True
+
+    def applied(self, session: Listener, tenant: str, generation: int) -> None:
+        """The node serves this generation now. The first with the newest is told of."""
+        if self._sessions.get(session.node) is not session or not 0 < generation == self.generation(tenant):
+            return
+        able = self._able.setdefault(tenant, set())
+        able.add(session.node)
+        if len(able) == 1:
+            self.on_able()
 
     @property
     def connected(self) -> int:
         return len(self._sessions)
 
-    def ready_for(self, tenants: Iterable[str]) -> list[str]:
-        """Of `tenants`, those whose newest snapshot a node connected here serves: their servers can be looked at."""
-        return [tenant for tenant in tenants if self._server_of(tenant) is not None]
-
     def served_here(self) -> list[str]:
         """Tenants whose newest snapshot is in force on a node connected here."""
-        return self.ready_for(self._in_force) if self._sessions else []
+        return list(self._able)
 
     async def look(self, tenant: str, server: str) -> Observation:
         """Have one node that serves the tenant's newest snapshot look at a server."""
-        session = self._server_of(tenant)
-        if session is None:
+        able = self._able.get(tenant)
+        if not able:
             return Observation(error="no connected gateway serves this tenant")
-        return await session.probe(tenant, server)
-
-    def _server_of(self, tenant: str) -> Listener | None:
-        """Different tenants fall on different nodes, and one tenant on the same as long as the fleet stays."""
-        current = self.generation(tenant)
-        able = [s for s in self._sessions.values() if current and s.applied(tenant) == current]
-        return max(able, key=lambda s: hash((tenant, s.node)), default=None)
+        # Different tenants fall on different nodes, and one on the same as long as the fleet stays.
+        node = max(able, key=lambda name: hash((tenant, name)))
+        return await self._sessions[node].probe(tenant, server)
 
     async def data_key(self, tenant: str) -> bytes:
         key = self._data_keys.get(tenant)

@@ -61,7 +61,8 @@ class FleetPlane:
         trusted = {**stores.trusted, stores.signer.key_id: stores.signer.public_key}
         self.hub = Hub(stores.publications, stores.data_key, trusted)
         self.learning = Learning(stores.definitions, stores.store, stores.statuses, self.hub)
-        self.roster = Roster(replica, stores.nodes, lambda _tenant: self.learning.wake())
+        self.hub.on_able = self.learning.wake
+        self.roster = Roster(replica, stores.nodes)
         self.publisher = Publisher(_ports(stores, self.hub))
         self.loaded = asyncio.Event()
         """Set once what is in force is known: streams before that would be told that every tenant is gone."""

@@ -31,11 +31,9 @@ class _Member:
 class Roster:
     """The nodes connected to this replica."""
 
-    def __init__(self, replica: str, nodes: Nodes, on_applied: Callable[[str], None]) -> None:
-        """`on_applied` is told of every tenant whose snapshot came into force on a node; it must not block."""
+    def __init__(self, replica: str, nodes: Nodes) -> None:
         self._replica = replica
         self._nodes = nodes
-        self._on_applied = on_applied
         self._members: dict[str, _Member] = {}
         self._gone: set[str] = set()
         self._news: set[str] = set()
@@ -53,7 +51,6 @@ class Roster:
             member.dirty[held.tenant] = TenantOnNode(
                 tenant=held.tenant, applied=held.generation, digest=held.manifest_digest
             )
-            self._on_applied(held.tenant)
 
     def seen(self, node: str, workers: int) -> None:
         member = self._members.get(node)
@@ -72,7 +69,6 @@ class Roster:
             member.refusing.discard(published.tenant)
             self._news.add(published.tenant)
         self._wake.set()
-        self._on_applied(published.tenant)
 
     def refused(self, node: str, published: Published, reasons: tuple[str, ...]) -> None:
         member = self._members.get(node)

@@ -60,10 +60,6 @@ class Session:
         self._subscription.want(published)
         self._wake.set()
 
-    def applied(self, tenant: str) -> int:
-        held = self._subscription.applied.get(tenant)
-        return held.generation if held is not None else 0
-
     def replace(self) -> None:
         self._replaced.set()
 
@@ -89,6 +85,8 @@ class Session:
         self._subscription.begin(self._hub.in_force())
         self._roster.joined(self._greeting.node, self._greeting.version, self._greeting.workers)
         self._roster.holds(self.node, self._subscription.applied.values())
+        for held in self._subscription.applied.values():
+            self._hub.applied(self, held.tenant, held.generation)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(messages))
@@ -137,6 +135,7 @@ class Session:
         if published is not None:
             lag_ms = max(0.0, time.time() * 1000 - published.committed_unix_us / 1000)
             self._roster.applied(self.node, published, lag_ms)
+            self._hub.applied(self, published.tenant, published.generation)
             self._wake.set()
 
     def _refused(self, nack: pb.Nack) -> None:

@@ -20,6 +20,8 @@ from core.store import Statuses, Store
 LOOKS_AT_ONCE = 32
 LEASE_S = 60.0
 TICK_S = 1.0
+PAUSE_S = 0.05
+"""Between claims: what becomes due together is claimed together."""
 RETRY_S = (5.0, 300.0)
 """First and longest pause after looks that failed; never longer than the server's own `refresh_s`."""
 
@@ -67,6 +69,7 @@ class Learning:
                     await self._begin(tasks.create_task)
                 except Rejected as away:
                     log.warning("looking at servers waits: %s", away.public)
+                await asyncio.sleep(PAUSE_S)
 
     async def _begin(self, start: Callable[[Coroutine[None, None, None]], object]) -> None:
         """Claim what is due and may be looked at through us; each claim is a task of its own, at most so many."""

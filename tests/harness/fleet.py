@@ -221,11 +221,9 @@ class HoldingNode:
         now = self.manifests.get(manifest.tenant)
         if now is not None and manifest.generation <= now.generation:
             return [Problem("manifest.generation", f"must be above {now.generation}")]
-        have = {**self.parts, **parts}
+        have = self.parts.keys() | {address for address, data in parts.items() if digest(data) == address}
         return [
-            Problem(f"parts.{ref.kind}.{ref.name}", "is missing")
-            for ref in manifest.parts
-            if ref.digest not in have or digest(have[ref.digest]) != ref.digest
+            Problem(f"parts.{ref.kind}.{ref.name}", "is missing") for ref in manifest.parts if ref.digest not in have
         ]
 
     def _take(self, update: TenantUpdate, manifest: Manifest) -> None:
