@@ -19,7 +19,7 @@ from core.mcp.errors import (
     Rejected,
 )
 from core.mcp.headers import Head, decode_params, decode_value
-from core.mcp.jsonrpc import Message
+from core.mcp.jsonrpc import MAX_ID_BYTES, Message
 from core.mcp.notifications import LEVELS
 from core.mcp.revisions import LEGACY, META_PREFIX, MODERN, negotiate, unsupported
 
@@ -55,7 +55,12 @@ class _Params(Struct):
     capabilities: Raw = _NONE
 
 
+class _Cancelled(Struct):
+    request_id: Raw = field(name="requestId")
+
+
 _meta = msgspec.json.Decoder(_Meta)
+_cancelled = msgspec.json.Decoder(_Cancelled)
 _params = msgspec.json.Decoder(_Params)
 _text = msgspec.json.Decoder(str)
 _NO_META = _Meta()
@@ -108,6 +113,15 @@ def understand(arrival: Arrival, inbound_id: str, tenant: str | None, endpoint: 
     if arrival.meta_bytes:
         _read_meta(arrival, inbound)
     return inbound
+
+
+def cancelled_id(params: bytes) -> bytes:
+    """The request id a `notifications/cancelled` names, as JSON; empty if it names none."""
+    try:
+        raw = bytes(_cancelled.decode(params).request_id)
+    except msgspec.DecodeError:
+        return b""
+    return raw if len(raw) <= MAX_ID_BYTES else b""
 
 
 def modern_notification(arrival: Arrival) -> None:

@@ -15,8 +15,8 @@ def origin_allowed(origin: str, host: str, allowed: Iterable[str]) -> bool:
     if not origin:
         return True
     page = origin.lower()
-    scheme, separator, authority = page.partition("://")
-    if separator and scheme in ("http", "https") and (authority == host.lower() or host_name(authority) in LOOPBACK):
+    scheme, _, authority = page.partition("://")
+    if authority and scheme in ("http", "https") and (authority == host.lower() or host_name(authority) in LOOPBACK):
         return True
     return any(entry in ("*", page) for entry in (item.lower().rstrip("/") for item in allowed))
 
