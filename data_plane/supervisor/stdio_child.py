@@ -337,10 +337,24 @@ class Child:
         loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         self.exited.set()
-        loop.call_later(_LAST_WORDS_S, self._fail, "its process has ended")
+        loop.call_later(_LAST_WORDS_S, self._fail, self._how_it_ended())
 
     def _closed_output(self) -> None:
-        self._fail("its process has closed its output" if not self.exited.is_set() else "its process has ended")
+        self._fail(self._how_it_ended() or "its process has closed its output")
+
+    def _how_it_ended(self) -> str:
+        """Empty: it runs, as far as can be told. Asks without reaping, so that its number stays its own."""
+        if self.gone.is_set():
+            return "its process has ended"
+        try:
+            state = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:  # Somebody in this process reaps what is not theirs.
+            return "its process has ended"
+        if state is None:
+            return ""
+        if state.si_code == os.CLD_EXITED:
+            return f"its process has ended with exit code {state.si_status}"
+        return f"its process has ended by signal {state.si_status}"
 
     def _fail(self, why: str) -> None:
         if self.down.is_set():

@@ -1,13 +1,14 @@
 """A request to a server of revision 2026-07-28: one POST that says everything, and closing it cancels."""
 
 import asyncio
+from functools import lru_cache
 from typing import NamedTuple
 
 from core.call import Notify, Outgoing, Raw, Route
+from core.mcp.headers import encode_value
 from data_plane.upstreams import jsonrpc
 from data_plane.upstreams.answer import Answer
 from data_plane.upstreams.failure import unavailable
-from data_plane.upstreams.headers import encode_value
 from data_plane.upstreams.jsonrpc import Listener
 from data_plane.upstreams.upstream import Upstream
 
@@ -40,7 +41,7 @@ async def call(upstream: Upstream, route: Route, outgoing: Outgoing, notify: Not
         ),
     )
     own = b"Mcp-Name: %b\r\n%b%b" % (
-        encode_value(route.tool),
+        _name(route.tool),
         _mirrored(route),
         trace_headers(outgoing.traceparent, outgoing.tracestate),
     )
@@ -71,6 +72,11 @@ async def _exchange(upstream: Upstream, route: Route, request: _Request, deadlin
         raise
     assert isinstance(outcome, Raw)  # Sessions and resumption are the legacy era's.
     return outcome
+
+
+@lru_cache(4096)
+def _name(tool: str) -> bytes:
+    return encode_value(tool).encode("ascii")
 
 
 def _mirrored(route: Route) -> bytes:
