@@ -1,13 +1,16 @@
 """Declared things in PostgreSQL: one row each, references beside them, and a change for every commit."""
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Literal
+from weakref import WeakValueDictionary
 
 import msgspec
 
 from adapters.postgres.audit import append
 from adapters.postgres.database import Connection, Database
+from core.admin import Rejected, Why
 from core.audit import Entry
 from core.kinds import KINDS
 from core.resource import Ref, Resource
@@ -17,6 +20,8 @@ from core.store import Change, IssuedKey, Pruned, Put, Query, Term
 CHANNEL = "toolgate_changed"
 """Payload `<revision>:<tenant>`: the tenant concerned, also for its own Tenant resource; empty for the platform."""
 KEPT_CHANGES = 100_000
+TURN_S = 10.0
+"""How long a change waits for others of its tenant on this replica."""
 _LOCK_CLASS = 0x7467
 """First half of the advisory locks on tenants."""
 _COLUMNS = (
@@ -30,6 +35,7 @@ class PostgresStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def get(self, ref: Ref) -> Resource | None:
         async with self._database.connection() as conn:
@@ -70,12 +76,29 @@ class PostgresStore:
 
     @asynccontextmanager
     async def writing(self, *tenants: str) -> AsyncIterator["PostgresWriting"]:
-        async with self._database.transaction() as conn:
+        async with self._turn(sorted(set(tenants))), self._database.transaction() as conn:
             for tenant in sorted(set(tenants)):
                 await conn.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK_CLASS, tenant))
             writing = PostgresWriting(conn)
             yield writing
             await writing.finish()
+
+    @asynccontextmanager
+    async def _turn(self, tenants: list[str]) -> AsyncIterator[None]:
+        """Writers of one tenant wait here for each other, so that they hold one connection and not the whole pool.
+
+        The lock in the database, which comes after, is for other replicas.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(TURN_S):
+                    for tenant in tenants:
+                        lock = self._turns.get(tenant) or asyncio.Lock()
+                        self._turns[tenant] = lock
+                        await stack.enter_async_context(lock)
+            except TimeoutError as failure:
+                raise Rejected(Why.UNAVAILABLE, "too many changes wait for each other; try again") from failure
+            yield
 
     async def report(self, patches: Mapping[Ref, Mapping[str, object]]) -> None:
         if not patches:

@@ -340,3 +340,23 @@ async def test_status_is_kept_through_changes_and_never_taken_from_a_spec(plane:
     assert (await plane.get("User", "alice")).status == {"seen": True}
     with pytest.raises(Rejected):
         await plane.apply("User", "alice", {"status": {"seen": False}})
+
+
+async def test_a_crowd_writing_one_tenant_leaves_room_for_the_others(plane: Plane) -> None:
+    """More writers than the pool has connections, all of one tenant: another tenant's request does not queue behind."""
+    blocked, leave = asyncio.Event(), asyncio.Event()
+
+    async def hold() -> None:
+        async with plane.store.writing("acme"):
+            blocked.set()
+            await leave.wait()
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(hold())
+        await blocked.wait()
+        crowd = [group.create_task(plane.apply("User", f"u{i}", {})) for i in range(30)]
+        await asyncio.sleep(0)
+        await plane.apply("User", "quick", {}, tenant="umbrella")
+        assert not any(task.done() for task in crowd)
+        leave.set()
+    assert len((await plane.resources.list(ROOT, "User", "acme")).resources) == 30
