@@ -91,7 +91,7 @@ _ALL = (
     Detector(
         name="iban",
         trigger=rf"(?i:{_COUNTRIES})[0-9]{{2}}(?:[ \-]?[A-Za-z0-9]){{11}}",
-        find=rf"(?i:{_COUNTRIES})[0-9]{{2}}[ \-]?[A-Za-z0-9]{{4}}",
+        find=rf"(?i:{_COUNTRIES})[0-9]{{2}}",
         rule=numbers.iban,
         start=rf"\b(?:[A-Za-z]|(?i:{_COUNTRIES})(?:[0-9](?:[0-9](?:[ \-]?[A-Za-z0-9]){{0,30}}[ \-]?)?)?)",
         unfinished=rf"\b(?i:{_COUNTRIES})[0-9]{{2}}(?:[ \-]?[A-Za-z0-9]){{8,30}}",

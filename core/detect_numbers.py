@@ -11,6 +11,11 @@ Spans = Iterator[tuple[int, int]]
 _GROUP = re.compile(r"[0-9]+")
 _CARD_SHAPES = frozenset({(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 4, 1), (4, 5, 6)})
 _CARD_DIGITS = range(13, 20)
+_DOUBLED = str.maketrans("0123456789", "0246813579")
+"""Twice a digit, its own digits added up."""
+_FIRST_DIGITS = frozenset("234568")
+_SHAPED_GROUPS = 5
+_LONG_RUN_SIZES = frozenset({4, *_CARD_DIGITS})
 _MORE_GROUPS = 3
 """Beside a card number its expiry and its code may stand; among more groups it is a cell of a table."""
 
@@ -152,8 +157,11 @@ def card(text: str, start: int, end: int) -> Spans:
     if text[start:end].isdigit() and not (end - start in _CARD_DIGITS and _is_card(text[start:end])):
         return
     groups = [match.span() for match in _GROUP.finditer(text, start, end)]
-    at = 0
+    at, is_long = 0, len(groups) > _CARD_DIGITS[-1] + _MORE_GROUPS
     while at < len(groups):
+        if is_long and groups[at][1] - groups[at][0] not in _LONG_RUN_SIZES:
+            at += 1
+            continue
         last = _card_from(text, groups, at)
         if last is None:
             at += 1
@@ -165,7 +173,11 @@ def card(text: str, start: int, end: int) -> Spans:
 def _card_from(text: str, groups: list[tuple[int, int]], first: int) -> int | None:
     """Index of the last group of the longest card number that begins with `first`."""
     found, digits = None, ""
-    for last in range(first, min(len(groups), first + _CARD_DIGITS[-1])):
+    if text[groups[first][0]] not in _FIRST_DIGITS:
+        return None
+    # Only a run that is one card and little else may be grouped in any way, so a long one has few ways to be tried.
+    most = _CARD_DIGITS[-1] if len(groups) <= _CARD_DIGITS[-1] + _MORE_GROUPS else _SHAPED_GROUPS
+    for last in range(first, min(len(groups), first + most)):
         digits += text[groups[last][0] : groups[last][1]]
         if len(digits) > _CARD_DIGITS[-1]:
             break
@@ -195,8 +207,8 @@ def _issued(digits: str) -> bool:
 
 
 def _luhn(digits: str) -> bool:
-    odd = sum(int(d) for d in digits[-1::-2])
-    return (odd + sum(int(d) * 2 - 9 * (d > "4") for d in digits[-2::-2])) % 10 == 0
+    doubled = digits[-2::-2].translate(_DOUBLED)
+    return sum(map(int, digits[-1::-2] + doubled)) % 10 == 0
 
 
 def _shaped(text: str, groups: list[tuple[int, int]], first: int, last: int) -> bool:

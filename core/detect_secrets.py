@@ -6,12 +6,16 @@ import re
 from base64 import urlsafe_b64decode
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 
 import msgspec
 
 Spans = Iterator[tuple[int, int]]
 
 PATTERN_PIECE = re.compile(r"\[[^\]]*\]|\\.|.")
+HEADER_CHARS = 16 * 1024
+"""A header with a chain of certificates in it is half as long."""
+_HEADER_TRIES = 8
 KEY_BLOCK_CHARS = 32 * 1024
 """How far the end of a private key is looked for."""
 _VALUE = re.compile(r"[A-Za-z0-9_\-./+~]{16,512}={0,2}")
@@ -27,6 +31,7 @@ _KEY_BEGIN = re.compile(r"-{4,5} ?BEGIN[ A-Z0-9]{0,40}PRIVATE KEY")
 _KEY_BODY = re.compile(
     r"(?:[\s\\]*(?:[A-Z][A-Za-z\-]+: [^\n\"]*|[A-Za-z0-9+/]{20,}={0,2}))*(?:[\s\\]*[A-Za-z0-9+/=]+(?=[\s\\]*(?:\"|$)))?"
 )
+_JWT = re.compile(r"[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]{4,}\.[A-Za-z0-9_\-]*(?:\.[A-Za-z0-9_\-]+){0,2}")
 _MIN_ENTROPY = 3.2
 
 
@@ -108,9 +113,9 @@ def entropy(value: str) -> float:
 
 def private_key(text: str, start: int, end: int) -> Spans:
     """From BEGIN to END; without an END, what still looks like a key's lines."""
-    stop = _KEY_END.search(text, end, end + KEY_BLOCK_CHARS)
     again = _KEY_BEGIN.search(text, end, end + KEY_BLOCK_CHARS)
-    if stop and not (again and again.start() < stop.start()):
+    stop = _KEY_END.search(text, end, again.start() if again else end + KEY_BLOCK_CHARS)
+    if stop:
         yield start, stop.end()
         return
     body = _KEY_BODY.match(text, end)
@@ -119,16 +124,20 @@ def private_key(text: str, start: int, end: int) -> Spans:
 
 def jwt(text: str, start: int, end: int) -> Spans:
     """Three parts (five when encrypted) whose first is a JSON object with `alg`."""
-    parts, at = text[start:end].split("."), start
-    while len(parts) >= 3:
-        if _is_header(parts[0]):
-            yield at, end
-            return
-        at += len(parts.pop(0)) + 1
+    at = start
+    for part in text[start:end].split("."):
+        if _is_header(part):
+            match = _JWT.match(text, at)
+            if match:
+                yield match.span()
+                return
+        at += len(part) + 1
 
 
 def _is_header(part: str) -> bool:
-    for first in (m.start() for m in re.finditer("e[yw]", part)):
+    if not 10 <= len(part) <= HEADER_CHARS:
+        return False
+    for first in islice((m.start() for m in re.finditer("e[yw]", part)), _HEADER_TRIES):
         try:
             msgspec.json.decode(urlsafe_b64decode(part[first:] + "=" * (-(len(part) - first) % 4)), type=_Header)
         except (msgspec.MsgspecError, binascii.Error, UnicodeDecodeError):

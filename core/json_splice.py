@@ -1,7 +1,7 @@
 """Replaces pieces of a JSON text by position; all that is not touched stays byte for byte. Nothing here recurses."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -127,31 +127,31 @@ def is_media(text: str, scalar: Scalar) -> bool:
     return scalar.is_media and _BASE64.fullmatch(text, scalar.start + 1, scalar.end - 1) is not None
 
 
-def splice(text: str, cuts: Sequence[Cut], within: Sequence[Scalar]) -> str:
+def splice(text: str, cuts: Sequence[Cut], within: Sequence[Scalar], whole: Mapping[int, str]) -> str:
     """The text with every cut replaced, JSON as before.
 
     Cuts are in order and do not overlap. In a string the piece is replaced, a number or literal is replaced whole, by
     a string; keys stay distinct. A cut across several scalars is made in each; raises ValueError for one in none.
+    `whole`: a scalar's start to what stands for it instead of its cuts.
     """
     parts: list[str] = []
     done, keys = 0, 0
-    for first, last, label, scalar in _pieces(cuts, within):
-        start, end = first, last
-        mask = f"[masked:{label}]"
+    for first, last, label, scalar in pieces(cuts, within):
+        start, end, mask = first, last, f"[masked:{label}]"
         if scalar.is_key:
             keys += 1
             mask = mask if keys == 1 else f"[masked:{label}#{keys}]"
-        if not scalar.is_string:
-            if scalar.start < done:
-                continue
-            start, end, mask = scalar.start, scalar.end, f'"{mask}"'
-        parts += (text[done:start], mask)
-        done = end
+        if scalar.start in whole or not scalar.is_string:
+            start, end, mask = scalar.start, scalar.end, whole.get(scalar.start, f'"{mask}"')
+        if start >= done:
+            parts += (text[done:start], mask)
+            done = end
     parts.append(text[done:])
     return "".join(parts)
 
 
-def _pieces(cuts: Sequence[Cut], within: Sequence[Scalar]) -> Iterator[tuple[int, int, str, Scalar]]:
+def pieces(cuts: Sequence[Cut], within: Sequence[Scalar]) -> Iterator[tuple[int, int, str, Scalar]]:
+    """(start, end, label, scalar) of every part of a cut inside a scalar, quotes left out."""
     at = 0
     for cut in cuts:
         while at < len(within) and within[at].end <= cut.start:

@@ -4,6 +4,7 @@ The common case is one RE2 pass over the raw bytes. Only if something fires is t
 undone, look-alike characters folded, candidates checked, and what is real cut out of the raw text by position.
 """
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
@@ -13,7 +14,7 @@ import msgspec
 from core.detect import DETECT, Detector
 from core.errors import Reason, Refused
 from core.guard import Action, Direction, Finding, Matcher
-from core.json_splice import Cut, Scalar, TooDeep, is_media, scalars, splice, unquote
+from core.json_splice import Cut, Scalar, TooDeep, is_media, pieces, scalars, splice, unquote
 from core.text_view import SUSPICIOUS, View, blank_escapes
 
 NESTED = 3
@@ -22,7 +23,7 @@ RETRIES = 4
 """A candidate that is none may hide one that begins inside it; looked for so often."""
 
 _EXPONENT = r"[0-9][0-9.]{5,}[eE][+\-]?[0-9]"
-_SELF_CONTAINED = frozenset({"card", "email", "private_key"})
+_SELF_CONTAINED = frozenset({"card", "email", "iban", "jwt", "private_key"})
 """Their rules look at all of a candidate themselves."""
 _LABEL_LAST = "generic_api_key"
 
@@ -120,8 +121,7 @@ class Scanner:
         if exponents:
             hits += _written_with_exponent(text, within)
         if is_result:
-            media = [s for s in within if s.is_media and is_media(text, s)]
-            hits = [h for h in hits if not any(m.start <= h.start and h.end <= m.end for m in media)]
+            hits = _outside([s for s in within if s.is_media and is_media(text, s)], hits)
         for hit in hits:
             if self.actions[hit.detector] == "block":
                 raise self.refusal(hit.detector)
@@ -169,39 +169,14 @@ class Scanner:
         return []
 
     def _cut(self, text: str, cuts: list[Cut], within: list[Scalar], depth: int) -> str:
-        """Strings that are JSON themselves are masked as JSON first; what is left is cut out where it stands."""
-        nested = self._nested(text, cuts, within, depth) if depth else {}
-        rest = [cut for cut in cuts if not any(s <= cut.start and cut.end <= e for s, e in nested)]
-        if not nested:
-            return splice(text, rest, within)
-        parts: list[str] = []
-        done = 0
-        for (start, end), replacement in nested.items():
-            parts += (self._piece(text, done, start, rest, within), replacement)
-            done = end
-        parts.append(self._piece(text, done, len(text), rest, within))
-        return "".join(parts)
-
-    def _piece(self, text: str, start: int, end: int, cuts: list[Cut], within: list[Scalar]) -> str:
-        inside = [Cut(max(c.start, start), min(c.end, end), c.label) for c in cuts if c.start < end and start < c.end]
-        moved = [Cut(c.start - start, c.end - start, c.label) for c in inside]
-        here = [
-            msgspec.structs.replace(s, start=s.start - start, end=s.end - start)
-            for s in within
-            if start <= s.start and s.end <= end
-        ]
-        return splice(text[start:end], moved, here)
-
-    def _nested(self, text: str, cuts: list[Cut], within: list[Scalar], depth: int) -> dict[tuple[int, int], str]:
-        masked: dict[tuple[int, int], str] = {}
-        for scalar in within:
-            if not scalar.is_string or scalar.is_key or text[scalar.start + 1 : scalar.start + 2] not in "{[ \\":
-                continue
-            if any(scalar.start < cut.end and cut.start < scalar.end for cut in cuts):
+        """Strings that are JSON themselves are masked as JSON; all else is cut out where it stands."""
+        whole: dict[int, str] = {}
+        for scalar in {scalar.start: scalar for _, _, _, scalar in pieces(cuts, within)}.values():
+            if depth and scalar.is_string and not scalar.is_key:
                 replacement = self._mask_nested(text[scalar.start : scalar.end], depth)
                 if replacement is not None:
-                    masked[scalar.start, scalar.end] = replacement
-        return masked
+                    whole[scalar.start] = replacement
+        return splice(text, cuts, within, whole)
 
     def _mask_nested(self, token: str, depth: int) -> str | None:
         """A JSON string whose text is JSON, masked; None if it is not, or if masking it so leaves something."""
@@ -214,6 +189,16 @@ class Scanner:
             return None
         masked = msgspec.json.encode(self._cut(inner, cuts, scalars(inner), depth - 1)).decode()
         return None if self.masks(self.find(masked)) else masked
+
+
+def _outside(media: list[Scalar], hits: list[Hit]) -> list[Hit]:
+    starts = [scalar.start for scalar in media]
+    kept = []
+    for hit in hits:
+        at = bisect_right(starts, hit.start) - 1
+        if at < 0 or media[at].end < hit.end:
+            kept.append(hit)
+    return kept
 
 
 def _written_with_exponent(text: str, within: list[Scalar]) -> list[Hit]:
