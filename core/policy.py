@@ -122,7 +122,8 @@ class PolicyCompiler(Protocol):
 class RegoRejected(Exception):
     """The Rego does not check, uses what is not allowed, or fails its tests.
 
-    `by_policy` tells the same problems by the Policy they are in; "" holds those of none in particular.
+    `by_policy` has the same problems by the Policy they are in; "" holds those of none in particular. Where several
+    policies were compiled, a rule in `problems` starts with the name of its own.
     """
 
     def __init__(self, problems: list[Problem], by_policy: dict[str, list[Problem]] | None = None) -> None:

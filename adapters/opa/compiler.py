@@ -268,12 +268,15 @@ def _unreadable(done: Finished) -> list[Found]:
 def _rejected(found: list[Found], *, several: bool) -> RegoRejected:
     by_policy: dict[str, list[Problem]] = {}
     for each in found[:PROBLEMS_CAP]:
-        by_policy.setdefault(_policy_of(each.file), []).append(_problem(each, several=several))
-    return RegoRejected([problem for problems in by_policy.values() for problem in problems], by_policy)
+        by_policy.setdefault(_policy_of(each.file), []).append(_problem(each))
+    told = [
+        Problem(problem.path, f"{policy}: {problem.rule}") if several and policy else problem
+        for policy, problems in by_policy.items()
+        for problem in problems
+    ]
+    return RegoRejected(told, by_policy)
 
 
-def _problem(found: Found, *, several: bool) -> Problem:
+def _problem(found: Found) -> Problem:
     path = "spec.tests" if found.file.startswith("tests/") else "spec.rego"
-    place = f"line {found.line}: " if found.line else ""
-    owner = f"{_policy_of(found.file)}: " if several and _policy_of(found.file) else ""
-    return Problem(path, f"{owner}{place}{found.rule}")
+    return Problem(path, f"line {found.line}: {found.rule}" if found.line else found.rule)

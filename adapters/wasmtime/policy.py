@@ -142,11 +142,7 @@ class WasmPolicy:
         """(result, whether it failed). Never raises."""
         self.used = True
         self._shared.ticker.wind()
-        if (
-            self._closed
-            or self._shared.ticker.stopped
-            or (self._failures >= FAILURES_TOLERATED and self._shared.clock() < self._rests_until)
-        ):
+        if self._closed or self._shared.ticker.stopped or self._rests():
             return None, True
         try:
             guest = self._guest or self._wake()
