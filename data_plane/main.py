@@ -83,6 +83,7 @@ async def _run(settings: Settings) -> int:
         ops_socket = _listen(settings, settings.ops_port, 1, stack)[0]
         sealer = AesGcmSealer()
         store = PartStore(settings.data_dir)
+        stack.callback(store.close)
         receiver = Receiver(
             store=store,
             sealer=sealer,
@@ -100,7 +101,7 @@ async def _run(settings: Settings) -> int:
         workers = Workers(settings.workers, _starter(settings, release, mcp_sockets), receiver, counters, children)
         receiver.swap = workers
         respondents: dict[type, Respondent] = {HttpTransport: http, StdioTransport: children}
-        servers = Servers(receiver.lookup, store, sealer, respondents, _Running(children))
+        servers = Servers(receiver.lookup, store, sealer, respondents=respondents, children=_Running(children))
         receiver.on_change = servers.changed
         source, records = _outside(settings, release, stack, receiver=receiver, servers=servers, workers=workers)
         metrics, calls = CallMetrics(), CallLog(settings.call_log)

@@ -125,6 +125,8 @@ class Ran(msgspec.Struct, frozen=True, array_like=True, tag=21):
 class Found(msgspec.Struct, frozen=True, array_like=True, tag=22):
     manifest: bytes
     data_key: bytes
+    places: list[tuple[bytes, int, int, int]]
+    """Where its parts lie: (digest, pack, offset, size)."""
 
 
 class Verdict(msgspec.Struct, frozen=True, array_like=True, tag=23):

@@ -1,14 +1,14 @@
 """Snapshots on disk: parts by their digest, and for each tenant the signed manifest that names them.
 
-    parts/<hex digest>        the bytes; verified on every read, so a changed file is never used
+    parts/*.pack              the parts (`data_plane.packs`), verified on every read: a changed one is never used
     tenants/<tenant>.json     the last good manifest with its signature, and the tenant's data key, sealed to this node
-    tenants/<tenant>.new      the same, in force but not yet known to be on the disk
+    tenants/journal           the newest of these, in force but not yet in their own files: one line each
     trust.json                the signing keys this node accepts
     heard                     when the control plane was last heard
 
-A file appears under its name whole or not at all. Waiting for the disk is kept off the path of a push: what is new is
-written first and `flush`ed together soon after, parts before the manifests that name them. A killed process loses
-nothing; a machine that loses power comes back with what was last flushed.
+A file appears under its name whole or not at all. Making files and waiting for the disk are kept off the path of a
+push: what is new is appended and `flush`ed together soon after, parts before the files that name them. A killed process
+loses nothing; a machine that loses power comes back with what was last flushed.
 """
 
 import base64
@@ -22,11 +22,12 @@ import msgspec
 
 from core.resource import NAME, digest
 from core.snapshot import Manifest, SignedManifest
+from data_plane.packs import PackWriter, Place
 
 log = logging.getLogger("toolgate.parts")
 
 PART_MAX_BYTES = 64 * 1024 * 1024
-_HEX = frozenset("0123456789abcdef")
+JOURNAL = "journal"
 _libc = ctypes.CDLL(None)
 
 
@@ -41,94 +42,98 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
         return digest(self.signed.manifest)
 
 
+class _Entry(msgspec.Struct, frozen=True):
+    """A line of the journal; without `stored`: forgotten."""
+
+    tenant: str
+    stored: Stored | None
+
+
 _stored = msgspec.json.Decoder(Stored)
+_entry = msgspec.json.Decoder(_Entry)
 
 
-class Parts:
-    """Reads parts; all that a worker may do with the folder."""
+class PartStore:
+    """The supervisor's end: the only writer. Workers read parts where they are told they lie."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._folder = data_dir / "parts"
+        self._dir = data_dir
+        self._tenants = data_dir / "tenants"
+        for folder in (data_dir / "parts", self._tenants):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._packs = PackWriter(data_dir / "parts")
+        self._journal = _open_journal(self._tenants)
+        self._pending = self._replay()
+
+    def close(self) -> None:
+        os.close(self._journal)
+        self._packs.close()
+
+    def __contains__(self, part: bytes) -> bool:
+        """Whether it is here; only reading tells whether it is good."""
+        return part in self._packs.places
 
     def read(self, part: bytes) -> bytes:
         """The bytes with this digest. Raises OSError where there are none, ValueError where they were changed."""
-        data = (self._folder / part.hex()).read_bytes()
-        if digest(data) != part:
-            raise ValueError(f"part {part.hex()}: the file was changed")
-        return data
+        place = self._packs.places.get(part)
+        if place is None:
+            raise FileNotFoundError(f"part {part.hex()} is not here")
+        return self._packs.read(part, place)
 
-
-class PartStore(Parts):
-    """The supervisor's end: the only writer."""
-
-    def __init__(self, data_dir: Path) -> None:
-        super().__init__(data_dir)
-        self._dir = data_dir
-        self._tenants = data_dir / "tenants"
-        for folder in (self._folder, self._tenants):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._known = {bytes.fromhex(name) for name in _names(self._folder) if _is_digest(name)}
-        self._unflushed: set[str] = set()
-
-    def __contains__(self, part: bytes) -> bool:
-        """Whether there is a file for it; only reading tells whether it is good."""
-        return part in self._known
+    def place(self, part: bytes) -> Place | None:
+        return self._packs.places.get(part)
 
     def put(self, part: bytes, data: bytes) -> None:
         """Keep a part. The caller has checked that `part` is the digest of `data`. Raises OSError."""
-        if part in self._known:
+        if part in self:
             # Trusted only as far as it can be read: a push is the chance to heal a changed file.
             try:
                 self.read(part)
                 return
             except (OSError, ValueError):
-                log.warning("part %s was changed on disk; replaced", part.hex())
-        _write(self._folder / part.hex(), data)
-        self._known.add(part)
+                log.warning("part %s was changed on disk; written anew", part.hex())
+        self._packs.append(part, data)
 
     def tenants(self) -> list[str]:
-        """Names of all tenants with a file, sorted."""
-        names = {path.stem for path in self._tenants.iterdir() if path.suffix in (".json", ".new")}
+        """Names of all tenants with something here, sorted."""
+        names = {path.stem for path in self._tenants.glob("*.json")} | self._pending.keys()
         return sorted(name for name in names if NAME.fullmatch(name))
 
     def candidates(self, tenant: str) -> Iterator[Stored]:
-        """What is on disk of a tenant, newest first. Unreadable files are logged and passed over."""
-        for suffix in (".new", ".json"):
-            path = self._tenants / (tenant + suffix)
-            try:
-                yield _stored.decode(path.read_bytes())
-            except FileNotFoundError:
-                continue
-            except (OSError, msgspec.MsgspecError) as failure:
-                log.error("tenant %s: %s is unreadable and not used: %s", tenant, path.name, failure)  # noqa: TRY400
+        """What is here of a tenant, newest first. An unreadable file is logged and passed over."""
+        pending = self._pending.get(tenant)
+        if pending is not None:
+            yield pending
+        path = self._tenants / f"{tenant}.json"
+        try:
+            yield _stored.decode(path.read_bytes())
+        except FileNotFoundError:
+            return
+        except (OSError, msgspec.MsgspecError) as failure:
+            log.error("tenant %s: %s is unreadable and not used: %s", tenant, path.name, failure)  # noqa: TRY400
 
     def keep(self, tenant: str, stored: Stored) -> None:
         """This is in force now; `flush` makes it survive a loss of power. Raises OSError."""
-        _write(self._tenants / f"{tenant}.new", msgspec.json.encode(stored))
-        self._unflushed.add(tenant)
+        _append(self._journal, _line(tenant, stored))
+        self._pending[tenant] = stored
 
     def forget(self, tenant: str) -> None:
-        self._unflushed.discard(tenant)
-        for suffix in (".new", ".json"):
-            (self._tenants / (tenant + suffix)).unlink(missing_ok=True)
+        if self._pending.pop(tenant, None) is not None:
+            _append(self._journal, _line(tenant, None))
+        (self._tenants / f"{tenant}.json").unlink(missing_ok=True)
 
     @property
-    def unflushed(self) -> bool:
-        return bool(self._unflushed)
+    def pending(self) -> dict[str, Stored]:
+        """What is in the journal and not yet in the tenants' own files; a copy."""
+        return dict(self._pending)
 
-    def take_unflushed(self) -> dict[str, int]:
-        """What `flush` is to do: tenants with the identity of their newest file. Call on the event loop."""
-        taken: dict[str, int] = {}
-        for tenant in self._unflushed:
-            try:
-                taken[tenant] = (self._tenants / f"{tenant}.new").stat().st_ino
-            except FileNotFoundError:
-                continue
-        self._unflushed.clear()
-        return taken
+    def write_out(self, pending: dict[str, Stored]) -> None:
+        """Bring all that was written so far to the disk, and these beside their lasting place.
 
-    def sync(self) -> None:
-        """Wait until all that was written is on the disk; blocks, so off the event loop. Raises OSError."""
+        Blocks, so off the event loop; parts are on the disk before a file that names them has its name. Raises OSError.
+        """
+        for tenant, stored in pending.items():
+            _fill(self._beside(tenant), msgspec.json.encode(stored))
         folder = os.open(self._tenants, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             if _libc.syncfs(folder) != 0:
@@ -136,28 +141,39 @@ class PartStore(Parts):
         finally:
             os.close(folder)
 
-    def settle(self, taken: dict[str, int]) -> None:
-        """After `sync`: give the synced files their lasting name, unless they were replaced meanwhile."""
-        for tenant, inode in taken.items():
-            new = self._tenants / f"{tenant}.new"
+    def settle(self, written: dict[str, Stored]) -> None:
+        """After `write_out`, on the event loop: give what is still in force its name, and shorten the journal."""
+        for tenant, stored in written.items():
+            if self._pending.get(tenant) is stored:
+                self._beside(tenant).rename(self._tenants / f"{tenant}.json")
+                del self._pending[tenant]
+            else:
+                self._beside(tenant).unlink(missing_ok=True)
+        _write(self._tenants / JOURNAL, b"".join(_line(tenant, stored) for tenant, stored in self._pending.items()))
+        os.close(self._journal)
+        self._journal = _open_journal(self._tenants)
+
+    def _beside(self, tenant: str) -> Path:
+        return self._tenants / f".{tenant}.tmp"
+
+    def _replay(self) -> dict[str, Stored]:
+        """What the journal holds. Its end may have been torn off with the machine's power; nothing behind counts."""
+        pending: dict[str, Stored] = {}
+        for line in (self._tenants / JOURNAL).read_bytes().split(b"\n"):
             try:
-                if new.stat().st_ino == inode:
-                    new.replace(self._tenants / f"{tenant}.json")
-            except FileNotFoundError:
+                entry = _entry.decode(line)
+            except msgspec.MsgspecError:
+                if line:
+                    log.error("a line of %s is unreadable and not used", JOURNAL)  # noqa: TRY400
                 continue
+            pending.pop(entry.tenant, None)
+            if entry.stored is not None:
+                pending[entry.tenant] = entry.stored
+        return pending
 
     def collect(self, named: set[bytes], older_than_unix: float) -> int:
-        """Delete parts that are not `named` and were written before; how many. Half-written leftovers go too."""
-        gone = 0
-        for entry in os.scandir(self._folder):
-            part = bytes.fromhex(entry.name) if _is_digest(entry.name) else None
-            if part in named or entry.stat().st_mtime >= older_than_unix:
-                continue
-            Path(entry.path).unlink(missing_ok=True)
-            if part is not None:
-                self._known.discard(part)
-                gone += 1
-        return gone
+        """Give back the room of parts that are not `named`, in files older than that; how many bytes."""
+        return self._packs.collect(named, older_than_unix)
 
     # === trust and contact ===
 
@@ -200,18 +216,31 @@ def decode_manifest(signed: SignedManifest) -> Manifest:
     return msgspec.msgpack.decode(signed.manifest, type=Manifest)
 
 
-def _names(folder: Path) -> list[str]:
-    return os.listdir(folder)  # noqa: PTH208 - thousands of names, no need of a Path for each
+def _open_journal(folder: Path) -> int:
+    return os.open(folder / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
-def _is_digest(name: str) -> bool:
-    return len(name) == 64 and _HEX.issuperset(name)
+def _line(tenant: str, stored: Stored | None) -> bytes:
+    return msgspec.json.encode(_Entry(tenant, stored)) + b"\n"
+
+
+def _append(file: int, line: bytes) -> None:
+    """Whole, or in pieces that no reader takes for a line. Raises OSError."""
+    done = os.write(file, line)
+    if done < len(line):
+        os.write(file, b"\n")
+        raise OSError(f"{done} of {len(line)} bytes were written")
 
 
 def _write(path: Path, data: bytes, *, sync: bool = False) -> None:
     """Whole or not at all, readable by this user only."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    temporary = path.with_name(f".{path.name}.tmp")
+    _fill(temporary, data, sync=sync)
+    temporary.rename(path)
+
+
+def _fill(path: Path, data: bytes, *, sync: bool = False) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         view = memoryview(data)
         while view:
@@ -220,4 +249,3 @@ def _write(path: Path, data: bytes, *, sync: bool = False) -> None:
             os.fsync(file)
     finally:
         os.close(file)
-    temporary.rename(path)

@@ -30,7 +30,7 @@ from data_plane.messages import (
     Stats,
     Verdict,
 )
-from data_plane.parts import Parts
+from data_plane.packs import Packs, Place
 from data_plane.snapshots import Assembler, TenantSnapshot
 from data_plane.tenants import Pointer, Tenants
 
@@ -45,7 +45,7 @@ class Worker:
 
     def __init__(
         self,
-        parts: Parts,
+        packs: Packs,
         assembler: Assembler,
         max_loaded: int,
         *,
@@ -60,7 +60,7 @@ class Worker:
         """Done when the worker is to leave: within how many seconds."""
         self.pointed = asyncio.Event()
         """Set once it is known what is in force."""
-        self._parts = parts
+        self._packs = packs
         self._assembler = assembler
         self._cancel = cancel
         self._retire = retire
@@ -172,7 +172,14 @@ class Worker:
             raise Unavailable(Reason.NO_SNAPSHOT, _PUBLIC, detail="the supervisor is gone") from failure
         if not isinstance(answer, Found):
             raise Unavailable(Reason.NO_SNAPSHOT, _PUBLIC, detail=f"lookup: {answer}")
-        return await asyncio.to_thread(self._assembler.assemble, answer.manifest, self._parts.read, answer.data_key)
+        places = {part: Place(*place) for part, *place in answer.places}
+
+        def read(part: bytes) -> bytes:
+            if part not in places:
+                raise ValueError(f"part {part.hex()} is not on this node")
+            return self._packs.read(part, places[part])
+
+        return await asyncio.to_thread(self._assembler.assemble, answer.manifest, read, answer.data_key)
 
     # === stats ===
 

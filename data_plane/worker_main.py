@@ -27,7 +27,7 @@ from data_plane.gateway import Gateway
 from data_plane.leases import Leases
 from data_plane.leaving import Leaving
 from data_plane.meter import Meter
-from data_plane.parts import Parts
+from data_plane.packs import Packs
 from data_plane.pipeline import handle
 from data_plane.remote import RemoteBackend, RemoteCounters
 from data_plane.settings import WorkerSettings
@@ -70,7 +70,7 @@ async def run(settings: WorkerSettings) -> None:
         http = HttpBackend()
         stack.push_async_callback(http.close)
         worker = Worker(
-            Parts(data_dir),
+            Packs(data_dir / "parts"),
             Assembler(engine, Re2Matcher(), sealer),
             settings.max_loaded_tenants,
             cancel=lambda session, request_id: front.cancel(session, request_id),  # noqa: PLW0108 - made below

@@ -13,6 +13,7 @@ import msgspec
 from core.resource import NAME, NAME_RULE, Problem, digest
 from core.sealing import NodeKey, SealBroken, Sealer, Verifier
 from core.snapshot import Holding, Manifest, TenantUpdate
+from data_plane.messages import Found
 from data_plane.parts import PART_MAX_BYTES, PartStore, Stored, decode_manifest
 from data_plane.supervisor.check import inspect
 
@@ -134,7 +135,7 @@ class Receiver:
         named.update(ref.digest for stored in self._candidates.values() for ref in decode_manifest(stored.signed).parts)
         removed = self._store.collect(named, self._wall_clock() - GARBAGE_AGE_S)
         if removed:
-            log.info("removed %d parts that no snapshot names", removed)
+            log.info("gave back %d bytes of parts that no snapshot names", removed)
         held = [Holding(name, one.generation, one.manifest_digest) for name, one in self.in_force.items()]
         return held, {part for part in named if part in self._store}
 
@@ -186,8 +187,8 @@ class Receiver:
         """(tenant, generation, manifest digest) of all that is in force."""
         return [(name, held.generation, held.manifest_digest) for name, held in self.in_force.items()]
 
-    def lookup(self, tenant: str, manifest_digest: bytes) -> tuple[bytes, bytes] | None:
-        """(manifest, data key) of the candidate with this digest, else of what is in force; None: no such tenant."""
+    def lookup(self, tenant: str, manifest_digest: bytes) -> Found | None:
+        """The candidate with this digest, else what is in force; None: no such tenant."""
         stored = self._candidates.get((tenant, manifest_digest))
         held = self.in_force.get(tenant)
         if stored is None and held is not None:
@@ -197,10 +198,16 @@ class Receiver:
         if stored is None:
             return None
         try:
-            return stored.signed.manifest, self._node_key.unwrap(stored.sealed_key)
+            data_key = self._node_key.unwrap(stored.sealed_key)
         except SealBroken:
             log.exception("tenant %s: the data key does not open", tenant)
             return None
+        places = []
+        for ref in decode_manifest(stored.signed).parts:
+            place = self._store.place(ref.digest)
+            if place is not None:
+                places.append((ref.digest, *place))
+        return Found(stored.signed.manifest, data_key, places)
 
     # === inside ===
 
@@ -343,7 +350,7 @@ async def keep_flushing(store: PartStore, changed: asyncio.Event, gather_s: floa
 
 async def flush(store: PartStore) -> None:
     """Raises OSError."""
-    taken = store.take_unflushed()
-    if taken:
-        await asyncio.to_thread(store.sync)
-        store.settle(taken)
+    pending = store.pending
+    if pending:
+        await asyncio.to_thread(store.write_out, pending)
+        store.settle(pending)

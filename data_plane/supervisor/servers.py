@@ -11,7 +11,8 @@ from core.errors import Unavailable
 from core.sealing import SealBroken, Sealer
 from core.server import Observation
 from core.snapshot import Backends, Manifest, OpenSecrets, PartKind, Secrets, secrets_context
-from data_plane.parts import Parts
+from data_plane.messages import Found
+from data_plane.parts import PartStore
 from data_plane.stages.routing import _carried as carried
 from data_plane.upstreams.probe import Respondent, observe
 
@@ -20,7 +21,7 @@ T = TypeVar("T")
 LOOK_WITHIN_S = 40.0
 """Less than the control plane waits for the answer."""
 
-Lookup = Callable[[str, bytes], tuple[bytes, bytes] | None]
+Lookup = Callable[[str, bytes], Found | None]
 
 
 class Children(Protocol):
@@ -37,7 +38,12 @@ class Servers:
     """Reads what it needs of a tenant when it is asked: the supervisor holds no snapshot in memory."""
 
     def __init__(
-        self, lookup: Lookup, parts: Parts, sealer: Sealer, respondents: Mapping[type, Respondent], children: Children
+        self,
+        lookup: Lookup,
+        parts: PartStore,
+        sealer: Sealer,
+        respondents: Mapping[type, Respondent],
+        children: Children,
     ) -> None:
         self._lookup = lookup
         self._parts = parts
@@ -86,7 +92,7 @@ class Servers:
         found = self._lookup(tenant, b"")
         if found is None:
             raise ValueError(f"tenant {tenant} is not served here")
-        return msgspec.msgpack.decode(found[0], type=Manifest), found[1]
+        return msgspec.msgpack.decode(found.manifest, type=Manifest), found.data_key
 
     def _decoded(self, manifest: Manifest, kind: PartKind, into: type[T]) -> T:
         ref = next((ref for ref in manifest.parts if ref.kind == kind), None)

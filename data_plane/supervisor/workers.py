@@ -58,7 +58,7 @@ class Rules(Protocol):
 
     def pointers(self) -> list[tuple[str, int, bytes]]: ...
 
-    def lookup(self, tenant: str, manifest_digest: bytes) -> tuple[bytes, bytes] | None: ...
+    def lookup(self, tenant: str, manifest_digest: bytes) -> Found | None: ...
 
 
 Start = Callable[[int, socket.socket], Process]
@@ -295,5 +295,5 @@ class Workers:
             if found is None:
                 return Failed("missing")
             seat.asked_for.add(question.tenant)
-            return Found(*found)
+            return found
         return Failed("bug", detail="not a worker's question")

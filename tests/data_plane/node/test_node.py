@@ -18,11 +18,13 @@ from core.resource import encode
 from core.server import StdioTransport
 from core.snapshot import Limits
 from tests.data_plane.node.gateway import (
+    PLATFORM,
     Load,
     Node,
     Upstream,
     alive,
     children,
+    cmdline,
     node,
     request,
     rss_mib,
@@ -228,9 +230,11 @@ def test_without_a_source_it_serves_what_is_on_disk_and_refuses_what_was_tampere
         assert request(gateway.mcp_port, "acme", "tools/call", CALL)[0] == 401
         assert gateway.metric("toolgate_snapshot_refused_on_disk") == 1
         assert "acme" in gateway.log.read_text()
-        part = max((gateway.data_dir / "parts").iterdir(), key=lambda path: path.stat().st_size)
         gateway.stop()
-        part.write_bytes(b"\1" + part.read_bytes()[1:])
+        (pack,) = (gateway.data_dir / "parts").iterdir()
+        module = PLATFORM.read_bytes()
+        assert module in pack.read_bytes()
+        pack.write_bytes(pack.read_bytes().replace(module, module[:-1] + b"\0"))
         gateway.start()
         assert request(gateway.mcp_port, "other", "tools/call", CALL)[0] == 401
         assert not gateway.ready()
@@ -305,11 +309,7 @@ def test_a_stdio_server_is_one_child_for_all_workers_and_outlives_them(tmp_path:
         started(gateway, served("acme", transport=StdioTransport(command=[sys.executable, str(script)])))
         for _ in range(16):
             ok(gateway)
-        child = [
-            pid
-            for pid in children(gateway.process.pid)
-            if str(script).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
+        child = [pid for pid in children(gateway.process.pid) if str(script).encode() in cmdline(pid)]
         assert len(child) == 1
         for pid in gateway.workers():
             os.kill(pid, signal.SIGKILL)

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import resource
+import signal
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from adapters.crypto.sealing import X25519NodeKey
 from core.resource import Problem, digest, encode
 from core.snapshot import Backends, KeyEntry, KeyShard
+from data_plane.packs import Packs, Place
 from data_plane.parts import PartStore
 from data_plane.supervisor.receiver import flush
 from tests.data_plane.node import snapshots
@@ -43,16 +46,14 @@ def paths(problems: list[Problem]) -> list[str]:
 
 
 async def test_a_good_snapshot_comes_into_force_and_is_there_after_a_restart(tmp_path: Path) -> None:
-    first = receiver(tmp_path)
+    store = PartStore(tmp_path)
     offered = update(generation=3)
-    assert await first.offer(offered) == []
+    assert await receiver(tmp_path, store=store).offer(offered) == []
     for flushed in (False, True):
         if flushed:
-            store = PartStore(tmp_path)
-            again = receiver(tmp_path, store=store)
-            store.keep("acme", next(store.candidates("acme")))
             await flush(store)
-            assert sorted(path.name for path in (tmp_path / "tenants").iterdir()) == ["acme.json"]
+            assert {path.name for path in (tmp_path / "tenants").iterdir()} == {"acme.json", "journal"}
+            assert (tmp_path / "tenants" / "journal").read_bytes() == b""
         again = receiver(tmp_path)
         assert again.in_force["acme"].generation == 3
         holdings, parts = again.holdings()
@@ -60,7 +61,11 @@ async def test_a_good_snapshot_comes_into_force_and_is_there_after_a_restart(tmp
             ("acme", 3, digest(offered.signed.manifest))
         ]
         assert parts == set(offered.parts)
-        assert again.lookup("acme", b"") == (offered.signed.manifest, snapshots.DATA_KEY)
+        found = again.lookup("acme", b"")
+        assert found is not None
+        assert (found.manifest, found.data_key) == (offered.signed.manifest, snapshots.DATA_KEY)
+        packs = Packs(tmp_path / "parts")
+        assert {part: packs.read(part, Place(*place)) for part, *place in found.places} == offered.parts
 
 
 async def test_workers_prepare_before_they_swap_and_a_module_is_proven_once(tmp_path: Path) -> None:
@@ -145,7 +150,7 @@ async def test_a_bad_update_is_refused_by_name_and_nothing_of_it_is_in_force(tmp
     assert path in paths(await node.offer(make()))
     assert node.in_force == {}
     assert swap.said == []
-    assert list((tmp_path / "tenants").iterdir()) == []
+    assert PartStore(tmp_path).tenants() == []
     assert await node.offer(update()) == []
 
 
@@ -204,42 +209,66 @@ async def test_a_tampered_tenant_file_is_refused_at_start_and_others_serve(tmp_p
 async def test_a_tampered_part_is_refused_at_start_and_healed_by_a_push(tmp_path: Path) -> None:
     offered = update()
     assert await receiver(tmp_path).offer(offered) == []
-    part = next(part for part, data in offered.parts.items() if data == snapshots.MODULE)
-    file = tmp_path / "parts" / part.hex()
-    file.write_bytes(b"evil" + file.read_bytes()[4:])
+    (file,) = (tmp_path / "parts").iterdir()
+    file.write_bytes(file.read_bytes().replace(snapshots.MODULE, b"evil" + snapshots.MODULE[4:]))
     again = receiver(tmp_path)
     assert again.in_force == {}
     assert "was changed" in again.refused_on_disk["acme"]
     assert again.holdings() == ([], set())
     assert await again.offer(offered) == []
-    assert file.read_bytes() == snapshots.MODULE
     assert set(receiver(tmp_path).in_force) == {"acme"}
 
 
-async def test_a_new_file_that_was_torn_leaves_the_last_good_one(tmp_path: Path) -> None:
+async def test_a_journal_that_was_torn_leaves_the_last_good_file(tmp_path: Path) -> None:
     store = PartStore(tmp_path)
     node = receiver(tmp_path, store=store)
     assert await node.offer(update(generation=1)) == []
     await flush(store)
     assert await node.offer(update(generation=2)) == []
     assert receiver(tmp_path).in_force["acme"].generation == 2
-    new = tmp_path / "tenants" / "acme.new"
-    new.write_bytes(new.read_bytes()[:100])
+    journal = tmp_path / "tenants" / "journal"
+    journal.write_bytes(journal.read_bytes()[:100])
     assert receiver(tmp_path).in_force["acme"].generation == 1
 
 
-async def test_garbage_goes_and_what_is_named_stays(tmp_path: Path) -> None:
+async def test_what_came_during_a_flush_is_flushed_by_the_next_one(tmp_path: Path) -> None:
+    store = PartStore(tmp_path)
+    node = receiver(tmp_path, store=store)
+    for tenant in ("acme", "gone", "other"):
+        assert await node.offer(update(tenant, 1)) == []
+    pending = store.pending
+    store.write_out(pending)
+    assert await node.offer(update("acme", 2)) == []
+    await node.withdraw("gone")
+    store.settle(pending)
+    assert set(store.pending) == {"acme"}
+    in_force = {tenant: held.generation for tenant, held in receiver(tmp_path).in_force.items()}
+    assert in_force == {"acme": 2, "other": 1}
+    await flush(store)
+    assert {path.name for path in (tmp_path / "tenants").iterdir()} == {"acme.json", "other.json", "journal"}
+
+
+async def test_garbage_goes_when_it_is_old_and_only_then(tmp_path: Path) -> None:
     clock = [time.time()]
     node = receiver(tmp_path, wall_clock=lambda: clock[0])
-    assert await node.offer(update(generation=1)) == []
-    assert await node.offer(update(generation=2)) == []
-    named = {part for held in node.in_force.values() for part in held.parts}
-    before = len(list((tmp_path / "parts").iterdir()))
-    node.holdings()
-    assert len(list((tmp_path / "parts").iterdir())) == before > len(named), "too young to be garbage"
+    assert await node.offer(update(parts=parts_of("acme", 100))) == []
     clock[0] += 3600
     node.holdings()
-    assert {bytes.fromhex(path.name) for path in (tmp_path / "parts").iterdir()} == named
+    assert set(receiver(tmp_path).in_force) == {"acme"}
+    clock[0] -= 3600
+    await node.withdraw("acme")
+    size = folder_bytes(tmp_path / "parts")
+    node.holdings()
+    assert folder_bytes(tmp_path / "parts") == size, "too young to be garbage"
+    clock[0] += 3600
+    node.holdings()
+    assert folder_bytes(tmp_path / "parts") == 0
+    assert await node.offer(update("acme", 2)) == []
+    assert set(receiver(tmp_path).in_force) == {"acme"}
+
+
+def folder_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
 
 
 async def test_a_withdrawn_tenant_is_forgotten_on_disk_too(tmp_path: Path) -> None:
@@ -287,10 +316,18 @@ async def test_configured_keys_are_not_extended_by_an_announcement(tmp_path: Pat
 async def test_a_full_disk_refuses_the_update_and_keeps_the_old(tmp_path: Path) -> None:
     node = receiver(tmp_path)
     assert await node.offer(update(generation=1)) == []
-    (tmp_path / "tenants" / "acme.new").unlink()
-    (tmp_path / "tenants" / "acme.new").mkdir()
-    assert paths(await node.offer(update(generation=2))) == ["node.disk"]
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (folder_bytes(tmp_path / "parts") + 10, limit[1]))
+    try:
+        refused = await node.offer(update(generation=2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, previous)
+    assert paths(refused) == ["node.disk"]
     assert node.in_force["acme"].generation == 1
+    assert await node.offer(update(generation=2)) == []
+    assert receiver(tmp_path).in_force["acme"].generation == 2
 
 
 async def test_a_thousand_tenants_of_a_hundred_tools_are_in_force_in_seconds(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_a_call_is_one_line_of_json_without_what_it_lacks() -> None:
 
 def test_a_log_record_with_a_traceback_is_one_line_too() -> None:
     try:
-        raise ValueError("two\nlines")
+        int("two\nlines")
     except ValueError as failure:
         made = logging.LogRecord(
             "x", logging.ERROR, "", 0, "broke %s", ("it",), (type(failure), failure, failure.__traceback__)
@@ -123,7 +123,7 @@ def test_a_log_record_with_a_traceback_is_one_line_too() -> None:
     assert "\n" not in line
     decoded = json.loads(line)
     assert (decoded["message"], decoded["level"], decoded["node"]) == ("broke it", "error", "n1")
-    assert "ValueError: two" in decoded["traceback"]
+    assert "ValueError: invalid" in decoded["traceback"]
 
 
 async def test_lines_for_a_reader_that_does_not_read_are_dropped_and_counted(tmp_path: Path) -> None:
