@@ -31,8 +31,6 @@ class Conversation(msgspec.Struct, frozen=True):
     """JSON of the client capabilities declared at initialize."""
     client: str = ""
     """The name the client gave itself: for display, never for a decision."""
-    token: str = ""
-    """The `Mcp-Session-Id` of a session that this very request began; empty otherwise."""
 
 
 class _Sealed(msgspec.Struct, frozen=True, array_like=True):
@@ -67,20 +65,8 @@ class Conversations:
         self._remembered = remembered
         self._known: OrderedDict[_Key, tuple[float, Conversation]] = OrderedDict()
 
-    def open(self, inbound: Inbound, caller: Caller, *, session_key: bytes, epoch: int) -> Conversation:
-        """What a request belongs to: its own conversation in the modern era, a new one for `initialize`, else a known.
-
-        `session_key`: of the tenant's OpenSecrets. Refuses (NOT_FOUND) a session that is not this caller's, here, now.
-        """
-        if inbound.era == "modern":
-            return Conversation(inbound.revision, inbound.capabilities)
-        if inbound.method != "initialize":
-            return self.resume(inbound, caller, session_key=session_key, epoch=epoch)
-        token = self.begin(inbound, caller, session_key=session_key, epoch=epoch)
-        return Conversation(inbound.revision, inbound.capabilities, token=token)
-
     def begin(self, inbound: Inbound, caller: Caller, *, session_key: bytes, epoch: int) -> str:
-        """The id of a new session for an `initialize`; visible ASCII."""
+        """The id of a new session for an `initialize`; visible ASCII. `session_key`: of the tenant's OpenSecrets."""
         if len(inbound.capabilities) > _MAX_CAPABILITIES_BYTES:
             raise Refused(Reason.INVALID, f"params.capabilities must be at most {_MAX_CAPABILITIES_BYTES} bytes")
         sealed = _Sealed(

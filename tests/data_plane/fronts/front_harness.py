@@ -49,8 +49,12 @@ class Pipeline:
             raise Refused(Reason.NOT_FOUND, "", detail="another tenant")
         if not origin_allowed(inbound.origin, inbound.host, ["https://chat.example.com"]):
             raise Refused(Reason.ORIGIN, "this origin is not allowed here")
-        talk = self.conversations.open(inbound, caller(inbound.credential), session_key=SESSION_KEY, epoch=0)
+        who, session = caller(inbound.credential), ""
+        if inbound.era == "legacy" and inbound.method != "initialize":
+            talk = self.conversations.resume(inbound, who, session_key=SESSION_KEY, epoch=0)
+            inbound.revision = talk.revision
         if inbound.method == "initialize":
+            session = self.conversations.begin(inbound, who, session_key=SESSION_KEY, epoch=0)
             body = results.initialize_result(inbound.revision, "Be kind.", version=VERSION)
         elif inbound.method == "server/discover":
             body = results.discover_result("Be kind.", version=VERSION)
@@ -62,7 +66,7 @@ class Pipeline:
             body = results.EMPTY
         else:
             raise Refused(Reason.UNKNOWN_METHOD, f"Method not found: {inbound.method}")
-        return Result(result=body, revision=talk.revision, session=talk.token)
+        return Result(result=body, revision=inbound.revision, session=session)
 
     async def call(self, inbound: Inbound) -> Result:
         tool = self.tools.get(inbound.name)

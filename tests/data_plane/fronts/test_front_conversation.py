@@ -94,12 +94,3 @@ def test_endless_capabilities_begin_no_session() -> None:
             asking(capabilities=b'{"a":"' + b"x" * 4096 + b'"}'), caller(b"a"), session_key=KEY, epoch=0
         )
     assert refused.value.reason is Reason.INVALID
-
-
-def test_a_modern_request_is_a_conversation_of_its_own() -> None:
-    conversations = Conversations(AesGcmSealer(), Clock())
-    inbound = asking()
-    inbound.era, inbound.revision = "modern", "2026-07-28"
-    assert conversations.open(inbound, caller(b"a"), session_key=KEY, epoch=0) == Conversation(
-        "2026-07-28", b'{"roots":{}}'
-    )
