@@ -1,8 +1,8 @@
 """From the commit of a change to in force on every gateway: `python -m bench.fleet_propagation [gateways] [changes]`.
 
-The control plane (publisher, streams) with its PostgreSQL, and the gateways, are two processes on this machine. Gateways
-are simulated: real gRPC streams, every signature and digest checked, secrets opened, nothing served. The clock starts
-when the change is committed and stops, gateway by gateway, when it is in force there.
+The control plane (publisher, streams; its PostgreSQL beside it) and the gateways are two processes on this machine.
+Gateways are simulated: real gRPC streams, every signature and digest checked, secrets opened, nothing served. The clock
+starts when the change is committed and stops, gateway by gateway, when it is in force there.
 """
 
 import asyncio

@@ -12,6 +12,8 @@ from core.server import ApprovedTool, Observation, ObservedTool
 State = Literal["approved", "pending", "quarantined", "gone"]
 TOOLS_PER_SERVER = 2000
 DEFINITION_BYTES = 256 * 1024
+INSTRUCTIONS_CHARS = 16 * 1024
+UNUSABLE_TOLD = 50
 
 _canonical = msgspec.json.Encoder(order="sorted")
 
@@ -88,6 +90,11 @@ class Learnt(msgspec.Struct, frozen=True, kw_only=True):
     """Tools left out, with the reason."""
 
 
+def plain(text: str, longest: int = 1000) -> str:
+    """Text from outside as it may be stored and shown: no NUL, which PostgreSQL refuses, and of bounded length."""
+    return text[:longest].replace("\0", "\ufffd")
+
+
 def canonical_digest(definition: bytes) -> bytes:
     """Digest of a definition's canonical JSON (keys sorted): spacing and member order do not make a new definition."""
     return digest(_canonical.encode(msgspec.json.decode(definition)))
@@ -96,7 +103,7 @@ def canonical_digest(definition: bytes) -> bytes:
 def learn(known: Known, seen: Observation, now_unix: float, *, approve_first: bool, approve_changes: bool) -> Learnt:
     """Fold a look into what is known. A look that failed changes nothing but the error."""
     if seen.era is None:
-        look = msgspec.structs.replace(known.look, error=seen.error or "no answer", looked_unix=now_unix)
+        look = msgspec.structs.replace(known.look, error=plain(seen.error) or "no answer", looked_unix=now_unix)
         return Learnt(known=Known(look=look, definitions=known.definitions), changed=(), auto_approved=())
     usable, unusable = _usable(seen.tools)
     approve = approve_changes or (approve_first and known.look.seen_unix == 0)
@@ -113,7 +120,7 @@ def learn(known: Known, seen: Observation, now_unix: float, *, approve_first: bo
         changed=tuple(changed),
         auto_approved=tuple(d.name for d in waiting),
         visible=_shown(known) != _shown(fresh),
-        unusable=tuple(unusable),
+        unusable=tuple(unusable[:UNUSABLE_TOLD]),
     )
 
 
@@ -140,9 +147,9 @@ def _same(old: Definition | None, new: Definition) -> bool:
 def _success(seen: Observation, now_unix: float) -> Look:
     return Look(
         era=seen.era,
-        protocol_version=seen.protocol_version,
-        server_info=seen.server_info,
-        instructions=seen.instructions,
+        protocol_version=plain(seen.protocol_version, 64),
+        server_info={plain(k, 64): plain(v, 256) for k, v in list(seen.server_info.items())[:16]},
+        instructions=plain(seen.instructions, INSTRUCTIONS_CHARS),
         looked_unix=now_unix,
         seen_unix=now_unix,
     )
@@ -155,7 +162,7 @@ def _usable(tools: Iterable[ObservedTool]) -> tuple[dict[str, tuple[bytes, bytes
     for tool in tools:
         reason = _unusable_because(tool, usable)
         if reason:
-            unusable.append(f"{tool.name[:128]}: {reason}")
+            unusable.append(f"{plain(tool.name, 128)}: {reason}")
         else:
             usable[tool.name] = (tool.definition, canonical_digest(tool.definition))
     return usable, unusable
@@ -186,6 +193,8 @@ class Due(msgspec.Struct, frozen=True):
     server: str
     failures: int = 0
     """Looks in a row that failed."""
+    reach: bytes = b""
+    """Digest of how the server was to be reached: what is seen there counts while that holds."""
 
 
 Fold = Callable[[Known], tuple[Learnt, list[Entry]]]
@@ -200,7 +209,10 @@ class Definitions(Protocol):
     async def known(self, tenant: str, server: str) -> Known: ...
 
     async def schedule(self, servers: dict[str, dict[str, bytes]]) -> None:
-        """Tenant to all its servers, each with the digest of how it is reached: a new digest is looked at at once."""
+        """Tenant to the servers to look at, each with the digest of how it is reached: a new digest is due at once.
+
+        What is known of servers left out is kept, until they are deleted.
+        """
         ...
 
     async def claim(self, tenants: Sequence[str], limit: int, lease_s: float) -> list[Due]:
@@ -210,7 +222,7 @@ class Definitions(Protocol):
     async def learn(self, due: Due, fold: Fold, *, next_look_s: float) -> Learnt | None:
         """Fold a look into what is known, audit it and, if it is visible, give the tenant a new revision. Atomic.
 
-        None, and nothing is kept, when the server is gone.
+        None, and nothing is kept, when the server is gone or is reached in another way by now.
         """
         ...
 

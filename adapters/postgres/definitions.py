@@ -85,7 +85,8 @@ class PostgresDefinitions:
         columns = [[row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]]
         async with self._database.transaction() as conn:
             await conn.execute(
-                "DELETE FROM server_looks AS l WHERE tenant = ANY(%s) AND NOT EXISTS ("
+                "UPDATE server_looks AS l SET spec_digest = '', due_at = 'infinity' WHERE tenant = ANY(%s)"
+                " AND spec_digest <> '' AND NOT EXISTS ("
                 "SELECT FROM unnest(%s::text[], %s::text[]) AS w(t, name) WHERE l.tenant = t AND l.server = name)",
                 (list(servers), *columns[:2]),
             )
@@ -106,7 +107,7 @@ class PostgresDefinitions:
                 "UPDATE server_looks SET claimed_until = now() + make_interval(secs => %s) WHERE (tenant, server) IN ("
                 "SELECT tenant, server FROM server_looks WHERE due_at <= now() AND claimed_until < now()"
                 " AND tenant = ANY(%s) ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED)"
-                " RETURNING tenant, server, failures",
+                " RETURNING tenant, server, failures, spec_digest",
                 (lease_s, list(tenants), limit),
             )
             return [Due(*row) for row in await found.fetchall()]
@@ -114,14 +115,20 @@ class PostgresDefinitions:
     async def learn(self, due: Due, fold: Fold, *, next_look_s: float) -> Learnt | None:
         async with self._database.transaction() as conn:
             await _lock(conn, due.tenant)
+            reach = await conn.execute(
+                "SELECT spec_digest FROM server_looks WHERE tenant = %s AND server = %s FOR UPDATE",
+                (due.tenant, due.server),
+            )
             known = await (await known_of(conn, [due.tenant], due.server)).one()
-            if known is None:
+            if known is None or await reach.fetchone() != (due.reach,):
                 return None
             learnt, audit = fold(known)
             look = learnt.known.look
             await conn.execute(
-                "UPDATE server_looks SET look = %s, due_at = now() + make_interval(secs => %s),"
-                " claimed_until = '-infinity', failures = CASE WHEN %s THEN 0 ELSE failures + 1 END"
+                "UPDATE server_looks SET look = %s, claimed_until = '-infinity',"
+                # Somebody asked for another look meanwhile: that one is still due.
+                " due_at = CASE WHEN claimed_until = '-infinity' THEN due_at"
+                " ELSE now() + make_interval(secs => %s) END, failures = CASE WHEN %s THEN 0 ELSE failures + 1 END"
                 " WHERE tenant = %s AND server = %s",
                 (msgspec.json.encode(look).decode(), next_look_s, not look.error, due.tenant, due.server),
             )
@@ -146,7 +153,8 @@ class PostgresDefinitions:
     async def hasten(self, tenant: str, server: str) -> bool:
         async with self._database.transaction() as conn:
             done = await conn.execute(
-                "UPDATE server_looks SET due_at = now(), failures = 0 WHERE tenant = %s AND server = %s",
+                "UPDATE server_looks SET due_at = now(), claimed_until = '-infinity', failures = 0"
+                " WHERE tenant = %s AND server = %s AND spec_digest <> ''",
                 (tenant, server),
             )
             await conn.execute("SELECT pg_notify(%s, '')", (CHANNEL,))

@@ -1,5 +1,6 @@
 """What is in force, who is connected to this replica, and the parts they are likely to ask for."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Protocol
@@ -80,14 +81,19 @@ class Hub:
 
     async def load(self, tenants: Collection[str] | None = None) -> None:
         """Read what is in force, everything or these tenants, and tell the connected nodes. Rows are the truth."""
-        self.announce(await self._publications.current(tenants))
+        current = await self._publications.current(tenants)
+        for one in filter(self._is_news, current):
+            # A tenant that was deleted and made again has other keys than it had.
+            self._data_keys.pop(one.tenant, None)
+        self.announce(current)
+
+    def _is_news(self, one: Published) -> bool:
+        before = self._in_force.get(one.tenant)
+        return before is None or before.generation < one.generation
 
     def announce(self, published: Iterable[Published]) -> None:
         """These are in force. One that is older than what is known is late news and ignored."""
-        for one in published:
-            before = self._in_force.get(one.tenant)
-            if before is not None and before.generation >= one.generation:
-                continue
+        for one in filter(self._is_news, published):
             self._in_force[one.tenant] = one
             self._able.pop(one.tenant, None)
             for session in self._sessions.values():
@@ -144,10 +150,14 @@ class Hub:
         node = max(able, key=lambda name: hash((tenant, name)))
         return await self._sessions[node].probe(tenant, server)
 
-    async def data_key(self, tenant: str) -> bytes:
-        key = self._data_keys.get(tenant)
-        if key is None:
-            key = self._data_keys[tenant] = await self._read_data_key(tenant)
-            if len(self._data_keys) > KEYS_KEPT:
-                self._data_keys.popitem(last=False)
-        return key
+    async def data_keys(self, tenants: Collection[str]) -> dict[str, bytes]:
+        """The tenants' data keys; those not known are read at the same time."""
+        missing = [tenant for tenant in tenants if tenant not in self._data_keys]
+        for tenant, key in zip(missing, await asyncio.gather(*map(self._read_data_key, missing)), strict=True):
+            self.keep_key(tenant, key)
+        return {tenant: self._data_keys[tenant] for tenant in tenants}
+
+    def keep_key(self, tenant: str, key: bytes) -> None:
+        self._data_keys[tenant] = key
+        while len(self._data_keys) > KEYS_KEPT:
+            self._data_keys.popitem(last=False)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -73,12 +73,15 @@ class FleetPlane:
     async def run(self, notices: Notices) -> None:
         """For ever, in one task group; every part waits by itself while the database is away."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.publisher.run())
-            tasks.create_task(self.learning.run())
-            tasks.create_task(self.roster.run(self._report))
-            tasks.create_task(self._announce())
-            tasks.create_task(self._sweep())
             tasks.create_task(self._listen(notices))
+            for part in (
+                self.publisher.run,
+                self.learning.run,
+                lambda: self.roster.run(self._report),
+                self._announce,
+                self._sweep,
+            ):
+                tasks.create_task(_kept_running(part))
 
     async def _listen(self, notices: Notices) -> None:
         async for channel, payload in notices:
@@ -134,6 +137,16 @@ class FleetPlane:
         await report_refusals(self._stores.nodes, self._stores.statuses, tenants)
 
 
+async def _kept_running(part: Callable[[], Awaitable[None]]) -> None:
+    """A bug in one part is logged and that part starts anew: streams and the other parts go on."""
+    while True:
+        try:
+            await part()
+        except Exception:
+            log.exception("a part of the fleet's plane failed and starts anew")
+            await asyncio.sleep(RETRY_S)
+
+
 def _ports(stores: Stores, hub: Hub) -> Ports:
     def announce(published: Sequence[Published]) -> None:
         hub.announce(published)
@@ -147,5 +160,6 @@ def _ports(stores: Stores, hub: Hub) -> Ports:
         open_sealed=stores.open_sealed,
         sealer=stores.sealer,
         signer=stores.signer,
+        keep_key=hub.keep_key,
         announce=announce,
     )

@@ -117,6 +117,10 @@ def _hello_problem(first: pb.NodeMessage, connected: int) -> str:
         return "hello.node must be a host name of at most 63 characters"
     if len(first.hello.public_key) != 32:
         return "hello.public_key must be 32 bytes"
+    if len(first.hello.version) > 128 or not first.hello.version.isprintable():
+        return "hello.version must be at most 128 printable characters"
+    if not all(NAME.fullmatch(held.tenant) for held in first.hello.holdings):
+        return "hello.holdings must name tenants"
     if connected >= STREAMS:
         return f"this replica serves {STREAMS} gateways already"
     return ""

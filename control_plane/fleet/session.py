@@ -1,15 +1,19 @@
 """One node's stream: reads what it answers, writes what it lacks, notices when it is gone."""
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from uuid import uuid4
 
 from control_plane.fleet import wire
 from control_plane.fleet.hub import Hub
 from control_plane.fleet.roster import Roster
+from core.admin import Rejected
+from core.definition import plain
 from core.fleet import Forget, Published, Push, Subscription
 from core.server import Observation
 from toolgate.v1 import fleet_pb2 as pb
@@ -20,6 +24,9 @@ PUSHES_AT_ONCE = 16
 """Pushes whose missing parts are read with one query."""
 PROBES_WAITING = 256
 PROBE_TIMEOUT_S = 45.0
+REASONS = 20
+
+log = logging.getLogger("toolgate.fleet")
 
 Write = Callable[[bytes], Awaitable[None]]
 Wrap = Callable[[bytes, bytes], bytes]
@@ -50,7 +57,8 @@ class Session:
         self._roster = roster
         self._wrap = wrap
         self._subscription = Subscription(hello.tenants, map(wire.holding, hello.holdings), hello.parts)
-        self._sealed: dict[str, bytes] = {}
+        self._sealed: dict[str, tuple[bytes, bytes]] = {}
+        """Tenant to its data key, and that key sealed to the node."""
         self._probes: OrderedDict[str, asyncio.Future[Observation]] = OrderedDict()
         self._outbox: list[bytes] = []
         self._wake = asyncio.Event()
@@ -141,7 +149,7 @@ class Session:
     def _refused(self, nack: pb.Nack) -> None:
         published = self._subscription.nack(wire.holding(nack))
         if published is not None:
-            self._roster.refused(self.node, published, tuple(reason[:1000] for reason in nack.reasons[:20]))
+            self._roster.refused(self.node, published, tuple(plain(reason) for reason in nack.reasons[:REASONS]))
             self._wake.set()
 
     async def _write(self, write: Write) -> None:
@@ -153,8 +161,13 @@ class Session:
             if loop.time() >= beat_at:
                 await write(wire.heartbeat(time.time()))
                 beat_at = loop.time() + HEARTBEAT_S
-            if await self._send_some(write):
-                continue
+            try:
+                if await self._send_some(write):
+                    continue
+            except Rejected as away:
+                # What was taken to be sent is not: the node comes back and says what it has.
+                log.warning("the stream of %s is ended: %s", self.node, away.public)
+                raise StreamEnded from away
             try:
                 async with asyncio.timeout_at(beat_at):
                     await self._wake.wait()
@@ -166,16 +179,22 @@ class Session:
         outbox, self._outbox = self._outbox, []
         for message in outbox:
             await write(message)
-        steps = [step for step in (self._subscription.next() for _ in range(PUSHES_AT_ONCE)) if step is not None]
+        steps = list(islice(self._steps(), PUSHES_AT_ONCE))
         lacking = {digest for step in steps if isinstance(step, Push) for digest in step.parts}
         parts = await self._hub.parts.get(lacking)
+        await self._seal([step.published.tenant for step in steps if isinstance(step, Push)])
         for step in steps:
             if isinstance(step, Forget):
                 await write(wire.withdraw(step.tenant))
+                self._sealed.pop(step.tenant, None)
                 self._roster.forgotten(self.node, step.tenant)
             else:
                 await self._send(step, parts, write)
         return bool(outbox or steps)
+
+    def _steps(self) -> Iterator[Push | Forget]:
+        while (step := self._subscription.next()) is not None:
+            yield step
 
     async def _send(self, push: Push, parts: dict[bytes, bytes], write: Write) -> None:
         """A part that is gone was collected with its publication: the node refuses, and a newer push is on its way."""
@@ -183,7 +202,12 @@ class Session:
             if digest in parts:
                 for chunk in wire.chunks(digest, parts[digest]):
                     await write(chunk)
-        tenant = push.published.tenant
-        if tenant not in self._sealed:
-            self._sealed[tenant] = self._wrap(await self._hub.data_key(tenant), self._greeting.public_key)
-        await write(wire.push(push.published, self._sealed[tenant]))
+        _, sealed_key = self._sealed[push.published.tenant]
+        await write(wire.push(push.published, sealed_key))
+
+    async def _seal(self, tenants: list[str]) -> None:
+        """The tenants' data keys, for this node alone. Sealing costs more than all else here: once a key."""
+        for tenant, key in (await self._hub.data_keys(tenants)).items():
+            known, _ = self._sealed.get(tenant, (b"", b""))
+            if known != key:
+                self._sealed[tenant] = (key, self._wrap(key, self._greeting.public_key))

@@ -91,6 +91,8 @@ class Learning:
                 await self.learnt(due, seen)
         except Rejected as away:
             log.warning("what %s/%s offers is not kept: %s", due.tenant, due.server, away.public)
+        except Exception:  # What one server says must not end the looks at all others: an edge.
+            log.exception("what %s/%s offers cannot be kept", due.tenant, due.server)
         finally:
             self._under_way -= 1
             self._wake.set()

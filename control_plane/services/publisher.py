@@ -65,6 +65,8 @@ class Ports:
     open_sealed: Callable[[Ref, Sealed], bytes]
     sealer: Sealer
     signer: Signer
+    keep_key: Callable[[str, bytes], None]
+    """Takes a tenant's data key, open here anyway, for the streams that will ask for it."""
     announce: Callable[[Sequence[Published]], None]
     """Tells this replica's streams; other replicas hear of it from the store."""
 
@@ -204,6 +206,8 @@ class Publisher:
         if own not in rows.sealed:
             faults.append(Found(own, "spec", "has no keys of its own: delete it and create it again"))
         keys = TenantKeys(*(plain[i : i + KEY_BYTES] for i in range(0, 3 * KEY_BYTES, KEY_BYTES)))
+        if not any(found.ref == own for found in faults):
+            self._ports.keep_key(rows.tenant, keys.data_key)
         return keys, OpenSecrets(values=values, key_pepper=keys.pepper, session_key=keys.session_key), faults
 
     def _sealing(self, rows: Rows, keys: TenantKeys, remembered: dict[bytes, bytes]) -> Callable[[bytes], bytes]:

@@ -233,6 +233,27 @@ async def test_a_deleted_tenant_is_forgotten_by_nodes_there_and_by_nodes_that_co
             await away.until(lambda: away.withdrawn == ["acme"])
 
 
+async def test_a_tenant_made_again_has_new_keys_and_its_secrets_open(dsn: str) -> None:
+    near, far = HoldingNode("near"), HoldingNode("far")
+    async with (
+        control_plane(dsn, replica="one") as one,
+        control_plane(dsn, replica="two") as two,
+        connected(near, one.target),
+        connected(far, two.target),
+    ):
+        for value in ("first", "second", "third"):
+            await one.apply("Tenant", "", "acme", {})
+            await one.apply("Secret", "acme", "token", {"value": value})
+            for node in (near, far):
+                await node.until(
+                    lambda node=node, value=value: (
+                        "acme" in node.secrets and node.secrets["acme"].values == {"token": value}
+                    )
+                )
+            await one.resources.delete(ROOT, "Secret", "acme", "token")
+            await one.resources.delete(ROOT, "Tenant", "", "acme")
+
+
 async def test_a_node_gets_the_tenants_it_asked_for_and_no_others(dsn: str) -> None:
     node = HoldingNode("node-1")
     async with control_plane(dsn) as plane, connected(node, plane.target, tenants=("acme",)):
