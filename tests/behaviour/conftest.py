@@ -65,7 +65,7 @@ class World:
 
         async def has() -> bool:
             reply = await agent.request("tools/list", {})
-            return reply.ok and all(f'"name": "{tool}"'.encode() in reply.body for tool in tools)
+            return reply.ok and set(tools) <= {tool["name"] for tool in reply.message["result"]["tools"]}  # type: ignore[index]
 
         await until(has, f"{tools} listed")
 

@@ -64,7 +64,8 @@ class Node:
         command += ["--node-token-file", self._planes.folder / "node.token", "--call-log", self.call_log]
         self.data_dir.mkdir(exist_ok=True)
         log = self._planes.folder / f"{self.name}.log"
-        self.child = Child(self.name, [str(word) for word in command], log, os.environ | self.environment)
+        environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"} | self.environment
+        self.child = Child(self.name, [str(word) for word in command], log, environment)
 
     @property
     def call_log(self) -> Path:
