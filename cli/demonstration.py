@@ -1,5 +1,6 @@
 """The demo of `toolgate up`: a shop's server, a sample repository, the manifest, and a key to try it with."""
 
+import json
 import subprocess
 from importlib.resources import files
 from pathlib import Path
@@ -13,11 +14,13 @@ from cli.failure import AWAY, Failure
 from cli.mcp_client import McpClient
 from control_plane.api.envelope import struct_of
 from toolgate.v1 import actions_pb2 as pb
+from toolgate.v1 import resources_pb2
 
 TENANT = "demo"
 KEY_NAME = "demo"
+SERVERS = ("time", "git", "shop")
 TOOLS = ("get_current_time", "git_status", "look_up_customer")
-"""One of each server: when all are listed, every server has been looked at and the snapshot is in force."""
+"""One of each server: when all are listed, the snapshot with them is in force."""
 
 _FILES = {
     "README.md": "# Sample\n\nA small repository for the demo's git server.\n",
@@ -39,8 +42,6 @@ def repository(path: Path) -> Path:
 
 def apply(api: AdminApi, *, python: str, repository: Path, shop_url: str) -> None:
     """Create or update everything the demo declares. Raises Failure."""
-    import json
-
     words = {"python": python, "repository": str(repository), "shop_url": shop_url}
     text = (files("cli.demo") / "shop.yaml").read_text("utf-8")
     filled = Template(text).substitute({name: json.dumps(word) for name, word in words.items()})
@@ -68,7 +69,14 @@ def accepted(connection: McpConnection) -> bool:
     return True
 
 
-def learnt(connection: McpConnection) -> bool:
+def learnt(api: AdminApi) -> bool:
+    """Whether every server of the demo has been looked at."""
+    found = api.call(api.resources.List, resources_pb2.ListRequest(kind="Server", tenant=TENANT))
+    seen = {server.name for server in found.resources if server.status.fields["tools"].number_value}
+    return set(SERVERS) <= seen
+
+
+def offered(connection: McpConnection) -> bool:
     """Whether the key sees tools of every server of the demo."""
     try:
         return set(TOOLS) <= _listed(connection)
@@ -82,8 +90,6 @@ def _listed(connection: McpConnection) -> set[str]:
 
 
 def _exists(api: AdminApi) -> bool:
-    from toolgate.v1 import resources_pb2
-
     found = api.call(api.resources.List, resources_pb2.ListRequest(kind="ApiKey", tenant=TENANT, page_size=500))
     return any(resource.name == KEY_NAME for resource in found.resources)
 

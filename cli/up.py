@@ -5,6 +5,7 @@ import fcntl
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -173,7 +174,8 @@ def _demonstrate(stack: ExitStack, place: Place, urls: Urls, api: AdminApi, chil
     key = demonstration.key(api, before, urls.mcp)
     progress("learning the tools of its three servers ...")
     connection = McpConnection(urls.mcp, key)
-    await_ready(children, lambda: demonstration.learnt(connection), "the demo's tools", LEARN_S)
+    await_ready(children, lambda: demonstration.learnt(api), "the demo's tools", LEARN_S)
+    await_ready(children, lambda: demonstration.offered(connection), "the demo's endpoint", LEARN_S)
     return key
 
 
@@ -194,6 +196,8 @@ def _control_plane(place: Place, urls: Urls) -> list[str]:
         *("--grpc-port", str(urls.ports["grpc"])),
         *("--bootstrap-token-file", str(place.admin_token)),
         *("--node-token-file", str(place.node_token)),
+        # Without the file nobody has the token of an earlier run.
+        *("--reset-bootstrap-token", "false" if place.admin_token.exists() else "true"),
     ]
 
 
@@ -218,7 +222,8 @@ def _start(stack: ExitStack, name: str, place: Place, command: list[str]) -> Chi
     progress(f"starting the {name} ...")
     log = place.log(name.replace(" ", "-"))
     log.parent.mkdir(exist_ok=True, mode=0o700)
-    child = Child(name, command, log, os.environ)
+    environment = {name: value for name, value in os.environ.items() if name != "TOOLGATE_NODE_TOKEN"}
+    child = Child(name, command, log, environment)
     stack.callback(child.stop, STOP_S)
     return child
 
@@ -269,6 +274,7 @@ def _ignore_signals() -> None:
 
 def _say(urls: Urls, place: Place, *, demo: bool) -> None:
     values = json.loads(place.connection.read_text("utf-8"))
+    program = "toolgate" if shutil.which("toolgate") else sys.argv[0]
     flag = "" if place.root == Path("data").absolute() else f" --connection {place.connection}"
     lines = [
         "",
@@ -283,10 +289,10 @@ def _say(urls: Urls, place: Place, *, demo: bool) -> None:
     if demo:
         lines += [
             "Try, in another terminal:",
-            f"  toolgate tools{flag}",
-            f"  toolgate call look_up_customer --arg customer_id=C-1001{flag}",
-            f"  toolgate audit list{flag}",
-            f"  toolgate connect --client claude{flag}",
+            f"  {program} tools{flag}",
+            f"  {program} call look_up_customer --arg customer_id=C-1001{flag}",
+            f"  {program} audit list{flag}",
+            f"  {program} connect --client claude{flag}",
             "",
         ]
     print("\n".join([*lines, "Ctrl-C stops everything."]), flush=True)

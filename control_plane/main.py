@@ -8,8 +8,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -189,7 +189,7 @@ async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving]
 
         async with asyncio.TaskGroup() as tasks:
             running = [
-                tasks.create_task(plane.run(database.listen(CHANNELS))),
+                tasks.create_task(_follow(plane, database)),
                 tasks.create_task(watch.run()),
                 tasks.create_task(_keep_house(store, audit, nodes)),
                 *([tasks.create_task(embedded.supervise())] if embedded else []),
@@ -226,9 +226,19 @@ async def _connected(dsn: str) -> Database:
                 await asyncio.sleep(1.0)
 
 
+async def _follow(plane: FleetPlane, database: Database) -> None:
+    notices = database.listen(CHANNELS)
+    assert isinstance(notices, AsyncGenerator)
+    async with aclosing(notices):
+        await plane.run(notices)
+
+
 async def _revisions(database: Database) -> AsyncIterator[int | None]:
-    async for notice in database.listen((CHANGED,)):
-        yield None if notice == RECONNECTED else int(notice.payload.partition(":")[0])
+    notices = database.listen((CHANGED,))
+    assert isinstance(notices, AsyncGenerator)
+    async with aclosing(notices):
+        async for notice in notices:
+            yield None if notice == RECONNECTED else int(notice.payload.partition(":")[0])
 
 
 async def _answers(database: Database) -> bool:

@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from control_plane.api.refusal import DETAILS_KEY, GRPC_STATUS, HTTP_STATUS, TITLES
 from core.admin import Why
-from tests.control_plane.api.conftest import Plane, control_plane
+from tests.harness.control_plane import Plane, control_plane
 from tests.harness.postgres import Server
 from toolgate.v1 import actions_pb2 as actions
 from toolgate.v1 import resources_pb2 as pb

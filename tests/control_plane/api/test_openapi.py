@@ -7,7 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from core.kinds import KINDS, PLURALS
-from tests.control_plane.api.conftest import Plane
+from tests.harness.control_plane import Plane
 
 Json = dict[str, object]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.control_plane.api.conftest import Answer, Plane
+from tests.harness.control_plane import Answer, Plane
 
 USER = {"spec": {"email": "u@example.com"}, "labels": {"team": "pay"}}
 SERVER = {"spec": {"transport": {"type": "http", "url": "https://mcp.example.com/mcp"}, "timeout_s": 12}}

@@ -1,0 +1,199 @@
+"""Admin commands against a real control plane."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from cli.main import main
+from tests.harness.control_plane import Plane
+
+MANIFEST = """
+kind: Endpoint
+name: default
+spec: {members: [{server: shop}]}
+---
+kind: Server
+name: shop
+labels: {team: shop}
+spec:
+  transport: {type: http, url: "https://mcp.example.com/mcp"}
+---
+kind: Tenant
+name: acme
+spec: {display_name: Acme}
+---
+kind: User
+name: ada
+spec: {email: ada@example.com}
+"""
+
+
+class Run:
+    """What a command left behind."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    def json(self) -> dict[str, object]:
+        value = json.loads(self.out)
+        assert isinstance(value, dict)
+        return value
+
+
+Toolgate = Callable[..., Awaitable[Run]]
+
+
+@pytest.fixture
+def toolgate(plane: Plane, capsys: pytest.CaptureFixture[str]) -> Toolgate:
+    """Runs a command in a thread of its own, as the control plane has this one."""
+
+    async def run(*words: str, tenant: str = "acme") -> Run:
+        connection = ["--server", plane.target, "--token", plane.token]
+        scope = ["--tenant", tenant] if tenant else []
+        code = await asyncio.to_thread(main, [*words, *connection, *scope])
+        out, err = capsys.readouterr()
+        return Run(code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    path = tmp_path / "acme.yaml"
+    path.write_text(MANIFEST)
+    return path
+
+
+async def outcomes(toolgate: Toolgate, *words: str) -> dict[str, str]:
+    done = await toolgate("apply", *words, "-o", "json")
+    applied = done.json()["applied"]
+    assert isinstance(applied, list)
+    return {f"{one['kind']}/{one['name']}": one["outcome"] for one in applied}
+
+
+async def test_apply_creates_changes_and_leaves_alone(toolgate: Toolgate, manifest: Path) -> None:
+    everything = {"Tenant/acme", "Server/shop", "User/ada", "Endpoint/default"}
+    assert await outcomes(toolgate, "-f", str(manifest)) == dict.fromkeys(everything, "created")
+    assert await outcomes(toolgate, "-f", str(manifest)) == dict.fromkeys(everything, "unchanged")
+    manifest.write_text(MANIFEST.replace("ada@", "ada.l@"))
+    assert await outcomes(toolgate, "-f", str(manifest)) == dict.fromkeys(everything, "unchanged") | {
+        "User/ada": "changed"
+    }
+
+
+async def test_a_dry_run_says_what_would_happen_and_changes_nothing(toolgate: Toolgate, manifest: Path) -> None:
+    would = await outcomes(toolgate, "-f", str(manifest), "--dry-run")
+    assert set(would.values()) == {"created"}
+    assert (await toolgate("get", "tenants", "-o", "json")).json() == {"resources": []}
+
+
+async def test_one_unknown_field_keeps_everything_from_being_applied(toolgate: Toolgate, manifest: Path) -> None:
+    manifest.write_text(MANIFEST.replace("email:", "emial:"))
+    done = await toolgate("apply", "-f", str(manifest))
+    assert (done.code, done.out) == (2, "")
+    assert f"{manifest}:18: spec.emial: " in done.err
+    assert (await toolgate("get", "tenants", "-o", "json")).json() == {"resources": []}
+
+
+async def test_what_the_server_refuses_is_told_with_its_line_and_keeps_back_only_what_needs_it(
+    toolgate: Toolgate, manifest: Path
+) -> None:
+    manifest.write_text(MANIFEST.replace("server: shop", "server: shpo"))
+    done = await toolgate("apply", "-f", str(manifest))
+    assert done.code == 2
+    assert f"{manifest}:4: Endpoint/default: spec.members[0].server: Server/shpo does not exist" in done.err
+    assert "User/ada" in (await toolgate("get", "users", "-o", "json")).out or "ada" in done.out
+    manifest.write_text(MANIFEST.replace("https://mcp", "https://u:p@mcp"))
+    assert (await toolgate("apply", "-f", str(manifest))).code == 2
+
+
+async def test_diff_is_silent_and_0_when_nothing_differs_and_shows_what_does(
+    toolgate: Toolgate, manifest: Path
+) -> None:
+    assert (await toolgate("diff", "-f", str(manifest))).code == 1
+    await toolgate("apply", "-f", str(manifest))
+    same = await toolgate("diff", "-f", str(manifest))
+    assert (same.code, same.out) == (0, "")
+    manifest.write_text(MANIFEST.replace("ada@", "ada.l@"))
+    other = await toolgate("diff", "-f", str(manifest))
+    assert other.code == 1
+    assert "-  email: ada@example.com\n+  email: ada.l@example.com" in other.out
+    assert "shop" not in other.out
+
+
+async def test_what_get_prints_can_be_applied_unless_it_is_stale(
+    toolgate: Toolgate, manifest: Path, tmp_path: Path
+) -> None:
+    await toolgate("apply", "-f", str(manifest))
+    saved = tmp_path / "saved.yaml"
+    saved.write_text((await toolgate("get", "user/ada", "-o", "yaml")).out)
+    assert await outcomes(toolgate, "-f", str(saved)) == {"User/ada": "unchanged"}
+    manifest.write_text(MANIFEST.replace("ada@", "ada.l@"))
+    await toolgate("apply", "-f", str(manifest))
+    stale = await toolgate("apply", "-f", str(saved))
+    assert stale.code == 3
+    assert "conflict" in stale.err
+
+
+async def test_get_lists_by_label_and_delete_names_who_is_in_the_way(toolgate: Toolgate, manifest: Path) -> None:
+    await toolgate("apply", "-f", str(manifest))
+    listed = await toolgate("get", "servers", "-l", "team=shop")
+    assert [line.split()[:3] for line in listed.out.splitlines()[1:]] == [["Server", "acme", "shop"]]
+    assert (await toolgate("get", "servers", "-l", "team=other")).out.count("\n") == 1
+    refused = await toolgate("delete", "server", "shop")
+    assert refused.code == 3
+    assert "Endpoint/default" in refused.err
+    assert (await toolgate("delete", "endpoint/default")).code == 0
+    assert (await toolgate("delete", "server", "shop")).code == 0
+    gone = await toolgate("get", "server", "shop")
+    assert (gone.code, gone.out) == (3, "")
+
+
+async def test_a_key_is_printed_alone_and_once(toolgate: Toolgate, manifest: Path) -> None:
+    await toolgate("apply", "-f", str(manifest))
+    made = await toolgate("key", "create", "--name", "k", "--user", "ada", "--expires", "30d")
+    key = made.out.strip()
+    assert key.startswith("tgk_acme_")
+    assert "\n" not in key
+    assert (await toolgate("key", "create", "--name", "k", "--user", "ada")).code == 3
+    shown = await toolgate("get", "apikeys", "-o", "yaml")
+    assert key not in shown.out
+    assert "expires_at" in shown.out
+    assert (await toolgate("key", "revoke", "--name", "k")).code == 0
+    assert (await toolgate("key", "create", "--name", "l", "--user", "nobody")).code == 2
+
+
+async def test_watch_ends_after_as_many_events_as_were_asked_for(toolgate: Toolgate, manifest: Path) -> None:
+    await toolgate("apply", "-f", str(manifest))
+    seen = await toolgate("watch", "users", "--count", "2", "-o", "json")
+    events = [json.loads(line) for line in seen.out.splitlines()]
+    assert [e["type"] for e in events] == ["EVENT_TYPE_APPLIED", "EVENT_TYPE_SYNCED"]
+
+
+async def test_audit_is_listed_and_a_tampered_row_is_named(toolgate: Toolgate, manifest: Path, plane: Plane) -> None:
+    await toolgate("apply", "-f", str(manifest))
+    listed = (await toolgate("audit", "list", "--tool", "User/ada", "--since", "1h", "-o", "json")).json()
+    (entry,) = listed["entries"]  # type: ignore[misc]
+    assert (entry["outcome"], entry["caller"]) == ("created", "bootstrap")  # type: ignore[index]
+    assert (await toolgate("audit", "verify")).code == 0
+    await plane.execute("UPDATE audit SET outcome = 'deleted' WHERE tenant = 'acme' AND tool = 'User/ada'")
+    tampered = await toolgate("audit", "verify")
+    assert tampered.code == 1
+    assert f"TAMPERED at row {entry['seq']}" in tampered.out  # type: ignore[index]
+
+
+async def test_the_fleet_node_tokens_and_seals_answer(toolgate: Toolgate) -> None:
+    assert (await toolgate("fleet", "-o", "json", tenant="")).json() == {"nodes": []}
+    token = await toolgate("node-token", "create", "--name", "edge", tenant="")
+    assert token.out.startswith("tgn_")
+    assert (await toolgate("node-token", "revoke", "--name", "edge", tenant="")).code == 0
+    assert (await toolgate("secret", "rotate", tenant="")).out == "0 values sealed under the current key\n"
+
+
+async def test_a_wrong_token_is_exit_code_3(plane: Plane, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["get", "tenants", "--server", plane.target, "--token", "tgk_-_aa_bb"]
+    assert await asyncio.to_thread(main, words) == 3
+    assert "not authenticated" in capsys.readouterr().err
