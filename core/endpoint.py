@@ -44,8 +44,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     disabled: bool = False
 
     def problems(self) -> Iterator[Problem]:
-        if not 1024 <= self.max_body_bytes <= 64 * 1024 * 1024:
-            yield Problem("spec.max_body_bytes", "must be 1 KiB-64 MiB")
+        if not 1024 <= self.max_body_bytes <= 4 * 1024 * 1024:
+            yield Problem("spec.max_body_bytes", "must be 1 KiB-4 MiB")
         seen: set[str] = set()
         for i, member in enumerate(self.members):
             if member.server in seen:

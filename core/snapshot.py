@@ -142,7 +142,7 @@ class PolicyData(msgspec.Struct, frozen=True, kw_only=True):
     """The module's data document, and what the gateway must know to use it."""
 
     data: bytes
-    """JSON: `{"roles": {name: [permission...]}}`; the shape is documented in `control_plane/policies/`."""
+    """JSON: the roles; its shape is documented in `control_plane/policies/toolgate.rego`."""
     names: bool = False
     """Whether any rule reads `input.user.name` or `input.agent.name`; if not, a policy class shares its decisions."""
     context: tuple[str, ...] = ()

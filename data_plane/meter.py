@@ -25,8 +25,11 @@ _SAMPLED = 1
 class RecordSink(Protocol):
     """Where this process puts encoded records."""
 
-    def append(self, record: bytes) -> bool:
-        """Keep it, surviving this process; False when there is no room and it is dropped (and counted)."""
+    def append(self, record: bytes, *, required: bool = False) -> bool:
+        """Keep it, surviving this process; False when there is no room and it is dropped (and counted).
+
+        `required`: of a call let in because there was room; what is kept in reserve may be used.
+        """
         ...
 
     def has_room(self) -> bool:
@@ -111,7 +114,8 @@ class Recording:
         self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
     ) -> None:
         outcome, reasons, detail = self._outcome(failure)
-        self._meter.sink.append(_encode(self._row(outcome, reasons, detail)))
+        required = self.manifest is not None and self.manifest.audit == "required"
+        self._meter.sink.append(_encode(self._row(outcome, reasons, detail)), required=required)
         if isinstance(failure, Unavailable):
             log.warning("call %s: %s: %s", self.inbound.id, failure.reason, failure.detail or failure.public)
 

@@ -29,7 +29,8 @@ async def run(  # noqa: PLR0917 - the pipeline reads best in a line.
         raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, "This gateway does not speak the server's transport.")
     outgoing = Outgoing(
         arguments=clean.arguments,
-        capabilities=inbound.capabilities,
+        # No question of a server can be carried to the caller, so a server is told that the caller takes none.
+        capabilities=b"{}",
         wants_progress=inbound.progress_token is not None and notify is not None,
         log_level=inbound.log_level,
         traceparent=recording.traceparent,

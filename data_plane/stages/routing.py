@@ -29,7 +29,7 @@ def choose(inbound: Inbound, permit: Permit, clean: Clean, snapshot: TenantSnaps
     mirrored = param_headers(tool.header_params, clean.arguments) if tool.header_params else ()
     carried = snapshot.carried.get(tool.server)
     if carried is None:
-        carried = snapshot.carried[tool.server] = _carried(backend.transport, snapshot.secrets.values)
+        carried = snapshot.carried[tool.server] = carried_by(backend.transport, snapshot.secrets.values)
     return Route(
         tenant=snapshot.tenant,
         backend=backend,
@@ -45,7 +45,8 @@ Carried = tuple[tuple[tuple[bytes, bytes], ...], tuple[tuple[str, str], ...]]
 """HTTP headers and child environment of a server, secrets filled in."""
 
 
-def _carried(transport: Transport, secrets: dict[str, str]) -> Carried:
+def carried_by(transport: Transport, secrets: dict[str, str]) -> Carried:
+    """What every request to a server carries. Raises Unavailable(UPSTREAM_UNAVAILABLE) for a secret that is missing."""
     if isinstance(transport, HttpTransport):
         values = {**transport.headers, **_filled(transport.secret_headers, secrets)}
         return tuple((name.encode("ascii"), value.encode("latin-1")) for name, value in values.items()), ()

@@ -13,7 +13,7 @@ from core.server import Observation
 from core.snapshot import Backends, Manifest, OpenSecrets, PartKind, Secrets, secrets_context
 from data_plane.messages import Found
 from data_plane.parts import PartStore
-from data_plane.stages.routing import _carried as carried
+from data_plane.stages.routing import carried_by
 from data_plane.upstreams.probe import Respondent, observe
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ class Servers:
             raise ValueError(f"tenant {tenant} has no server {server} here")
         sealed = self._decoded(manifest, "secrets", Secrets).sealed
         opened = self._sealer.open(data_key, sealed, secrets_context(tenant))
-        headers, env = carried(backend.transport, msgspec.msgpack.decode(opened, type=OpenSecrets).values)
+        headers, env = carried_by(backend.transport, msgspec.msgpack.decode(opened, type=OpenSecrets).values)
         return Route(tenant=tenant, backend=backend, tool="", headers=headers, env=env, deadline_s=backend.timeout_s)
 
     def changed(self, tenant: str) -> None:
