@@ -1,0 +1,149 @@
+"""`toolgate up`: both planes, the demo, and nothing left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+START_S = 100
+COMMAND = [sys.executable, "-P", "-m", "cli.main"]
+
+
+class Up:
+    """A running `toolgate up` in a folder of its own."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        self.folder = folder
+        ports = [word for name in ("mcp", "admin", "grpc", "ops") for word in (f"--{name}-port", "0")]
+        self.process = subprocess.Popen(
+            [*COMMAND, "up", "--data-dir", str(folder), *ports, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.said: list[str] = []
+
+    def await_started(self) -> dict[str, str]:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.said.append(line)
+            if line.startswith("Ctrl-C stops everything"):
+                values = json.loads((self.folder / "connection.json").read_text())
+                assert isinstance(values, dict)
+                return values
+        raise AssertionError("".join(self.said))
+
+    def toolgate(self, *words: str) -> subprocess.CompletedProcess[str]:
+        given = [*COMMAND, *words, "--connection", str(self.folder)]
+        return subprocess.run(given, capture_output=True, text=True, timeout=30, check=False)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout
+        self.process.stdout.close()
+
+    def left_behind(self) -> list[str]:
+        """Command lines of processes that name the folder."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except (OSError, UnicodeDecodeError):
+                continue
+            if str(self.folder) in line and int(entry.name) != os.getpid():
+                found.append(line)
+        return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.mark.timeout(3 * START_S)
+def test_the_demo_is_governed_and_a_second_run_finds_it_as_it_was(folder: Path) -> None:
+    up = Up(folder)
+    try:
+        first = up.await_started()
+        assert set(first) == {
+            "mcp_url",
+            "admin_url",
+            "grpc_target",
+            "metrics_url",
+            "tenant",
+            "api_key",
+            "admin_token",
+        }
+        assert (folder / "connection.json").stat().st_mode & 0o777 == 0o600
+        listed = json.loads(up.toolgate("tools", "-o", "json").stdout)
+        names = {tool["name"] for tool in listed["tools"]}
+        assert {"get_current_time", "git_status", "look_up_customer"} <= names
+        assert "refund_order" not in names
+        customer = up.toolgate("call", "look_up_customer", "--arg", "customer_id=C-1001")
+        assert (customer.returncode, "4111" in customer.stdout, "[masked:card]" in customer.stdout) == (0, False, True)
+        refund = up.toolgate("call", "refund_order", "--arg", "order_id=O-501", "--arg", "amount=5")
+        unknown = up.toolgate("call", "no_such_tool")
+        assert refund.returncode == unknown.returncode == 3
+        assert refund.stderr.replace("refund_order", "no_such_tool") == unknown.stderr
+        with urlopen(first["metrics_url"], timeout=5) as answer:
+            assert 'outcome="forbidden",tenant="demo"' in answer.read().decode()
+        with urlopen(f"{first['admin_url']}/readyz", timeout=5) as answer:
+            assert answer.status == 200
+        fleet = json.loads(up.toolgate("fleet", "-o", "json").stdout)
+        assert [node["connected"] for node in fleet["nodes"]] == [True]
+        assert up.stop() == 0
+        assert up.left_behind() == []
+    finally:
+        up.close()
+    again = Up(folder)
+    try:
+        second = again.await_started()
+        assert (second["api_key"], second["admin_token"]) == (first["api_key"], first["admin_token"])
+        rows = json.loads(again.toolgate("audit", "list", "--outcome", "forbidden", "-o", "json").stdout)
+        assert [row["tool"] for row in rows["entries"]] == ["refund_order"]
+        assert again.toolgate("audit", "verify").returncode == 0
+        assert again.stop(signal.SIGINT) == 0
+        assert again.left_behind() == []
+    finally:
+        again.close()
+
+
+@pytest.mark.timeout(2 * START_S)
+def test_the_death_of_a_plane_ends_everything_and_says_why(folder: Path) -> None:
+    up = Up(folder, "--no-demo")
+    try:
+        values = up.await_started()
+        assert (values["tenant"], values["api_key"]) == ("", "")
+        with subprocess.Popen([*COMMAND, "up", "--data-dir", str(folder)], stderr=subprocess.PIPE, text=True) as other:
+            assert other.stderr
+            assert "in use by another `toolgate up`" in other.stderr.read()
+            assert other.wait(10) == 2
+        (gateway,) = [
+            int(entry.name)
+            for entry in Path("/proc").iterdir()
+            if entry.name.isdigit() and f"gateway\0--data-dir\0{folder}".encode() in _command_line(entry)
+        ]
+        os.kill(gateway, signal.SIGKILL)
+        assert up.process.wait(60) == 4
+        assert up.process.stdout
+        assert "the gateway ended with signal SIGKILL" in up.process.stdout.read()
+        assert up.left_behind() == []
+    finally:
+        up.close()
+
+
+def _command_line(entry: Path) -> bytes:
+    try:
+        return (entry / "cmdline").read_bytes()
+    except OSError:
+        return b""
