@@ -32,6 +32,7 @@ from control_plane import keyfiles, logs, policies, settings
 from control_plane.api.call import Calls
 from control_plane.api.grpc_edge import GrpcEdge, Tls
 from control_plane.api.handlers import Services, admin_rpcs
+from control_plane.api.measured import MeasuredPublications
 from control_plane.api.metrics import Metrics
 from control_plane.api.rest_edge import RestEdge
 from control_plane.fleet.plane import CHANNELS, FleetPlane, Stores
@@ -119,6 +120,7 @@ async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving]
         for name in await migrate(database, files("control_plane.migrations")):
             log.info("migrated: %s", name)
 
+        metrics = Metrics()
         store = PostgresStore(database)
         sealer = AesGcmSealer()
         vault = Vault(sealer, KeyRing(kek, wanted.previous_keks), PostgresSealedValues(database))
@@ -138,7 +140,7 @@ async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving]
 
         plane = FleetPlane(
             Stores(
-                publications=PostgresPublications(database),
+                publications=MeasuredPublications(PostgresPublications(database), metrics.registry),
                 definitions=definitions,
                 nodes=nodes,
                 store=store,
@@ -154,7 +156,6 @@ async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving]
         )
         fleet = FleetServicer(plane, identify=access.identify_node, store_records=audit.store, wrap=wrap_for_node)
 
-        metrics = Metrics()
         metrics.follow(connected=lambda: plane.hub.connected, published=lambda: len(plane.hub.in_force()))
         rpcs = admin_rpcs(
             Services(

@@ -18,7 +18,7 @@ Identify = Callable[[str], Awaitable[Admin]]
 """The administrator a token proves. Raises Rejected (UNAUTHENTICATED)."""
 
 
-class Broken(Exception):  # noqa: N818
+class Broken(Exception):
     """A bug, already logged under `id`; that is all a stranger is told."""
 
     def __init__(self, incident_id: str) -> None:

@@ -37,7 +37,7 @@ _log = logging.getLogger("toolgate.api")
 Ready = Callable[[], Awaitable[bool]]
 
 
-class TooLarge(Exception):  # noqa: N818
+class TooLarge(Exception):
     """The body passes MAX_BODY_BYTES."""
 
 

@@ -263,6 +263,17 @@ async def test_health_readiness_and_metrics_need_no_token_and_carry_security_hea
     assert "toolgate_fleet_nodes 0.0" in figures
 
 
+async def test_compilations_and_publications_are_counted(plane: Plane) -> None:
+    await tenant(plane)
+    async with asyncio.timeout(5):
+        figures = ""
+        while "toolgate_published_total 1.0" not in figures:
+            figures = (await plane.http("GET", "/metrics", token="")).body.decode()
+    assert 'toolgate_compiled_total{result="good"} 1.0' in figures
+    assert "toolgate_compile_seconds_count 1.0" in figures
+    assert "toolgate_fleet_tenants 1.0" in figures
+
+
 async def test_audit_is_listed_and_verified(plane: Plane) -> None:
     await tenant(plane)
     await plane.http("PUT", "/v1/tenants/acme/users/ada", USER)
