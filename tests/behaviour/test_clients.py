@@ -77,7 +77,9 @@ async def test_the_python_client_lists_calls_and_hears_progress(world: World, mo
 
 
 @pytest.mark.parametrize("mode", ["2026-07-28", "legacy"])
-async def test_a_call_the_python_client_gives_up_is_cancelled_at_the_server(world: World, seen: Seen, mode: str) -> None:
+async def test_a_call_the_python_client_gives_up_is_cancelled_at_the_server(
+    world: World, seen: Seen, mode: str
+) -> None:
     headers = {"Authorization": f"Bearer {world.key}"}
     async with create_mcp_http_client(headers=headers) as http:
         transport = streamable_http_client(f"http://127.0.0.1:{world.node.port}/mcp", http_client=http)

@@ -11,6 +11,7 @@ from tests.behaviour.conftest import World, settle
 from tests.harness.agent import Agent
 from tests.harness.planes import Planes, running, until
 from tests.harness.postgres import kill, own_server
+from tests.harness.redis import RedisServer
 
 
 class Traffic:
@@ -102,6 +103,47 @@ async def test_a_killed_postgresql_fails_no_call_and_loses_no_record(tmp_path: P
             await all_recorded(world, calls.done)
 
 
+FLEET_LIMIT = """
+kind: RateLimit
+tenant: acme
+name: shared
+spec: {calls: 1000000, period_s: 1, per: [caller], scope: fleet, on_error: ON_ERROR}
+"""
+
+
+async def test_a_killed_redis_fails_no_call_of_a_limit_that_counts_locally(
+    planes: Planes, redis_server: RedisServer
+) -> None:
+    async with settle(planes, TOOLGATE_REDIS_URL=redis_server.url) as world:
+        await planes.apply(FLEET_LIMIT.replace("ON_ERROR", "local"))
+        async with traffic(world.agent) as calls:
+            await calls.more(100)
+            redis_server.kill()
+            await calls.more(300)
+            await redis_server.restart()
+            await calls.more(100)
+        assert calls.failures == []
+        await all_recorded(world, calls.done)
+
+
+async def test_two_gateways_share_one_limit_through_redis(planes: Planes, redis_server: RedisServer) -> None:
+    async with settle(planes, TOOLGATE_REDIS_URL=redis_server.url) as world:
+        other = await planes.node("gw2", TOOLGATE_REDIS_URL=redis_server.url)
+        await planes.apply(
+            "{kind: RateLimit, tenant: acme, name: ten, spec: {calls: 10, period_s: 3600, per: [tenant]}}"
+        )
+        first, second = world.agent(), other.agent(world.key)
+        world.agents.append(second)
+
+        async def limited(agent: Agent) -> bool:
+            return (await agent.call("echo")).status == 429
+
+        await until(lambda: limited(first), "the limit on the first gateway")
+        await until(lambda: limited(second), "the limit on the second gateway")
+        # Whoever came first, the two admitted what one bucket holds, on top of what went before the limit was there.
+        assert (await first.call("echo")).status == (await second.call("echo")).status == 429
+
+
 async def test_a_restarted_gateway_serves_from_disk_while_the_control_plane_is_down(world: World) -> None:
     world.planes.kill_control_plane()
     world.node.stop()
@@ -129,9 +171,23 @@ async def test_a_tampered_snapshot_is_not_served(world: World) -> None:
     assert not await world.node.is_ready()
 
 
-async def test_a_killed_worker_is_replaced_and_its_records_survive(two_workers: World) -> None:
+CLOCK = """
+kind: Server
+tenant: acme
+name: clock
+spec: {transport: {type: stdio, command: [mcp-server-time, --local-timezone, UTC]}}
+---
+{kind: Endpoint, tenant: acme, name: default, spec: {members: [{server: odd}, {server: clock}]}}
+"""
+
+
+async def test_a_killed_worker_is_replaced_and_its_children_and_records_survive(two_workers: World) -> None:
     world = two_workers
     assert world.node.child is not None
+    await world.planes.apply(CLOCK)
+    await world.listed("get_current_time")
+    children = processes(world.node.child.pid, b"mcp-server-time")
+    assert children
     async with traffic(world.agent, retry=True) as calls:
         await calls.more(50)
         victim = await worker_of(world.node.child.pid)
@@ -143,6 +199,8 @@ async def test_a_killed_worker_is_replaced_and_its_records_survive(two_workers: 
 
         await until(replaced, "another worker")
     assert calls.failures == []
+    assert (await world.agent().call("get_current_time", timezone="UTC")).ok
+    assert processes(world.node.child.pid, b"mcp-server-time") == children
 
     async def complete() -> bool:
         # A call cut off by the kill was carried out, and has no row to have: it was never answered.
@@ -219,11 +277,18 @@ async def _is(value: bool) -> bool:
 
 def workers(pid: int) -> list[int]:
     """Worker processes of a supervisor."""
+    return processes(pid, b"worker_main")
+
+
+def processes(pid: int, word: bytes) -> list[int]:
+    """Descendants of a process with `word` in their command line."""
     found = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in task.read_text().split():
-            if b"worker_main" in Path(f"/proc/{child}/cmdline").read_bytes():
-                found.append(int(child))
+            with contextlib.suppress(OSError):
+                if word in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found.append(int(child))
+            found += processes(int(child), word)
     return found
 
 
