@@ -197,6 +197,8 @@ class Record(msgspec.Struct, kw_only=True, array_like=True):
     node: str = ""
     decision_cached: bool = False
     arguments_digest: bytes = b""
+    parent_id: str = ""
+    """Span id the caller sent, where `trace_id` is the caller's too."""
 
 
 class RecordsAway(Exception):

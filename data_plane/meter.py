@@ -59,6 +59,7 @@ class Recording:
         "_caller",
         "_clean",
         "_meter",
+        "_parent_id",
         "_permit",
         "_result",
         "_started",
@@ -80,7 +81,7 @@ class Recording:
         self._result: Result | None = None
         self.manifest: Manifest | None = None
         self.upstream_ns = 0
-        self.trace_id, self.trace_flags = _trace(inbound.traceparent, meter.sample_ratio)
+        self.trace_id, self._parent_id, self.trace_flags = _trace(inbound.traceparent, meter.sample_ratio)
         self.span_id = f"{getrandbits(64):016x}"
 
     @property
@@ -167,17 +168,16 @@ class Recording:
             node=self._meter.node,
             decision_cached=permit is not None and permit.cached,
             arguments_digest=blake2b(inbound.arguments, digest_size=16).digest() if permit is not None else b"",
+            parent_id=self._parent_id,
         )
 
 
-def _trace(traceparent: str, sample_ratio: float) -> tuple[str, int]:
-    """(trace id, flags): the caller's own where `traceparent` is well-formed, else a new one."""
-    parts = traceparent.split("-") if traceparent else ()
-    if len(parts) >= 4 and len(parts[1]) == 32 and len(parts[3]) == 2:
-        try:
-            if int(parts[1], 16) and parts[0] != "ff":
-                return parts[1].lower(), int(parts[3], 16) & _SAMPLED
-        except ValueError:
-            pass
+def _trace(traceparent: str, sample_ratio: float) -> tuple[str, str, int]:
+    """(trace id, caller's span id, flags): the caller's own where it sent a `traceparent`, else a new trace.
+
+    The front has checked its form (W3C Trace Context, section 3.2).
+    """
+    if traceparent:
+        return traceparent[3:35], traceparent[36:52], int(traceparent[53:55], 16) & _SAMPLED
     sampled = sample_ratio > 0 and getrandbits(32) < sample_ratio * (1 << 32)
-    return f"{getrandbits(128):032x}", _SAMPLED if sampled else 0
+    return f"{getrandbits(128):032x}", "", _SAMPLED if sampled else 0

@@ -19,6 +19,7 @@ BATCH = 512
 EVERY_S = 2.0
 TIMEOUT_S = 10
 
+_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _GOOD = frozenset({"ok", "tool_error"})
 
 log = logging.getLogger("toolgate.spans")
@@ -70,7 +71,10 @@ class Spans:
         end_ns = int(record.at_unix * 1e9)
         return ReadableSpan(
             name=f"{record.method} {record.tool}" if record.server else record.method,
-            context=SpanContext(trace, span, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED)),
+            context=SpanContext(trace, span, is_remote=False, trace_flags=_SAMPLED),
+            parent=SpanContext(trace, int(record.parent_id, 16), is_remote=True, trace_flags=_SAMPLED)
+            if record.parent_id
+            else None,
             resource=self._resource,
             instrumentation_scope=self._scope,
             attributes=_attributes(record),

@@ -27,7 +27,7 @@ _VERSION_KEY = META_PREFIX + "protocolVersion"
 _CAPABILITIES_KEY = META_PREFIX + "clientCapabilities"
 _NONE = Raw(b"")
 _MAX_CAPABILITIES_BYTES = 16 * 1024
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _MAX_TRACESTATE = 512
 
 REMOVED = frozenset({"initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"})
