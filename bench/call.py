@@ -1,7 +1,8 @@
-"""What a governed `tools/call` costs: CPU of the gateway's whole process tree per call, beside HAProxy and an SDK gateway.
+"""What a governed `tools/call` costs: CPU of the gateway's process tree, beside HAProxy and an SDK gateway.
 
-`python bench/call.py [--seconds 15] [--connections 64] [--era modern|legacy]`: both planes as `toolgate up` starts them, one worker, every
-stage on (key, limits, policy, guard both ways over 1 KB, audit, metrics, log line), a fast upstream, `wrk` as the load.
+`python bench/call.py [--seconds 15] [--connections 64] [--era modern|legacy]`: both planes as `toolgate up` starts
+them, one worker, every stage on (key, limits, policy, guard both ways over 1 KB, audit, metrics, log line), a fast
+upstream, `wrk` as the load.
 """
 
 import argparse
@@ -19,7 +20,8 @@ from bench import processes
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[1]
-TEXT = ("please find the order that shipped last week and tell me when it will arrive at the office, thank you " * 11)[:1000]
+SENTENCE = "please find the order that shipped last week and tell me when it will arrive at the office, thank you "
+TEXT = (SENTENCE * 10)[:1000]
 
 RESOURCES = """
 kind: Tenant
@@ -95,7 +97,7 @@ def wrk_script(path: Path, era: str, key: str, session: str) -> Path:
     lines += [f"wrk.headers[{json.dumps(k)}] = {json.dumps(v)}" for k, v in headers(era, key, session).items()]
     lines.append(
         'done = function(s, l, r) io.write(string.format("RESULT %d %d %d %d %d\\n", s.requests, s.duration, '
-        's.errors.status, l:percentile(50), l:percentile(99))) end'
+        "s.errors.status, l:percentile(50), l:percentile(99))) end"
     )
     path.write_text("\n".join(lines))
     return path
@@ -112,17 +114,20 @@ def load(url: str, script: Path, seconds: float, connections: int) -> dict[str, 
     socket_errors = re.search(r"Socket errors: (.*)", out)
     if socket_errors:
         print("   socket errors:", socket_errors[1])
-    return {"calls": requests, "per_s": requests / duration_us * 1e6, "errors": errors, "p50": p50 / 1e3, "p99": p99 / 1e3}
+    per_s = requests / duration_us * 1e6
+    return {"calls": requests, "per_s": per_s, "errors": errors, "p50": p50 / 1e3, "p99": p99 / 1e3}
 
 
-def measured(name: str, url: str, pid: int, script: Path, seconds: float, connections: int) -> dict[str, float]:
+def measured(  # noqa: PLR0917 - a row of the table
+    name: str, url: str, pid: int, script: Path, seconds: float, connections: int
+) -> dict[str, float]:
     """One row of the table: warm up, then load while the CPU of `pid`'s tree is counted."""
     load(url, script, 3, connections)
     before = processes.cpu_s(processes.tree(pid))
     figures = load(url, script, seconds, connections)
     figures["cpu_us"] = (processes.cpu_s(processes.tree(pid)) - before) / figures["calls"] * 1e6
-    row = "{name:24} {cpu_us:8.1f} us CPU/call {per_s:9.0f} calls/s  p50 {p50:7.2f} ms  p99 {p99:7.2f} ms  errors {errors:.0f}"
-    print(row.format(name=name, **figures), flush=True)
+    row = "{name:24} {cpu_us:8.1f} us CPU/call {per_s:9.0f} calls/s  p50 {p50:7.2f} ms  p99 {p99:7.2f} ms  "
+    print((row + "errors {errors:.0f}").format(name=name, **figures), flush=True)
     return figures
 
 
@@ -239,14 +244,15 @@ def main() -> None:
         port, pid = haproxy(stack, bench.folder, bench.upstream_port)
         measured("HAProxy", f"http://127.0.0.1:{port}/mcp", pid, modern, *run)
         port = free_port()
-        command = [sys.executable, str(ROOT / "bench/sdk_gateway.py"), str(port), f"http://127.0.0.1:{bench.upstream_port}/mcp"]
+        direct = f"http://127.0.0.1:{bench.upstream_port}/mcp"
+        command = [sys.executable, str(ROOT / "bench/sdk_gateway.py"), str(port), direct]
         process, _ = stack.enter_context(processes.child(*command))
         processes.wait_for_port(port)
         measured("SDK client per call", f"http://127.0.0.1:{port}/mcp", process.pid, modern, options.seconds, 8)
-        half(bench, modern, figures["per_s"] / 2, options)
+        half(bench, figures["per_s"] / 2, options)
 
 
-def half(bench: Bench, script: Path, rate: float, options: argparse.Namespace) -> None:
+def half(bench: Bench, rate: float, options: argparse.Namespace) -> None:
     """Added latency at half the saturation rate: paced load through the gateway, and straight to the upstream."""
     from bench import paced
 

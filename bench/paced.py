@@ -38,7 +38,8 @@ class _Connection(asyncio.Protocol):
 async def _run(url: str, headers: dict[str, str], body: bytes, rate: float, seconds: float) -> list[float]:
     parts = urlsplit(url)
     head = "".join(f"{k}: {v}\r\n" for k, v in headers.items())
-    request = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    start = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+    request = f"{start}{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
     loop = asyncio.get_running_loop()
     idle: list[_Connection] = []
     taken: list[float] = []

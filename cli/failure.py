@@ -13,7 +13,7 @@ AWAY = 4
 """A server cannot be reached or cannot answer now."""
 
 
-class Failure(Exception):  # noqa: N818
+class Failure(Exception):
     """Ends the command with `code`; `lines` are the details, one each."""
 
     def __init__(self, code: int, text: str, lines: Sequence[str] = ()) -> None:

@@ -35,7 +35,7 @@ class RpcError(Failure):
         self.data = data
 
 
-class _NotModern(Exception):  # noqa: N818
+class _NotModern(Exception):
     """The server answered in a way only one of the older era does."""
 
 

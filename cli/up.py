@@ -29,7 +29,7 @@ STOP_S = 30.0
 PORTS = ("mcp", "admin", "grpc", "ops")
 
 
-class Stopped(Exception):  # noqa: N818 (not an error: Ctrl-C or SIGTERM)
+class Stopped(Exception):
     """Somebody asked us to stop."""
 
 

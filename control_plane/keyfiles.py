@@ -7,7 +7,7 @@ from pathlib import Path
 from control_plane.settings import KEY_BYTES, key_bytes
 
 
-class KeyFileRefused(Exception):  # noqa: N818
+class KeyFileRefused(Exception):
     """A key file cannot be used; the message names it and says why."""
 
 

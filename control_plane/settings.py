@@ -14,7 +14,7 @@ from pathlib import Path
 KEY_BYTES = 32
 
 
-class SettingsRejected(Exception):  # noqa: N818
+class SettingsRejected(Exception):
     """Every problem found, one per line, each naming the variable."""
 
     def __init__(self, problems: Sequence[str]) -> None:

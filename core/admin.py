@@ -32,7 +32,7 @@ class Why(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
-class Rejected(Exception):  # noqa: N818 (a refusal, not a fault)
+class Rejected(Exception):
     """An admin request that is not carried out; nothing was changed. `problems` lists everything wrong, at once."""
 
     def __init__(self, why: Why, public: str, problems: Sequence[Problem] = ()) -> None:

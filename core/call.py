@@ -57,11 +57,11 @@ class Inbound(msgspec.Struct, kw_only=True):
     capabilities: bytes = b"{}"
     """JSON of the client capabilities declared for this request or its session."""
     header_params: dict[str, str] = msgspec.field(default_factory=dict)
-    """`Mcp-Param-<token>` headers, lower-case token to decoded value; checked against arguments once the tool is known."""
+    """`Mcp-Param-<token>` headers, lower-case token to value; checked against arguments once the tool is known."""
     session: bytes = b""
     """Legacy: the `Mcp-Session-Id` as received, still sealed; empty on initialize and in the modern era."""
     origin: str = ""
-    """`Origin` header as received, empty if none: `core.mcp.origin.origin_allowed` judges it once the endpoint is known."""
+    """`Origin` header as received, empty if none: `core.mcp.origin` judges it once the endpoint is known."""
     host: str = ""
     """`Host` header, one of the gateway's public hosts."""
     client_address: str = ""
@@ -131,7 +131,7 @@ class Raw(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What may be shown to the caller: a guarded result, or a list compiled for it. Made in `stages.guard` and `lists`."""
+    """What may be shown to the caller: a guarded result, or a list made for it. From `stages.guard` and `lists`."""
 
     result: bytes = b""
     error: bytes = b""
@@ -181,7 +181,7 @@ class Record(msgspec.Struct, kw_only=True, array_like=True):
     agent: str = ""
     credential: str = ""
     outcome: str = ""
-    """"ok", "tool_error" (the tool said it failed), "upstream_error" (a protocol error of the upstream), or a `Reason`."""
+    """"ok", "tool_error" (the tool said it failed), "upstream_error" (the upstream's protocol error), or a `Reason`."""
     reasons: tuple[str, ...] = ()
     detail: str = ""
     generation: int = 0

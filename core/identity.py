@@ -157,7 +157,7 @@ class RoleBinding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """A verified caller: which tenant, which user, which agent, and how that was proven. Made by `stages.authn` only."""
+    """A verified caller: which tenant, user and agent, and how that was proven. Made by `stages.authn` only."""
 
     tenant: str
     user: str

@@ -14,7 +14,7 @@ _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.D
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 
-class TooDeep(ValueError):  # noqa: N818
+class TooDeep(ValueError):
     """The text is nested deeper than MAX_DEPTH."""
 
 

@@ -55,7 +55,7 @@ class Grant(msgspec.Struct, frozen=True):
     retry_after_s: float = 0.0
 
 
-class CountersAway(Exception):  # noqa: N818 - says what is so.
+class CountersAway(Exception):
     """The counters cannot be reached or did not answer in time."""
 
 

@@ -37,7 +37,7 @@ class Term(msgspec.Struct, frozen=True):
                 return value is None
 
 
-class BadSelector(ValueError):  # noqa: N818
+class BadSelector(ValueError):
     """The text is no selector; the message says which part."""
 
 
@@ -105,7 +105,7 @@ class Change(msgspec.Struct, frozen=True):
     """What was deleted, as it was."""
 
 
-class Pruned(Exception):  # noqa: N818
+class Pruned(Exception):
     """Changes since that revision are not kept any more, or it never was: start from the current state."""
 
 

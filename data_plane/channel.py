@@ -35,7 +35,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Frame)
 
 
-class ChannelLost(Exception):  # noqa: N818 - it is what happens, not always an error
+class ChannelLost(Exception):
     """The other side is gone; whether it did what it was asked is unknown."""
 
 

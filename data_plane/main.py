@@ -70,7 +70,7 @@ def run(settings: Settings) -> int:
             return 2
 
 
-class CannotStart(Exception):  # noqa: N818 - it is what the operator reads
+class CannotStart(Exception):
     """The message says what to change."""
 
 

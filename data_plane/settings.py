@@ -22,7 +22,7 @@ KEY_BYTES = 32
 WORKERS_MAX = 256
 
 
-class SettingsRejected(Exception):  # noqa: N818
+class SettingsRejected(Exception):
     """Every problem found, one per line, each naming the variable."""
 
     def __init__(self, problems: Sequence[str]) -> None:

@@ -77,7 +77,7 @@ class X25519NodeKey:
 
 
 def wrap_for_node(data_key: bytes, node_public_key: bytes) -> bytes:
-    """Seal a data key so that only the holder of the node's private key opens it: ephemeral public key, then sealed key."""
+    """Seal a data key so that only the node's private key opens it: ephemeral public key, then sealed key."""
     ephemeral = X25519PrivateKey.generate()
     sender = ephemeral.public_key().public_bytes_raw()
     shared = ephemeral.exchange(X25519PublicKey.from_public_bytes(node_public_key))

@@ -9,7 +9,7 @@ PART_BYTES = 64 * 1024 * 1024
 ARRIVING_BYTES = 512 * 1024 * 1024
 
 
-class Overrun(Exception):  # noqa: N818 (the stream is given up)
+class Overrun(Exception):
     """The control plane sends what does not fit together: the stream cannot be trusted further."""
 
 

@@ -33,7 +33,7 @@ Trust = Callable[[dict[str, bytes]], None]
 log = logging.getLogger("toolgate.fleet")
 
 
-class StreamLost(Exception):  # noqa: N818 (not an error: streams end, and begin again)
+class StreamLost(Exception):
     """The stream ended; the message says how, for the log."""
 
 

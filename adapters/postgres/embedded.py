@@ -39,7 +39,7 @@ _SETTINGS = {
 }
 
 
-class EmbeddedFailed(Exception):  # noqa: N818 (as all refusals here: what happened, not "Error")
+class EmbeddedFailed(Exception):
     """The server does not start; the message ends with the last lines of its log."""
 
 

@@ -13,7 +13,7 @@ _LOCK = 0x746F6F6C67617465
 LOCK_TIMEOUT_S = 120
 
 
-class SchemaTooNew(Exception):  # noqa: N818
+class SchemaTooNew(Exception):
     """The database was migrated by a newer Toolgate. Run that one, or restore an older backup."""
 
 

@@ -46,7 +46,7 @@ _claims = msgspec.json.Decoder(_Claims)
 _input = msgspec.json.Decoder(_Input)
 
 
-class HeaderRefused(Exception):  # noqa: N818 (a refusal, as everywhere here)
+class HeaderRefused(Exception):
     """An `x-mcp-header` annotation breaks a rule: clients must not be shown the tool."""
 
 

@@ -36,7 +36,7 @@ class WireError(Struct, frozen=True):
     retry_after_s: float | None = None
 
 
-class Rejected(Exception):  # noqa: N818 - it reads as what happened, like Refused
+class Rejected(Exception):
     """A request that breaks the wire's own rules, found before the pipeline sees it."""
 
     def __init__(self, status: int, code: int, message: str, *, id: bytes = NULL, data: bytes = b"") -> None:  # noqa: A002

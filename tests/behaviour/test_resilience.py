@@ -91,16 +91,19 @@ async def test_a_killed_control_plane_fails_no_call_and_loses_no_record(world: W
 
 
 async def test_a_killed_postgresql_fails_no_call_and_loses_no_record(tmp_path: Path) -> None:
-    async with own_server() as postgres, running(tmp_path, postgres.dsn("postgres")) as planes:
-        async with settle(planes) as world:
-            async with traffic(world.agent) as calls:
-                await calls.more(50)
-                kill(postgres)
-                await calls.more(300)
-                await postgres.start()
-                await calls.more(50)
-            assert calls.failures == []
-            await all_recorded(world, calls.done)
+    async with (
+        own_server() as postgres,
+        running(tmp_path, postgres.dsn("postgres")) as planes,
+        settle(planes) as world,
+    ):
+        async with traffic(world.agent) as calls:
+            await calls.more(50)
+            kill(postgres)
+            await calls.more(300)
+            await postgres.start()
+            await calls.more(50)
+        assert calls.failures == []
+        await all_recorded(world, calls.done)
 
 
 FLEET_LIMIT = """

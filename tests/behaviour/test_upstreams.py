@@ -22,14 +22,16 @@ async def test_a_misbehaving_upstream_is_an_error_of_its_tool_only(world: World,
     assert time.monotonic() - began < DEADLINE_S + 1
     assert reply.status < 500
     assert "error" in reply.message
-    assert b"Traceback" not in reply.body and b"127.0.0.1" not in reply.body
+    assert b"Traceback" not in reply.body
+    assert b"127.0.0.1" not in reply.body
     assert (await agent.call("echo", text="still here")).ok
 
 
 async def test_a_protocol_error_of_the_upstream_is_passed_on_masked(world: World) -> None:
     reply = await world.agent().call("refuses")
     assert reply.message["error"]["code"] == -32000  # type: ignore[index]
-    assert b"4111" not in reply.body and b"[masked:card]" in reply.body
+    assert b"4111" not in reply.body
+    assert b"[masked:card]" in reply.body
 
 
 async def test_a_dead_server_fails_fast_and_alone(world: World) -> None:
@@ -49,8 +51,9 @@ spec: {timeout_s: 2, transport: {type: http, url: "http://127.0.0.1:9/mcp", allo
 
 async def test_a_private_address_is_refused_unless_the_server_allows_it(world: World) -> None:
     assert not Server.__struct_fields__.count("allow_private")
+    transport = f'{{type: http, url: "{world.upstream.url}"}}'
     await world.planes.apply(
-        f'{{kind: Server, tenant: acme, name: odd, spec: {{timeout_s: 2, transport: {{type: http, url: "{world.upstream.url}"}}}}}}'
+        f"{{kind: Server, tenant: acme, name: odd, spec: {{timeout_s: 2, transport: {transport}}}}}"
     )
     agent = world.agent()
 
