@@ -143,6 +143,13 @@ class Subscription:
         self._resume(held.tenant)
         return flight.published
 
+    def put_back(self, push: Push) -> None:
+        """It could not be sent after all: it waits again, unless something newer does."""
+        one = push.published
+        self._land(Holding(one.tenant, one.generation, one.manifest_digest))
+        self._behind_a_flight.setdefault(one.tenant, one)
+        self._resume(one.tenant)
+
     def _land(self, held: Holding) -> _Flight | None:
         flight = self._flights.get(held.tenant)
         if flight is None or flight.published.manifest_digest != held.manifest_digest:

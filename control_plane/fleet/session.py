@@ -25,6 +25,7 @@ PUSHES_AT_ONCE = 16
 PROBES_WAITING = 256
 PROBE_TIMEOUT_S = 45.0
 REASONS = 20
+RETRY_S = 1.0
 
 log = logging.getLogger("toolgate.fleet")
 
@@ -33,7 +34,7 @@ Wrap = Callable[[bytes, bytes], bytes]
 """(data key, the node's public key) to the key sealed to the node."""
 
 
-class StreamEnded(Exception):  # noqa: N818 (not an error: how every stream ends)
+class StreamEnded(Exception):
     """The stream is over: the node hung up, fell silent, or connected anew."""
 
 
@@ -161,13 +162,8 @@ class Session:
             if loop.time() >= beat_at:
                 await write(wire.heartbeat(time.time()))
                 beat_at = loop.time() + HEARTBEAT_S
-            try:
-                if await self._send_some(write):
-                    continue
-            except Rejected as away:
-                # What was taken to be sent is not: the node comes back and says what it has.
-                log.warning("the stream of %s is ended: %s", self.node, away.public)
-                raise StreamEnded from away
+            if await self._send_some(write):
+                continue
             try:
                 async with asyncio.timeout_at(beat_at):
                     await self._wake.wait()
@@ -180,17 +176,29 @@ class Session:
         for message in outbox:
             await write(message)
         steps = list(islice(self._steps(), PUSHES_AT_ONCE))
-        lacking = {digest for step in steps if isinstance(step, Push) for digest in step.parts}
-        parts = await self._hub.parts.get(lacking)
-        await self._seal([step.published.tenant for step in steps if isinstance(step, Push)])
+        pushes = [step for step in steps if isinstance(step, Push)]
+        parts = await self._ready(pushes)
         for step in steps:
             if isinstance(step, Forget):
                 await write(wire.withdraw(step.tenant))
                 self._sealed.pop(step.tenant, None)
                 self._roster.forgotten(self.node, step.tenant)
-            else:
+            elif parts is not None:
                 await self._send(step, parts, write)
-        return bool(outbox or steps)
+        return bool(outbox or steps) and parts is not None
+
+    async def _ready(self, pushes: list[Push]) -> dict[bytes, bytes] | None:
+        """The parts to send, with the keys sealed; None while the database is away and they are not all here."""
+        try:
+            parts = await self._hub.parts.get({digest for push in pushes for digest in push.parts})
+            await self._seal([push.published.tenant for push in pushes])
+        except Rejected as away:
+            log.warning("%d pushes to %s wait: %s", len(pushes), self.node, away.public)
+            for push in pushes:
+                self._subscription.put_back(push)
+            asyncio.get_running_loop().call_later(RETRY_S, self._wake.set)
+            return None
+        return parts
 
     def _steps(self) -> Iterator[Push | Forget]:
         while (step := self._subscription.next()) is not None:

@@ -154,12 +154,13 @@ class Publisher:
         remembered = await ports.parts.get(_remembered(rows))
         made = [await self._make(rows[tenant], remembered) for tenant in tenants]
         await self._schedule([rows[one.draft.tenant] for one in made if not one.draft.held])
-        drafts = [one.draft for one in made]
-        published = await ports.publications.publish(drafts, self._sign)
+        published = await ports.publications.publish([one.draft for one in made], self._sign)
         fresh = {one.tenant: one for one in published}
-        for one in drafts:
-            if one.tenant in fresh:
-                ports.parts.keep(one.parts)
+        for one in made:
+            if one.draft.tenant in fresh:
+                ports.parts.keep(one.draft.parts)
+                if one.data_key:
+                    ports.keep_key(one.draft.tenant, one.data_key)
         ports.announce(published)
         await ports.statuses.report(_patches(made, rows, fresh))
         return published
@@ -186,7 +187,10 @@ class Publisher:
             policy=policy if isinstance(policy, TenantPolicy) else None,
             faults=tuple(faults),
         )
-        return _made(rows, compile_tenant(source, self._sealing(rows, keys, remembered)), remembered)
+        result = compile_tenant(source, self._sealing(rows, keys, remembered))
+        if isinstance(result, Compiled):
+            return _Made(_draft(rows, result), dropped=result.dropped, data_key=keys.data_key)
+        return _held(rows, result, remembered)
 
     def _opened(self, rows: Rows) -> tuple[TenantKeys, OpenSecrets, list[Found]]:
         own = Ref("Tenant", "", rows.tenant)
@@ -206,8 +210,6 @@ class Publisher:
         if own not in rows.sealed:
             faults.append(Found(own, "spec", "has no keys of its own: delete it and create it again"))
         keys = TenantKeys(*(plain[i : i + KEY_BYTES] for i in range(0, 3 * KEY_BYTES, KEY_BYTES)))
-        if not any(found.ref == own for found in faults):
-            self._ports.keep_key(rows.tenant, keys.data_key)
         return keys, OpenSecrets(values=values, key_pepper=keys.pepper, session_key=keys.session_key), faults
 
     def _sealing(self, rows: Rows, keys: TenantKeys, remembered: dict[bytes, bytes]) -> Callable[[bytes], bytes]:
@@ -252,6 +254,8 @@ class _Made:
     draft: Draft
     found: tuple[Found, ...] = ()
     dropped: tuple[Dropped, ...] = ()
+    data_key: bytes = b""
+    """What the secrets of a fresh compilation are sealed with."""
 
 
 def _draft(rows: Rows, compiled: Compiled | None, *, held: bool = False) -> Draft:
@@ -267,15 +271,13 @@ def _draft(rows: Rows, compiled: Compiled | None, *, held: bool = False) -> Draf
     )
 
 
-def _made(rows: Rows, result: Compiled | Faulty, remembered: dict[bytes, bytes]) -> _Made:
-    if isinstance(result, Compiled):
-        return _Made(_draft(rows, result), dropped=result.dropped)
+def _held(rows: Rows, faulty: Faulty, remembered: dict[bytes, bytes]) -> _Made:
     last = _last_manifest(rows)
     if last is None:
-        return _Made(_draft(rows, None, held=True), result.found)
+        return _Made(_draft(rows, None, held=True), faulty.found)
     unchanged = msgspec.structs.replace(last, generation=0)
-    compiled = restrict(last, remembered, result.live) or Compiled(unchanged, {}, digest(encode(unchanged)))
-    return _Made(_draft(rows, compiled, held=True), result.found)
+    compiled = restrict(last, remembered, faulty.live) or Compiled(unchanged, {}, digest(encode(unchanged)))
+    return _Made(_draft(rows, compiled, held=True), faulty.found)
 
 
 def _last_manifest(rows: Rows) -> Manifest | None:

@@ -157,6 +157,22 @@ def test_a_refusal_of_less_than_everything_is_answered_with_everything_once() ->
     assert node.applied["a"] == held(A1)
 
 
+def test_a_push_that_could_not_be_sent_waits_again_or_gives_way_to_a_newer_one() -> None:
+    node = fresh()
+    node.begin([A1])
+    first = node.next()
+    assert isinstance(first, Push)
+    node.put_back(first)
+    assert node.unanswered == 0
+    again = node.next()
+    assert again == Push(A1, A1.parts)
+    assert isinstance(again, Push)
+    node.want(A2)
+    node.put_back(again)
+    assert node.next() == Push(A2, A2.parts)
+    assert node.next() is None
+
+
 def test_a_newer_snapshot_goes_out_instead_of_the_refused_one() -> None:
     node = Subscription([], [held(A1)], A1.parts)
     node.begin([A2])

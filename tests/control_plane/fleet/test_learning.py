@@ -184,6 +184,44 @@ async def test_a_deleted_server_takes_its_definitions_with_it(dsn: str) -> None:
         assert await plane.store.find(Query(kind="Server", tenant="acme")) == []
 
 
+async def test_a_server_disabled_and_enabled_again_keeps_what_was_approved_and_quarantined(dsn: str) -> None:
+    node = HoldingNode("node-1")
+    node.observations["clock"] = saw(tool("now"))
+    reach = {"transport": {"type": "http", "url": "http://127.0.0.1:1/mcp"}}
+    async with control_plane(dsn) as plane, connected(node, plane.target):
+        await plane.tenant("acme", "clock")
+        await node.until(lambda: list(node.tools("acme")) == ["now"])
+        node.observations["clock"] = saw(tool("now", "changed"))
+        await plane.apply("Server", "acme", "clock", {**reach, "disabled": True})
+        await node.until(lambda: node.tools("acme") == {})
+        with pytest.raises(Rejected, match="is disabled"):
+            await approvals(plane).refresh(ROOT, "acme", "clock")
+        await plane.apply("Server", "acme", "clock", reach)
+        await server(plane, lambda r: r.status.get("quarantined") == ["now"])
+        await node.until(lambda: node.tools("acme") == {"now": tool("now").definition})
+
+
+async def test_what_a_hostile_server_says_of_itself_is_stored_plainly(dsn: str) -> None:
+    node = HoldingNode("node-1")
+    hostile = Observation(
+        era="legacy",
+        protocol_version="2025\0",
+        server_info={"name\0": "x\0" * 10_000},
+        instructions="\0" * 1_000_000,
+        tools=[tool("a\0b"), tool("now"), ObservedTool(name="s", definition=b'{"name":"\\ud800","inputSchema":{}}')],
+    )
+    node.observations["clock"] = hostile
+    async with control_plane(dsn) as plane, connected(node, plane.target):
+        await plane.tenant("acme", "clock")
+        await node.until(lambda: list(node.tools("acme")) == ["now"])
+        status = (await server(plane, lambda r: "unusable" in r.status)).status
+        assert "\0" not in str(status)
+        node.observations["clock"] = Observation(error="\0" * 5000)
+        await approvals(plane).refresh(ROOT, "acme", "clock")
+        status = (await server(plane, lambda r: "error" in r.status)).status
+        assert len(str(status["error"])) == 1000
+
+
 @pytest.mark.parametrize(
     ("admin", "why"),
     [

@@ -1,0 +1,92 @@
+"""Tenants' policies made with the real compiler."""
+
+import pytest
+
+from adapters.opa.compiler import OpaCompiler
+from control_plane import policies as shipped
+from control_plane.compiler.source import TenantPolicy
+from control_plane.services.policies import RegoPolicies
+from core.identity import Condition, Permission, Role
+from core.policy import Policy
+from core.resource import Resource, Spec
+
+NIGHT = 'package toolgate.tenant.night\n\nimport rego.v1\n\ndeny contains "closed" if input.ctx.hour < 6\n'
+
+
+def a(spec: Spec, name: str) -> Resource:
+    return Resource(kind=type(spec).__name__, tenant="acme", name=name, spec=spec, generation=1)
+
+
+READER = a(Role(permissions=[Permission(max_risk="low")]), "reader")
+
+
+class Counting:
+    """The real compiler, with its uses counted."""
+
+    def __init__(self) -> None:
+        self.compiled = 0
+        self._compiler = OpaCompiler(shipped.sources())
+
+    async def compile(self, modules: dict[str, str], tests: dict[str, str]) -> bytes:
+        self.compiled += 1
+        return await self._compiler.compile(modules, tests)
+
+
+@pytest.fixture
+def compiler() -> Counting:
+    return Counting()
+
+
+@pytest.fixture
+def policies(compiler: Counting) -> RegoPolicies:
+    return RegoPolicies(b"the shipped module", compiler)
+
+
+async def test_a_tenant_without_rego_shares_the_shipped_module(policies: RegoPolicies, compiler: Counting) -> None:
+    made = await policies.make([READER])
+    assert isinstance(made, TenantPolicy)
+    assert made.module == b"the shipped module"
+    assert b'"reader"' in made.data.data
+    assert compiler.compiled == 0
+
+
+async def test_a_tenants_rego_is_compiled_in_once(policies: RegoPolicies, compiler: Counting) -> None:
+    first = await policies.make([READER, a(Policy(rego=NIGHT), "night")])
+    second = await policies.make([a(Policy(rego=NIGHT), "night")])
+    assert isinstance(first, TenantPolicy)
+    assert isinstance(second, TenantPolicy)
+    assert first.module[:4] == b"\0asm"
+    assert first.module is second.module
+    assert first.data.context == ("hour",)
+    assert compiler.compiled == 1
+
+
+async def test_a_disabled_policy_is_left_out(policies: RegoPolicies) -> None:
+    made = await policies.make([a(Policy(rego="package broken (", disabled=True), "broken")])
+    assert isinstance(made, TenantPolicy)
+    assert made.module == b"the shipped module"
+
+
+async def test_everything_wrong_with_roles_and_rego_is_told_where_it_is(
+    policies: RegoPolicies, compiler: Counting
+) -> None:
+    bad_role = a(
+        Role(permissions=[Permission(when=[Condition(attribute="ctx.moon", op="eq", value="full")])]), "werewolf"
+    )
+    resources = [bad_role, a(Policy(rego="package toolgate.tenant.broken\n\ndeny contains {"), "broken")]
+    found = await policies.make([*resources, a(Policy(rego=NIGHT), "night")])
+    assert isinstance(found, list)
+    told = {(str(f.ref), f.path.partition(":")[0]) for f in found}
+    assert ("Role/werewolf", "spec.permissions[0].when[0].attribute") in told
+    assert any(ref == "Policy/broken" and path.startswith("spec.rego") for ref, path in told)
+    assert not any(ref == "Policy/night" for ref, _ in told)
+    await policies.make([*resources, a(Policy(rego=NIGHT), "night")])
+    assert compiler.compiled == 1
+
+
+async def test_without_a_compiler_rego_is_refused_with_what_to_do() -> None:
+    policies = RegoPolicies(b"the shipped module", OpaCompiler(shipped.sources(), opa="/nowhere/opa"))
+    found = await policies.make([a(Policy(rego=NIGHT), "night")])
+    assert isinstance(found, list)
+    assert [(str(f.ref), f.path) for f in found] == [("Policy/night", "spec.rego")]
+    assert "opa" in found[0].rule
