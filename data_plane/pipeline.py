@@ -24,11 +24,12 @@ async def handle(gateway: Gateway, inbound: Inbound) -> Result:
         if inbound.method != "tools/call":
             return recording.done(_answer(gateway, inbound, caller, endpoint, tenant))
         permit = recording.permitted(policy.authorize(inbound, caller, tool, tenant.authorizer, gateway.clock()))
-        clean = recording.cleaned(guard.inspect(inbound, permit, tenant.guards))
+        clean = recording.cleaned(await guard.inspect(inbound, permit, tenant.guards))
         route = routing.choose(inbound, permit, clean, tenant)
         notify = guard.watch(permit, tenant.guards, inbound.notify)
         raw = await execute.run(inbound, route, clean, gateway.backends, notify, recording)
-        return recording.done(guard.redact(raw, permit, tenant.guards, notify, inbound.revision, route.backend.era))
+        result = await guard.redact(raw, permit, tenant.guards, notify, inbound.revision, route.backend.era)
+        return recording.done(result)
 
 
 def _answer(

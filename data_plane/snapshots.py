@@ -4,6 +4,7 @@ Immutable: a new snapshot replaces a whole TenantSnapshot, and a call in flight 
 """
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 import msgspec
@@ -103,6 +104,8 @@ class Assembler:
     engine: PolicyEngine
     matcher: Matcher
     sealer: Sealer
+    scanning: Executor | None = None
+    """Where guards look at long texts; None: the event loop's own threads."""
 
     def assemble(self, manifest_bytes: bytes, read: ReadPart, data_key: bytes) -> TenantSnapshot:
         """Decode and prepare everything; slow (milliseconds), so off the event loop.
@@ -122,7 +125,7 @@ class Assembler:
         guards = msgspec.msgpack.decode(parts.one("guards"), type=Guards)
         backends = msgspec.msgpack.decode(parts.one("backends"), type=Backends).servers
         endpoints = dict(_endpoints(parts, backends))
-        tenant_guards = TenantGuards(guards, self.matcher)
+        tenant_guards = TenantGuards(guards, self.matcher, self.scanning)
         policy = self.engine.prepare(parts.one("policy_module"), data.data, data.canaries)
         authorizer = Authorizer(policy, data, identity, digest(manifest_bytes), manifest.revocation_epoch)
         return TenantSnapshot(

@@ -67,11 +67,14 @@ async def run(settings: WorkerSettings) -> None:
         stack.callback(spool.close)
         engine = stack.enter_context(WasmPolicyEngine(cache_dir=data_dir / "modules"))
         sealer = AesGcmSealer()
+        # One thread of its own: a long look holds up other long ones, never a snapshot or a name to be resolved.
+        scanning = ThreadPoolExecutor(1, "scan")
+        stack.callback(scanning.shutdown, wait=False, cancel_futures=True)
         http = HttpBackend()
         stack.push_async_callback(http.close)
         worker = Worker(
             Packs(data_dir / "parts"),
-            Assembler(engine, Re2Matcher(), sealer),
+            Assembler(engine, Re2Matcher(), sealer, scanning),
             settings.max_loaded_tenants,
             cancel=lambda session, request_id: front.cancel(session, request_id),  # noqa: PLW0108 - made below
             retire=http.retire,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
+from concurrent.futures import Executor
 from fnmatch import fnmatchcase
+from functools import partial
 
 import msgspec
 
@@ -18,6 +20,12 @@ from core.snapshot import CompiledGuard, Guards
 
 TOOLS_REMEMBERED = 4096
 """Effective rules kept per tenant snapshot; a catalogue has fewer tools than that."""
+AT_ONCE_BYTES = 16 * 1024
+"""Texts up to here are looked at where they are: the worst of them takes a tenth of a second."""
+QUICK_BYTES = 256 * 1024
+"""Texts up to here leave the event loop only if a first pass, which is quick whatever they hold, finds candidates."""
+NOTIFICATION_BYTES = 32 * 1024
+"""A longer notification is left out where a guard would have to look at it: progress and log lines are short."""
 HELD_S = 0.25
 """Longest that the text of a notification is held back to see what follows."""
 HELD_EVENTS = 256
@@ -36,10 +44,14 @@ class _Failing(msgspec.Struct):
 class TenantGuards:
     """Which detectors do what to which tool, per direction; where guards disagree, the strictest wins."""
 
-    def __init__(self, guards: Guards, matcher: Matcher) -> None:
-        """Compiles every guard's patterns, so that what does not compile is known before a call needs it."""
+    def __init__(self, guards: Guards, matcher: Matcher, threads: Executor | None = None) -> None:
+        """Compiles every guard's patterns, so that what does not compile is known before a call needs it.
+
+        `threads`: where long texts are looked at, so that nobody else's call waits for them; None: the loop's own.
+        """
         self._guards = guards.guards
         self._matcher = matcher
+        self._threads = threads
         self._effective: dict[tuple[str, str, Direction], Scanner | None] = {}
         self._tails: dict[Scanner, Tails] = {}
         self._scanners: dict[tuple[Direction, tuple[tuple[str, Action], ...]], Scanner] = {}
@@ -63,6 +75,13 @@ class TenantGuards:
         found = self._effective[key] = self._scanner(actions, direction) if actions else None
         return found
 
+    async def mask(self, scanner: Scanner, raw: bytes, *, is_result: bool = False) -> tuple[bytes, tuple[Finding, ...]]:
+        """As `scanner.mask`, away from the event loop if it may take long."""
+        if len(raw) <= AT_ONCE_BYTES or (len(raw) <= QUICK_BYTES and scanner.is_clean(raw)):
+            return scanner.mask(raw, is_result=is_result)
+        look = partial(scanner.mask, raw, is_result=is_result)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, look)
+
     def tails(self, scanner: Scanner) -> Tails:
         """How text that `scanner` looks at may go on; compiled when the first notification needs it."""
         known = self._tails.get(scanner)
@@ -84,16 +103,16 @@ def _applies(guard: CompiledGuard, endpoint: str, tool: str) -> bool:
     )
 
 
-def inspect(inbound: Inbound, permit: Permit, guards: TenantGuards) -> Clean:
+async def inspect(inbound: Inbound, permit: Permit, guards: TenantGuards) -> Clean:
     """The arguments as they may leave. Raises Refused (GUARD_BLOCKED)."""
     scanner = guards.scanner(permit.endpoint, permit.tool.name, "in")
     if scanner is None:
         return Clean(arguments=inbound.arguments)
-    arguments, findings = scanner.mask(inbound.arguments)
+    arguments, findings = await guards.mask(scanner, inbound.arguments)
     return Clean(arguments=arguments, findings=findings)
 
 
-def redact(  # noqa: PLR0917 - the pipeline reads best in a line.
+async def redact(  # noqa: PLR0917 - the pipeline reads best in a line.
     raw: Raw,
     permit: Permit,
     guards: TenantGuards,
@@ -110,8 +129,8 @@ def redact(  # noqa: PLR0917 - the pipeline reads best in a line.
     scanner = guards.scanner(permit.endpoint, permit.tool.name, "out")
     if scanner is None:
         return Result(result=raw.result, error=raw.error, is_error=failing, revision=revision, era=era)
-    result, findings = scanner.mask(raw.result, is_result=True) if raw.result else (b"", ())
-    error, more = scanner.mask(raw.error) if raw.error else (b"", ())
+    result, findings = await guards.mask(scanner, raw.result, is_result=True) if raw.result else (b"", ())
+    error, more = await guards.mask(scanner, raw.error) if raw.error else (b"", ())
     return Result(
         result=result,
         error=error,
@@ -169,7 +188,8 @@ class _Waiting:
 class GuardedNotify:
     """A Notify that masks: each notification by itself, and its texts as streams: a secret may be split over many.
 
-    Notifications keep their order and number. One that blocks, or that cannot be read, is not sent, and none after it.
+    Notifications keep their order and number, but for one that is too long to be looked at: it is left out. One that
+    blocks, or that cannot be read, is not sent, and none after it.
     """
 
     def __init__(self, notify: Notify, scanner: Scanner | None, guards: TenantGuards) -> None:
@@ -187,7 +207,7 @@ class GuardedNotify:
         if self._scanner is None:
             self._notify(notification)
             return
-        if self._refused is not None:
+        if self._refused is not None or len(notification.params) > NOTIFICATION_BYTES:
             return
         try:
             self._take(self._scanner, notification)

@@ -59,28 +59,28 @@ def watching(*compiled: CompiledGuard) -> tuple[GuardedNotify, list[Notification
     return watched, sent, rules
 
 
-def test_clean_arguments_and_results_pass_as_the_same_object() -> None:
+async def test_clean_arguments_and_results_pass_as_the_same_object() -> None:
     rules, raw = guards(guard()), b'{"text":"hello","n":[1,2,3]}'
-    assert inspect(inbound(arguments=raw), permit(), rules).arguments is raw
-    assert redact(Raw(result=raw), permit(), rules).result is raw
+    assert (await inspect(inbound(arguments=raw), permit(), rules)).arguments is raw
+    assert (await redact(Raw(result=raw), permit(), rules)).result is raw
 
 
-def test_arguments_are_masked_and_the_finding_told() -> None:
-    clean = inspect(inbound(arguments=DIRTY), permit(), guards(guard()))
+async def test_arguments_are_masked_and_the_finding_told() -> None:
+    clean = await inspect(inbound(arguments=DIRTY), permit(), guards(guard()))
     assert clean == Clean(arguments=MASKED, findings=(Finding("card", "mask", "in", 1),))
 
 
-def test_a_result_and_a_protocol_error_are_masked_alike() -> None:
+async def test_a_result_and_a_protocol_error_are_masked_alike() -> None:
     rules = guards(guard())
-    assert redact(Raw(result=DIRTY), permit(), rules).result == MASKED
-    answer = redact(Raw(error=DIRTY), permit(), rules, None, "2025-11-25", "legacy")
+    assert (await redact(Raw(result=DIRTY), permit(), rules)).result == MASKED
+    answer = await redact(Raw(error=DIRTY), permit(), rules, None, "2025-11-25", "legacy")
     assert (answer.error, answer.result, answer.revision, answer.era) == (MASKED, b"", "2025-11-25", "legacy")
 
 
-def test_without_a_guard_everything_passes() -> None:
+async def test_without_a_guard_everything_passes() -> None:
     rules = guards()
-    assert inspect(inbound(arguments=DIRTY), permit(), rules) == Clean(arguments=DIRTY)
-    assert redact(Raw(result=DIRTY), permit(), rules).result is DIRTY
+    assert await inspect(inbound(arguments=DIRTY), permit(), rules) == Clean(arguments=DIRTY)
+    assert (await redact(Raw(result=DIRTY), permit(), rules)).result is DIRTY
 
 
 @pytest.mark.parametrize(
@@ -93,25 +93,27 @@ def test_without_a_guard_everything_passes() -> None:
         (guard(directions=("out",)), False),
     ],
 )
-def test_a_guard_applies_to_its_tools_endpoints_and_directions(rule: CompiledGuard, applies: bool) -> None:
-    assert (inspect(inbound(arguments=DIRTY), permit(), guards(rule)).arguments == MASKED) == applies
+async def test_a_guard_applies_to_its_tools_endpoints_and_directions(rule: CompiledGuard, applies: bool) -> None:
+    assert ((await inspect(inbound(arguments=DIRTY), permit(), guards(rule))).arguments == MASKED) == applies
 
 
-def test_where_guards_disagree_the_strictest_wins() -> None:
+async def test_where_guards_disagree_the_strictest_wins() -> None:
     report, mask, block = guard("a", "report"), guard("b", "mask"), guard("c", "block")
-    assert inspect(inbound(arguments=DIRTY), permit(), guards(report)).arguments is DIRTY
-    assert inspect(inbound(arguments=DIRTY), permit(), guards(mask, report)).arguments == MASKED
+    assert (await inspect(inbound(arguments=DIRTY), permit(), guards(report))).arguments is DIRTY
+    assert (await inspect(inbound(arguments=DIRTY), permit(), guards(mask, report))).arguments == MASKED
     with pytest.raises(Refused):
-        inspect(inbound(arguments=DIRTY), permit(), guards(block, mask, report))
+        await inspect(inbound(arguments=DIRTY), permit(), guards(block, mask, report))
 
 
-def test_guards_add_up() -> None:
+async def test_guards_add_up() -> None:
     rules = guards(guard("a"), guard("b", detectors=("email",)))
     text = json.dumps({"t": f"{CARD} bob@example.com"}).encode()
-    assert inspect(inbound(arguments=text), permit(), rules).arguments == b'{"t": "[masked:card] [masked:email]"}'
+    assert (
+        await inspect(inbound(arguments=text), permit(), rules)
+    ).arguments == b'{"t": "[masked:card] [masked:email]"}'
 
 
-def test_a_blocked_call_is_refused_without_its_text() -> None:
+async def test_a_blocked_call_is_refused_without_its_text() -> None:
     rules = guards(guard(action="block"))
     for attempt in (
         lambda: inspect(inbound(arguments=DIRTY), permit(), rules),
@@ -119,7 +121,7 @@ def test_a_blocked_call_is_refused_without_its_text() -> None:
         lambda: redact(Raw(error=DIRTY), permit(), rules),
     ):
         with pytest.raises(Refused) as refusal:
-            attempt()
+            await attempt()
         assert refusal.value.reason is Reason.GUARD_BLOCKED
         assert "1111" not in str(refusal.value) + refusal.value.public
 
@@ -134,9 +136,36 @@ def test_a_blocked_call_is_refused_without_its_text() -> None:
         (b'{"isError":"no boolean"}', False),
     ],
 )
-def test_a_tool_that_says_it_failed_is_noted(result: bytes, failed: bool) -> None:
-    assert redact(Raw(result=result), permit(), guards()).is_error is failed
-    assert redact(Raw(result=result), permit(), guards(guard())).is_error is failed
+async def test_a_tool_that_says_it_failed_is_noted(result: bytes, failed: bool) -> None:
+    assert (await redact(Raw(result=result), permit(), guards())).is_error is failed
+    assert (await redact(Raw(result=result), permit(), guards(guard()))).is_error is failed
+
+
+async def test_a_long_text_full_of_secrets_keeps_nobody_else_waiting() -> None:
+    rules = guards(guard())
+    text = json.dumps({"text": f"{CARD}, " * 20_000}).encode()
+    looked = asyncio.ensure_future(redact(Raw(result=text), permit(), rules))
+    turns = 0
+    while not looked.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert (await looked).result == json.dumps({"text": "[masked:card], " * 20_000}).encode()
+    assert turns > 10
+
+
+async def test_a_long_text_with_nothing_in_it_passes_as_the_same_object() -> None:
+    rules = guards(guard())
+    for count in (1_000, 10_000, 100_000):
+        text = json.dumps({"text": "nothing here, " * count}).encode()
+        assert (await redact(Raw(result=text), permit(), rules)).result is text
+
+
+async def test_a_notification_too_long_to_look_at_is_left_out() -> None:
+    watched, sent, _ = watching(guard())
+    watched(progress("x " * 40_000, 1))
+    watched(progress("short!", 2))
+    watched.flush()
+    assert messages(sent) == ["short!"]
 
 
 async def test_clean_notifications_pass_at_once_and_in_order() -> None:
@@ -164,7 +193,7 @@ async def test_a_secret_split_over_notifications_at_every_byte_is_masked(detecto
     text = f"It is {name}{secret} there!"
     for n, character in enumerate(text):
         watched(progress(character, n))
-    result = redact(Raw(result=b"{}"), permit(), rules, watched)
+    result = await redact(Raw(result=b"{}"), permit(), rules, watched)
     assert "".join(messages(sent)) == f"It is {name}[masked:{detector}] there!"
     assert [json.loads(s.params)["progress"] for s in sent] == list(range(len(text)))
     assert result.findings == (Finding(detector, "mask", "out", 1),)
@@ -185,7 +214,7 @@ async def test_what_is_held_goes_out_before_the_result() -> None:
     watched, sent, rules = watching(guard())
     watched(progress("order 1234"))
     watched(progress(", pay 4111 1111 1111", 2))
-    redact(Raw(result=b"{}"), permit(), rules, watched)
+    await redact(Raw(result=b"{}"), permit(), rules, watched)
     assert messages(sent) == ["order 1234", ", pay [masked:card]"]
     assert watched._timer is None
 
@@ -196,7 +225,7 @@ async def test_streams_of_different_places_are_apart_but_order_is_kept() -> None
     watched(progress("pay 4111 1111 "))
     watched(log)
     watched(progress("1111 1111 ok!", 2))
-    redact(Raw(result=b"{}"), permit(), rules, watched)
+    await redact(Raw(result=b"{}"), permit(), rules, watched)
     assert [n.method for n in sent] == ["notifications/progress", "notifications/message", "notifications/progress"]
     assert messages([sent[0], sent[2]]) == ["pay [masked:card]", " ok!"]
     assert json.loads(sent[1].params) == json.loads(log.params)
@@ -205,7 +234,7 @@ async def test_streams_of_different_places_are_apart_but_order_is_kept() -> None
 async def test_log_messages_are_masked_whatever_their_shape() -> None:
     watched, sent, rules = watching(guard())
     watched(Notification("notifications/message", json.dumps({"level": "info", "data": [CARD, {CARD: 1}]}).encode()))
-    redact(Raw(result=b"{}"), permit(), rules, watched)
+    await redact(Raw(result=b"{}"), permit(), rules, watched)
     assert json.loads(sent[0].params) == {"level": "info", "data": ["[masked:card]", {"[masked:card]": 1}]}
 
 
@@ -215,7 +244,7 @@ async def test_a_blocking_secret_in_notifications_stops_them_and_refuses_the_res
         watched(progress(character))
     watched(progress("more!"))
     with pytest.raises(Refused) as refusal:
-        redact(Raw(result=b"{}"), permit(), rules, watched)
+        await redact(Raw(result=b"{}"), permit(), rules, watched)
     assert refusal.value.reason is Reason.GUARD_BLOCKED
     assert "4" not in "".join(messages(sent))
     assert "more!" not in messages(sent)
@@ -237,6 +266,6 @@ async def test_places_are_bounded_and_a_secret_over_many_is_still_masked() -> No
     assert len(watched._streams) <= 17
     for character in f"{CARD}!":
         watched(Notification("notifications/message", json.dumps({"data": {"k99": character}}).encode()))
-    redact(Raw(result=b"{}"), permit(), rules, watched)
+    await redact(Raw(result=b"{}"), permit(), rules, watched)
     text = "".join(json.loads(n.params)["data"].get("k99", "") for n in sent)
     assert text == "fine![masked:card]!"
