@@ -96,6 +96,14 @@ class Exchange:
         self.cause = cause
         return self._task.cancel()
 
+    def over(self) -> None:
+        """The pipeline is done with the request: nothing to notify of or to cancel any more.
+
+        The request leads back here by its `notify`: a ring that only the garbage collector could free, call by call.
+        """
+        self.running = False
+        del self._inbound
+
     async def finish(self, status: int, headers: Sequence[Header], message: bytes) -> None:
         """The response, as the last event if the answer is a stream by now; the status counts only if it is not."""
         if self._pump is None:

@@ -252,7 +252,7 @@ class Front:
                 return
             status, more, message = _cut_short(exchange.cause, inbound, id_)
         finally:
-            exchange.running = False
+            exchange.over()
             leave()
             if unwatch is not None:
                 unwatch()
