@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 
 from hypercorn.asyncio import serve as serve_http
@@ -49,6 +50,7 @@ from control_plane.services.secrets import KeyRing, Vault
 from control_plane.services.watch import Watch
 from control_plane.settings import Settings, SettingsRejected
 from core.admin import Admin, Rejected
+from core.sealing import Signer
 
 CHANGED = "toolgate_changed"
 KEEP_HOUSE_S = 3600.0
@@ -103,13 +105,23 @@ def _announce(serving: Serving) -> None:
             sys.stdout.flush()
 
 
+@dataclass(frozen=True)
+class Made:
+    """What the edges serve and the tasks keep running."""
+
+    services: Services
+    store: PostgresStore
+    nodes: PostgresNodes
+    plane: FleetPlane
+    fleet: FleetServicer
+
+
 async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving], None]) -> None:
     """Serve until `stop`. Raises what keeps it from starting: Rejected, EmbeddedFailed, SchemaTooNew, OSError, ..."""
     async with AsyncExitStack() as stack:
         keys = wanted.data_dir / "keys"
         signer = Ed25519Signer(keyfiles.key(wanted.signing_key, wanted.signing_key_file, keys / "signing.key"))
         kek = keyfiles.key(wanted.kek, wanted.kek_file, keys / "kek.key")
-
         embedded = None
         if not wanted.database_url:
             embedded = EmbeddedPostgres(wanted.data_dir / "postgres")
@@ -121,83 +133,34 @@ async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving]
             log.info("migrated: %s", name)
 
         metrics = Metrics()
-        store = PostgresStore(database)
-        sealer = AesGcmSealer()
-        vault = Vault(sealer, KeyRing(kek, wanted.previous_keks), PostgresSealedValues(database))
-        access = Access(store, PostgresCredentials(database), vault)
-        definitions = PostgresDefinitions(database)
-        nodes = PostgresNodes(database)
-        audit = AuditLog(PostgresAudit(database), store, store)
-        watch = Watch(store, lambda: _revisions(database))
-        compiler = OpaCompiler(policies.sources(), opa=wanted.opa or None)
-        replica = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-
-        async def data_key(tenant: str) -> bytes:
-            tenant_keys = await vault.tenant_keys(tenant)
-            if tenant_keys is None:
-                raise LookupError(f"{tenant} has no keys")
-            return tenant_keys.data_key
-
-        plane = FleetPlane(
-            Stores(
-                publications=MeasuredPublications(PostgresPublications(database), metrics.registry),
-                definitions=definitions,
-                nodes=nodes,
-                store=store,
-                statuses=store,
-                policies=RegoPolicies(policies.platform_module(), compiler),
-                open_sealed=vault.open,
-                data_key=data_key,
-                sealer=sealer,
-                signer=signer,
-                trusted={key_id(raw): raw for raw in wanted.trusted_keys},
-            ),
-            replica,
-        )
-        fleet = FleetServicer(plane, identify=access.identify_node, store_records=audit.store, wrap=wrap_for_node)
-
-        metrics.follow(connected=lambda: plane.hub.connected, published=lambda: len(plane.hub.in_force()))
-        rpcs = admin_rpcs(
-            Services(
-                resources=Resources(store, vault),
-                watch=watch,
-                keys=Keys(store, vault),
-                access=access,
-                vault=vault,
-                approvals=Approvals(definitions, store, store, time.time),
-                fleet=FleetView(nodes),
-                audit=audit,
-            )
-        )
-
-        async def ready() -> bool:
-            return plane.loaded.is_set() and await _answers(database)
-
+        made = _made(wanted, database, signer, kek, metrics)
+        identify = made.services.access.identify
+        rpcs = admin_rpcs(made.services)
         grpc_edge = GrpcEdge(
             rpcs,
-            Calls("grpc", access.identify, metrics),
+            Calls("grpc", identify, metrics),
             address=wanted.listen_address,
             port=wanted.grpc_port,
             tls=_tls(wanted),
-            also=[("toolgate.v1.Fleet", fleet.add_to)],
+            also=[("toolgate.v1.Fleet", made.fleet.add_to)],
         )
-        rest = RestEdge(rpcs, Calls("rest", access.identify, metrics), figures=metrics, ready=ready)
+        stack.push_async_callback(grpc_edge.stop, 0)
+        ready = partial(_ready, made.plane, database)
+        rest = RestEdge(rpcs, Calls("rest", identify, metrics), figures=metrics, ready=ready)
         listener = _listener(wanted.listen_address, wanted.admin_port)
         stack.callback(listener.close)
-
-        bootstrap_token = await _bootstrap_token(wanted, access, Keys(store, vault))
-        node_token = await _node_token(wanted, access, first=bootstrap_token is not None)
+        bootstrap_token = await _bootstrap_token(wanted, made.services.access, made.services.keys)
+        node_token = await _node_token(wanted, made.services.access, first=bootstrap_token is not None)
 
         async with asyncio.TaskGroup() as tasks:
             running = [
-                tasks.create_task(_follow(plane, database)),
-                tasks.create_task(watch.run()),
-                tasks.create_task(_keep_house(store, audit, nodes)),
+                tasks.create_task(_follow(made.plane, database)),
+                tasks.create_task(made.services.watch.run()),
+                tasks.create_task(_keep_house(made.store, made.services.audit, made.nodes)),
                 *([tasks.create_task(embedded.supervise())] if embedded else []),
             ]
             http = tasks.create_task(serve_http(rest, _http(wanted, listener), shutdown_trigger=stop.wait))  # type: ignore[arg-type]
-            async with asyncio.timeout(CONNECT_S):
-                await plane.loaded.wait()
+            await made.plane.loaded.wait()
             await grpc_edge.start()
             started(
                 Serving(
@@ -216,15 +179,69 @@ async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving]
     log.info("stopped")
 
 
+def _made(wanted: Settings, database: Database, signer: Signer, kek: bytes, metrics: Metrics) -> Made:
+    """Everything between the database and the edges."""
+    store = PostgresStore(database)
+    sealer = AesGcmSealer()
+    vault = Vault(sealer, KeyRing(kek, wanted.previous_keks), PostgresSealedValues(database))
+    access = Access(store, PostgresCredentials(database), vault)
+    definitions = PostgresDefinitions(database)
+    nodes = PostgresNodes(database)
+    audit = AuditLog(PostgresAudit(database), store, store)
+    compiler = OpaCompiler(policies.sources(), opa=wanted.opa or None)
+    plane = FleetPlane(
+        Stores(
+            publications=MeasuredPublications(PostgresPublications(database), metrics.registry),
+            definitions=definitions,
+            nodes=nodes,
+            store=store,
+            statuses=store,
+            policies=RegoPolicies(policies.platform_module(), compiler),
+            open_sealed=vault.open,
+            data_key=partial(_data_key, vault),
+            sealer=sealer,
+            signer=signer,
+            trusted={key_id(raw): raw for raw in wanted.trusted_keys},
+        ),
+        replica=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
+    )
+    metrics.follow(connected=lambda: plane.hub.connected, published=lambda: len(plane.hub.in_force()))
+    services = Services(
+        resources=Resources(store, vault),
+        watch=Watch(store, lambda: _revisions(database)),
+        keys=Keys(store, vault),
+        access=access,
+        vault=vault,
+        approvals=Approvals(definitions, store, store, time.time),
+        fleet=FleetView(nodes),
+        audit=audit,
+    )
+    fleet = FleetServicer(plane, identify=access.identify_node, store_records=audit.store, wrap=wrap_for_node)
+    return Made(services, store, nodes, plane, fleet)
+
+
+async def _data_key(vault: Vault, tenant: str) -> bytes:
+    keys = await vault.tenant_keys(tenant)
+    if keys is None:
+        raise LookupError(f"{tenant} has no keys")
+    return keys.data_key
+
+
+async def _ready(plane: FleetPlane, database: Database) -> bool:
+    return plane.loaded.is_set() and await _answers(database)
+
+
 async def _connected(dsn: str) -> Database:
-    """Another PostgreSQL may be starting at the same time as we are: try for a while."""
-    async with asyncio.timeout(CONNECT_S):
-        while True:
-            try:
-                return await Database.open(dsn)
-            except Rejected as away:
-                log.warning("waiting for the database: %s", away.public)
-                await asyncio.sleep(1.0)
+    """Another PostgreSQL may be starting at the same time as we are: try for a while. Raises Rejected."""
+    deadline = time.monotonic() + CONNECT_S
+    while True:
+        try:
+            return await Database.open(dsn)
+        except Rejected as away:
+            if time.monotonic() > deadline:
+                raise
+            log.warning("waiting for the database: %s", away.public)
+            await asyncio.sleep(1.0)
 
 
 async def _follow(plane: FleetPlane, database: Database) -> None:

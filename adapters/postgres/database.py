@@ -101,6 +101,7 @@ class Database:
             await self._drop_dead()
             async with self._pool.connection(timeout=AWAY_TIMEOUT_S if self._is_away else self._timeout_s) as conn:
                 self._is_away = False
+                _heed_cancellation()
                 yield conn
         except AWAY as failure:
             self._is_away = isinstance(failure, PoolTimeout)
@@ -145,6 +146,17 @@ class Database:
         idle = [conn for conn in self._pool._pool if _has_news(conn)]  # noqa: SLF001 (the pool offers no look at what is idle)
         if idle:
             await self._pool.check()
+
+
+def _heed_cancellation() -> None:
+    """End a task that was told to end.
+
+    The pool waits with `asyncio.wait_for`, which in Python 3.11 loses a cancellation that comes together with what it
+    waits for: the task would go on for ever, and a plane that is told to stop would not.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _has_news(conn: Connection) -> bool:
