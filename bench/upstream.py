@@ -1,6 +1,7 @@
 """A Streamable HTTP MCP server that is as fast as Python allows, so that the gateway is what is measured.
 
-`python bench/upstream.py PORT [RESULT_BYTES]`. It answers modern and legacy requests alike, on one tool, `echo`.
+`python bench/upstream.py PORT [RESULT_BYTES [TOOLS]]`. It answers modern and legacy requests alike. The first tool is
+`echo`; all of them do the same.
 """
 
 import asyncio
@@ -57,24 +58,32 @@ class Upstream(asyncio.Protocol):
         self._transport.write(head + answer)
 
 
-def results(size: int) -> dict[bytes, bytes]:
+def tools(count: int) -> list[dict[str, object]]:
+    """`echo`, then tools with a description and five parameters each, about 600 bytes of definition."""
+    fields = {f"field_{i}": {"type": "string", "description": "What to look for."} for i in range(5)}
+    schema = {"type": "object", "properties": fields, "required": ["field_0"]}
+    about = _text(200)
+    return [TOOL, *({"name": f"tool_{i}", "description": about, "inputSchema": schema} for i in range(1, count))]
+
+
+def results(size: int, offered: int = 1) -> dict[bytes, bytes]:
     """Method to the JSON of its result; a call's text has `size` characters."""
     info = {"io.modelcontextprotocol/serverInfo": {"name": "bench", "version": "1"}}
     cache = {"ttlMs": 60000, "cacheScope": "public", "resultType": "complete", "_meta": info}
     answers = {
         "server/discover": {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, **cache},
-        "tools/list": {"tools": [TOOL], **cache},
+        "tools/list": {"tools": tools(offered), **cache},
         "tools/call": {"content": [{"type": "text", "text": _text(size)}], "resultType": "complete"},
     }
     return {method.encode(): json.dumps(answer).encode() for method, answer in answers.items()}
 
 
-async def main(port: int, size: int) -> None:
-    answers = results(size)
+async def main(port: int, size: int = 1024, offered: int = 1) -> None:
+    answers = results(size, offered)
     server = await asyncio.get_running_loop().create_server(lambda: Upstream(answers), "127.0.0.1", port, backlog=1024)
     print(f"ready {server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1024))
+    uvloop.run(main(*map(int, sys.argv[1:4])))
