@@ -287,6 +287,7 @@ def _changed(current: Resource | None, resource: Resource) -> list[str]:
     if current is None:
         return []
     before, after = (msgspec.to_builtins(one.spec) for one in (current, resource))
-    names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+    # As they are stored: to Python, true is 1.
+    names = [name for name in sorted({*before, *after}) if encode(before.get(name)) != encode(after.get(name))]
     names += ["labels"] if current.labels != resource.labels else []
     return names + (["namespace"] if current.namespace != resource.namespace else [])

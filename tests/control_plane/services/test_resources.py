@@ -43,6 +43,14 @@ async def test_spec_labels_and_namespace_each_raise_the_generation(plane: Plane,
     assert (changed.outcome, changed.resource.generation) == (Outcome.CHANGED, 2)
 
 
+async def test_true_and_one_are_two_values(plane: Plane) -> None:
+    await plane.apply("User", "ada", {"attributes": {"cleared": True}})
+    changed = await plane.apply("User", "ada", {"attributes": {"cleared": 1}})
+    assert changed.outcome is Outcome.CHANGED
+    stored = await plane.get("User", "ada")
+    assert repr(stored.spec.attributes) == "{'cleared': 1}"  # type: ignore[union-attr]
+
+
 async def test_everything_wrong_is_told_at_once(plane: Plane) -> None:
     with pytest.raises(Rejected) as rejected:
         await plane.apply(
