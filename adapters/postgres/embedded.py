@@ -6,7 +6,6 @@ started it, speaks on a Unix socket only its owner can reach, and is started aga
 """
 
 import asyncio
-import ctypes
 import fcntl
 import os
 import pwd
@@ -14,6 +13,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,7 +29,6 @@ STOP_S = 20.0
 POLL_S = 0.02
 RESTART_PAUSE_S = (0.1, 5.0)
 _SOCKET_PATH_MAX = 100
-_PR_SET_PDEATHSIG = 1
 _SETTINGS = {
     "listen_addresses": "",
     "max_connections": "200",
@@ -172,17 +171,13 @@ class EmbeddedPostgres:
             raise EmbeddedFailed("stopped while starting")
         options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: ASYNC220 (the fork must be the main thread's: see _die_with_parent)
-                [str(self._bin / "postgres"), "-D", str(self._data), "-k", str(self._sockets), *options],
+            self._process = subprocess.Popen(  # noqa: ASYNC220 (it ends with the thread that starts it: the main one)
+                [*self._tied(), str(self._bin / "postgres"), "-D", str(self._data), "-k", str(self._sockets), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd="/",
                 process_group=0,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 (one system call, no lock is taken)
-                user=self._owner.pw_uid if self._owner else None,
-                group=self._owner.pw_gid if self._owner else None,
-                extra_groups=[] if self._owner else None,
             )
         process = self._process
         if not await _until(lambda: self._ready() or process.poll() is not None, START_S) or process.poll() is not None:
@@ -191,6 +186,12 @@ class EmbeddedPostgres:
             process.wait()
             tail = self._log.read_text(encoding="utf-8", errors="replace")[-2000:]
             raise EmbeddedFailed(f"the embedded PostgreSQL does not start: {tail}")
+
+    def _tied(self) -> list[str]:
+        """The command that starts a program as the server's user, to end when this process does."""
+        uid, gid = (self._owner.pw_uid, self._owner.pw_gid) if self._owner is not None else (-1, -1)
+        launch = Path(__file__).with_name("embedded_launch.py")
+        return [sys.executable, "-I", "-S", str(launch), str(os.getpid()), str(uid), str(gid)]
 
     def _ready(self) -> bool:
         """The last line of postmaster.pid is the server's state."""
@@ -262,11 +263,6 @@ def _let_read(folder: Path) -> None:
     for path in (folder, *folder.rglob("*")):
         mode = path.stat().st_mode
         path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
-
-
-def _die_with_parent() -> None:
-    """In the child, before exec: SIGINT, PostgreSQL's fast shutdown, when the thread that forked it ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 async def _until(condition: Callable[[], bool], timeout_s: float) -> bool:
