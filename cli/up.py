@@ -119,8 +119,10 @@ def start(place: Place, urls: Urls, workers: int, *, demo: bool, stack: ExitStac
         "admin_token": token,
     }
     if demo:
+        # Before there is a gRPC client here: its threads would not survive the fork.
+        shop_url = _shop(stack, place, children)
         with AdminApi(AdminConnection(urls.grpc, token, tls=False, ca_file="")) as api:
-            values["api_key"] = _demonstrate(stack, place, urls, api, children)
+            values["api_key"] = _demonstrate(place, urls, api, children, shop_url)
     write_private(place.connection, json.dumps(values, indent=2) + "\n")
     return children
 
@@ -155,15 +157,19 @@ def write_private(path: Path, text: str) -> None:
     scratch.replace(path)
 
 
-def _demonstrate(stack: ExitStack, place: Place, urls: Urls, api: AdminApi, children: list[Child]) -> str:
-    """The demo's servers, manifest and key; returns when its tools can be called."""
-    progress("the demo: a sample repository, a shop's MCP server, and who may do what ...")
+def _shop(stack: ExitStack, place: Place, children: list[Child]) -> str:
+    """Start the demo's HTTP server, one more child; its URL."""
     shop_port = take_ports({"shop": 0})["shop"]
     shop = _start(stack, "shop", place, [sys.executable, "-P", "-m", "cli.demo.shop_server", str(shop_port)])
     children.append(shop)
     await_ready(children, lambda: _answers(shop_port, "/mcp"), "the shop", START_S)
+    return f"http://{HOST}:{shop_port}/mcp"
+
+
+def _demonstrate(place: Place, urls: Urls, api: AdminApi, children: list[Child], shop_url: str) -> str:
+    """The demo's manifest and key; returns when its tools can be called."""
+    progress("the demo: a sample repository, a shop's MCP server, and who may do what ...")
     repository = demonstration.repository(place.root / "demo" / "repository")
-    shop_url = f"http://{HOST}:{shop_port}/mcp"
     demonstration.apply(api, python=sys.executable, repository=repository, shop_url=shop_url)
     before = _before(place)
     if before:
