@@ -216,7 +216,13 @@ def _made(wanted: Settings, database: Database, signer: Signer, kek: bytes, metr
         fleet=FleetView(nodes),
         audit=audit,
     )
-    fleet = FleetServicer(plane, identify=access.identify_node, store_records=audit.store, wrap=wrap_for_node)
+    fleet = FleetServicer(
+        plane,
+        identify=access.identify_node,
+        store_records=audit.store,
+        wrap=wrap_for_node,
+        certified=wanted.gateway_certificates,
+    )
     return Made(services, store, nodes, plane, fleet)
 
 

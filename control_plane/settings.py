@@ -55,6 +55,8 @@ class Settings:
     tls_cert_file: Path | None
     tls_key_file: Path | None
     tls_client_ca_file: Path | None
+    gateway_certificates: tuple[str, ...]
+    """Globs over common names."""
     signing_key: bytes | None
     signing_key_file: Path | None
     trusted_keys: tuple[bytes, ...]
@@ -134,6 +136,10 @@ def _keys(text: str) -> tuple[bytes, ...]:
     return tuple(key_bytes(part) for part in text.split(",") if part.strip())
 
 
+def _globs(text: str) -> tuple[str, ...]:
+    return tuple(glob.strip() for glob in text.split(",") if glob.strip())
+
+
 def _database_url(text: str) -> str:
     if text and not text.startswith(("postgresql://", "postgres://")):
         raise ValueError("must start with postgresql://")
@@ -156,6 +162,12 @@ OPTIONS: tuple[Option, ...] = (
     Option("tls_key_file", _optional_path, "", "PEM private key of the certificate"),
     Option(
         "tls_client_ca_file", _optional_path, "", "PEM of the authority gRPC clients' certificates must be signed by"
+    ),
+    Option(
+        "gateway_certificates",
+        _globs,
+        "",
+        "Common names (globs, separated by commas) whose client certificate makes a gateway; empty: a node token must",
     ),
     Option("signing_key", _optional_key, "", "Ed25519 private key, 32 bytes in base64 or hexadecimal", flag=False),
     Option(

@@ -1,7 +1,8 @@
 """`toolgate.v1.Fleet` over gRPC: who may connect, and bytes to and from sessions."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
 
 import grpc
 
@@ -27,13 +28,23 @@ _STATUS = {
 class FleetServicer:
     """Serves gateways. Register with `add_to`."""
 
-    def __init__(self, plane: FleetPlane, *, identify: Identify, store_records: StoreRecords, wrap: Wrap) -> None:
+    def __init__(
+        self,
+        plane: FleetPlane,
+        *,
+        identify: Identify,
+        store_records: StoreRecords,
+        wrap: Wrap,
+        certified: Sequence[str] = (),
+    ) -> None:
+        """`certified`: globs over the common names whose client certificate alone makes a gateway of its holder."""
         self._hub = plane.hub
         self._roster = plane.roster
         self._loaded = plane.loaded
         self._identify = identify
         self._store_records = store_records
         self._wrap = wrap
+        self._certified = certified
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Streams to nodes carry bytes already serialised, so that a chunk is serialised once for all of them."""
@@ -90,10 +101,12 @@ class FleetServicer:
                 return await self._identify(token)
         except Rejected as refusal:
             await _abort(context, refusal)
-        names = context.auth_context().get("x509_common_name", ())
-        if not names:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a node token or a client certificate is required")
-        return next(iter(names)).decode("utf-8", "replace")
+        for raw in context.auth_context().get("x509_common_name", ()):
+            name = raw.decode("utf-8", "replace")
+            if any(fnmatchcase(name, glob) for glob in self._certified):
+                return name
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a node token or a gateway's certificate is required")
+        raise AssertionError("abort always raises")
 
     async def _hello(
         self, messages: AsyncIterator[pb.NodeMessage], context: grpc.aio.ServicerContext[pb.NodeMessage, bytes]

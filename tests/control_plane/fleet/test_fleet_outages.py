@@ -128,7 +128,14 @@ def _name(common: str) -> x509.Name:
 async def secured(plane: ControlPlane, authority: Authority) -> AsyncIterator[str]:
     """The fleet service on a port that asks for a client certificate."""
     server = grpc.aio.server()
-    FleetServicer(plane.plane, identify=identify, store_records=plane.store_records, wrap=wrap_for_node).add_to(server)
+    servicer = FleetServicer(
+        plane.plane,
+        identify=identify,
+        store_records=plane.store_records,
+        wrap=wrap_for_node,
+        certified=("gateway-*",),
+    )
+    servicer.add_to(server)
     certificate, key = authority.issue("control-plane")
     credentials = grpc.ssl_server_credentials([(key, certificate)], authority.pem, require_client_auth=True)
     port = server.add_secure_port("127.0.0.1:0", credentials)
@@ -137,8 +144,8 @@ async def secured(plane: ControlPlane, authority: Authority) -> AsyncIterator[st
     await server.stop(None)
 
 
-def link(target: str, authority: Authority, signer: Authority) -> Link:
-    certificate, key = signer.issue("gateway-7")
+def link(target: str, authority: Authority, signer: Authority, name: str = "gateway-7") -> Link:
+    certificate, key = signer.issue(name)
     return Link(targets=(target,), ca_pem=authority.pem, cert_pem=certificate, key_pem=key, server_name="control-plane")
 
 
@@ -179,6 +186,16 @@ async def test_a_control_plane_with_somebody_elses_certificate_is_not_believed(d
     async with control_plane(dsn) as plane, secured(plane, stranger) as target:
         records = GrpcRecords(link(target, authority, stranger))
         with pytest.raises(RecordsAway, match="UNAVAILABLE"):
+            await records.ship([b"r"])
+        await records.close()
+        assert plane.records == []
+
+
+async def test_a_certificate_that_is_no_gateways_is_refused(dsn: str) -> None:
+    authority = Authority()
+    async with control_plane(dsn) as plane, secured(plane, authority) as target:
+        records = GrpcRecords(link(target, authority, authority, name="an-admin"))
+        with pytest.raises(RecordsAway, match="UNAUTHENTICATED"):
             await records.ship([b"r"])
         await records.close()
         assert plane.records == []
