@@ -39,6 +39,14 @@ Outcome = Raw | SessionGone | StreamEnded
 class Answer:
     """A `Receiver`. `outcome` is set once; what it raises is Unavailable, or ExchangeError before any answer byte."""
 
+    # Defaults of the class: one is made per call, and most calls need few of these.
+    headers: Headers = {}  # noqa: RUF012 - replaced as a whole.
+    connection: Connection | None = None
+    """Whom to tell that the answer is had while its stream goes on."""
+    _status = 0
+    _size = 0
+    _events: EventParser | None = None
+
     def __init__(
         self,
         request_id: int,
@@ -54,9 +62,6 @@ class Answer:
         id of the stream taken up.
         """
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.headers: Headers = {}
-        self.connection: Connection | None = None
-        """Whom to tell that the answer is had while its stream goes on."""
         self._id = request_id
         self._max = max_bytes
         self._listener = listener
@@ -64,10 +69,7 @@ class Answer:
         self._on_request = on_request
         self._resumes = resumes
         self._in_session = in_session
-        self._status = 0
-        self._size = 0
         self._chunks: list[bytes] = []
-        self._events: EventParser | None = None
 
     # Receiver.
 

@@ -15,6 +15,7 @@ MAX_HEAD_BYTES = 64 * 1024
 _MAX_HEADERS = 256
 _DRAIN_BYTES = 64 * 1024
 _DRAIN_S = 5.0
+_FRESH_S = 0.01
 
 Headers = dict[bytes, bytes]
 """Lower-case names; values without edge whitespace; of a repeated header the values are joined by a comma."""
@@ -58,16 +59,22 @@ class Connection(asyncio.Protocol):
         self._reusable = False
         self._until_close = False
         self._drain: asyncio.TimerHandle | None = None
+        self._exchanges = 0
         self.free_since = 0.0
         self.idle_limit_s = float("inf")
         """What the server said it keeps an idle connection for, less a margin."""
 
     # What the pool and the backends call.
 
-    def usable(self) -> bool:
-        """Open, with nothing waiting to be read: a close the loop has not seen yet counts as closed."""
+    def usable(self, now: float) -> bool:
+        """Open, with nothing waiting to be read: a close the loop has not seen yet counts as closed.
+
+        One that was reused before and freed a moment ago is not looked at again: its server keeps connections.
+        """
         transport = self._transport
-        return transport is not None and not transport.is_closing() and not self._poll.poll(0)
+        if transport is None or transport.is_closing():
+            return False
+        return (self._exchanges > 1 and now - self.free_since < _FRESH_S) or not self._poll.poll(0)
 
     def send(self, request: bytes, receiver: Receiver) -> bool:
         """Write a whole request. False: the write failed and nothing of it left this machine."""
@@ -170,6 +177,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, receiver: Receiver) -> None:
         self._receiver = None
+        self._exchanges += 1
         self._started = self._until_close = False
         self._stop_drain()
         receiver.finished()

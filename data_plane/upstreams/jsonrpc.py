@@ -1,5 +1,6 @@
 """JSON-RPC as an upstream client needs it: the envelope is read, what it carries stays the bytes that came."""
 
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -59,7 +60,7 @@ def members(data: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
 
 def answer_of(message: Message, size_bytes: int) -> Raw:
     """The answer a response holds. Raises NotMcpError unless it has exactly one of result and error, each an object."""
-    result, error = bytes(message.result).strip(), bytes(message.error).strip()
+    result, error = bytes(message.result), bytes(message.error)
     if error == b"null":
         error = b""
     if result[:1] == b"{" and not error:
@@ -128,7 +129,7 @@ def meta(
     revision: str | None, capabilities: bytes, *, token: int | None = None, log_level: str = "", trace: bytes = b""
 ) -> bytes:
     """The `_meta` of a request; with a revision the whole envelope of the modern era. `trace`: see `trace_members`."""
-    parts = [] if revision is None else [_ENVELOPE % (revision.encode(), capabilities or b"{}", CLIENT_INFO)]
+    parts = [] if revision is None else [_envelope(revision, capabilities or b"{}")]
     if token is not None:
         parts.append(b'"progressToken":%d' % token)
     if log_level and revision is not None:
@@ -136,6 +137,11 @@ def meta(
     if trace:
         parts.append(trace)
     return b"{%b}" % b",".join(parts)
+
+
+@lru_cache(128)
+def _envelope(revision: str, capabilities: bytes) -> bytes:
+    return _ENVELOPE % (revision.encode(), capabilities, CLIENT_INFO)
 
 
 def trace_members(traceparent: str, tracestate: str) -> bytes:

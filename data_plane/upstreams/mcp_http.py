@@ -6,6 +6,7 @@ from core.call import Notify, Outgoing, Raw, Route
 from core.server import HttpTransport
 from data_plane.upstreams import legacy, modern
 from data_plane.upstreams.address import Resolver
+from data_plane.upstreams.deadlines import Deadlines
 from data_plane.upstreams.errands import Errands
 from data_plane.upstreams.failure import UnintelligibleError, overloaded, timed_out, unavailable
 from data_plane.upstreams.greeting import Declared, Greeting, from_discover
@@ -25,15 +26,17 @@ class HttpBackend:
         self._resolver = resolver or Resolver()
         self._session_idle_s = session_idle_s
         self._errands = Errands()
+        self._deadlines = Deadlines()
         self._known: dict[tuple[str, str], tuple[Upstream, Sessions]] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
     async def call(self, route: Route, outgoing: Outgoing, notify: Notify) -> Raw:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + route.deadline_s
-        upstream, sessions = self._reach(route, loop.time())
+        now = loop.time()
+        deadline = now + route.deadline_s
+        upstream, sessions = self._reach(route, now)
         try:
-            async with asyncio.timeout_at(deadline):
+            with self._deadlines.until(deadline):
                 if route.backend.era == "modern":
                     return await modern.call(upstream, route, outgoing, notify, deadline)
                 if route.backend.era == "legacy":
@@ -47,7 +50,7 @@ class HttpBackend:
         deadline = asyncio.get_running_loop().time() + route.deadline_s
         upstream, sessions = self._reach(route, deadline - route.deadline_s)
         try:
-            async with asyncio.timeout_at(deadline):
+            with self._deadlines.until(deadline):
                 found = await _discover(upstream, route, deadline) if declared != "legacy" else None
                 if found is not None:
                     return found
@@ -62,7 +65,7 @@ class HttpBackend:
         deadline = asyncio.get_running_loop().time() + route.deadline_s
         upstream, sessions = self._reach(route, deadline - route.deadline_s)
         try:
-            async with asyncio.timeout_at(deadline):
+            with self._deadlines.until(deadline):
                 if greeting.era == "modern":
                     return await modern.ask(upstream, route, method, members, deadline)
                 session = await sessions.get(route, b"{}")

@@ -2,7 +2,6 @@
 
 import asyncio
 from functools import lru_cache
-from typing import NamedTuple
 
 from core.call import Notify, Outgoing, Raw, Route
 from core.mcp.headers import encode_value
@@ -15,57 +14,44 @@ from data_plane.upstreams.upstream import Upstream
 _CONTENT = b"Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n"
 
 
-class _Request(NamedTuple):
-    id: int
-    method: str
-    params: bytes
-    own: bytes
-    """Header lines besides those every modern request has."""
-    listener: Listener
-    notify: Notify
+def _own(method: str) -> bytes:
+    """Header lines that every modern request has."""
+    return b"%bMCP-Protocol-Version: %b\r\nMcp-Method: %b\r\n" % (_CONTENT, jsonrpc.MODERN.encode(), method.encode())
+
+
+_CALL = _own("tools/call")
 
 
 async def call(upstream: Upstream, route: Route, outgoing: Outgoing, notify: Notify, deadline: float) -> Raw:
     """tools/call. Raises Unavailable."""
     request_id = next(upstream.ids)
     token = request_id if outgoing.wants_progress else None
-    params = b'{"name":%b,"arguments":%b,"_meta":%b}' % (
-        jsonrpc.encode(route.tool),
+    name, name_header = _name(route.tool)
+    trace = jsonrpc.trace_members(outgoing.traceparent, outgoing.tracestate)
+    meta = jsonrpc.meta(jsonrpc.MODERN, outgoing.capabilities, token=token, log_level=outgoing.log_level, trace=trace)
+    body = b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":%b,"arguments":%b,"_meta":%b}}' % (
+        request_id,
+        name,
         outgoing.arguments or b"{}",
-        jsonrpc.meta(
-            jsonrpc.MODERN,
-            outgoing.capabilities,
-            token=token,
-            log_level=outgoing.log_level,
-            trace=jsonrpc.trace_members(outgoing.traceparent, outgoing.tracestate),
-        ),
+        meta,
     )
-    own = b"Mcp-Name: %b\r\n%b%b" % (
-        _name(route.tool),
-        _mirrored(route),
-        trace_headers(outgoing.traceparent, outgoing.tracestate),
-    )
-    request = _Request(request_id, "tools/call", params, own, Listener(token, outgoing.log_level), notify)
-    return await _exchange(upstream, route, request, deadline)
+    own = b"".join((_CALL, name_header, _mirrored(route), trace_headers(outgoing.traceparent, outgoing.tracestate)))
+    answer = Answer(request_id, route.backend.max_result_bytes, Listener(token, outgoing.log_level), notify)
+    return await _exchange(upstream, upstream.post(route.headers, own, body), answer, deadline)
 
 
 async def ask(upstream: Upstream, route: Route, method: str, members: bytes, deadline: float) -> Raw:
     """Any method that needs no `Mcp-Name`. `members`: those of params besides `_meta`, each with a comma after it."""
+    request_id = next(upstream.ids)
     params = b'{%b"_meta":%b}' % (members, jsonrpc.meta(jsonrpc.MODERN, b"{}"))
-    request = _Request(next(upstream.ids), method, params, b"", Listener(None, ""), lambda _: None)
-    return await _exchange(upstream, route, request, deadline)
+    body = jsonrpc.request(request_id, method, params)
+    answer = Answer(request_id, route.backend.max_result_bytes, Listener(None, ""), lambda _: None)
+    return await _exchange(upstream, upstream.post(route.headers, _own(method), body), answer, deadline)
 
 
-async def _exchange(upstream: Upstream, route: Route, request: _Request, deadline: float) -> Raw:
-    posted = upstream.post(
-        route.headers,
-        b"%bMCP-Protocol-Version: %b\r\nMcp-Method: %b\r\n%b"
-        % (_CONTENT, jsonrpc.MODERN.encode(), request.method.encode(), request.own),
-        jsonrpc.request(request.id, request.method, request.params),
-    )
-    answer = Answer(request.id, route.backend.max_result_bytes, request.listener, request.notify)
+async def _exchange(upstream: Upstream, request: bytes, answer: Answer, deadline: float) -> Raw:
     try:
-        outcome = await upstream.exchange(posted, answer, deadline)
+        outcome = await upstream.exchange(request, answer, deadline)
     except asyncio.CancelledError:
         if answer.connection is not None:
             answer.connection.abandon()
@@ -75,8 +61,9 @@ async def _exchange(upstream: Upstream, route: Route, request: _Request, deadlin
 
 
 @lru_cache(4096)
-def _name(tool: str) -> bytes:
-    return encode_value(tool).encode("ascii")
+def _name(tool: str) -> tuple[bytes, bytes]:
+    """As JSON, and as a header line."""
+    return jsonrpc.encode(tool), b"Mcp-Name: %b\r\n" % encode_value(tool).encode("ascii")
 
 
 def _mirrored(route: Route) -> bytes:

@@ -31,6 +31,7 @@ class Pool:
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._reaper: asyncio.TimerHandle | None = None
         self._closed = False
+        self._now = asyncio.get_running_loop().time
 
     @property
     def in_use(self) -> int:
@@ -48,7 +49,7 @@ class Pool:
         """An idle connection that is open as far as this machine can know; the one used last, so that others expire."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable():
+            if connection.usable(self._now()):
                 return connection
             connection.abandon()
         return None
@@ -62,7 +63,7 @@ class Pool:
             if len(self._open) + self._dialling < self._max:
                 return await self._connect()
             connection = await self._wait(deadline)
-            if connection is not None and connection.usable():
+            if connection is not None and connection.usable(self._now()):
                 return connection
         raise unavailable("the server's settings changed while the call waited")
 
@@ -153,7 +154,7 @@ class Pool:
             return
         if self._waiting and self._wake(connection):
             return
-        connection.free_since = asyncio.get_running_loop().time()
+        connection.free_since = self._now()
         self._idle.append(connection)
         if self._reaper is None:
             self._reaper = asyncio.get_running_loop().call_later(min(self._idle_s, 1.0), self._reap)

@@ -49,7 +49,10 @@ class Upstream:
 
     async def exchange(self, request: bytes, answer: Answer, deadline: float) -> Outcome:
         """Raises Unavailable. Cancelled, it leaves the connection to the caller: see `answer.connection`."""
-        connection = answer.connection = await self.send(request, answer, deadline)
+        connection = self.pool.take()
+        if connection is None or not connection.send(request, answer):
+            connection = await self.send(request, answer, deadline)
+        answer.connection = connection
         try:
             return await answer.outcome
         except ExchangeError as failure:
