@@ -33,6 +33,9 @@ _MAX_TRACESTATE = 512
 REMOVED = frozenset({"initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"})
 """Methods of the handshake revisions that 2026-07-28 no longer has."""
 
+_NOTIFICATION = "notifications/"
+"""What the methods of all notifications begin with, and of no request."""
+
 _NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 """Method to the member of its params that `Mcp-Name` repeats."""
 
@@ -83,10 +86,10 @@ class Arrival(Struct):
 def arrive(message: Message, head: Head) -> Arrival:
     """Reads the members that matter and decides the era. Breaks no rule yet."""
     params = _params.decode(message.params) if message.params else _NO_PARAMS
-    meta_bytes = bytes(params.meta)
+    meta_bytes = bytes(params.meta) if params.meta else b""
     meta = _meta.decode(meta_bytes) if meta_bytes[:1] == b"{" else _NO_META
     version = head.text(b"mcp-protocol-version")
-    modern = bool(bytes(meta.version)) or bool(version and version not in LEGACY)
+    modern = bool(meta.version) or bool(version and version not in LEGACY)
     return Arrival(message, head, "modern" if modern else "legacy", params, meta, meta_bytes, version)
 
 
@@ -150,10 +153,11 @@ def _check_modern(arrival: Arrival, inbound: Inbound) -> None:
     _check_name(arrival)
     if version not in MODERN:
         raise Rejected(400, UNSUPPORTED_VERSION, "Unsupported protocol version", id=id_, data=unsupported(version))
-    if inbound.method in REMOVED:
+    if inbound.method in REMOVED or inbound.method.startswith(_NOTIFICATION):
         raise Rejected(404, METHOD_NOT_FOUND, f"Method not found: {inbound.method}", id=id_)
     inbound.capabilities = _capabilities(capabilities, _CAPABILITIES_KEY, id_)
-    inbound.log_level = _log_level(bytes(meta.log_level), id_)
+    if meta.log_level:
+        inbound.log_level = _log_level(bytes(meta.log_level), id_)
     if arrival.head.params:
         inbound.header_params = decode_params(arrival.head, id_)
 
@@ -184,6 +188,10 @@ def _check_legacy(arrival: Arrival, inbound: Inbound) -> None:
     inbound.session = arrival.head.values.get(b"mcp-session-id", b"")
     if not inbound.session:
         raise Rejected(400, INVALID_REQUEST, "the Mcp-Session-Id header is missing: send initialize first", id=id_)
+    if arrival.message.id and inbound.method.startswith(_NOTIFICATION):
+        raise Rejected(200, METHOD_NOT_FOUND, f"Method not found: {inbound.method[:100]}", id=id_)
+    if not arrival.message.id and not inbound.method.startswith(_NOTIFICATION):
+        raise Rejected(400, INVALID_REQUEST, f"{inbound.method[:100]} is a request: it must have an id")
 
 
 def _read_call(arrival: Arrival, inbound: Inbound) -> None:
@@ -201,7 +209,7 @@ def _read_call(arrival: Arrival, inbound: Inbound) -> None:
 
 def _read_meta(arrival: Arrival, inbound: Inbound) -> None:
     meta = arrival.meta
-    token = bytes(meta.progress_token)
+    token = bytes(meta.progress_token) if meta.progress_token else b""
     if token and token != b"null":
         if token[0] not in b'"-0123456789':
             status = 400 if arrival.era == "modern" else 200
@@ -209,10 +217,9 @@ def _read_meta(arrival: Arrival, inbound: Inbound) -> None:
                 status, INVALID_PARAMS, "_meta.progressToken must be a string or a number", id=arrival.message.id
             )
         inbound.progress_token = token
-    traceparent = bytes(meta.traceparent)
-    if traceparent:
+    if meta.traceparent:
         inbound.traceparent, inbound.tracestate = trace(
-            _string(traceparent) or "", _string(bytes(meta.tracestate)) or ""
+            _string(bytes(meta.traceparent)) or "", _string(bytes(meta.tracestate)) or ""
         )
 
 

@@ -124,6 +124,21 @@ async def test_a_notification_is_accepted_in_a_session_only(site: Site) -> None:
     assert (await site.post(body, {SESSION: "made-up"})).status == 404
 
 
+async def test_a_request_without_an_id_is_refused_and_runs_nothing(site: Site) -> None:
+    token = await site.session()
+    before = len(site.pipeline.seen)
+    body = {key: value for key, value in call().items() if key != "id"}
+    reply = await site.post(body, {SESSION: token})
+    assert (reply.status, reply.json()["error"]["code"], reply.json()["id"]) == (400, -32600, None)
+    assert len(site.pipeline.seen) == before
+
+
+async def test_a_notification_with_an_id_is_a_method_that_is_not_there(site: Site) -> None:
+    body = {"jsonrpc": "2.0", "id": 4, "method": "notifications/cancelled", "params": {"requestId": 1}}
+    reply = await site.post(body, {SESSION: await site.session()})
+    assert (reply.status, reply.json()["error"]["code"], reply.json()["id"]) == (200, -32601, 4)
+
+
 async def test_a_posted_response_and_a_batch_are_refused(site: Site) -> None:
     token = await site.session()
     for body in ({"jsonrpc": "2.0", "id": 1, "result": {}}, [call()], []):

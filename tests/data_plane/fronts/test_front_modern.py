@@ -174,6 +174,13 @@ async def test_a_notification_of_a_version_not_served_is_refused(site: Site) -> 
     assert (reply.status, reply.json()["error"]["code"], reply.json()["id"]) == (400, -32022, None)
 
 
+async def test_a_notification_with_an_id_is_a_method_that_is_not_there(site: Site) -> None:
+    method = "notifications/cancelled"
+    reply = await site.post(modern(method, params={"requestId": 1}), modern_headers(method))
+    assert (reply.status, reply.json()["error"]["code"]) == (404, -32601)
+    assert site.pipeline.seen == []
+
+
 async def test_discover_names_every_revision(site: Site) -> None:
     reply = await site.post(modern("server/discover"), modern_headers("server/discover"))
     result = reply.json()["result"]
