@@ -102,7 +102,7 @@ def canonical_digest(definition: bytes) -> bytes:
 
 def learn(known: Known, seen: Observation, now_unix: float, *, approve_first: bool, approve_changes: bool) -> Learnt:
     """Fold a look into what is known. A look that failed changes nothing but the error."""
-    if seen.era is None:
+    if seen.failed:
         look = msgspec.structs.replace(known.look, error=plain(seen.error) or "no answer", looked_unix=now_unix)
         return Learnt(known=Known(look=look, definitions=known.definitions), changed=(), auto_approved=())
     usable, unusable = _usable(seen.tools)

@@ -145,6 +145,11 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
     """Why the look failed, for a person; empty on success."""
 
+    @property
+    def failed(self) -> bool:
+        """Whether it shows less than all there is: also of a server that answered, and then gave no whole list."""
+        return self.era is None or bool(self.error)
+
 
 class ApprovedTool(msgspec.Struct, frozen=True, kw_only=True):
     """A definition in force: what agents see of the tool, pinned by the digest of its canonical JSON."""

@@ -120,7 +120,7 @@ class Learning:
 
 
 def _next_look_s(server: Server, seen: Observation, failures: int) -> float:
-    if seen.era is not None:
+    if not seen.failed:
         return server.refresh_s * random.uniform(0.9, 1.1)  # noqa: S311 (spreads looks, guards nothing)
     first_s, longest_s = RETRY_S
     return min(float(server.refresh_s), longest_s, first_s * float(1 << min(failures, 10)))

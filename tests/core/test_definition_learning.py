@@ -56,6 +56,19 @@ def test_a_new_tool_after_the_first_look_waits() -> None:
     assert not second.visible
 
 
+def test_a_look_that_saw_no_whole_list_changes_nothing_but_the_error() -> None:
+    first = look(Known(), saw(tool("a"), tool("b")))
+    broken = Observation(era="modern", protocol_version="2026-07-28", error="its tool list cannot be read")
+    second = look(first.known, broken, changes=True)
+    assert (second.known.definitions, second.changed, second.visible) == (first.known.definitions, (), False)
+    assert (second.known.look.error, second.known.look.era) == ("its tool list cannot be read", "modern")
+
+
+def test_the_first_look_that_succeeds_is_the_first_one() -> None:
+    failed = look(Known(), Observation(era="legacy", error="refuses tools/list")).known
+    assert states(look(failed, saw(tool("a"))).known) == {"a": "approved"}
+
+
 def test_a_tool_that_vanished_is_hidden_and_comes_back_unchanged() -> None:
     first = look(Known(), saw(tool("a"), tool("b"))).known
     without = look(first, saw(tool("a")))
