@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -19,9 +19,10 @@ from hypercorn.config import Config
 
 from adapters.crypto.sealing import AesGcmSealer, Ed25519Signer, key_id, wrap_for_node
 from adapters.opa.compiler import OpaCompiler
+from adapters.postgres import changes
 from adapters.postgres.admin_keys import PostgresCredentials
 from adapters.postgres.audit import PostgresAudit
-from adapters.postgres.database import RECONNECTED, Database
+from adapters.postgres.database import Database
 from adapters.postgres.definitions import PostgresDefinitions
 from adapters.postgres.embedded import EmbeddedFailed, EmbeddedPostgres
 from adapters.postgres.migrate import SchemaTooNew, migrate
@@ -52,7 +53,6 @@ from control_plane.settings import Settings, SettingsRejected
 from core.admin import Admin, Rejected
 from core.sealing import Signer
 
-CHANGED = "toolgate_changed"
 KEEP_HOUSE_S = 3600.0
 FORGET_NODES_S = 7 * 86400.0
 NODES = "default"
@@ -208,7 +208,7 @@ def _made(wanted: Settings, database: Database, signer: Signer, kek: bytes, metr
     metrics.follow(connected=lambda: plane.hub.connected, published=lambda: len(plane.hub.in_force()))
     services = Services(
         resources=Resources(store, vault),
-        watch=Watch(store, lambda: _revisions(database)),
+        watch=Watch(store, lambda: changes.revisions(database)),
         keys=Keys(store, vault),
         access=access,
         vault=vault,
@@ -255,14 +255,6 @@ async def _follow(plane: FleetPlane, database: Database) -> None:
     assert isinstance(notices, AsyncGenerator)
     async with aclosing(notices):
         await plane.run(notices)
-
-
-async def _revisions(database: Database) -> AsyncIterator[int | None]:
-    notices = database.listen((CHANGED,))
-    assert isinstance(notices, AsyncGenerator)
-    async with aclosing(notices):
-        async for notice in notices:
-            yield None if notice == RECONNECTED else int(notice.payload.partition(":")[0])
 
 
 async def _answers(database: Database) -> bool:

@@ -49,7 +49,7 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
 
     tenant: str
     revision: int
-    """Of the tenant's newest change; 0: it is long ago."""
+    """Of the tenant's newest change; 0: there never was one."""
     resources: tuple[Resource, ...]
     """The Tenant first, if there is one; then by kind and name."""
     key_hashes: dict[str, bytes]
@@ -58,7 +58,7 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     known: dict[str, Known]
     last: Last | None
     changed_unix_us: int = 0
-    """When the newest change was made; 0: not known."""
+    """When the newest change was made; 0: it is long ago."""
 
 
 Sign = Callable[[bytes], SignedManifest]

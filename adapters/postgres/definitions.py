@@ -7,14 +7,14 @@ import msgspec
 from psycopg import AsyncCursor
 from psycopg.rows import TupleRow
 
+from adapters.postgres import changes
 from adapters.postgres.audit import append
 from adapters.postgres.database import Connection, Database
 from core.definition import Choose, Definition, Due, Fold, Known, Learnt, Look
+from core.resource import Ref
 
 CHANNEL = "toolgate_look"
 """Payload empty: a look is due somewhere."""
-_CHANGED = "toolgate_changed"
-_LOCK_CLASS = 0x7467
 _WHERE = "tenant = ANY(%s) AND (%s = '' OR server = %s)"
 _DEFINITIONS = (
     # Most definitions are what is approved: then they are read once.
@@ -114,7 +114,7 @@ class PostgresDefinitions:
 
     async def learn(self, due: Due, fold: Fold, *, next_look_s: float) -> Learnt | None:
         async with self._database.transaction() as conn:
-            await _lock(conn, due.tenant)
+            await changes.lock(conn, due.tenant)
             reach = await conn.execute(
                 "SELECT spec_digest FROM server_looks WHERE tenant = %s AND server = %s FOR UPDATE",
                 (due.tenant, due.server),
@@ -141,7 +141,7 @@ class PostgresDefinitions:
 
     async def approve(self, tenant: str, server: str, choose: Choose) -> list[Definition]:
         async with self._database.transaction() as conn:
-            await _lock(conn, tenant)
+            await changes.lock(conn, tenant)
             known = await (await known_of(conn, [tenant], server)).one() or Known()
             approved, audit = choose(known)
             if approved:
@@ -159,11 +159,6 @@ class PostgresDefinitions:
             )
             await conn.execute("SELECT pg_notify(%s, '')", (CHANNEL,))
             return bool(done.rowcount)
-
-
-async def _lock(conn: Connection, tenant: str) -> None:
-    """The same lock a change of the tenant's resources takes: changes of a tenant happen one after the other."""
-    await conn.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK_CLASS, tenant))
 
 
 async def _write(conn: Connection, tenant: str, server: str, definitions: Iterable[Definition]) -> None:
@@ -188,10 +183,4 @@ async def _write(conn: Connection, tenant: str, server: str, definitions: Iterab
 
 async def _changed(conn: Connection, tenant: str, server: str) -> None:
     """The tenant's next revision, as if the server had been applied: what agents see of it is another."""
-    await conn.execute(
-        "WITH next AS (UPDATE revision SET latest = latest + 1 RETURNING latest),"
-        " change AS (INSERT INTO changes (revision, tenant, kind, name, type)"
-        "  SELECT latest, %s, 'Server', %s, 'applied' FROM next)"
-        " SELECT pg_notify(%s, latest || ':' || %s) FROM next",
-        (tenant, server, _CHANGED, tenant),
-    )
+    await changes.note(conn, "applied", Ref("Server", tenant, server))

@@ -31,10 +31,10 @@ class PostgresNodes:
             await conn.execute("DELETE FROM node_tenants WHERE node = %s AND tenant = ANY(%s)", (node, list(tenants)))
 
     async def forget(self, silent_s: float) -> int:
-        """Nodes not heard of for so long are not of the fleet any more."""
+        """Nodes not heard of for so long are not of the fleet any more, whatever a replica that died left written."""
         async with self._database.connection() as conn:
             done = await conn.execute(
-                "DELETE FROM nodes WHERE NOT connected AND seen_at < now() - make_interval(secs => %s)", (silent_s,)
+                "DELETE FROM nodes WHERE seen_at < now() - make_interval(secs => %s)", (silent_s,)
             )
             return done.rowcount
 

@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from adapters.postgres import changes
 from adapters.postgres.audit import append
 from adapters.postgres.database import Connection, Database
 from core.admin import Rejected, Why
@@ -17,13 +18,9 @@ from core.resource import Ref, Resource
 from core.secret import Sealed
 from core.store import Change, IssuedKey, Pruned, Put, Query, Term
 
-CHANNEL = "toolgate_changed"
-"""Payload `<revision>:<tenant>`: the tenant concerned, also for its own Tenant resource; empty for the platform."""
 KEPT_CHANGES = 100_000
 TURN_S = 10.0
 """How long a change waits for others of its tenant on this replica."""
-_LOCK_CLASS = 0x7467
-"""First half of the advisory locks on tenants."""
 _COLUMNS = (
     "tenant, kind, name, namespace, labels::text, spec::text, status::text, generation,"
     " extract(epoch FROM created_at)::float8, extract(epoch FROM updated_at)::float8"
@@ -78,7 +75,7 @@ class PostgresStore:
     async def writing(self, *tenants: str) -> AsyncIterator["PostgresWriting"]:
         async with self._turn(sorted(set(tenants))), self._database.transaction() as conn:
             for tenant in sorted(set(tenants)):
-                await conn.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK_CLASS, tenant))
+                await changes.lock(conn, tenant)
             writing = PostgresWriting(conn)
             yield writing
             await writing.finish()
@@ -214,20 +211,11 @@ class PostgresWriting:
             self._note("deleted", ref, entry, _json(row))
 
     async def finish(self) -> None:
-        """Audit, revisions and notices. Last, because everybody needs the revision's row, held until the commit."""
+        """Audit, revisions and notices."""
         for tenant in sorted(self._entries):
             await append(self._conn, tenant, self._entries[tenant])
         for kind, ref, last in self._changes:
-            concerned = ref.name if ref.kind == "Tenant" else ref.tenant
-            await self._conn.execute(
-                "WITH next AS (UPDATE revision SET latest = latest + 1 RETURNING latest),"
-                " change AS (INSERT INTO changes (revision, tenant, kind, name, type, last)"
-                "  SELECT latest, %s, %s, %s, %s, %s FROM next),"
-                " concerned AS (INSERT INTO tenant_revisions (tenant, revision) SELECT %s, latest FROM next"
-                "  ON CONFLICT (tenant) DO UPDATE SET revision = excluded.revision)"
-                " SELECT pg_notify(%s, latest || ':' || %s) FROM next",
-                (ref.tenant, ref.kind, ref.name, kind, last, concerned, CHANNEL, concerned),
-            )
+            await changes.note(self._conn, kind, ref, last)
 
     def _note(self, kind: Literal["applied", "deleted"], ref: Ref, entry: Entry, last: str | None = None) -> None:
         self._entries.setdefault(ref.tenant, []).append(entry)
@@ -332,10 +320,3 @@ def _term(term: Term) -> tuple[str, list[object]]:
             return "labels ? %s", [term.key]
         case "absent":
             return "NOT labels ? %s", [term.key]
-
-
-async def revisions(database: Database) -> AsyncIterator[int | None]:
-    """Revisions as they are committed, for ever; None first and whenever some may have been missed."""
-    async for notice in database.listen([CHANNEL]):
-        text = notice.payload.partition(":")[0]
-        yield int(text) if notice.channel == CHANNEL and text.isdigit() else None

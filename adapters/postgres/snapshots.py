@@ -30,12 +30,9 @@ class PostgresPublications:
 
     async def behind(self, compiler: int) -> list[tuple[str, int]]:
         statement = (
-            "WITH newest AS (SELECT CASE WHEN kind = 'Tenant' THEN name ELSE tenant END AS tenant,"
-            "  max(revision) AS revision FROM changes GROUP BY 1"
-            "  UNION ALL SELECT name, 0 FROM resources WHERE kind = 'Tenant')"
-            " SELECT n.tenant, max(n.revision) FROM newest AS n LEFT JOIN publications AS p USING (tenant)"
-            " WHERE n.tenant <> '' AND (p.tenant IS NULL OR p.revision < n.revision OR p.compiler < %s OR p.held)"
-            " GROUP BY 1 ORDER BY 1"
+            "SELECT tenant, r.revision FROM tenant_revisions AS r LEFT JOIN publications AS p USING (tenant)"
+            " WHERE tenant <> '' AND (p.tenant IS NULL OR p.revision < r.revision OR p.compiler < %s OR p.held)"
+            " ORDER BY tenant"
         )
         async with self._database.connection() as conn:
             rows = await (await conn.execute(statement, (compiler,))).fetchall()

@@ -20,14 +20,10 @@ _RESOURCES = (
 _SEALED = f"SELECT {_OWNER}, kind, tenant, name, key_id, sealed FROM sealed_values WHERE {_OWNED}"
 _HASHES = "SELECT tenant, name, hash FROM key_hashes WHERE tenant = ANY(%(tenants)s)"
 _CHANGED = (
-    "SELECT t.tenant, c.revision, (extract(epoch FROM c.at) * 1000000)::bigint"
-    " FROM unnest(%(tenants)s::text[]) AS t(tenant), LATERAL ("
-    "(SELECT revision, at FROM changes WHERE changes.tenant = t.tenant ORDER BY revision DESC LIMIT 1)"
-    " UNION ALL"
-    " (SELECT revision, at FROM changes WHERE kind = 'Tenant' AND name = t.tenant ORDER BY revision DESC LIMIT 1)"
-    " ORDER BY revision DESC LIMIT 1) AS c"
+    "SELECT r.tenant, r.revision, coalesce(extract(epoch FROM c.at) * 1000000, 0)::bigint"
+    " FROM tenant_revisions AS r LEFT JOIN changes AS c USING (revision) WHERE r.tenant = ANY(%(tenants)s)"
 )
-"""Each tenant's newest change, and when it began to be written; no row for changes that are pruned."""
+"""Each tenant's newest change, and when it began to be written: 0 once the change itself is pruned."""
 
 
 async def read(conn: Connection, tenants: list[str]) -> dict[str, Rows]:

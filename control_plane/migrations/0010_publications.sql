@@ -23,6 +23,3 @@ CREATE TABLE parts (
 );
 -- Parts are digested, mostly sealed or small: compressing them costs more than it saves.
 ALTER TABLE parts ALTER COLUMN data SET STORAGE EXTERNAL;
-
-CREATE INDEX changes_by_tenant ON changes (tenant, revision);
-CREATE INDEX changes_of_tenants ON changes (name, revision) WHERE kind = 'Tenant';

@@ -1,6 +1,7 @@
 """The fleet over real gRPC and a real database."""
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 
 import grpc
@@ -9,6 +10,8 @@ import pytest
 
 from adapters.crypto.sealing import wrap_for_node
 from adapters.fleet.channel import Link
+from adapters.postgres.database import Database
+from adapters.postgres.nodes import PostgresNodes
 from control_plane.services.fleet_view import FleetView
 from core.admin import Admin, Rejected, Why
 from core.fleet import Node
@@ -292,6 +295,21 @@ async def test_the_fleet_shows_who_is_there_and_who_is_not(dsn: str) -> None:
             assert nodes[0].tenants[0].applied == nodes[0].tenants[0].current > 0
             assert 0 < nodes[0].lag_ms < 5000
         await seen(plane, lambda nodes: not nodes[0].connected)
+
+
+async def test_a_node_whose_replica_died_is_forgotten_like_any_other(dsn: str) -> None:
+    database = await Database.open(dsn)
+    try:
+        nodes = PostgresNodes(database)
+        long_ago, now = (
+            Node(name="old", last_seen_unix=time.time() - 3600),
+            Node(name="new", last_seen_unix=time.time()),
+        )
+        await nodes.record("a replica that died", [long_ago, now], [])
+        assert await nodes.forget(60) == 1
+        assert [node.name for node in await nodes.nodes(None)] == ["new"]
+    finally:
+        await database.close()
 
 
 async def test_a_second_stream_of_one_node_replaces_the_first(dsn: str) -> None:

@@ -14,6 +14,7 @@ from control_plane.compiler.compile import COMPILER
 from control_plane.compiler.source import Found, TenantPolicy
 from core.audit import Entry
 from core.policy import Policy
+from core.publication import Draft
 from core.resource import Ref, Resource
 from core.snapshot import KeyEntry, KeyShard, Manifest, PolicyData
 from core.store import IssuedKey, Put
@@ -252,3 +253,20 @@ async def test_a_newer_compiler_compiles_everything_again(dsn: str) -> None:
         await one.plane.publisher.publish(["acme"])
         assert await one.publications.behind(COMPILER) == []
         assert [tenant for tenant, _ in await one.publications.behind(COMPILER + 1)] == ["acme"]
+
+
+async def test_a_newer_compiler_publishes_a_tenant_whose_changes_are_pruned(dsn: str) -> None:
+    async with replica(dsn) as one:
+        await one.tenant("acme")
+        (first,) = await one.plane.publisher.publish(["acme"])
+        await one.store.prune_changes(keep=0)
+        (rows,) = (await one.publications.rows(["acme"])).values()
+        assert rows.last is not None
+        assert rows.revision == rows.last.revision > 0
+        assert first.signed is not None
+        made = msgspec.msgpack.decode(first.signed.manifest, type=Manifest)
+        newer = Draft(
+            tenant="acme", revision=rows.revision, compiler=COMPILER + 1, manifest=made, content=b"of a newer compiler"
+        )
+        (again,) = await one.publications.publish([newer], one.plane.publisher._sign)  # type: ignore[attr-defined]
+        assert again.generation == first.generation + 1

@@ -8,8 +8,9 @@ import pytest
 from adapters.crypto.sealing import AesGcmSealer
 from adapters.postgres.admin_keys import PostgresCredentials
 from adapters.postgres.audit import PostgresAudit
+from adapters.postgres.changes import revisions
 from adapters.postgres.database import Database
-from adapters.postgres.resources import PostgresStore, revisions
+from adapters.postgres.resources import PostgresStore
 from adapters.postgres.secrets import PostgresSealedValues
 from control_plane.services.access import Access
 from control_plane.services.audit import AuditLog
