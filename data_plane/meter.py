@@ -81,13 +81,14 @@ class Recording:
         self._result: Result | None = None
         self.manifest: Manifest | None = None
         self.upstream_ns = 0
-        self.trace_id, self._parent_id, self.trace_flags = _trace(inbound.traceparent, meter.sample_ratio)
-        self.span_id = f"{getrandbits(64):016x}"
+        made = f"{getrandbits(192):048x}"
+        self.span_id = made[:16]
+        self.trace_id, self._parent_id, self.trace_flags = _trace(inbound.traceparent, made[16:], meter.sample_ratio)
 
     @property
     def traceparent(self) -> str:
         """To pass on: this call's span as the parent (W3C Trace Context, section 3.2)."""
-        return f"00-{self.trace_id}-{self.span_id}-{self.trace_flags:02x}"
+        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.trace_flags else '00'}"
 
     def called_by(self, caller: Caller, manifest: Manifest) -> None:
         """Raises Unavailable(AUDIT_UNAVAILABLE) where the tenant demands a record and there is no room for one."""
@@ -172,12 +173,12 @@ class Recording:
         )
 
 
-def _trace(traceparent: str, sample_ratio: float) -> tuple[str, str, int]:
-    """(trace id, caller's span id, flags): the caller's own where it sent a `traceparent`, else a new trace.
+def _trace(traceparent: str, made: str, sample_ratio: float) -> tuple[str, str, int]:
+    """(trace id, caller's span id, flags): the caller's own where it sent a `traceparent`, else the one just `made`.
 
     The front has checked its form (W3C Trace Context, section 3.2).
     """
     if traceparent:
         return traceparent[3:35], traceparent[36:52], int(traceparent[53:55], 16) & _SAMPLED
     sampled = sample_ratio > 0 and getrandbits(32) < sample_ratio * (1 << 32)
-    return f"{getrandbits(128):032x}", "", _SAMPLED if sampled else 0
+    return made, "", _SAMPLED if sampled else 0

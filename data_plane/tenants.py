@@ -37,15 +37,20 @@ class Tenants:
         """The snapshot in force if it is in memory."""
         return self._loaded.get(tenant)
 
+    def at_hand(self, tenant: str) -> TenantSnapshot | None:
+        """The snapshot in force if it is in memory, which makes it the one used last."""
+        snapshot = self._loaded.get(tenant)
+        if snapshot is not None and len(self._pointers) > self._cap:
+            self._loaded.move_to_end(tenant)
+        return snapshot
+
     async def current(self, tenant: str) -> TenantSnapshot | None:
         """The snapshot in force, loaded if need be, one load at a time per tenant; None for a tenant not served here.
 
         Raises Unavailable(NO_SNAPSHOT) where loading fails.
         """
-        snapshot = self._loaded.get(tenant)
+        snapshot = self.at_hand(tenant)
         if snapshot is not None:
-            if len(self._pointers) > self._cap:
-                self._loaded.move_to_end(tenant)
             return snapshot
         pointer = self._pointers.get(tenant)
         return None if pointer is None else await self._load_once(tenant, pointer)

@@ -33,7 +33,8 @@ class Head(Struct):
 
     def text(self, name: bytes) -> str:
         """The value as text, empty if absent. Bytes outside ASCII never equal anything a body can say."""
-        return self.values.get(name, b"").decode("ascii", "replace")
+        value = self.values.get(name)
+        return value.decode("ascii", "replace") if value else ""
 
 
 def read(raw: Iterable[tuple[bytes, bytes]]) -> Head:
@@ -50,7 +51,7 @@ def read(raw: Iterable[tuple[bytes, bytes]]) -> Head:
                 twice = name
             elif name == b"accept":
                 value = values[name] + b"," + value
-        if name.startswith(_PARAM):
+        if _PARAM in name and name.startswith(_PARAM):
             params = params or {}
             params[name[len(_PARAM) :].decode("ascii", "replace")] = value
         values[name] = value

@@ -54,7 +54,7 @@ def parse(body: bytes) -> Message:
 
 def result(id: bytes, value: bytes) -> bytes:  # noqa: A002
     """A JSON-RPC response around a result's own bytes."""
-    return b'{"jsonrpc":"2.0","id":' + id + b',"result":' + value + b"}"
+    return b"".join((b'{"jsonrpc":"2.0","id":', id, b',"result":', value, b"}"))
 
 
 def error(id: bytes, value: bytes) -> bytes:  # noqa: A002

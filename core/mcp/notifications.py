@@ -36,7 +36,7 @@ def outgoing(notification: Notification, inbound: Inbound) -> bytes | None:
 def with_member(obj: bytes, name: bytes, value: bytes) -> bytes:
     """A JSON object with one more member, first; the object must not have it."""
     rest = obj.lstrip()[1:].lstrip()
-    return b'{"' + name + b'":' + value + (b"" if rest[:1] == b"}" else b",") + rest
+    return b"".join((b'{"', name, b'":', value, b"" if rest[:1] == b"}" else b",", rest))
 
 
 def _wanted(params: bytes, inbound: Inbound) -> bool:

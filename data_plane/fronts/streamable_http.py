@@ -155,7 +155,11 @@ class Front:
         version = head.text(b"mcp-protocol-version")
         if not json or not (streams or version in ("", *LEGACY)):
             raise _not_acceptable(b"null")
-        body = await self._body(receive, head)
+        connection = scope.get(CONNECTION)
+        ours = connection if isinstance(connection, Connection) else None
+        body = ours.whole_body(self._options.max_body_bytes) if ours is not None else None
+        if body is None:
+            body = await self._body(receive, head)
         if body is None:
             return
         arrival = classify.arrive(jsonrpc.parse(body), head)
@@ -172,11 +176,10 @@ class Front:
         inbound.client_address = str(client[0]) if isinstance(client, tuple) else ""
         inbound.received_ns, inbound.size_bytes = began, len(body)
         if arrival.message.id:
-            connection = scope.get(CONNECTION)
             exchange = Exchange(
                 inbound,
                 send,
-                respond=connection.respond if isinstance(connection, Connection) else None,
+                respond=ours.respond if ours is not None else None,
                 streams=streams and inbound.method != "initialize",
                 cors=_cors(inbound.origin),
                 now=self._in_flight.now(),
@@ -320,7 +323,8 @@ def _raw_headers(scope: Scope) -> Iterable[tuple[bytes, bytes]]:
 
 def _read_head(inbound: Inbound, head: Head) -> None:
     inbound.credential = headers.credential(head)
-    inbound.origin = head.text(b"origin")
+    if b"origin" in head.values:
+        inbound.origin = head.text(b"origin")
     inbound.host = head.text(b"host")
     if not inbound.traceparent and b"traceparent" in head.values:
         inbound.traceparent, inbound.tracestate = classify.trace(head.text(b"traceparent"), head.text(b"tracestate"))

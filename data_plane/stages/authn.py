@@ -27,7 +27,7 @@ async def claimed(inbound: Inbound, tenants: Tenants) -> TenantSnapshot:
     tenant = key_tenant(inbound.credential)
     if tenant is None:
         raise Refused(Reason.UNAUTHENTICATED, _PUBLIC, detail="the credential does not read as a key")
-    snapshot = await tenants.current(tenant)
+    snapshot = tenants.at_hand(tenant) or await tenants.current(tenant)
     if snapshot is None:
         raise Refused(Reason.UNAUTHENTICATED, _PUBLIC, detail="the tenant it names is not served here")
     return snapshot

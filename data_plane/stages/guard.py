@@ -230,6 +230,8 @@ class GuardedNotify:
 
     def finish(self) -> tuple[Finding, ...]:
         """The stream is over: flush, and tell what was found in it. Raises Refused if something in it blocks."""
+        if not self._streams and not self._findings and self._refused is None and not self._queue:
+            return ()
         self.flush()
         if self._refused is not None:
             raise self._refused
