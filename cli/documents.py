@@ -14,6 +14,8 @@ from cli.failure import USAGE, Failure
 
 SUFFIXES = (".yaml", ".yml", ".json")
 MAX_BYTES = 16 * 1024 * 1024
+MAX_DEPTH = 100
+"""As deep as the control plane takes a spec."""
 MAX_NODES = 500_000
 """Anchors can make a small file a huge document."""
 
@@ -54,6 +56,8 @@ def parse(name: str, text: str) -> Iterator[Document]:
         for node in yaml.compose_all(text, Loader=yaml.SafeLoader):
             if node is not None and node.tag != "tag:yaml.org,2002:null":
                 yield from (_document(name, item) for item in _items(node))
+    except RecursionError as failure:
+        raise Failure(USAGE, f"{name}: is nested too deeply: at most {MAX_DEPTH} levels") from failure
     except yaml.YAMLError as failure:
         mark = getattr(failure, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark else name
@@ -106,17 +110,25 @@ class _Reader:
         self.problems: list[tuple[int, str]] = []
         self._scalars = yaml.constructor.SafeConstructor()
         self._nodes = 0
+        self._depth = 0
 
     def value(self, node: Node, path: str) -> object:
         self._nodes += 1
         if self._nodes > MAX_NODES:
             raise Failure(USAGE, f"the document is larger than {MAX_NODES} values")
         self.lines.setdefault(path, node.start_mark.line + 1)
-        if isinstance(node, MappingNode):
-            return self._mapping(node, path)
-        if isinstance(node, SequenceNode):
-            return [self.value(item, f"{path}[{i}]") for i, item in enumerate(node.value)]
-        return self._scalar(node, path)
+        if isinstance(node, ScalarNode):
+            return self._scalar(node, path)
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            line = node.start_mark.line + 1
+            raise Failure(USAGE, f"line {line}: the document is nested deeper than {MAX_DEPTH} levels")
+        value = self._mapping(node, path) if isinstance(node, MappingNode) else self._sequence(node, path)
+        self._depth -= 1
+        return value
+
+    def _sequence(self, node: Node, path: str) -> list[object]:
+        return [self.value(item, f"{path}[{i}]") for i, item in enumerate(node.value)]
 
     def _mapping(self, node: MappingNode, path: str) -> dict[str, object]:
         explicit = [k.value for k, _ in node.value if k.tag != "tag:yaml.org,2002:merge"]

@@ -256,8 +256,12 @@ def _status(port: int, path: str) -> int | None:
 @contextmanager
 def _claimed(place: Place) -> Iterator[None]:
     """One `up` per data directory."""
-    place.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (place.root / "up.lock").open("w") as lock:
+    try:
+        place.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        opened = (place.root / "up.lock").open("w")
+    except OSError as failure:
+        raise Failure(USAGE, f"--data-dir {place.root}: cannot be used: {failure.strerror}") from failure
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as failure:

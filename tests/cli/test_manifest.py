@@ -94,6 +94,14 @@ def test_a_small_file_that_unfolds_to_a_huge_one_is_refused() -> None:
         declared(f"kind: Tenant\nname: t\nspec:\n  a0: &a0 [x, x]\n{levels}\n")
 
 
+@pytest.mark.parametrize("levels", [150, 5_000])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ("{a: ", "}")])
+def test_what_is_nested_too_deeply_is_refused(opening: str, closing: str, levels: int) -> None:
+    with pytest.raises(Failure, match="nested") as caught:
+        declared(f"kind: Tenant\nname: t\nspec: {opening * levels}1{closing * levels}\n")
+    assert caught.value.code == USAGE
+
+
 def test_resources_come_after_what_they_need_and_otherwise_as_written() -> None:
     text = """
 kind: RoleBinding

@@ -147,3 +147,12 @@ def _command_line(entry: Path) -> bytes:
         return (entry / "cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def test_a_data_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    occupied = tmp_path / "file"
+    occupied.touch()
+    given = [*COMMAND, "up", "--no-demo", "--data-dir", str(occupied)]
+    done = subprocess.run(given, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"toolgate: --data-dir {occupied}: cannot be used")
