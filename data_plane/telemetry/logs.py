@@ -69,7 +69,9 @@ def call_line(record: Record) -> bytes:
         reasons=record.reasons,
         detail=record.detail,
         generation=record.generation,
-        findings=[f"{f.detector}:{f.action}:{f.direction}:{f.count}" for f in record.findings],
+        findings=[f"{f.detector}:{f.action}:{f.direction}:{f.count}" for f in record.findings]
+        if record.findings
+        else [],
         bytes_in=record.bytes_in,
         bytes_out=record.bytes_out,
         duration_ms=record.duration_us / 1000,
@@ -134,6 +136,10 @@ def _write(fd: int, data: bytes) -> None:
         return
 
 
+_EXTRAS = ("tenant", "server", "child_pid")
+"""Members a log call may add; nothing else of a record's attributes is written."""
+
+
 class JsonFormatter(logging.Formatter):
     """One line per log record; a traceback is a member, so it cannot break the line."""
 
@@ -150,6 +156,7 @@ class JsonFormatter(logging.Formatter):
             "node": self._node,
             "process": self._process,
             "message": record.getMessage(),
+            **{name: getattr(record, name) for name in _EXTRAS if hasattr(record, name)},
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
@@ -168,7 +175,10 @@ def log_to_stderr(level: str, node: str, process: str) -> None:
 def _time(unix: float) -> str:
     """RFC 3339 with milliseconds, UTC."""
     second = int(unix)
-    return f"{_second(second)}.{int((unix - second) * 1000):03d}+00:00"
+    return _second(second) + _MILLISECOND[int((unix - second) * 1000)]
+
+
+_MILLISECOND = tuple(f".{ms:03d}+00:00" for ms in range(1000))
 
 
 @lru_cache(maxsize=8)

@@ -126,6 +126,13 @@ def test_a_log_record_with_a_traceback_is_one_line_too() -> None:
     assert "ValueError: invalid" in decoded["traceback"]
 
 
+def test_a_line_of_a_servers_says_whose_it_is() -> None:
+    made = logging.LogRecord("toolgate.stdio", logging.INFO, "", 0, "ready", (), None)
+    vars(made).update(tenant="acme", server="time", child_pid=7)
+    decoded = json.loads(JsonFormatter("n1", "supervisor").format(made))
+    assert (decoded["tenant"], decoded["server"], decoded["child_pid"]) == ("acme", "time", 7)
+
+
 async def test_lines_for_a_reader_that_does_not_read_are_dropped_and_counted(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
