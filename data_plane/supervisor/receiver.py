@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -21,6 +22,8 @@ log = logging.getLogger("toolgate.snapshots")
 
 GARBAGE_AGE_S = 60.0
 """Parts that no manifest names are kept this long: an update that is being stored has not named its own yet."""
+PROVEN_KEPT = 1000
+"""Policy modules known to load; one that is forgotten is only tried once more."""
 _KEY_ID = re.compile(r"[0-9a-f]{1,64}")
 
 
@@ -76,7 +79,7 @@ class Receiver:
         self._keys = configured_keys or store.trusted()
         self._verifier = verifier(self._keys)
         self._candidates: dict[tuple[str, bytes], Stored] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._proven: set[bytes] = set()
         self.in_force: dict[str, InForce] = {}
         self.refused_on_disk: dict[str, str] = {}
@@ -213,7 +216,9 @@ class Receiver:
 
     def _alone(self, tenant: str) -> AbstractAsyncContextManager[None]:
         """One update of a tenant at a time."""
-        return self._locks.setdefault(tenant, asyncio.Lock())
+        lock = self._locks.get(tenant) or asyncio.Lock()
+        self._locks[tenant] = lock
+        return lock
 
     def _unsigned(self, stored: Stored) -> Problem | None:
         signed = stored.signed
@@ -288,6 +293,8 @@ class Receiver:
             if problems:
                 return self._refuse(tenant, problems)
             self._store.keep(tenant, stored)
+            if len(self._proven) >= PROVEN_KEPT:
+                self._proven.clear()
             self._proven.add(module)
             self._remember(manifest, mark)
         except OSError as failure:
