@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import logging
 import os
 import socket
 import sys
@@ -42,6 +43,8 @@ from data_plane.telemetry.metrics import CallMetrics, Gauge, NodeMetrics, exposi
 from data_plane.upstreams.mcp_http import HttpBackend
 from data_plane.upstreams.probe import Respondent
 
+log = logging.getLogger("toolgate.node")
+
 THREADS = 4
 WORKER = ("-P", "-m", "data_plane.worker_main")
 
@@ -76,6 +79,8 @@ class CannotStart(Exception):
 
 async def _run(settings: Settings) -> int:
     release = version("toolgate")
+    if not settings.hosts:
+        log.warning("agents on other machines are refused: TOOLGATE_PUBLIC_HOSTS names no host they may ask for")
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "work"))
     async with AsyncExitStack() as stack:
         _alone_in(settings.data_dir, stack)
@@ -97,7 +102,8 @@ async def _run(settings: Settings) -> int:
         stack.push_async_callback(children.close)
         http = HttpBackend()
         stack.push_async_callback(http.close)
-        counters = _counters(settings, stack)
+        buckets = MemoryCounters(time.monotonic)
+        counters = _counters(settings, buckets, stack)
         workers = Workers(settings.workers, _starter(settings, release, mcp_sockets), receiver, counters, children)
         receiver.swap = workers
         respondents: dict[type, Respondent] = {HttpTransport: http, StdioTransport: children}
@@ -130,7 +136,7 @@ async def _run(settings: Settings) -> int:
             ship_s=settings.ship_s,
             ready_file=settings.ready_file,
             more_tasks={} if spans is None else {"spans": spans.run},
-            more_gauges=lambda: _child_gauges(children),
+            more_gauges=lambda: _more_gauges(children, buckets, spans),
         )
         return await node.run()
 
@@ -173,7 +179,7 @@ def _starter(settings: Settings, release: str, sockets: list[socket.socket]) -> 
             spool_max_bytes=settings.spool_max_mib * 1024 * 1024,
             max_loaded_tenants=settings.max_loaded_tenants,
             max_connections=settings.max_connections,
-            public_hosts=settings.public_hosts,
+            public_hosts=settings.hosts,
             drain_s=settings.drain_s,
             trace_ratio=settings.trace_ratio,
             log_level=settings.log_level,
@@ -247,7 +253,7 @@ def _outside(
     return source, records
 
 
-def _counters(settings: Settings, stack: AsyncExitStack) -> Counters:
+def _counters(settings: Settings, buckets: Counters, stack: AsyncExitStack) -> Counters:
     """The node's own, and the fleet's where there is a Redis."""
     fleet: Counters | None = None
     if settings.redis_url:
@@ -256,7 +262,7 @@ def _counters(settings: Settings, stack: AsyncExitStack) -> Counters:
         redis = RedisCounters(settings.redis_url)
         stack.push_async_callback(redis.aclose)
         fleet = redis
-    scoped = ScopedCounters(MemoryCounters(time.monotonic), fleet)
+    scoped = ScopedCounters(buckets, fleet)
     stack.push_async_callback(scoped.close)
     return scoped
 
@@ -281,11 +287,15 @@ class _Running:
         return [(child.tenant, child.server) for child in self._children.children()]
 
 
-def _child_gauges(children: StdioServers) -> Iterator[Gauge]:
+def _more_gauges(children: StdioServers, buckets: MemoryCounters, spans: "Spans | None") -> Iterator[Gauge]:
     statuses = children.children()
     yield Gauge("toolgate_stdio_children", "Servers running as children of this node.", len(statuses))
     text = "Calls under way at them."
     yield Gauge("toolgate_stdio_in_flight", text, sum(child.in_flight for child in statuses))
+    label = (("process", "supervisor"), ("what", "buckets"))
+    yield Gauge("toolgate_held", "What a process holds now.", len(buckets), label)
+    if spans is not None:
+        yield Gauge("toolgate_spans_dropped", "Spans that could not be exported.", spans.dropped, counter=True)
 
 
 def _bytes(path: Path | None) -> bytes:

@@ -108,9 +108,10 @@ class Stats(msgspec.Struct, frozen=True, array_like=True, tag=16):
 
     connections: int
     in_flight: int
-    tenants: int
     loop_lag_s: float
     serving: bool
+    held: dict[str, int]
+    """What else it holds now that has a cap, by name."""
 
 
 class Granted(msgspec.Struct, frozen=True, array_like=True, tag=20):

@@ -16,9 +16,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from core.mcp.origin import host_name
 from core.resource import NAME, NAME_RULE
 
 KEY_BYTES = 32
+_EVERY_ADDRESS = ("", "0.0.0.0", "::")
 WORKERS_MAX = 256
 
 
@@ -90,6 +92,14 @@ class Settings:
         """Read when it is needed, so that a rotated file counts at the next start."""
         return self.node_token or (self.node_token_file.read_text().strip() if self.node_token_file else "")
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """What `Host` may name besides loopback: the hosts given, else the address bound if it is one."""
+        address = self.listen_address
+        if self.public_hosts or address in _EVERY_ADDRESS:
+            return self.public_hosts
+        return (f"[{address}]" if ":" in address else address.lower(),)
+
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the supervisor tells a worker on its standard input."""
@@ -153,6 +163,14 @@ def _optional_path(text: str) -> Path | None:
 
 def _list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = tuple(host.lower() for host in _list(text))
+    for host in hosts:
+        if host != "*" and host_name(host) != host:
+            raise ValueError(f"{host!r} is no host without scheme and port")
+    return hosts
 
 
 def _targets(text: str) -> tuple[str, ...]:
@@ -225,7 +243,12 @@ OPTIONS: tuple[Option, ...] = (
     Option("mcp_port", _PORT, "8080", "MCP, for agents; 0 takes a free one"),
     Option("ops_port", _PORT, "8083", "`/metrics`, `/healthz` and `/readyz`; 0 takes a free one"),
     Option("workers", _workers, "0", "Worker processes; 0: one per core this process may use"),
-    Option("public_hosts", _list, "", "Hosts agents may name in `Host`, separated by commas; empty: the address bound"),
+    Option(
+        "public_hosts",
+        _hosts,
+        "",
+        "Hosts agents may name in `Host`, without ports, separated by commas; `*`: any; empty: the address bound",
+    ),
     Option("control_plane", _targets, "127.0.0.1:8082", "host:port of the control plane's replicas; empty: none"),
     Option("control_plane_tls", _flag, "false", "Speak TLS to the control plane, trusting the system's certificates"),
     Option("control_plane_ca_file", _optional_path, "", "PEM to trust instead; implies TLS"),
@@ -238,7 +261,10 @@ OPTIONS: tuple[Option, ...] = (
     Option("records_file", _optional_path, "", "Append records to this file instead of sending them"),
     Option("tenants", _tenants, "", "Serve only these tenants, separated by commas; empty: all"),
     Option(
-        "trusted_keys", _keys, "", "The only Ed25519 keys snapshots may be signed with; empty: those announced first"
+        "trusted_keys",
+        _keys,
+        "",
+        "The only Ed25519 keys snapshots may be signed with; empty: those the control plane announces",
     ),
     Option(
         "redis_url", _url("redis", "rediss", "unix"), "", "Budgets shared by the fleet; empty: this node's", flag=False

@@ -33,6 +33,11 @@ class Tenants:
     def __len__(self) -> int:
         return len(self._pointers)
 
+    @property
+    def in_memory(self) -> int:
+        """How many are loaded; `len` counts all in force."""
+        return len(self._loaded)
+
     def loaded(self, tenant: str) -> TenantSnapshot | None:
         """The snapshot in force if it is in memory."""
         return self._loaded.get(tenant)

@@ -183,12 +183,14 @@ class Worker:
 
     # === stats ===
 
-    async def report(self, connections: Callable[[], int], in_flight: Callable[[], int]) -> None:
+    async def report(
+        self, connections: Callable[[], int], in_flight: Callable[[], int], held: Callable[[], dict[str, int]]
+    ) -> None:
         """Tell the supervisor every second how this worker is; for ever."""
         assert self.channel is not None
         lag_s = 0.0
         while True:
-            self.channel.tell(Stats(connections(), in_flight(), len(self.tenants), lag_s, not self.draining.done()))
+            self.channel.tell(Stats(connections(), in_flight(), lag_s, not self.draining.done(), held()))
             due = time.monotonic() + STATS_EVERY_S
             await asyncio.sleep(STATS_EVERY_S)
             lag_s = max(0.0, time.monotonic() - due)

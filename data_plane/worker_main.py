@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -103,10 +104,20 @@ async def run(settings: WorkerSettings) -> None:
         )
         async with asyncio.timeout(POINTED_WITHIN_S):
             await worker.pointed.wait()
-        await _serve(settings, worker, front)
+        await _serve(settings, worker, front, lambda: _held(worker, http, leases))
 
 
-async def _serve(settings: WorkerSettings, worker: Worker, front: Front) -> None:
+def _held(worker: Worker, http: HttpBackend, leases: Leases) -> dict[str, int]:
+    pools = http.connections().values()
+    return {
+        "tenants": worker.tenants.in_memory,
+        "upstream_connections_in_use": sum(in_use for in_use, _ in pools),
+        "upstream_connections_idle": sum(idle for _, idle in pools),
+        "leases": len(leases),
+    }
+
+
+async def _serve(settings: WorkerSettings, worker: Worker, front: Front, held: Callable[[], dict[str, int]]) -> None:
     options = ServerOptions(max_connections=settings.max_connections, drain_s=settings.drain_s)
     stop = asyncio.Event()
     leaving = Leaving(front)
@@ -116,7 +127,7 @@ async def _serve(settings: WorkerSettings, worker: Worker, front: Front) -> None
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     async with asyncio.TaskGroup() as tasks:
-        report = tasks.create_task(worker.report(lambda: leaving.connections, lambda: front.in_flight))
+        report = tasks.create_task(worker.report(lambda: leaving.connections, lambda: front.in_flight, held))
         serving = tasks.create_task(serve(leaving, [listening], options, stop))
         await worker.draining
         await leaving.linger()

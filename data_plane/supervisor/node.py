@@ -244,6 +244,8 @@ class Node:
                 yield Gauge("toolgate_connections", "Agents' connections.", stats.connections, label)
                 yield Gauge("toolgate_calls_in_flight", "Calls being answered.", stats.in_flight, label)
                 yield Gauge("toolgate_loop_lag_seconds", "Lateness of a timer.", stats.loop_lag_s, label)
+                for what, count in stats.held.items():
+                    yield Gauge("toolgate_held", "What a process holds now.", count, (*label, ("what", what)))
 
     def _spool_gauges(self) -> Iterator[Gauge]:
         pump = self.pump

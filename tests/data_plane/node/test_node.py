@@ -68,6 +68,9 @@ def test_a_call_is_answered_counted_logged_and_recorded_once(tmp_path: Path, slo
             ("acme", "tool-0", "ok", "ann")
         }
         assert gateway.metric('toolgate_call_seconds_count{method="tools/call"}') == 20
+        for what in ("tenants", "upstream_connections_idle"):
+            series = [f'toolgate_held{{process="worker-{number}",what="{what}"}}' for number in (0, 1)]
+            gateway.until(lambda series=series: any(map(gateway.metric, series)), f"{what} are held")
         assert gateway.stop() == 0
 
 

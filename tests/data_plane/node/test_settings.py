@@ -34,8 +34,27 @@ def test_every_mistake_is_named_at_once() -> None:
 
 
 @pytest.mark.parametrize(
+    ("address", "given", "hosts"),
+    [
+        ("10.1.2.3", "", ("10.1.2.3",)),
+        ("fd00::7", "", ("[fd00::7]",)),
+        ("0.0.0.0", "", ()),
+        ("::", "", ()),
+        ("0.0.0.0", "MCP.Example.com, *", ("mcp.example.com", "*")),
+        ("10.1.2.3", "mcp.example.com", ("mcp.example.com",)),
+    ],
+)
+def test_agents_may_name_the_hosts_given_or_else_the_address_bound(
+    address: str, given: str, hosts: tuple[str, ...]
+) -> None:
+    assert read([*LEAST, "--listen-address", address, "--public-hosts", given], {}).hosts == hosts
+
+
+@pytest.mark.parametrize(
     ("arguments", "start"),
     [
+        (["--public-hosts", "mcp.example.com:8080"], "--public-hosts: 'mcp.example.com:8080'"),
+        (["--public-hosts", "https://mcp.example.com"], "--public-hosts"),
         (["--control-plane", ""], "TOOLGATE_CONTROL_PLANE"),
         (["--control-plane-cert-file", "/nope"], "TOOLGATE_CONTROL_PLANE_CERT_FILE"),
         (["--snapshot-dir", "/tmp"], "TOOLGATE_SNAPSHOT_DIR"),
