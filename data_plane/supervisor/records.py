@@ -13,7 +13,9 @@ from data_plane.spool import HEADER_BYTES, SUFFIX, Segment
 
 log = logging.getLogger("toolgate.records")
 
-LOOK_EVERY_S = 0.05
+LOOK_EVERY_S = 0.1
+SHIP_EVERY_S = 0.2
+"""A batch that would not be full waits so long for more: what one costs is shared by its records."""
 BATCH_RECORDS = 2000
 BATCH_BYTES = 768 * 1024
 """A batch is one message of the stream, which is kept below 1 MiB."""
@@ -65,9 +67,10 @@ class RecordPump:
     def _tell(self, segment: Segment) -> None:
         while True:
             records, end = segment.read(segment.seen, BATCH_BYTES)
+            observe = self._observe
             for raw in records:
                 try:
-                    self._observe(_decode(raw))
+                    observe(_decode(raw))
                 except msgspec.MsgspecError:
                     log.exception("a record in %s cannot be read", segment.path.name)
             self.seen += len(records)
@@ -111,6 +114,8 @@ class RecordPump:
             try:
                 if not await self.ship_once():
                     self._waiting.clear()
+                elif self.waiting_bytes < BATCH_BYTES:
+                    await asyncio.sleep(SHIP_EVERY_S)
                 pause_s = BACKOFF_S[0]
             except RecordsAway as failure:
                 log.warning("records stay in the spool: %s; next try in %.1f s", failure, pause_s)

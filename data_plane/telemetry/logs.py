@@ -10,6 +10,7 @@ from functools import lru_cache
 import msgspec
 
 from core.call import Record
+from core.guard import Finding
 
 UNWRITTEN_MAX_BYTES = 8 * 1024 * 1024
 """Lines of calls waiting for a slow reader; beyond it lines are dropped and counted. The records are not."""
@@ -46,6 +47,10 @@ class CallLine(msgspec.Struct, kw_only=True, omit_defaults=True):
     trace_id: str = ""
     span_id: str = ""
     client_address: str = ""
+
+
+def _findings(found: tuple[Finding, ...]) -> list[str]:
+    return [f"{f.detector}:{f.action}:{f.direction}:{f.count}" for f in found]
 
 
 def call_line(record: Record) -> bytes:

@@ -19,6 +19,8 @@ METHODS_MAX = 64
 TOOLS_MAX = 5000
 """Distinct (tenant, server, tool) with a time series of their own; the rest are counted together as `other`."""
 SERVERS_MAX = 1000
+SERIES_KEPT = 20_000
+"""Kinds of call whose counters are remembered; more begin to be looked up anew."""
 BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 K = TypeVar("K")
@@ -61,16 +63,36 @@ class Histogram:
         return out
 
 
+class Count:
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
+
+
+class _Series:
+    """What a kind of call is counted in; `upstream` and `tool` for permitted tool calls."""
+
+    __slots__ = ("calls", "seconds", "tool", "upstream")
+
+    def __init__(self, calls: Count, seconds: Histogram, tool: Count | None, upstream: Histogram | None) -> None:
+        self.calls = calls
+        self.seconds = seconds
+        self.tool = tool
+        self.upstream = upstream
+
+
 class CallMetrics(Collector):
-    """Plain counters in dictionaries: a tenth of the cost of a client library's on the path of every record."""
+    """Plain counters, found by one lookup: a twentieth of a client library's cost on the path of every record."""
 
     def __init__(self) -> None:
         self._tenant = Bounded(TENANTS_MAX, OTHER)
         self._method = Bounded(METHODS_MAX, OTHER)
         self._tool = Bounded(TOOLS_MAX, (OTHER, OTHER, OTHER))
         self._server = Bounded(SERVERS_MAX, (OTHER, OTHER))
-        self._calls: defaultdict[tuple[str, str, str], int] = defaultdict(int)
-        self._tool_calls: defaultdict[tuple[str, str, str, str], int] = defaultdict(int)
+        self._series: dict[tuple[str, str, str, str, str], _Series] = {}
+        self._calls: defaultdict[tuple[str, str, str], Count] = defaultdict(Count)
+        self._tool_calls: defaultdict[tuple[str, str, str, str], Count] = defaultdict(Count)
         self._seconds: defaultdict[str, Histogram] = defaultdict(Histogram)
         self._upstream: defaultdict[tuple[str, str], Histogram] = defaultdict(Histogram)
         self._findings: defaultdict[tuple[str, str, str], int] = defaultdict(int)
@@ -79,25 +101,41 @@ class CallMetrics(Collector):
         self._bytes_out = 0
 
     def observe(self, record: Record) -> None:
-        tenant, method, outcome = self._tenant(record.tenant), self._method(record.method), record.outcome
-        self._calls[tenant, method, outcome] += 1
-        self._seconds[method].observe(record.duration_us / 1e6)
+        # Known only of permitted tools, so a caller cannot make up series by asking for tools that are not there.
+        server, outcome = record.server, record.outcome
+        kind = (record.tenant, record.method, outcome, server, record.tool if server else "")
+        series = self._series.get(kind) or self._learn(kind)
+        series.calls.value += 1
+        series.seconds.observe(record.duration_us / 1e6)
         self._bytes_in += record.bytes_in
         self._bytes_out += record.bytes_out
-        if record.server:
-            # Known only of permitted tools, so a caller cannot make up series by asking for tools that are not there.
-            self._tool_calls[(*self._tool((record.tenant, record.server, record.tool)), outcome)] += 1
+        if series.tool is not None and series.upstream is not None:
+            series.tool.value += 1
             if record.upstream_us:
-                self._upstream[self._server((record.tenant, record.server))].observe(record.upstream_us / 1e6)
-        if record.server or outcome == Reason.FORBIDDEN:
+                series.upstream.observe(record.upstream_us / 1e6)
+        if server or outcome == Reason.FORBIDDEN:
             self._decisions["true" if record.decision_cached else "false"] += 1
         for finding in record.findings:
             self._findings[finding.detector, finding.action, finding.direction] += finding.count
 
+    def _learn(self, kind: tuple[str, str, str, str, str]) -> _Series:
+        if len(self._series) >= SERIES_KEPT:
+            self._series.clear()
+        tenant, method, outcome, server, tool = kind
+        bounded = self._method(method)
+        series = _Series(self._calls[self._tenant(tenant), bounded, outcome], self._seconds[bounded], None, None)
+        if server:
+            series.tool = self._tool_calls[(*self._tool((tenant, server, tool)), outcome)]
+            series.upstream = self._upstream[self._server((tenant, server))]
+        self._series[kind] = series
+        return series
+
     def collect(self) -> Iterator[Metric]:
-        yield _counter("toolgate_calls", "MCP requests answered.", ("tenant", "method", "outcome"), self._calls)
+        yield _counter(
+            "toolgate_calls", "MCP requests answered.", ("tenant", "method", "outcome"), _values(self._calls)
+        )
         by_tool = ("tenant", "server", "tool", "outcome")
-        yield _counter("toolgate_tool_calls", "Permitted tool calls.", by_tool, self._tool_calls)
+        yield _counter("toolgate_tool_calls", "Permitted tool calls.", by_tool, _values(self._tool_calls))
         text = "Time in the gateway, upstream included."
         yield _histogram("toolgate_call_seconds", text, ("method",), {(k,): v for k, v in self._seconds.items()})
         text = "Time spent waiting for a server."
@@ -143,6 +181,10 @@ def exposition(collectors: Iterable[Collector]) -> Callable[[], bytes]:
     for collector in collectors:
         registry.register(collector)
     return lambda: generate_latest(registry)
+
+
+def _values(counts: Mapping[L, Count]) -> dict[L, int]:
+    return {labels: count.value for labels, count in counts.items()}
 
 
 def _counter(name: str, text: str, labels: tuple[str, ...], rows: Mapping[L, int]) -> Metric:
