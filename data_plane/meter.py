@@ -20,6 +20,8 @@ from core.snapshot import Manifest
 log = logging.getLogger("toolgate.call")
 _encode = msgspec.msgpack.Encoder().encode
 _SAMPLED = 1
+NAME_CHARS = 128
+"""Of a method or a tool as asked for: longer ones are nobody's, and a record must stay small whatever is asked."""
 
 
 class RecordSink(Protocol):
@@ -148,8 +150,8 @@ class Recording:
             transport=inbound.transport,
             era=inbound.era,
             revision=inbound.revision,
-            method=inbound.method,
-            tool=inbound.name[:128],
+            method=inbound.method[:NAME_CHARS],
+            tool=inbound.name[:NAME_CHARS],
             server=permit.tool.server if permit is not None else "",
             user=caller.user if caller is not None else "",
             agent=caller.agent if caller is not None else "",

@@ -15,7 +15,15 @@ from core.errors import Reason
 
 OTHER = "other"
 TENANTS_MAX = 1000
-METHODS_MAX = 64
+METHODS = frozenset(
+    (
+        "initialize server/discover ping tools/list tools/call resources/list resources/templates/list resources/read "
+        "resources/subscribe resources/unsubscribe prompts/list prompts/get completion/complete logging/setLevel "
+        "subscriptions/listen notifications/initialized notifications/cancelled notifications/progress "
+        "notifications/roots/list_changed"
+    ).split()
+)
+"""The protocol's own; whatever else is asked for, by whoever asks, is one method: `other`."""
 TOOLS_MAX = 5000
 """Distinct (tenant, server, tool) with a time series of their own; the rest are counted together as `other`."""
 SERVERS_MAX = 1000
@@ -87,7 +95,6 @@ class CallMetrics(Collector):
 
     def __init__(self) -> None:
         self._tenant = Bounded(TENANTS_MAX, OTHER)
-        self._method = Bounded(METHODS_MAX, OTHER)
         self._tool = Bounded(TOOLS_MAX, (OTHER, OTHER, OTHER))
         self._server = Bounded(SERVERS_MAX, (OTHER, OTHER))
         self._series: dict[tuple[str, str, str, str, str], _Series] = {}
@@ -122,7 +129,7 @@ class CallMetrics(Collector):
         if len(self._series) >= SERIES_KEPT:
             self._series.clear()
         tenant, method, outcome, server, tool = kind
-        bounded = self._method(method)
+        bounded = method if method in METHODS else OTHER
         series = _Series(self._calls[self._tenant(tenant), bounded, outcome], self._seconds[bounded], None, None)
         if server:
             series.tool = self._tool_calls[(*self._tool((tenant, server, tool)), outcome)]
