@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 
 import grpc
 
@@ -19,6 +20,8 @@ StoreRecords = Callable[[str, list[bytes]], Awaitable[None]]
 
 RECORDS_PER_BATCH = 10_000
 STREAMS = 10_000
+RECHECK_S = 60.0
+"""A stream outlives the revocation of its node's token by so long at most."""
 _STATUS = {
     Why.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
     Why.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
@@ -36,6 +39,7 @@ class FleetServicer:
         store_records: StoreRecords,
         wrap: Wrap,
         certified: Sequence[str] = (),
+        recheck_s: float = RECHECK_S,
     ) -> None:
         """`certified`: globs over the common names whose client certificate alone makes a gateway of its holder."""
         self._hub = plane.hub
@@ -45,6 +49,7 @@ class FleetServicer:
         self._store_records = store_records
         self._wrap = wrap
         self._certified = certified
+        self._recheck_s = recheck_s
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Streams to nodes carry bytes already serialised, so that a chunk is serialised once for all of them."""
@@ -75,7 +80,7 @@ class FleetServicer:
                 raise StreamEnded from over
 
         session = Session(hello, node=hello.node, hub=self._hub, roster=self._roster, wrap=self._wrap)
-        await session.run(messages, write)
+        await session.run(messages, write, partial(self._until_revoked, context))
 
     async def ship(
         self,
@@ -83,8 +88,11 @@ class FleetServicer:
         context: grpc.aio.ServicerContext[pb.RecordBatch, pb.RecordAck],
     ) -> None:
         """Records, acknowledged batch by batch once they are stored."""
-        node = await self._admitted(context)
+        loop = asyncio.get_running_loop()
+        node, admitted_at = await self._admitted(context), loop.time()
         async for batch in batches:
+            if loop.time() - admitted_at >= self._recheck_s:
+                node, admitted_at = await self._admitted(context), loop.time()
             if len(batch.records) > RECORDS_PER_BATCH:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"at most {RECORDS_PER_BATCH} records a batch")
             try:
@@ -107,6 +115,18 @@ class FleetServicer:
                 return name
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a node token or a gateway's certificate is required")
         raise AssertionError("abort always raises")
+
+    async def _until_revoked(self, context: grpc.aio.ServicerContext[object, object]) -> None:
+        """Returns when the node's token does not count any more. While the database is away nobody is revoked."""
+        token = _bearer(context.invocation_metadata() or ())
+        while True:
+            await asyncio.sleep(self._recheck_s)
+            try:
+                if token:
+                    await self._identify(token)
+            except Rejected as refusal:
+                if refusal.why is Why.UNAUTHENTICATED:
+                    return
 
     async def _hello(
         self, messages: AsyncIterator[pb.NodeMessage], context: grpc.aio.ServicerContext[pb.NodeMessage, bytes]

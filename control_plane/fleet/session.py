@@ -30,12 +30,14 @@ RETRY_S = 1.0
 log = logging.getLogger("toolgate.fleet")
 
 Write = Callable[[bytes], Awaitable[None]]
+Revoked = Callable[[], Awaitable[object]]
+"""Returns once the node may not be here any more."""
 Wrap = Callable[[bytes, bytes], bytes]
 """(data key, the node's public key) to the key sealed to the node."""
 
 
 class StreamEnded(Exception):
-    """The stream is over: the node hung up, fell silent, or connected anew."""
+    """The stream is over: the node hung up, fell silent, connected anew, or was revoked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,8 @@ class Session:
         finally:
             self._probes.pop(probe_id, None)
 
-    async def run(self, messages: AsyncIterator[pb.NodeMessage], write: Write) -> None:
-        """Serve the stream until it ends; returns then, whatever ended it."""
+    async def run(self, messages: AsyncIterator[pb.NodeMessage], write: Write, revoked: Revoked) -> None:
+        """Serve the stream until it ends or the node is `revoked`; returns then, whatever ended it."""
         self._hub.join(self)
         self._subscription.begin(self._hub.in_force())
         self._roster.joined(self._greeting.node, self._greeting.version, self._greeting.workers)
@@ -100,7 +102,8 @@ class Session:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(messages))
                 tasks.create_task(self._write(write))
-                tasks.create_task(self._until_replaced())
+                tasks.create_task(_end_after(self._replaced.wait))
+                tasks.create_task(_end_after(revoked))
         except* StreamEnded:
             pass
         finally:
@@ -112,10 +115,6 @@ class Session:
         for answer in self._probes.values():
             if not answer.done():
                 answer.set_result(Observation(error="the gateway's stream was lost"))
-
-    async def _until_replaced(self) -> None:
-        await self._replaced.wait()
-        raise StreamEnded
 
     async def _read(self, messages: AsyncIterator[pb.NodeMessage]) -> None:
         while True:
@@ -219,3 +218,8 @@ class Session:
             known, _ = self._sealed.get(tenant, (b"", b""))
             if known != key:
                 self._sealed[tenant] = (key, self._wrap(key, self._greeting.public_key))
+
+
+async def _end_after(event: Callable[[], Awaitable[object]]) -> None:
+    await event()
+    raise StreamEnded

@@ -21,7 +21,7 @@ from adapters.postgres.snapshots import PostgresPublications
 from control_plane.compiler.compile import COMPILER
 from control_plane.compiler.source import Found, TenantPolicy
 from control_plane.fleet.plane import CHANNELS, FleetPlane, Stores
-from control_plane.fleet.servicer import FleetServicer
+from control_plane.fleet.servicer import RECHECK_S, FleetServicer, Identify
 from control_plane.services.publisher import Policies
 from control_plane.services.resources import Resources
 from control_plane.services.secrets import KeyRing, Vault
@@ -157,7 +157,13 @@ def assemble(database: Database, policies: Policies | None = None, *, replica: s
 
 @asynccontextmanager
 async def control_plane(
-    dsn: str, policies: Policies | None = None, *, replica: str = "one", port: int = 0
+    dsn: str,
+    policies: Policies | None = None,
+    *,
+    replica: str = "one",
+    port: int = 0,
+    identify: Identify = identify,
+    recheck_s: float = RECHECK_S,
 ) -> AsyncIterator[ControlPlane]:
     """A running replica with its fleet port open."""
     async with AsyncExitStack() as stack:
@@ -165,7 +171,10 @@ async def control_plane(
         stack.push_async_callback(database.close)
         one = assemble(database, policies, replica=replica)
         server = grpc.aio.server()
-        FleetServicer(one.plane, identify=identify, store_records=one.store_records, wrap=wrap_for_node).add_to(server)
+        servicer = FleetServicer(
+            one.plane, identify=identify, store_records=one.store_records, wrap=wrap_for_node, recheck_s=recheck_s
+        )
+        servicer.add_to(server)
         one.target = f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
         running = asyncio.create_task(one.plane.run(database.listen(CHANNELS)))
         stack.push_async_callback(_end, running)

@@ -203,9 +203,12 @@ async def test_a_change_made_at_one_replica_reaches_the_nodes_of_another(dsn: st
     ):
         for calls in range(1, 6):
             await (one if calls % 2 else two).tenant(f"tenant-{calls}")
+        await one.publisher_settled()
+        await two.publisher_settled()
+        newest = {published.tenant: published.generation for published in await one.publications.current(None)}
+        assert len(newest) == 5
         for node in (near, far):
-            await node.until(lambda node=node: len(node.manifests) == 5)
-            assert all(node.generation(t) == one.plane.hub.generation(t) for t in node.manifests)
+            await node.until(lambda node=node: all(node.generation(t) == newest[t] for t in newest))
         names = [n.name for n in await seen(one, lambda nodes: len(nodes) == 2)]
         assert names == ["far", "near"]
 
@@ -325,6 +328,34 @@ async def test_a_second_stream_of_one_node_replaces_the_first(dsn: str) -> None:
                     while await first.read() is not grpc.aio.EOF:
                         pass
                 await seen(plane, lambda nodes: nodes[0].connected)
+
+
+@pytest.mark.parametrize("why", [Why.UNAUTHENTICATED, Why.UNAVAILABLE])
+async def test_a_stream_ends_when_its_token_is_revoked_and_not_while_nobody_can_tell(dsn: str, why: Why) -> None:
+    said: list[Why] = []
+    asked = asyncio.Event()
+
+    async def identify(_: str) -> str:
+        if said:
+            asked.set()
+            raise Rejected(said[0], "no")
+        return "node"
+
+    async with control_plane(dsn, identify=identify, recheck_s=0.05) as plane:
+        await plane.tenant("acme")
+        async with plane_call(plane.target) as stream:
+            await stream.write(hello(HoldingNode("node-1")))
+            await seen(plane, lambda nodes: nodes and nodes[0].connected)
+            said.append(why)
+            await asyncio.wait_for(asked.wait(), 5)
+            if why is Why.UNAUTHENTICATED:
+                async with asyncio.timeout(5):
+                    while await stream.read() is not grpc.aio.EOF:
+                        pass
+            else:
+                asked.clear()
+                await asyncio.wait_for(asked.wait(), 5)
+                assert plane.plane.hub.connected == 1
 
 
 def plane_call(target: str) -> "_Call":
