@@ -16,12 +16,27 @@ from core.errors import Reason
 OTHER = "other"
 TENANTS_MAX = 1000
 METHODS = frozenset(
-    (
-        "initialize server/discover ping tools/list tools/call resources/list resources/templates/list resources/read "
-        "resources/subscribe resources/unsubscribe prompts/list prompts/get completion/complete logging/setLevel "
-        "subscriptions/listen notifications/initialized notifications/cancelled notifications/progress "
-        "notifications/roots/list_changed"
-    ).split()
+    {
+        "initialize",
+        "server/discover",
+        "ping",
+        "tools/list",
+        "tools/call",
+        "resources/list",
+        "resources/templates/list",
+        "resources/read",
+        "resources/subscribe",
+        "resources/unsubscribe",
+        "prompts/list",
+        "prompts/get",
+        "completion/complete",
+        "logging/setLevel",
+        "subscriptions/listen",
+        "notifications/initialized",
+        "notifications/cancelled",
+        "notifications/progress",
+        "notifications/roots/list_changed",
+    }
 )
 """The protocol's own; whatever else is asked for, by whoever asks, is one method: `other`."""
 TOOLS_MAX = 5000

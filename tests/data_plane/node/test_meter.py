@@ -12,7 +12,7 @@ from tests.data_plane.stages.builders import inbound
 class Kept(list[bytes]):
     """A sink that keeps what it is given."""
 
-    def append(self, record: bytes, *, required: bool = False) -> bool:  # noqa: ARG002 - the port's
+    def append(self, record: bytes, *, required: bool = False) -> bool:
         super().append(record)
         return True
 
