@@ -87,7 +87,7 @@ class Watch:
 
         With `since`, only what changed after that revision. An event carries a resource as it is when it is told, so
         several changes in a row may read alike. Raises Rejected: CONFLICT when `since` is no longer kept, UNAVAILABLE
-        when the caller is too slow, UNAUTHENTICATED once its key is revoked.
+        when the caller is too slow or its key was changed, UNAUTHENTICATED once its key is revoked.
         """
         wanted = _Wanted(admin, known(kind) if kind else "", tenant)
         if tenant:
@@ -143,10 +143,11 @@ class Watch:
 
     def _tell(self, event: Event) -> None:
         for watcher in [one for one in self._watchers if not one.dropped]:
-            if _ends(watcher.admin, event):
-                watcher.end(Rejected(Why.UNAUTHENTICATED, "the admin token is not valid"))
-            else:
+            why = _ends(watcher.admin, event)
+            if why is None:
                 watcher.tell(event)
+            else:
+                watcher.end(why)
 
     def _drop_all(self) -> None:
         """This replica is further behind than changes are kept: nobody can be told what was missed."""
@@ -210,11 +211,14 @@ class _Wanted(msgspec.Struct, frozen=True):
         return self.tenant or self.admin.tenant
 
 
-def _ends(admin: Admin, event: Event) -> bool:
-    """Whether the event takes away the key the watcher came with."""
+def _ends(admin: Admin, event: Event) -> Rejected | None:
+    """Why the event ends the watch of whoever came with the key it is about."""
     resource = event.resource
     if resource is None or not isinstance(resource.spec, ApiKey):
-        return False
-    name = f"{resource.tenant}/{resource.name}" if resource.tenant else resource.name
-    gone = event.type == "deleted" or resource.spec.revoked or resource.spec.admin_role != admin.role
-    return name == admin.name and gone
+        return None
+    if admin.name != (f"{resource.tenant}/{resource.name}" if resource.tenant else resource.name):
+        return None
+    if event.type == "deleted" or resource.spec.revoked or resource.spec.admin_role != admin.role:
+        return Rejected(Why.UNAUTHENTICATED, "the admin token is not valid")
+    # It may have been rotated, and then the token is an old one: whoever begins again proves that it is not.
+    return Rejected(Why.UNAVAILABLE, "the admin key was changed: begin the watch again")

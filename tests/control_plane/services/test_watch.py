@@ -103,6 +103,16 @@ async def test_a_watch_ends_when_its_key_is_revoked(running: Plane) -> None:
     assert rejected.value.why is Why.UNAUTHENTICATED
 
 
+async def test_a_watch_does_not_outlive_the_key_it_was_begun_with(running: Plane) -> None:
+    token = await running.keys.issue(ROOT, "acme", "ops", {"admin_role": "viewer"})
+    events = running.watch.watch(await running.access.identify(token))
+    await until_synced(events)
+    await running.keys.issue(ROOT, "acme", "ops", {}, rotate=True)
+    with pytest.raises(Rejected, match="begin the watch again") as rejected:
+        await take(events, 2)
+    assert rejected.value.why is Why.UNAVAILABLE
+
+
 async def test_a_slow_watcher_is_dropped_and_told_and_others_go_on(running: Plane) -> None:
     slow, quick = running.watch.watch(ROOT, "User", "acme"), running.watch.watch(ROOT, "User", "umbrella")
     await until_synced(slow)
