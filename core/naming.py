@@ -47,11 +47,15 @@ def fit(name: str) -> str:
 
 def selected(member: Member, tools: Iterable[str]) -> list[str]:
     """The tools of a server that a member shows, sorted."""
-    return sorted(name for name in set(tools) if _any(member.include, name) and not _any(member.exclude, name))
+    included = _chosen(member.include, set(tools))
+    return sorted(included - _chosen(member.exclude, included))
 
 
-def _any(globs: list[str], name: str) -> bool:
-    return any(glob == "*" or fnmatchcase(name, glob) for glob in globs)
+def _chosen(globs: list[str], names: set[str]) -> set[str]:
+    """Those that any of the globs names."""
+    if not globs or "*" in globs:
+        return names if globs else set()
+    return {name for name in names if any(fnmatchcase(name, glob) for glob in globs)}
 
 
 def name_tools(endpoint: Endpoint, offered: dict[str, list[str]]) -> Naming:

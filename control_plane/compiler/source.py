@@ -104,8 +104,9 @@ class Parts:
     def add(self, kind: PartKind, value: object, name: str = "") -> None:
         self.add_bytes(kind, encode(value), name)
 
-    def add_bytes(self, kind: PartKind, data: bytes, name: str = "") -> None:
-        address = digest(data)
+    def add_bytes(self, kind: PartKind, data: bytes, name: str = "", address: bytes = b"") -> None:
+        """`address`: the digest of `data`, where it is known."""
+        address = address or digest(data)
         self.data[address] = data
         self.refs.append(PartRef(kind, name, address, len(data)))
 
