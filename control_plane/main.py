@@ -40,7 +40,7 @@ from control_plane.api.rest_edge import RestEdge
 from control_plane.fleet.plane import CHANNELS, FleetPlane, Stores
 from control_plane.fleet.servicer import FleetServicer
 from control_plane.keyfiles import KeyFileRefused
-from control_plane.services.access import Access
+from control_plane.services.access import ITSELF, Access
 from control_plane.services.audit import AuditLog
 from control_plane.services.definitions import Approvals
 from control_plane.services.fleet_view import FleetView
@@ -50,7 +50,7 @@ from control_plane.services.resources import Resources
 from control_plane.services.secrets import KeyRing, Vault
 from control_plane.services.watch import Watch
 from control_plane.settings import Settings, SettingsRejected
-from core.admin import Admin, Rejected
+from core.admin import Rejected
 from core.sealing import Signer
 
 KEEP_HOUSE_S = 3600.0
@@ -270,8 +270,7 @@ async def _bootstrap_token(wanted: Settings, access: Access, keys: Keys) -> str 
     """The first administrator's token if it was made now, written down where that is wanted."""
     token = await access.bootstrap()
     if token is None and wanted.reset_bootstrap_token:
-        root = Admin("toolgate", None, "owner")
-        token = await keys.issue(root, "", "bootstrap", {"admin_role": "owner"}, rotate=True)
+        token = await keys.issue(ITSELF, "", "bootstrap", {"admin_role": "owner"}, rotate=True)
     if token is not None and wanted.bootstrap_token_file is not None:
         keyfiles.write(wanted.bootstrap_token_file, token + "\n")
     return token
@@ -281,11 +280,11 @@ async def _node_token(wanted: Settings, access: Access, *, first: bool) -> str |
     """With a file, the token in it counts, and is made if there is none; else one is made at the first start."""
     file = wanted.node_token_file
     if file is not None and file.exists():
-        await access.keep_node_token(NODES, keyfiles.read(file).strip())
+        await access.keep_node_token(NODES, keyfiles.read(file).strip(), ITSELF)
         return None
     if file is None and not first:
         return None
-    token = await access.create_node_token(NODES)
+    token = await access.create_node_token(NODES, ITSELF)
     if file is not None:
         keyfiles.write(file, token + "\n")
     return token

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from core.identity import AdminRole, ApiKey
 from core.resource import Problem, Resource
+
+if TYPE_CHECKING:
+    from core.audit import Entry
 
 
 class Admin(msgspec.Struct, frozen=True):
@@ -117,6 +120,9 @@ class Credentials(Protocol):
         """The name a node token was made for; None: unknown or revoked."""
         ...
 
-    async def keep_node(self, name: str, token_hash: bytes | None, at_unix: float) -> None:
-        """Make or replace a node's token; None revokes it."""
+    async def keep_node(self, name: str, token_hash: bytes | None, entry: "Entry") -> bool:
+        """Make or replace a node's token, or revoke it (None), with its row in the platform's audit log. Atomic.
+
+        False, and nothing is changed: it is that already, or was revoked, or there is none to revoke.
+        """
         ...

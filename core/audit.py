@@ -162,6 +162,10 @@ class AuditRows(Protocol):
         """Newest first; `before_seq`: older than that row."""
         ...
 
+    async def tenants(self) -> list[str]:
+        """Whose chains there are, of deleted tenants too; "" is the platform."""
+        ...
+
     async def verify(self, tenant: str) -> Verdict: ...
 
     async def prune(self, tenant: str, before_unix: float) -> int:

@@ -2,8 +2,10 @@
 
 import msgspec
 
+from adapters.postgres.audit import append
 from adapters.postgres.database import Database
 from core.admin import KnownKey
+from core.audit import Entry
 from core.identity import ApiKey
 
 
@@ -32,14 +34,20 @@ class PostgresCredentials:
             row = await found.fetchone()
         return str(row[0]) if row is not None else None
 
-    async def keep_node(self, name: str, token_hash: bytes | None, at_unix: float) -> None:
-        async with self._database.connection() as conn:
+    async def keep_node(self, name: str, token_hash: bytes | None, entry: Entry) -> bool:
+        async with self._database.transaction() as conn:
             if token_hash is None:
-                await conn.execute("UPDATE node_tokens SET revoked = true WHERE name = %s", (name,))
-                return
-            await conn.execute(
-                "INSERT INTO node_tokens (name, hash, issued_at) VALUES (%s, %s, to_timestamp(%s))"
-                " ON CONFLICT (name) DO UPDATE SET hash = excluded.hash, issued_at = excluded.issued_at,"
-                " revoked = false",
-                (name, token_hash, at_unix),
-            )
+                done = await conn.execute(
+                    "UPDATE node_tokens SET revoked = true WHERE name = %s AND NOT revoked", (name,)
+                )
+            else:
+                # A token that was revoked stays so, however often it is handed in again.
+                done = await conn.execute(
+                    "INSERT INTO node_tokens (name, hash, issued_at) VALUES (%s, %s, to_timestamp(%s))"
+                    " ON CONFLICT (name) DO UPDATE SET hash = excluded.hash, issued_at = excluded.issued_at,"
+                    " revoked = false WHERE node_tokens.hash <> excluded.hash",
+                    (name, token_hash, entry.at_unix),
+                )
+            if done.rowcount:
+                await append(conn, "", [entry])
+            return bool(done.rowcount)

@@ -99,6 +99,10 @@ class PostgresAudit:
             rows = await (await conn.execute(query.encode(), (tenant, *values, limit))).fetchall()
         return [_row(row) for row in rows]
 
+    async def tenants(self) -> list[str]:
+        async with self._database.connection() as conn:
+            return [row[0] for row in await (await conn.execute("SELECT tenant FROM audit_heads")).fetchall()]
+
     async def verify(self, tenant: str) -> Verdict:
         """Reads the chain as of one moment, a few rows at a time: others get their turn in between."""
         async with self._database.transaction() as conn:

@@ -1,5 +1,6 @@
 """What each admin RPC does: from a request message to the services and back. The same for gRPC and REST."""
 
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,20 +20,22 @@ from control_plane.api.envelope import (
 from control_plane.api.rpc import Rpc, Streaming, Unary, rpcs
 from control_plane.services.access import Access
 from control_plane.services.audit import AuditLog
-from control_plane.services.authority import need, see_tenant
+from control_plane.services.authority import own_platform
 from control_plane.services.definitions import Approvals
 from control_plane.services.fleet_view import FleetView
 from control_plane.services.keys import Keys
-from control_plane.services.resources import Resources
+from control_plane.services.resources import Resources, change_entry
 from control_plane.services.secrets import Vault
 from control_plane.services.watch import Watch
 from core.admin import Admin, AuditRow, Rejected, Why
 from core.audit import Wanted
 from core.definition import Definition
 from core.fleet import Node, TenantOnNode
-from core.resource import Problem
+from core.resource import Problem, Ref
 from toolgate.v1 import actions_pb2 as actions
 from toolgate.v1 import resources_pb2 as resources
+
+SEALS = Ref("Seals", "", "all")
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def admin_rpcs(services: Services) -> list[Rpc]:
         "FleetView": _methods(FleetHandlers(services.fleet)),
         "Audit": _methods(AuditHandlers(services.audit)),
         "NodeTokens": _methods(NodeTokenHandlers(services.access)),
-        "Seals": _methods(SealHandlers(services.vault)),
+        "Seals": _methods(SealHandlers(services.vault, services.audit)),
     }
     declared = {**resources.DESCRIPTOR.services_by_name, **actions.DESCRIPTOR.services_by_name}
     return [rpc for name, service in declared.items() for rpc in rpcs(service, table[name])]
@@ -185,23 +188,20 @@ class NodeTokenHandlers:
         return actions.IssueNodeTokenResponse(token=await self._access.create_node_token(request.name, admin))
 
     async def revoke(self, admin: Admin, request: actions.RevokeNodeTokenRequest) -> actions.RevokeNodeTokenResponse:
-        _own_platform(admin)
-        await self._access.revoke_node_token(request.name)
+        await self._access.revoke_node_token(request.name, admin)
         return actions.RevokeNodeTokenResponse()
 
 
 class SealHandlers:
-    def __init__(self, vault: Vault) -> None:
+    def __init__(self, vault: Vault, audit: AuditLog) -> None:
         self._vault = vault
+        self._audit = audit
 
     async def rotate(self, admin: Admin, _: actions.RotateSealsRequest) -> actions.RotateSealsResponse:
-        _own_platform(admin)
-        return actions.RotateSealsResponse(resealed=await self._vault.rotate())
-
-
-def _own_platform(admin: Admin) -> None:
-    see_tenant(admin, "")
-    need(admin, "owner")
+        own_platform(admin)
+        resealed = await self._vault.rotate()
+        await self._audit.note(change_entry(admin, SEALS, "rotated", {"resealed": resealed}, time.time()))
+        return actions.RotateSealsResponse(resealed=resealed)
 
 
 def _digest(text: str) -> bytes:

@@ -6,12 +6,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from control_plane.services.authority import need, see_tenant
+from control_plane.services.authority import absent, own_platform
 from control_plane.services.resources import change_entry
 from control_plane.services.secrets import KEY_BYTES, TenantKeys, Vault
 from core.admin import Admin, Credentials, KnownKey, Rejected, Why
+from core.audit import Entry
 from core.identity import KEY_PREFIX, ApiKey, key_hash, key_tenant
-from core.resource import NAME, NAME_RULE, Problem, Resource
+from core.resource import NAME, NAME_RULE, Problem, Ref, Resource
 from core.store import IssuedKey, Put, Store
 
 PLATFORM = "-"
@@ -24,6 +25,9 @@ MAX_TOKEN = 256
 CACHE_TTL_S = 0.5
 """How long a revoked admin key may still work on a replica that has just seen it."""
 CACHE_SIZE = 2_048
+
+ITSELF = Admin("toolgate", None, "owner")
+"""What the control plane does by itself is done as this one."""
 
 _KEY = re.compile(rf"{KEY_PREFIX}_(?:-|[a-z0-9-]{{1,63}})_[0-9a-z]+_[0-9A-Za-z]+")
 _NODE = re.compile(rf"{NODE_PREFIX}_[0-9a-z]+_[0-9A-Za-z]+")
@@ -67,9 +71,8 @@ class Access:
                 created_unix=now,
                 updated_unix=now,
             )
-            admin = Admin("toolgate", None, "owner")
             put = Put(resource=resource, key=issued, status=issued_status(issued))
-            await writing.put(put, change_entry(admin, resource.ref, "issued", {"key_id": issued.key_id}, now))
+            await writing.put(put, change_entry(ITSELF, resource.ref, "issued", {"key_id": issued.key_id}, now))
         return text
 
     async def identify(self, token: str) -> Admin:
@@ -101,28 +104,32 @@ class Access:
         known = await self._credentials.key(key_hash(pepper, token.encode()))
         return known if known is not None and keys is not None and known.tenant == tenant else None
 
-    async def create_node_token(self, name: str, admin: Admin | None = None) -> str:
-        """A gateway's token, shown here only; one of the same name is replaced. `admin` None: the root itself asks."""
-        if admin is not None:
-            see_tenant(admin, "")
-            need(admin, "owner")
+    async def create_node_token(self, name: str, admin: Admin) -> str:
+        """A gateway's token, shown here only; one of the same name is replaced."""
+        own_platform(admin)
         if not NAME.fullmatch(name):
             raise Rejected(Why.INVALID, "the name is not valid", [Problem("name", NAME_RULE)])
         text = f"{NODE_PREFIX}_{secrets.token_hex(ID_BYTES)}_{secrets.token_hex(SECRET_BYTES)}"
-        await self.keep_node_token(name, text)
+        await self.keep_node_token(name, text, admin)
         return text
 
-    async def keep_node_token(self, name: str, token: str) -> None:
-        """Accept a token that was made before, such as one from the data directory."""
+    async def keep_node_token(self, name: str, token: str, admin: Admin) -> None:
+        """Accept a token that was made before, such as one from a file; one that was revoked stays so."""
         if not _NODE.fullmatch(token):
             raise Rejected(
                 Why.INVALID, "the node token is not valid", [Problem("token", "must read tgn_<id>_<secret>")]
             )
         token_hash = key_hash((await self._platform()).pepper, token.encode())
-        await self._credentials.keep_node(name, token_hash, self._clock())
+        await self._credentials.keep_node(name, token_hash, self._node_entry(admin, name, "issued"))
 
-    async def revoke_node_token(self, name: str) -> None:
-        await self._credentials.keep_node(name, None, self._clock())
+    async def revoke_node_token(self, name: str, admin: Admin) -> None:
+        """Its streams end within a minute. Raises Rejected (NOT_FOUND) for a token that is not there."""
+        own_platform(admin)
+        if not await self._credentials.keep_node(name, None, self._node_entry(admin, name, "revoked")):
+            raise absent(_token_ref(name))
+
+    def _node_entry(self, admin: Admin, name: str, outcome: str) -> Entry:
+        return change_entry(admin, _token_ref(name), outcome, {}, self._clock())
 
     async def identify_node(self, token: str) -> str:
         """The name the token was made for. Raises Rejected as `identify` does."""
@@ -145,6 +152,11 @@ class Access:
 def issued_status(issued: IssuedKey) -> dict[str, object]:
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(issued.issued_unix))
     return {"issued": True, "key_id": issued.key_id, "issued_at": at}
+
+
+def _token_ref(name: str) -> Ref:
+    """How the audit log names a node's token."""
+    return Ref("NodeToken", "", name)
 
 
 def _admin(known: KnownKey, now: float) -> Admin | None:

@@ -13,7 +13,7 @@ from core.admin import Admin, AuditRow
 from core.audit import AuditRows, Entry, Verdict, Wanted, entry_of_record
 from core.call import Record
 from core.resource import Ref, digest
-from core.store import Query, Statuses, Store
+from core.store import Statuses, Store
 from core.tenant import Tenant
 
 TENANT_TTL_S = 5.0
@@ -117,6 +117,10 @@ class AuditLog:
         while len(self._used) > KEYS_REMEMBERED:
             self._used.popitem(last=False)
 
+    async def note(self, entry: Entry) -> None:
+        """Something the platform did that is no change of a resource."""
+        await self._rows.store({"": [entry]})
+
     async def list(
         self, admin: Admin, tenant: str, wanted: Wanted, *, page_size: int = 0, cursor: str = ""
     ) -> AuditPage:
@@ -135,15 +139,16 @@ class AuditLog:
         return await self._rows.verify(tenant)
 
     async def prune(self) -> int:
-        """Remove what is older than each tenant keeps it; how many rows. To be called now and then, by any replica."""
+        """Remove what is older than each tenant keeps it, or the platform for tenants that are gone; how many rows.
+
+        To be called now and then, by any replica.
+        """
         now = self._clock()
-        removed = await self._rows.prune("", now - PLATFORM_RETENTION_DAYS * DAY_S)
-        after: tuple[str, str] | None = None
-        while tenants := await self._store.find(Query(kind="Tenant", tenant="", after=after, limit=500)):
-            for tenant in tenants:
-                assert isinstance(tenant.spec, Tenant)
-                removed += await self._rows.prune(tenant.name, now - tenant.spec.retention_days * DAY_S)
-            after = (tenants[-1].tenant, tenants[-1].name)
+        removed = 0
+        for tenant in await self._rows.tenants():
+            owner = await self._store.get(Ref("Tenant", "", tenant)) if tenant else None
+            days = owner.spec.retention_days if owner and isinstance(owner.spec, Tenant) else PLATFORM_RETENTION_DAYS
+            removed += await self._rows.prune(tenant, now - days * DAY_S)
         return removed
 
     async def _may_read(self, admin: Admin, tenant: str) -> None:

@@ -37,6 +37,12 @@ def need(admin: Admin, role: AdminRole) -> None:
         raise Rejected(Why.DENIED, f"needs the role {role}; {admin.name} has {admin.role}")
 
 
+def own_platform(admin: Admin) -> None:
+    """Raises Rejected unless `admin` is an owner of the platform."""
+    see_tenant(admin, "")
+    need(admin, "owner")
+
+
 def may_write(admin: Admin, ref: Ref) -> None:
     """Raises Rejected unless `admin` may apply and delete `ref`."""
     if ref.kind in PLATFORM_SCOPE and admin.tenant is not None:

@@ -160,6 +160,8 @@ async def test_secrets_move_to_a_new_key_encryption_key(postgres: Server, tmp_pa
         async with both as plane, plane.grpc() as api:
             rotated = await api.seals.Rotate(actions.RotateSealsRequest(), metadata=who)
             assert rotated.resealed == 3  # the platform's keys, the tenant's, and the secret
+            told = await api.audit.List(actions.ListAuditRequest(outcome="rotated"), metadata=who)
+            assert [entry.tool for entry in told.entries] == ["Seals/all"]
         async with control_plane(dsn, tmp_path, "--kek-file", str(new)) as plane, plane.grpc() as api:
             unchanged = await api.resources.Apply(secret, metadata=who)
             assert unchanged.outcome == pb.OUTCOME_UNCHANGED

@@ -6,6 +6,7 @@ import pytest
 
 from control_plane.services.access import CACHE_TTL_S
 from core.admin import Admin, Rejected, Why
+from core.audit import Wanted
 from core.identity import ApiKey, key_hash
 from tests.control_plane.services.conftest import ROOT, Plane, admin_of
 
@@ -153,11 +154,22 @@ async def test_keys_of_a_tenant_made_again_are_not_good(plane: Plane) -> None:
 
 
 async def test_node_tokens_are_made_replaced_and_revoked(plane: Plane) -> None:
-    first = await plane.access.create_node_token("gw-1")
+    first = await plane.access.create_node_token("gw-1", ROOT)
     assert await plane.access.identify_node(first) == "gw-1"
     second = await plane.access.create_node_token("gw-1", ROOT)
     assert await plane.access.identify_node(second) == "gw-1"
-    await plane.access.revoke_node_token("gw-1")
+    await plane.access.keep_node_token("gw-1", second, ROOT)
+    await plane.access.revoke_node_token("gw-1", ROOT)
+    # Handed in again, as from a file at a start.
+    await plane.access.keep_node_token("gw-1", second, ROOT)
+    for name in ("gw-1", "gw-2"):
+        with pytest.raises(Rejected) as rejected:
+            await plane.access.revoke_node_token(name, ROOT)
+        assert rejected.value.why is Why.NOT_FOUND
+    rows = (await plane.audit.list(ROOT, "", Wanted(tool="NodeToken/gw-1"))).rows
+    assert [(row.outcome, row.caller) for row in rows] == [
+        (done, ROOT.name) for done in ("revoked", "issued", "issued")
+    ]
     for token in (first, second, "", "tgn_a_b", "tgk_-_a_b"):
         with pytest.raises(Rejected) as rejected:
             await plane.access.identify_node(token)
@@ -165,7 +177,7 @@ async def test_node_tokens_are_made_replaced_and_revoked(plane: Plane) -> None:
 
 
 async def test_an_admin_key_is_no_node_token_and_the_other_way_round(plane: Plane) -> None:
-    node = await plane.access.create_node_token("gw-1")
+    node = await plane.access.create_node_token("gw-1", ROOT)
     assert (await refused(plane, node))[0] is Why.UNAUTHENTICATED
     admin = await plane.keys.issue(ROOT, "", "ops", {"admin_role": "owner"})
     with pytest.raises(Rejected):

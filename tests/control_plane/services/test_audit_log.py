@@ -3,6 +3,8 @@
 import msgspec
 import pytest
 
+from adapters.postgres.audit import PostgresAudit
+from control_plane.services.audit import PLATFORM_RETENTION_DAYS
 from core.admin import Rejected, Why
 from core.audit import Wanted
 from core.call import Record
@@ -122,3 +124,14 @@ async def test_retention_is_the_tenants_own(plane: Plane) -> None:
     assert (await plane.audit.verify(ROOT, "umbrella")).rows == 0
     assert (await plane.audit.verify(ROOT, "acme")).rows == 1
     assert await plane.store.get(Ref("Tenant", "", "umbrella")) is not None
+
+
+async def test_the_log_of_a_deleted_tenant_is_kept_as_long_as_the_platforms(plane: Plane) -> None:
+    rows = PostgresAudit(plane.database)
+    await plane.apply("Tenant", "umbrella", {"retention_days": 1})
+    await plane.audit.store("gw-1", [record(1, "umbrella")])
+    await plane.resources.delete(ROOT, "Tenant", "", "umbrella")
+    for days, left in ((2, 1), (PLATFORM_RETENTION_DAYS, 0)):
+        plane.clock.now += days * 86_400
+        await plane.audit.prune()
+        assert (await rows.verify("umbrella")).rows == left
