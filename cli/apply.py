@@ -77,7 +77,10 @@ def diff(args: argparse.Namespace) -> int:
     different = False
     with AdminApi(admin_connection(args)) as api:
         for one in found:
-            lines = _difference(one, _stored(api, one.ref))
+            stored = _stored(api, one.ref)
+            lines = _difference(one, stored)
+            if stored is not None and not lines and "value" in one.draft.spec and one.draft.kind == "Secret":
+                lines = _other_value(api, one)
             different = different or bool(lines)
             for line in lines:
                 print(line)
@@ -150,13 +153,25 @@ def _difference(one: Declared, stored: output.Json | None) -> list[str]:
     if one.draft.kind == "Secret":
         _hide(wanted["spec"], stored)
     after = _text(wanted)
-    name = f"{one.draft.tenant or '-'}/{one.draft.kind}/{one.draft.name}"
-    lines = list(unified_diff(before, after, f"stored {name}", f"manifest {name}", lineterm=""))
+    lines = list(unified_diff(before, after, *_titles(one), lineterm=""))
     return [line.rstrip("\n") for line in lines]
 
 
+def _titles(one: Declared) -> tuple[str, str]:
+    name = f"{one.draft.tenant or '-'}/{one.draft.kind}/{one.draft.name}"
+    return f"stored {name}", f"manifest {name}"
+
+
+def _other_value(api: AdminApi, one: Declared) -> list[str]:
+    """Values are never read back, but whoever may change a secret may ask whether this one would."""
+    if _apply_one(api, one, set(), dry_run=True) != "changed":
+        return []
+    before, after = _titles(one)
+    return [f"--- {before}", f"+++ {after}", f"-  value: {_NOT_SHOWN}", f"+  value: {_NOT_SHOWN}"]
+
+
 def _hide(spec: object, stored: output.Json | None) -> None:
-    """A secret's value is never read back: nobody can say here whether it differs."""
+    """A secret's value is never read back: whether it differs is asked apart."""
     assert isinstance(spec, dict)
     if spec.pop("value", None) is not None and stored is None:
         spec["value"] = _NOT_SHOWN

@@ -110,6 +110,20 @@ async def test_what_the_server_refuses_is_told_with_its_line_and_keeps_back_only
     assert (await toolgate("apply", "-f", str(manifest))).code == 2
 
 
+async def test_diff_tells_that_a_secret_is_another_and_shows_neither(toolgate: Toolgate, tmp_path: Path) -> None:
+    manifest = tmp_path / "m.yaml"
+    text = "kind: Tenant\nname: acme\nspec: {}\n---\nkind: Secret\nname: s\nspec: {value: hush-1}\n"
+    manifest.write_text(text)
+    assert (await toolgate("apply", "-f", str(manifest))).code == 0
+    same = await toolgate("diff", "-f", str(manifest))
+    assert (same.code, same.out) == (0, "")
+    manifest.write_text(text.replace("hush-1", "hush-2"))
+    other = await toolgate("diff", "-f", str(manifest))
+    assert other.code == 1
+    assert "value: (not shown)" in other.out
+    assert "hush" not in other.out + other.err
+
+
 async def test_diff_is_silent_and_0_when_nothing_differs_and_shows_what_does(
     toolgate: Toolgate, manifest: Path
 ) -> None:
