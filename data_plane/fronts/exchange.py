@@ -52,7 +52,7 @@ class Exchange:
         respond: Respond | None,
         streams: bool,
         cors: Sequence[Header],
-        now: float,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         """To be made in the call's task. `respond`: a faster way to send a whole answer; False if it cannot.
 
@@ -63,7 +63,7 @@ class Exchange:
         self._respond = respond
         self._streams = streams
         self._cors = cors
-        self._task = asyncio.current_task()
+        self._task = asyncio.current_task(loop)
         self._pump: asyncio.Task[None] | None = None
         self._queue: list[bytes] = []
         self._queued = 0
@@ -73,7 +73,7 @@ class Exchange:
         """The pipeline has the request; after that there is nothing to cancel."""
         self.cause: Cause | None = None
         """Why this front cancelled the call."""
-        self.quiet_since = now
+        self.quiet_since = loop.time()
 
     def notify(self, notification: Notification) -> None:
         """The pipeline's way to the caller before the result. Dropped where it was not asked for or cannot be sent."""

@@ -18,7 +18,7 @@ class InFlight:
         self._exchanges: dict[Exchange, None] = {}
         self._sessions: dict[_Key, Exchange] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self.now = asyncio.get_running_loop().time
+        self.loop = asyncio.get_running_loop()
 
     def __len__(self) -> int:
         return len(self._exchanges)
@@ -50,13 +50,13 @@ class InFlight:
             del self._sessions[key]
 
     def _arm(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self._quiet_s / 15, self._look)
+        self._timer = self.loop.call_later(self._quiet_s / 15, self._look)
 
     def _look(self) -> None:
         self._timer = None
-        quiet_since = self.now() - self._quiet_s
+        quiet_since = self.loop.time() - self._quiet_s
         for exchange in list(self._exchanges):
             if exchange.quiet_since <= quiet_since:
-                exchange.keep_alive(self.now())
+                exchange.keep_alive(self.loop.time())
         if self._exchanges:
             self._arm()

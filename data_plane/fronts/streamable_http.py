@@ -182,7 +182,7 @@ class Front:
                 respond=ours.respond if ours is not None else None,
                 streams=streams and inbound.method != "initialize",
                 cors=_cors(inbound.origin),
-                now=self._in_flight.now(),
+                loop=self._in_flight.loop,
             )
             await self._request(scope, receive, arrival, inbound, exchange)
         else:

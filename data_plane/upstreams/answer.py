@@ -57,11 +57,12 @@ class Answer:
         on_request: Ask | None = None,
         in_session: bool = False,
         resumes: str = "",
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         """`on_request`: given in the legacy era only. `in_session`: the request named a session. `resumes`: last event
         id of the stream taken up.
         """
-        self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.outcome: asyncio.Future[Outcome] = (loop or asyncio.get_running_loop()).create_future()
         self._id = request_id
         self._max = max_bytes
         self._listener = listener

@@ -10,19 +10,20 @@ TICK_S = 0.02
 class Deadlines:
     """Of one event loop. A timer runs only for moments in which something is due."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._due: dict[int, tuple[asyncio.TimerHandle, set[Deadline]]] = {}
 
     def until(self, when: float) -> "Deadline":
         """A context that is cancelled at `when`, in the loop's time, and then raises TimeoutError."""
-        return Deadline(self, when)
+        return Deadline(self, when, self._loop)
 
-    def enter(self, deadline: "Deadline", when: float, loop: asyncio.AbstractEventLoop) -> int:
+    def enter(self, deadline: "Deadline", when: float) -> int:
         """The moment it belongs to."""
         tick = int(when / TICK_S) + 1
         moment = self._due.get(tick)
         if moment is None:
-            moment = self._due[tick] = (loop.call_at(tick * TICK_S, self._ring, tick), set())
+            moment = self._due[tick] = (self._loop.call_at(tick * TICK_S, self._ring, tick), set())
         moment[1].add(deadline)
         return tick
 
@@ -44,11 +45,12 @@ class Deadlines:
 class Deadline:
     """As `asyncio.timeout_at`, without a timer of its own."""
 
-    __slots__ = ("_cancelling", "_deadlines", "_rung", "_task", "_tick", "_when")
+    __slots__ = ("_cancelling", "_deadlines", "_loop", "_rung", "_task", "_tick", "_when")
 
-    def __init__(self, deadlines: Deadlines, when: float) -> None:
+    def __init__(self, deadlines: Deadlines, when: float, loop: asyncio.AbstractEventLoop) -> None:
         self._deadlines = deadlines
         self._when = when
+        self._loop = loop
         self._rung = False
 
     def ring(self) -> None:
@@ -57,12 +59,11 @@ class Deadline:
         self._task.cancel()
 
     def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
+        task = asyncio.current_task(self._loop)
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()
-        self._tick = self._deadlines.enter(self, self._when, loop)
+        self._tick = self._deadlines.enter(self, self._when)
 
     def __exit__(
         self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None

@@ -26,13 +26,13 @@ class HttpBackend:
         self._resolver = resolver or Resolver()
         self._session_idle_s = session_idle_s
         self._errands = Errands()
-        self._deadlines = Deadlines()
+        self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(self._loop)
         self._known: dict[tuple[str, str], tuple[Upstream, Sessions]] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
     async def call(self, route: Route, outgoing: Outgoing, notify: Notify) -> Raw:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = self._loop.time()
         deadline = now + route.deadline_s
         upstream, sessions = self._reach(route, now)
         try:

@@ -36,7 +36,8 @@ async def call(upstream: Upstream, route: Route, outgoing: Outgoing, notify: Not
         meta,
     )
     own = b"".join((_CALL, name_header, _mirrored(route), trace_headers(outgoing.traceparent, outgoing.tracestate)))
-    answer = Answer(request_id, route.backend.max_result_bytes, Listener(token, outgoing.log_level), notify)
+    listener = Listener(token, outgoing.log_level)
+    answer = Answer(request_id, route.backend.max_result_bytes, listener, notify, loop=upstream.loop)
     return await _exchange(upstream, upstream.post(route.headers, own, body), answer, deadline)
 
 

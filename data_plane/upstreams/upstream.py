@@ -28,6 +28,7 @@ class Upstream:
         self.backend = backend
         self.transport = transport
         self.ids = count(1)
+        self.loop = asyncio.get_running_loop()
         self.last_used = 0.0
         self._target = target_of(transport.url)
         self._resolver = resolver
