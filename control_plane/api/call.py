@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from google.protobuf.message import Message
@@ -41,7 +41,7 @@ class Calls:
             assert rpc.unary is not None
             return await rpc.unary(admin, request())
 
-    async def stream(self, rpc: Rpc, authorization: str, request: Callable[[], Message]) -> AsyncIterator[Message]:
+    async def stream(self, rpc: Rpc, authorization: str, request: Callable[[], Message]) -> AsyncGenerator[Message]:
         with self._watched(rpc), self._metrics.open_watches.track_inprogress():
             admin = await self._identify(bearer(authorization))
             assert rpc.streaming is not None

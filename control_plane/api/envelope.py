@@ -1,7 +1,6 @@
 """Resources between the domain and protobuf: the envelope, and specs as `google.protobuf.Struct`."""
 
 import math
-from datetime import UTC, datetime
 
 import msgspec
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
@@ -131,7 +130,3 @@ def timestamp_of(unix: float) -> Timestamp:
 
 def unix_of(stamp: Timestamp) -> float:
     return stamp.seconds + stamp.nanos / 1e9
-
-
-def datetime_of(stamp: Timestamp) -> datetime:
-    return datetime.fromtimestamp(unix_of(stamp), UTC)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
@@ -173,16 +173,37 @@ def _is_json(request: Request) -> bool:
     return media == "application/json" or (media.startswith("application/") and media.endswith("+json"))
 
 
-async def _stream(messages: AsyncIterator[Message]) -> Response:
+async def _stream(messages: AsyncGenerator[Message]) -> Response:
     """A refusal is the first thing a stream says: wait for it a moment, so that it is still a problem document."""
     first = asyncio.ensure_future(anext(messages, None))
-    done, _ = await asyncio.wait({first}, timeout=FIRST_MESSAGE_S)
+    try:
+        done, _ = await asyncio.wait({first}, timeout=FIRST_MESSAGE_S)
+    except asyncio.CancelledError:
+        first.cancel()
+        raise
     if done:
         first.result()
-    return StreamingResponse(_lines(first, messages), media_type=NDJSON_TYPE, headers={"x-accel-buffering": "no"})
+    return _Lines(first, messages)
 
 
-async def _lines(first: asyncio.Future[Message | None], messages: AsyncIterator[Message]) -> AsyncIterator[bytes]:
+class _Lines(StreamingResponse):
+    """A message a line. Whenever the client leaves, before the first line too, the stream is closed."""
+
+    def __init__(self, first: asyncio.Future[Message | None], messages: AsyncGenerator[Message]) -> None:
+        super().__init__(_lines(first, messages), media_type=NDJSON_TYPE, headers={"x-accel-buffering": "no"})
+        self._first = first
+        self._messages = messages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._first.cancel()
+            await asyncio.wait({self._first})
+            await self._messages.aclose()
+
+
+async def _lines(first: asyncio.Future[Message | None], messages: AsyncGenerator[Message]) -> AsyncIterator[bytes]:
     try:
         message = await first
         while message is not None:
@@ -192,10 +213,6 @@ async def _lines(first: asyncio.Future[Message | None], messages: AsyncIterator[
         yield jsonwire.encode({"error": rejected_problem(rejected)}) + b"\n"
     except Broken as broken:
         yield jsonwire.encode({"error": problem(500, "internal", str(broken))}) + b"\n"
-    finally:
-        first.cancel()
-        await asyncio.wait({first})
-        await messages.aclose()  # type: ignore[attr-defined]
 
 
 def _challenge(rejected: Rejected) -> dict[str, str]:

@@ -243,6 +243,25 @@ async def test_watch_streams_one_event_a_line(plane: Plane) -> None:
     assert {e["resource"]["name"] for e in events if "resource" in e} == {"ada"}  # type: ignore[index]
 
 
+async def test_a_watch_whose_client_leaves_is_closed(plane: Plane) -> None:
+    async def watches() -> str:
+        lines = (await plane.http("GET", "/metrics")).body.decode().splitlines()
+        return next(line for line in lines if line.startswith("toolgate_admin_watches "))
+
+    def begin() -> http.client.HTTPConnection:
+        connection = http.client.HTTPConnection("127.0.0.1", plane.serving.admin_port, timeout=10)
+        connection.request("GET", "/v1/watch", headers={"authorization": f"Bearer {plane.token}"})
+        return connection
+
+    connection = await asyncio.to_thread(begin)
+    async with asyncio.timeout(5):
+        while await watches() != "toolgate_admin_watches 1.0":
+            await asyncio.sleep(0.01)
+        connection.close()
+        while await watches() != "toolgate_admin_watches 0.0":
+            await asyncio.sleep(0.01)
+
+
 async def test_a_watch_that_may_not_be_is_refused_before_it_begins(plane: Plane) -> None:
     problem(await plane.http("GET", "/v1/watch?tenant=none"), 404, "not_found")
     found = errors(problem(await plane.http("GET", "/v1/watch?kind=gizmos"), 400, "invalid"))
