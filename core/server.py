@@ -81,6 +81,9 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             yield Problem("spec.max_result_bytes", "must be 1 KiB-256 MiB")
         if not 10 <= self.refresh_s <= 86400:
             yield Problem("spec.refresh_s", "must be 10-86400")
+        for name, tool in self.tools.items():
+            if tool.timeout_s is not None and not 0.1 <= tool.timeout_s <= 3600:
+                yield Problem(f"spec.tools.{name}.timeout_s", "must be 0.1-3600")
         if isinstance(self.transport, HttpTransport):
             yield from _http_problems(self.transport)
         else:
@@ -105,9 +108,10 @@ def _http_problems(transport: HttpTransport) -> Iterator[Problem]:
         yield Problem("spec.transport.url", "must be an http or https URL with a host")
     if parts.username or parts.password:
         yield Problem("spec.transport.url", "must not carry credentials: use secret_headers")
-    for name in (*transport.headers, *transport.secret_headers):
-        if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
-            yield Problem("spec.transport.headers", f"{name!r} is no header name")
+    for field, names in (("headers", transport.headers), ("secret_headers", transport.secret_headers)):
+        for name in names:
+            if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
+                yield Problem(f"spec.transport.{field}", f"{name!r} is no header name")
     for name, value in transport.headers.items():
         if any(ord(c) < 32 or ord(c) == 127 for c in value):
             yield Problem(f"spec.transport.headers.{name}", "must not hold control characters")
@@ -120,6 +124,11 @@ def _stdio_problems(transport: StdioTransport) -> Iterator[Problem]:
         yield Problem("spec.transport.command", "must name a program")
     if any("\0" in word for word in (*transport.command, *transport.env.values(), transport.cwd)):
         yield Problem("spec.transport", "must not hold NUL")
+    for variable in (*transport.env, *transport.secret_env):
+        if not variable or "=" in variable or "\0" in variable:
+            yield Problem("spec.transport.env", f"{variable!r} is no name of a variable")
+    if not 0 <= transport.cpu_seconds <= 10**9:
+        yield Problem("spec.transport.cpu_seconds", "must be 0-1000000000; 0: no limit")
     if not 16 <= transport.memory_mib <= 1024 * 1024:
         yield Problem("spec.transport.memory_mib", "must be 16-1048576")
     if not 16 <= transport.max_files <= 1_000_000:

@@ -223,3 +223,14 @@ def test_the_envelope_is_checked_as_a_whole(
 def test_a_mistyped_kind_gets_a_hint() -> None:
     (problem,) = envelope("Sever", "acme", "a", "", {})
     assert problem == Problem("kind", f"'Sever' is none of {', '.join(KINDS)}; did you mean 'Server'?")
+
+
+def test_what_a_child_process_or_a_header_cannot_carry_is_refused() -> None:
+    stdio = {"type": "stdio", "command": ["run"], "env": {"A=B": "x"}, "secret_env": {"": "s"}, "cpu_seconds": -1}
+    assert list(found(Server, {"transport": stdio, "tools": {"t": {"timeout_s": 0}}})) == [
+        "spec.tools.t.timeout_s",
+        "spec.transport.env",
+        "spec.transport.cpu_seconds",
+    ]
+    http = {**HTTP, "secret_headers": {"Bad Name": "s"}}
+    assert list(found(Server, {"transport": http})) == ["spec.transport.secret_headers"]
