@@ -47,11 +47,6 @@ def token(text: str, start: int, end: int) -> Spans:
         yield start, end
 
 
-def anywhere(_text: str, start: int, end: int) -> Spans:
-    """A pattern that says it all."""
-    yield start, end
-
-
 def aws_key(text: str, start: int, end: int) -> Spans:
     """An access key id (20 characters), or the 40 of a secret key that is called so."""
     if text.startswith(("AKIA", "ASIA"), start):

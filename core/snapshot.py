@@ -185,7 +185,7 @@ class Guards(msgspec.Struct, frozen=True):
 
 
 class Secrets(msgspec.Struct, frozen=True):
-    """Sealed with the tenant's data key (`adapters.sealing`): opens to msgpack of OpenSecrets."""
+    """Sealed with the tenant's data key, in `secrets_context`: opens to msgpack of OpenSecrets."""
 
     sealed: bytes
 

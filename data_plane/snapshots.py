@@ -29,6 +29,8 @@ from core.snapshot import (
     PartKind,
     PolicyData,
     Secrets,
+    secrets_context,
+    shard_of,
 )
 from data_plane.stages.guard import TenantGuards
 from data_plane.stages.limit import Limiter
@@ -85,7 +87,7 @@ class TenantSnapshot:
         if known is not None:
             return known
         hashed = key_hash(self.secrets.key_pepper, raw)
-        entry = self.shards[int.from_bytes(hashed[:4], "big") % len(self.shards)].get(hashed)
+        entry = self.shards[shard_of(hashed, len(self.shards))].get(hashed)
         if entry is not None:
             if len(self._known_keys) >= KEYS_REMEMBERED:
                 self._known_keys.clear()
@@ -146,11 +148,6 @@ class Assembler:
         sealed = msgspec.msgpack.decode(parts.one("secrets"), type=Secrets).sealed
         opened = self.sealer.open(data_key, sealed, secrets_context(tenant))
         return msgspec.msgpack.decode(opened, type=OpenSecrets)
-
-
-def secrets_context(tenant: str) -> bytes:
-    """What binds a sealed Secrets part to its tenant; the compiler seals with the same."""
-    return b"toolgate secrets part v1 " + tenant.encode()
 
 
 class _Parts:

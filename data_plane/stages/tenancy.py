@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from core.errors import Reason, Refused, Unavailable
+from core.mcp.errors import NOTHING_HERE
 from core.mcp.origin import origin_allowed
 
 if TYPE_CHECKING:
@@ -12,14 +13,12 @@ if TYPE_CHECKING:
     from core.identity import Caller
     from data_plane.snapshots import EndpointView, TenantSnapshot
 
-NOTHING_HERE = "There is nothing here."
-
 
 def admit(inbound: Inbound, caller: Caller, snapshot: TenantSnapshot, silence_s: float) -> EndpointView:
     """The endpoint asked for. `silence_s`: how long the node has not heard from the control plane.
 
     Another tenant's endpoint, one that does not exist and one the credential does not open answer alike:
-    Refused(NOT_FOUND). Raises Refused(FORBIDDEN) for a browser origin not allowed, Refused(TOO_LARGE),
+    Refused(NOT_FOUND). Raises Refused(ORIGIN) for a browser's page of another origin, Refused(TOO_LARGE),
     Unavailable(STALE).
     """
     if inbound.tenant is not None and inbound.tenant != caller.tenant:
