@@ -4,7 +4,7 @@ import os
 import secrets
 from pathlib import Path
 
-from control_plane.settings import KEY_BYTES, key_bytes
+from core import options
 
 
 class KeyFileRefused(Exception):
@@ -16,10 +16,10 @@ def key(given: bytes | None, file: Path | None, made: Path) -> bytes:
     if given is not None:
         return given
     if file is None and not made.exists():
-        write(made, secrets.token_bytes(KEY_BYTES).hex() + "\n")
+        write(made, secrets.token_bytes(options.KEY_BYTES).hex() + "\n")
     path = file or made
     try:
-        return key_bytes(read(path))
+        return options.key(read(path))
     except ValueError as failure:
         raise KeyFileRefused(f"{path}: {failure}") from failure
 

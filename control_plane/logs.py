@@ -29,5 +29,5 @@ def start(level: str) -> None:
     """Everything at `level` and above; libraries from warning on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    logging.basicConfig(level=max(logging.WARNING, getattr(logging, level)), handlers=[handler], force=True)
-    logging.getLogger("toolgate").setLevel(level)
+    logging.basicConfig(level=max(logging.WARNING, getattr(logging, level.upper())), handlers=[handler], force=True)
+    logging.getLogger("toolgate").setLevel(level.upper())

@@ -49,8 +49,9 @@ from control_plane.services.policies import RegoPolicies
 from control_plane.services.resources import Resources
 from control_plane.services.secrets import KeyRing, Vault
 from control_plane.services.watch import Watch
-from control_plane.settings import Settings, SettingsRejected
+from control_plane.settings import Settings
 from core.admin import Rejected
+from core.options import SettingsRejected
 from core.sealing import Signer
 
 KEEP_HOUSE_S = 3600.0

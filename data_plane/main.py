@@ -24,11 +24,12 @@ from adapters.crypto.sealing import AesGcmSealer, Ed25519Verifier, X25519NodeKey
 from adapters.memory.counters import MemoryCounters
 from core.call import Record, Records
 from core.limits import Counters
+from core.options import SettingsRejected
 from core.server import HttpTransport, StdioTransport
 from core.snapshot import SnapshotReceiver, SnapshotSource
 from data_plane.leases import ScopedCounters
 from data_plane.parts import PartStore, node_key
-from data_plane.settings import Settings, SettingsRejected, WorkerSettings, read
+from data_plane.settings import Settings, WorkerSettings, read
 from data_plane.supervisor import listen
 from data_plane.supervisor.node import Node
 from data_plane.supervisor.ops import Ops

@@ -1,12 +1,5 @@
-"""What a gateway node is told from outside: TOOLGATE_* variables and flags, checked all at once.
+"""What a gateway node is told from outside: TOOLGATE_* variables and flags, checked all at once."""
 
-A flag wins over its variable, a variable over the default. `OPTIONS` is the single list: the parser, the checks and the
-table in docs/configuration.md come from it.
-"""
-
-import argparse
-import base64
-import binascii
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -16,40 +9,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from core import options
 from core.mcp.origin import host_name
+from core.options import Option, SettingsRejected
 from core.resource import NAME, NAME_RULE
 
-KEY_BYTES = 32
 _EVERY_ADDRESS = ("", "0.0.0.0", "::")
 WORKERS_MAX = 256
-
-
-class SettingsRejected(Exception):
-    """Every problem found, one per line, each naming the variable."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
-
-
-@dataclass(frozen=True)
-class Option:
-    """One setting. `parse` raises ValueError with the rule that is broken."""
-
-    name: str
-    parse: Callable[[str], object]
-    default: str
-    meaning: str
-    flag: bool = True
-    """False for secrets: a flag is visible to every process of the machine."""
-
-    @property
-    def variable(self) -> str:
-        return f"TOOLGATE_{self.name.upper()}"
-
-    @property
-    def option(self) -> str:
-        return f"--{self.name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
@@ -119,54 +85,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str
 
 
-def _text(text: str) -> str:
-    return text
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
-            raise ValueError(f"must be a whole number, {least}-{most}")
-        return int(text)
-
-    return parse
-
-
-def _number(least: float, most: float, unit: str) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not least <= value <= most:
-            raise ValueError(f"must be {least:g}-{most:g}{unit}")
-        return value
-
-    return parse
-
-
-def _flag(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ValueError("must be true or false")
-    return text.lower() == "true"
-
-
-def _path(text: str) -> Path:
-    if not text or "\0" in text:
-        raise ValueError("must be a path")
-    return Path(text).expanduser().absolute()
-
-
-def _optional_path(text: str) -> Path | None:
-    return _path(text) if text else None
-
-
-def _list(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
 def _hosts(text: str) -> tuple[str, ...]:
-    hosts = tuple(host.lower() for host in _list(text))
+    hosts = tuple(host.lower() for host in options.several(text))
     for host in hosts:
         if host != "*" and host_name(host) != host:
             raise ValueError(f"{host!r} is no host without scheme and port")
@@ -174,7 +94,7 @@ def _hosts(text: str) -> tuple[str, ...]:
 
 
 def _targets(text: str) -> tuple[str, ...]:
-    targets = _list(text)
+    targets = options.several(text)
     for target in targets:
         host, _, port = target.rpartition(":")
         if not host or not port.isdigit() or not 0 < int(port) < 65536:
@@ -183,25 +103,11 @@ def _targets(text: str) -> tuple[str, ...]:
 
 
 def _tenants(text: str) -> tuple[str, ...]:
-    tenants = _list(text)
+    tenants = options.several(text)
     for tenant in tenants:
         if not NAME.fullmatch(tenant):
             raise ValueError(f"{tenant!r}: a name {NAME_RULE}")
     return tenants
-
-
-def _keys(text: str) -> tuple[bytes, ...]:
-    return tuple(_key(part) for part in _list(text))
-
-
-def _key(text: str) -> bytes:
-    try:
-        raw = bytes.fromhex(text) if len(text) == 2 * KEY_BYTES else base64.b64decode(text, validate=True)
-    except (ValueError, binascii.Error):
-        raw = b""
-    if len(raw) != KEY_BYTES:
-        raise ValueError("must be 32 bytes each, in base64 or hexadecimal")
-    return raw
 
 
 def _node_name(text: str) -> str:
@@ -212,14 +118,8 @@ def _node_name(text: str) -> str:
 
 
 def _workers(text: str) -> int:
-    count = _whole(0, WORKERS_MAX)(text)
+    count = options.whole(0, WORKERS_MAX)(text)
     return count or min(len(os.sched_getaffinity(0)), WORKERS_MAX)
-
-
-def _level(text: str) -> str:
-    if text.lower() not in ("debug", "info", "warning", "error"):
-        raise ValueError("must be debug, info, warning or error")
-    return text.lower()
 
 
 def _url(*schemes: str) -> Callable[[str], str]:
@@ -232,14 +132,16 @@ def _url(*schemes: str) -> Callable[[str], str]:
 
 
 def _call_log(text: str) -> str:
-    return text if text in ("stdout", "off") else str(_path(text))
+    return text if text in ("stdout", "off") else str(options.path(text))
 
 
-_PORT = _whole(0, 65535)
+_PORT = options.whole(0, 65535)
 OPTIONS: tuple[Option, ...] = (
-    Option("data_dir", _path, "data/gateway", "Snapshots, records not yet shipped and the node's key; one node each"),
+    Option(
+        "data_dir", options.path, "data/gateway", "Snapshots, records not yet shipped and the node's key; one node each"
+    ),
     Option("node_name", _node_name, "", "Name in the fleet, in records and logs; empty: the host's"),
-    Option("listen_address", _text, "127.0.0.1", "Address both ports listen on; `0.0.0.0` for all"),
+    Option("listen_address", options.text, "127.0.0.1", "Address both ports listen on; `0.0.0.0` for all"),
     Option("mcp_port", _PORT, "8080", "MCP, for agents; 0 takes a free one"),
     Option("ops_port", _PORT, "8083", "`/metrics`, `/healthz` and `/readyz`; 0 takes a free one"),
     Option("workers", _workers, "0", "Worker processes; 0: one per core this process may use"),
@@ -250,62 +152,54 @@ OPTIONS: tuple[Option, ...] = (
         "Hosts agents may name in `Host`, without ports, separated by commas; `*`: any; empty: the address bound",
     ),
     Option("control_plane", _targets, "127.0.0.1:8082", "host:port of the control plane's replicas; empty: none"),
-    Option("control_plane_tls", _flag, "false", "Speak TLS to the control plane, trusting the system's certificates"),
-    Option("control_plane_ca_file", _optional_path, "", "PEM to trust instead; implies TLS"),
-    Option("control_plane_cert_file", _optional_path, "", "PEM client certificate, for mutual TLS"),
-    Option("control_plane_key_file", _optional_path, "", "Its key"),
-    Option("control_plane_server_name", _text, "", "Name in the control plane's certificate, if not the target's host"),
-    Option("node_token", _text, "", "What the node proves itself with", flag=False),
-    Option("node_token_file", _optional_path, "", "The same, from a file"),
-    Option("snapshot_dir", _optional_path, "", "Take snapshots from this folder instead of a control plane"),
-    Option("records_file", _optional_path, "", "Append records to this file instead of sending them"),
+    Option(
+        "control_plane_tls", options.flag, "false", "Speak TLS to the control plane, trusting the system's certificates"
+    ),
+    Option("control_plane_ca_file", options.optional_path, "", "PEM to trust instead; implies TLS"),
+    Option("control_plane_cert_file", options.optional_path, "", "PEM client certificate, for mutual TLS"),
+    Option("control_plane_key_file", options.optional_path, "", "Its key"),
+    Option(
+        "control_plane_server_name",
+        options.text,
+        "",
+        "Name in the control plane's certificate, if not the target's host",
+    ),
+    Option("node_token", options.text, "", "What the node proves itself with", flag=False),
+    Option("node_token_file", options.optional_path, "", "The same, from a file"),
+    Option("snapshot_dir", options.optional_path, "", "Take snapshots from this folder instead of a control plane"),
+    Option("records_file", options.optional_path, "", "Append records to this file instead of sending them"),
     Option("tenants", _tenants, "", "Serve only these tenants, separated by commas; empty: all"),
     Option(
         "trusted_keys",
-        _keys,
+        options.keys,
         "",
         "The only Ed25519 keys snapshots may be signed with; empty: those the control plane announces",
     ),
     Option(
         "redis_url", _url("redis", "rediss", "unix"), "", "Budgets shared by the fleet; empty: this node's", flag=False
     ),
-    Option("max_loaded_tenants", _whole(1, 1_000_000), "512", "Tenants a worker holds in memory at once"),
-    Option("max_connections", _whole(1, 1_000_000), "10000", "Agents' connections per worker"),
-    Option("spool_max_mib", _whole(4, 1_000_000), "256", "Records kept on disk while they cannot be sent, in MiB"),
-    Option("drain_s", _number(0, 3600, " seconds"), "20", "How long SIGTERM waits for calls in flight"),
-    Option("ship_s", _number(0, 3600, " seconds"), "5", "How long it then waits for the last records to be sent"),
+    Option("max_loaded_tenants", options.whole(1, 1_000_000), "512", "Tenants a worker holds in memory at once"),
+    Option("max_connections", options.whole(1, 1_000_000), "10000", "Agents' connections per worker"),
+    Option(
+        "spool_max_mib", options.whole(4, 1_000_000), "256", "Records kept on disk while they cannot be sent, in MiB"
+    ),
+    Option("drain_s", options.number(0, 3600, " seconds"), "20", "How long SIGTERM waits for calls in flight"),
+    Option(
+        "ship_s", options.number(0, 3600, " seconds"), "5", "How long it then waits for the last records to be sent"
+    ),
     Option("call_log", _call_log, "stdout", "One line per call: `stdout`, `off` or a file"),
     Option(
         "otlp_endpoint", _url("http", "https"), "", "Where spans of sampled calls go (OTLP over HTTP); empty: nowhere"
     ),
-    Option("trace_ratio", _number(0, 1, ""), "0", "Share of calls traced that arrive without a sampled trace"),
-    Option("log_level", _level, "info", "debug, info, warning or error"),
-    Option("ready_file", _optional_path, "", "Write ports and process ids here, as JSON, once the node serves"),
+    Option("trace_ratio", options.number(0, 1, ""), "0", "Share of calls traced that arrive without a sampled trace"),
+    Option("log_level", options.log_level, "info", "debug, info, warning or error"),
+    Option("ready_file", options.optional_path, "", "Write ports and process ids here, as JSON, once the node serves"),
 )
 
 
-def parser(program: str) -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(program, description="Run a gateway node.", allow_abbrev=False)
-    for option in OPTIONS:
-        if option.flag:
-            shown = f"{option.meaning} [{option.variable}, default: {option.default or 'none'}]".replace("%", "%%")
-            made.add_argument(option.option, dest=option.name, metavar="VALUE", help=shown)
-    return made
-
-
 def read(arguments: Sequence[str], environment: Mapping[str, str], program: str = "toolgate gateway") -> Settings:
-    """Raises SettingsRejected; argparse itself exits with 2 for an unknown flag."""
-    flags = vars(parser(program).parse_args(arguments))
-    problems: list[str] = []
-    values: dict[str, object] = {}
-    for option in OPTIONS:
-        given = flags.get(option.name)
-        text = given if given is not None else environment.get(option.variable, option.default)
-        try:
-            values[option.name] = option.parse(text)
-        except ValueError as failure:
-            source = option.option if given is not None else option.variable
-            problems.append(f"{source}: {failure}")
+    """Raises SettingsRejected."""
+    values, problems = options.read(OPTIONS, arguments, environment, program=program, description="Run a gateway node.")
     problems += _together(values)
     if problems:
         raise SettingsRejected(problems)
@@ -329,18 +223,4 @@ def _together(values: Mapping[str, object]) -> list[str]:
     if ports[0] is not None and ports[0] == ports[1] != 0:
         problems.append("TOOLGATE_MCP_PORT and TOOLGATE_OPS_PORT: must differ")
     files = ("control_plane_ca_file", "control_plane_cert_file", "control_plane_key_file", "node_token_file")
-    for name in files:
-        path = values.get(name)
-        if isinstance(path, Path) and not path.is_file():
-            problems.append(f"TOOLGATE_{name.upper()}: {path} is no file")
-    return problems
-
-
-def table() -> str:
-    """The options as the Markdown table docs/configuration.md holds."""
-    rows = ["| variable | flag | default | meaning |", "|---|---|---|---|"]
-    for option in OPTIONS:
-        flag = f"`{option.option}`" if option.flag else "-"
-        default = f"`{option.default}`" if option.default else "none"
-        rows.append(f"| `{option.variable}` | {flag} | {default} | {option.meaning} |")
-    return "\n".join(rows)
+    return problems + options.missing_files(values, files)

@@ -6,7 +6,8 @@ import pytest
 
 from control_plane import keyfiles
 from control_plane.keyfiles import KeyFileRefused
-from control_plane.settings import SettingsRejected, read
+from control_plane.settings import read
+from core.options import SettingsRejected
 
 
 def problems(arguments: list[str], environment: dict[str, str]) -> tuple[str, ...]:

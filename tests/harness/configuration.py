@@ -4,19 +4,20 @@ import re
 from pathlib import Path
 
 from control_plane import settings as control_plane
+from core.options import table
 from data_plane import settings as data_plane
 
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
-TABLES = {"control-plane": control_plane.table, "gateway": data_plane.table}
+TABLES = {"control-plane": table(control_plane.OPTIONS), "gateway": table(data_plane.OPTIONS)}
 
 
 def current(text: str) -> str:
     """`text` with each table as the options are now. Raises ValueError where a table's markers are missing."""
-    for name, table in TABLES.items():
+    for name, rows in TABLES.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         if begin not in text or end not in text:
             raise ValueError(f"{DOCS} lacks {begin}")
-        block = f"{begin}\n{table()}\n{end}"
+        block = f"{begin}\n{rows}\n{end}"
         text = re.sub(f"{begin}.*?{end}", lambda _, block=block: block, text, flags=re.DOTALL)
     return text
 

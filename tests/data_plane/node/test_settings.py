@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from data_plane.settings import OPTIONS, SettingsRejected, read, table
+from core.options import SettingsRejected, table
+from data_plane.settings import OPTIONS, read
 
 LEAST = ["--data-dir", "/tmp/x", "--node-name", "n1"]
 
@@ -81,6 +82,6 @@ def test_the_token_is_read_from_its_file_when_it_is_needed(tmp_path: Path) -> No
 
 def test_secrets_are_no_flags_and_every_option_is_in_the_table() -> None:
     for option in OPTIONS:
-        assert f"`{option.variable}`" in table()
+        assert f"`{option.variable}`" in table(OPTIONS)
     with pytest.raises(SystemExit):
         read(["--node-token", "secret"], {})
