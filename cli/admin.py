@@ -100,11 +100,17 @@ def _channel(connection: AdminConnection) -> grpc.Channel:
     options = [("grpc.max_receive_message_length", 16 * 1024 * 1024), ("grpc.enable_http_proxy", 0)]
     if not connection.tls:
         return grpc.insecure_channel(connection.target, options)
+    credentials = grpc.ssl_channel_credentials(
+        _pem(connection.ca_file), _pem(connection.key_file), _pem(connection.cert_file)
+    )
+    return grpc.secure_channel(connection.target, credentials, options)
+
+
+def _pem(file: str) -> bytes | None:
     try:
-        roots = Path(connection.ca_file).read_bytes() if connection.ca_file else None
+        return Path(file).read_bytes() if file else None
     except OSError as failure:
-        raise Failure(USAGE, f"{connection.ca_file}: cannot be read: {failure}") from failure
-    return grpc.secure_channel(connection.target, grpc.ssl_channel_credentials(roots), options)
+        raise Failure(USAGE, f"{file}: cannot be read: {failure}") from failure
 
 
 def _status(error: grpc.RpcError) -> status_pb2.Status | None:

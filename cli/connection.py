@@ -19,12 +19,14 @@ FILES = (Path("data/connection.json"), Path("~/.toolgate/connection.json"))
 
 @dataclass(frozen=True)
 class AdminConnection:
-    """`target` is host:port. With `ca_file` or `tls`, the connection is encrypted."""
+    """`target` is host:port. `ca_file`: whom to trust instead of the system's; `cert_file`, `key_file`: mutual TLS."""
 
     target: str
     token: str
     tls: bool
-    ca_file: str
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ def add_admin_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--ca-file", default="", metavar="FILE", help="PEM to trust instead of the system's [TOOLGATE_CA_FILE]"
     )
+    group.add_argument("--cert-file", default="", metavar="FILE", help="PEM client certificate [TOOLGATE_CERT_FILE]")
+    group.add_argument("--key-file", default="", metavar="FILE", help="its key [TOOLGATE_KEY_FILE]")
 
 
 def add_mcp_flags(parser: argparse.ArgumentParser) -> None:
@@ -63,10 +67,15 @@ def admin_connection(args: argparse.Namespace, environment: Mapping[str, str] = 
         ("TOOLGATE_ADMIN_TARGET", "TOOLGATE_ADMIN_TOKEN"),
         ("grpc_target", "admin_token"),
     )
-    ca_file = args.ca_file or environment.get("TOOLGATE_CA_FILE", "")
+    ca_file, cert_file, key_file = (
+        getattr(args, name) or environment.get(f"TOOLGATE_{name.upper()}", "")
+        for name in ("ca_file", "cert_file", "key_file")
+    )
+    if bool(cert_file) != bool(key_file):
+        raise Failure(USAGE, "--cert-file and --key-file: give both or neither")
     local = target.rpartition(":")[0].strip("[]") in ("127.0.0.1", "localhost", "::1") or target.startswith("unix:")
-    tls = args.tls or bool(ca_file) or not (local or args.plaintext)
-    return AdminConnection(target, token, tls, ca_file)
+    tls = args.tls or bool(ca_file or cert_file) or not (local or args.plaintext)
+    return AdminConnection(target, token, tls, ca_file, cert_file, key_file)
 
 
 def mcp_connection(args: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> McpConnection:

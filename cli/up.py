@@ -121,7 +121,7 @@ def start(place: Place, urls: Urls, workers: int, *, demo: bool, stack: ExitStac
     if demo:
         # Before there is a gRPC client here: its threads would not survive the fork.
         shop_url = _shop(stack, place, children)
-        with AdminApi(AdminConnection(urls.grpc, token, tls=False, ca_file="")) as api:
+        with AdminApi(AdminConnection(urls.grpc, token, tls=False)) as api:
             values["api_key"] = _demonstrate(place, urls, api, children, shop_url)
     write_private(place.connection, json.dumps(values, indent=2) + "\n")
     return children

@@ -16,6 +16,8 @@ def flags(**given: object) -> argparse.Namespace:
         "token": None,
         "connection": None,
         "ca_file": "",
+        "cert_file": "",
+        "key_file": "",
         "tls": False,
         "plaintext": False,
         "url": None,
@@ -72,6 +74,15 @@ def test_another_machine_is_spoken_to_over_tls_unless_told_otherwise() -> None:
     assert admin_connection(flags(server="cp.example.com:1", token="t"), {}).tls
     assert not admin_connection(flags(server="cp.example.com:1", token="t", plaintext=True), {}).tls
     assert admin_connection(flags(server="127.0.0.1:1", token="t", ca_file="ca.pem"), {}).tls
+
+
+def test_a_client_certificate_comes_with_its_key() -> None:
+    both = {"TOOLGATE_CERT_FILE": "c.pem", "TOOLGATE_KEY_FILE": "k.pem"}
+    found = admin_connection(flags(server="127.0.0.1:1", token="t"), both)
+    assert (found.tls, found.cert_file, found.key_file) == (True, "c.pem", "k.pem")
+    with pytest.raises(Failure, match="give both or neither") as caught:
+        admin_connection(flags(server="127.0.0.1:1", token="t", cert_file="c.pem"), {})
+    assert caught.value.code == USAGE
 
 
 def test_without_any_connection_the_message_says_what_to_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

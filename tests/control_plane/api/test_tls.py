@@ -103,3 +103,7 @@ async def test_without_a_certificate_of_the_authority_no_client_gets_in(postgres
                     with pytest.raises(grpc.aio.AioRpcError) as caught:
                         await call
                     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            words = ["get", "tenants", "--server", plane.target, "--token", plane.token, "--ca-file", str(servers.file)]
+            shown = ["--cert-file", str(good[0]), "--key-file", str(good[1])]
+            assert await asyncio.to_thread(main, [*words, *shown]) == 0
+            assert await asyncio.to_thread(main, words) == 4
