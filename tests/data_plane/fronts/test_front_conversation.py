@@ -94,3 +94,12 @@ def test_endless_capabilities_begin_no_session() -> None:
             asking(capabilities=b'{"a":"' + b"x" * 4096 + b'"}'), caller(b"a"), session_key=KEY, epoch=0
         )
     assert refused.value.reason is Reason.INVALID
+
+
+def test_sessions_nobody_ends_do_not_pile_up_and_a_forgotten_one_goes_on() -> None:
+    conversations = Conversations(AesGcmSealer(), Clock(), remembered=8)
+    tokens = [conversations.begin(asking(), caller(b"a"), session_key=KEY, epoch=0).encode() for _ in range(100)]
+    for token in tokens:
+        conversations.resume(asking(token), caller(b"a"), session_key=KEY, epoch=0)
+    assert len(conversations._known) == 8
+    assert conversations.resume(asking(tokens[0]), caller(b"a"), session_key=KEY, epoch=0).revision == "2025-06-18"
