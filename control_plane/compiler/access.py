@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from control_plane.compiler.source import Live, Parts, Source
-from core.identity import Agent, ApiKey, RoleBinding, Subject, User
+from core.identity import Agent, ApiKey, Role, RoleBinding, Subject, User
 from core.snapshot import KEYS_PER_SHARD, Identity, KeyEntry, KeyShard, Principal, encode_shard, shard_of
 
 
@@ -18,7 +18,13 @@ def compile_access(source: Source, parts: Parts) -> tuple[Live, int]:
         filled[shard_of(hashed, shards)][hashed] = entry
     for number, shard in enumerate(filled):
         parts.add_bytes("keys", encode_shard(KeyShard(shard)), f"{number:06d}")
-    live = Live(frozenset(keys), frozenset(identity.users), frozenset(identity.agents), source.spec.revocation_epoch)
+    live = Live(
+        keys=frozenset(keys),
+        users={name: frozenset(user.roles) for name, user in identity.users.items()},
+        agents={name: frozenset(agent.roles) for name, agent in identity.agents.items()},
+        allowing=frozenset(r.name for r, role in source.of(Role) if all(p.effect == "allow" for p in role.permissions)),
+        revocation_epoch=source.spec.revocation_epoch,
+    )
     return live, shards
 
 

@@ -12,7 +12,7 @@ from control_plane.compiler.source import Compiled, Dropped, Faulty, Found, Live
 from core.resource import Ref, digest, encode
 from core.secret import Secret
 from core.server import Server
-from core.snapshot import Identity, KeyShard, Manifest, PartRef, Secrets, encode_shard
+from core.snapshot import Identity, KeyShard, Manifest, PartRef, Principal, Secrets, encode_shard
 
 COMPILER = 1
 """Raise it with every change that makes other bytes of the same input: tenants are then compiled again."""
@@ -77,6 +77,18 @@ def _secrets_without_value(source: Source, ref: Ref, server: Server) -> Iterator
             yield Found(ref, path, f"{target} has no value")
 
 
+def _still_good(
+    before: dict[str, Principal], bound: dict[str, frozenset[str]], allowing: frozenset[str]
+) -> dict[str, Principal]:
+    """Who is still there, less the roles no longer bound; a role that denies something stays."""
+    kept = {}
+    for name, principal in before.items():
+        if name in bound:
+            roles = tuple(role for role in principal.roles if role in bound[name] or role not in allowing)
+            kept[name] = principal if roles == principal.roles else msgspec.structs.replace(principal, roles=roles)
+    return kept
+
+
 def restrict(last: Manifest, read: dict[bytes, bytes], live: Live) -> Compiled | None:
     """The last publication less what `live` no longer lets in; None if it lets nothing in that it should not.
 
@@ -87,8 +99,8 @@ def restrict(last: Manifest, read: dict[bytes, bytes], live: Live) -> Compiled |
     for ref in last.parts:
         if ref.kind == "identity":
             identity = msgspec.msgpack.decode(read[ref.digest], type=Identity)
-            users = {name: p for name, p in identity.users.items() if name in live.users}
-            agents = {name: p for name, p in identity.agents.items() if name in live.agents}
+            users = _still_good(identity.users, live.users, live.allowing)
+            agents = _still_good(identity.agents, live.agents, live.allowing)
             parts.add("identity", Identity(users, agents))
         elif ref.kind == "keys":
             shard = msgspec.msgpack.decode(read[ref.digest], type=KeyShard)

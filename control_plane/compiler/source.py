@@ -89,8 +89,11 @@ class Live:
     """Credentials and callers that are good by the newest declarations."""
 
     keys: frozenset[bytes]
-    users: frozenset[str]
-    agents: frozenset[str]
+    users: dict[str, frozenset[str]]
+    """Name to the roles bound now."""
+    agents: dict[str, frozenset[str]]
+    allowing: frozenset[str]
+    """Roles that deny nothing: only these may be taken away without giving something."""
     revocation_epoch: int
 
 

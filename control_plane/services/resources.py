@@ -14,6 +14,7 @@ from core.audit import Entry
 from core.kinds import KINDS, PLATFORM_SCOPE
 from core.resource import Problem, Ref, Resource, Spec, digest, encode
 from core.secret import Secret
+from core.tenant import Tenant
 from core.store import BadSelector, Put, Query, Store, Writing, parse_selector
 from core.validate import MAX_SPEC_BYTES, decode, envelope
 
@@ -142,6 +143,10 @@ class Resources:
             if ref not in there:
                 yield Problem(path, f"{ref} does not exist")
         if current is not None:
+            if isinstance(spec, Tenant) and isinstance(current.spec, Tenant):
+                if spec.revocation_epoch < current.spec.revocation_epoch:
+                    rule = f"must not fall below {current.spec.revocation_epoch}: what it ended would begin again"
+                    yield Problem("spec.revocation_epoch", rule)
             return
         if isinstance(spec, Secret) and spec.value is None:
             yield Problem("spec.value", "is required when the Secret is created")

@@ -9,7 +9,7 @@ from control_plane.compiler.compile import compile_tenant, restrict
 from control_plane.compiler.source import Compiled, Faulty, Found, Source
 from core.endpoint import Endpoint, Member
 from core.guard import Guard
-from core.identity import ApiKey, RoleBinding, Subject, User
+from core.identity import ApiKey, Permission, Role, RoleBinding, Subject, User
 from core.limits import Bucket, RateLimit
 from core.resource import Ref, digest
 from core.server import HttpTransport, Server
@@ -302,6 +302,24 @@ def test_a_held_back_tenant_still_loses_keys_and_callers() -> None:
     assert part(held, "identity", Identity).users == {}
     kept = {(r.kind, r.digest) for r in last.manifest.parts if r.kind not in ("identity", "keys")}
     assert kept <= {(r.kind, r.digest) for r in held.manifest.parts}
+
+
+def test_a_held_back_tenant_loses_roles_that_only_allow() -> None:
+    allow, deny = Role(permissions=[Permission()]), Role(permissions=[Permission(effect="deny")])
+    subjects = [Subject(kind="user", name="ada")]
+    roles = (a(allow, "more"), a(deny, "less"))
+    bound = (a(RoleBinding(role=name, subjects=subjects), f"ada-{name}") for name in ("more", "less"))
+    last = compiled(source(*roles, *bound))
+    unbound = (a(RoleBinding(role=name, subjects=[]), f"ada-{name}") for name in ("more", "less"))
+    result = compile_tenant(source(*roles, *unbound, a(Endpoint(members=[Member(server="absent")]), "default")), seal)
+    assert isinstance(result, Faulty)
+    held = restrict(last.manifest, last.parts, result.live)
+    assert held is not None
+    before, after = (
+        part(last, "identity", Identity).users["ada"].roles,
+        part(held, "identity", Identity).users["ada"].roles,
+    )
+    assert set(before) - set(after) == {"more"}
 
 
 def test_a_held_back_tenant_that_loses_nobody_is_not_published_again() -> None:

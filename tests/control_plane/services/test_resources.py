@@ -51,6 +51,13 @@ async def test_true_and_one_are_two_values(plane: Plane) -> None:
     assert repr(stored.spec.attributes) == "{'cleared': 1}"  # type: ignore[union-attr]
 
 
+async def test_a_revocation_epoch_only_rises(plane: Plane) -> None:
+    await plane.apply("Tenant", "acme", {"revocation_epoch": 2})
+    with pytest.raises(Rejected) as rejected:
+        await plane.apply("Tenant", "acme", {"revocation_epoch": 1})
+    assert paths(rejected) == ["spec.revocation_epoch"]
+
+
 async def test_everything_wrong_is_told_at_once(plane: Plane) -> None:
     with pytest.raises(Rejected) as rejected:
         await plane.apply(
