@@ -14,8 +14,8 @@ from core.audit import Entry
 from core.kinds import KINDS, PLATFORM_SCOPE
 from core.resource import Problem, Ref, Resource, Spec, digest, encode
 from core.secret import Secret
-from core.tenant import Tenant
 from core.store import BadSelector, Put, Query, Store, Writing, parse_selector
+from core.tenant import Tenant
 from core.validate import MAX_SPEC_BYTES, decode, envelope
 
 PAGE_SIZE = 100
@@ -144,9 +144,9 @@ class Resources:
                 yield Problem(path, f"{ref} does not exist")
         if current is not None:
             if isinstance(spec, Tenant) and isinstance(current.spec, Tenant):
-                if spec.revocation_epoch < current.spec.revocation_epoch:
-                    rule = f"must not fall below {current.spec.revocation_epoch}: what it ended would begin again"
-                    yield Problem("spec.revocation_epoch", rule)
+                floor = current.spec.revocation_epoch
+                if spec.revocation_epoch < floor:
+                    yield Problem("spec.revocation_epoch", f"must be at least {floor}: what it ended would begin again")
             return
         if isinstance(spec, Secret) and spec.value is None:
             yield Problem("spec.value", "is required when the Secret is created")
