@@ -197,6 +197,7 @@ class Record(msgspec.Struct, kw_only=True, array_like=True):
     node: str = ""
     decision_cached: bool = False
     arguments_digest: bytes = b""
+    """Of a permitted call's, keyed with the tenant's pepper: tells which calls were alike, and not what they said."""
     parent_id: str = ""
     """Span id the caller sent, where `trace_id` is the caller's too."""
 

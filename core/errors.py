@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from core.guard import Finding
+
 
 class Reason(StrEnum):
     """Why a call did not succeed: the `outcome` of its Record, and the row looked up in each wire's error table."""
@@ -46,7 +48,14 @@ class Refused(Exception):
     """
 
     def __init__(
-        self, reason: Reason, public: str, *, detail: str = "", retry_after_s: float | None = None, data: bytes = b""
+        self,
+        reason: Reason,
+        public: str,
+        *,
+        detail: str = "",
+        retry_after_s: float | None = None,
+        data: bytes = b"",
+        findings: tuple[Finding, ...] = (),
     ) -> None:
         super().__init__(f"{reason}: {detail or public}")
         self.reason = reason
@@ -55,6 +64,8 @@ class Refused(Exception):
         self.retry_after_s = retry_after_s
         self.data = data
         """JSON for the error's `data` member, or empty."""
+        self.findings = findings
+        """What a guard saw, for the record."""
 
 
 class Unavailable(Exception):

@@ -82,11 +82,12 @@ class Scanner:
         """Secrets in plain text, in order; they may overlap."""
         return self._find(text, self._triggers.hits(text.encode(errors="replace")))
 
-    def refusal(self, detector: str, why: str = "") -> Refused:
+    def refusal(self, detector: str, why: str = "", findings: tuple[Finding, ...] = ()) -> Refused:
         """The refusal that names the detector and never the text."""
         what = "The arguments" if self.direction == "in" else "The result"
         public = f"{what} {why or 'must not hold what a guard found in them'}."
-        return Refused(Reason.GUARD_BLOCKED, f"{public} ({detector})", detail=f"{self.direction}: {detector}")
+        detail = f"{self.direction}: {detector}"
+        return Refused(Reason.GUARD_BLOCKED, f"{public} ({detector})", detail=detail, findings=findings)
 
     def masks(self, hits: list[Hit]) -> list[Cut]:
         """Of the hits to be masked: what to cut out, in order, overlapping ones joined."""
@@ -128,7 +129,7 @@ class Scanner:
             hits = _outside([s for s in within if s.is_media and is_media(text, s)], hits)
         for hit in hits:
             if self.actions[hit.detector] == "block":
-                raise self.refusal(hit.detector)
+                raise self.refusal(hit.detector, findings=self.findings(hits))
         cuts = self.masks(hits)
         if not cuts:
             return raw, self.findings(hits)

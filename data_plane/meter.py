@@ -14,6 +14,7 @@ import msgspec
 
 from core.call import Clean, Inbound, Permit, Record, Result
 from core.errors import Reason, Refused, Unavailable
+from core.guard import Finding
 from core.identity import Caller
 from core.snapshot import Manifest
 
@@ -62,6 +63,7 @@ class Recording:
         "_clean",
         "_meter",
         "_parent_id",
+        "_pepper",
         "_permit",
         "_result",
         "_started",
@@ -81,6 +83,7 @@ class Recording:
         self._permit: Permit | None = None
         self._clean: Clean | None = None
         self._result: Result | None = None
+        self._pepper = b""
         self.manifest: Manifest | None = None
         self.upstream_ns = 0
         made = f"{getrandbits(192):048x}"
@@ -92,10 +95,13 @@ class Recording:
         """To pass on: this call's span as the parent (W3C Trace Context, section 3.2)."""
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.trace_flags else '00'}"
 
-    def called_by(self, caller: Caller, manifest: Manifest) -> None:
-        """Raises Unavailable(AUDIT_UNAVAILABLE) where the tenant demands a record and there is no room for one."""
+    def called_by(self, caller: Caller, manifest: Manifest, pepper: bytes) -> None:
+        """`pepper`: the tenant's, without which a digest of arguments cannot be searched for what they are.
+
+        Raises Unavailable(AUDIT_UNAVAILABLE) where the tenant demands a record and there is no room for one."""
         self._caller = caller
         self.manifest = manifest
+        self._pepper = pepper
         if manifest.audit == "required" and not self._meter.sink.has_room():
             raise Unavailable(Reason.AUDIT_UNAVAILABLE, "Calls cannot be recorded now.", retry_after_s=5)
 
@@ -118,8 +124,9 @@ class Recording:
         self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
     ) -> None:
         outcome, reasons, detail = self._outcome(failure)
+        blocked = failure.findings if isinstance(failure, Refused) else ()
         required = self.manifest is not None and self.manifest.audit == "required"
-        self._meter.sink.append(_encode(self._row(outcome, reasons, detail)), required=required)
+        self._meter.sink.append(_encode(self._row(outcome, reasons, detail, blocked)), required=required)
         if isinstance(failure, Unavailable):
             log.warning("call %s: %s: %s", self.inbound.id, failure.reason, failure.detail or failure.public)
 
@@ -139,9 +146,9 @@ class Recording:
             return str(Reason.CANCELLED), (), ""
         return str(Reason.INTERNAL), (), type(failure).__name__
 
-    def _row(self, outcome: str, reasons: tuple[str, ...], detail: str) -> Record:
+    def _row(self, outcome: str, reasons: tuple[str, ...], detail: str, blocked: tuple[Finding, ...]) -> Record:
         inbound, caller, permit, clean, result = self.inbound, self._caller, self._permit, self._clean, self._result
-        findings = (clean.findings if clean is not None else ()) + (result.findings if result is not None else ())
+        findings = (clean.findings if clean is not None else ()) + (result.findings if result is not None else blocked)
         return Record(
             id=inbound.id,
             at_unix=self._meter.wall_clock(),
@@ -170,7 +177,7 @@ class Recording:
             client_address=inbound.client_address,
             node=self._meter.node,
             decision_cached=permit is not None and permit.cached,
-            arguments_digest=blake2b(inbound.arguments, digest_size=16).digest() if permit is not None else b"",
+            arguments_digest=blake2b(inbound.arguments, key=self._pepper, digest_size=16).digest() if permit else b"",
             parent_id=self._parent_id,
         )
 

@@ -16,7 +16,7 @@ async def handle(gateway: Gateway, inbound: Inbound) -> Result:
     with gateway.meter.record(inbound) as recording:
         tenant = await authn.claimed(inbound, gateway.tenants)
         caller = authn.identify(inbound, tenant, gateway.clock())
-        recording.called_by(caller, tenant.manifest)
+        recording.called_by(caller, tenant.manifest, tenant.secrets.key_pepper)
         endpoint = tenancy.admit(inbound, caller, tenant, gateway.silence_s())
         conversation.settle(inbound, caller, gateway.conversations, tenant.secrets, tenant.manifest)
         tool = endpoint.tools.get(inbound.name)

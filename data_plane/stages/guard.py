@@ -268,7 +268,8 @@ class GuardedNotify:
         masker.hits = []
         for hit in found:
             if scanner.actions[hit.detector] == "block":
-                raise scanner.refusal(hit.detector)
+                blocked = Finding(hit.detector, "block", scanner.direction, 1)
+                raise scanner.refusal(hit.detector, findings=_summed((*self._findings, blocked)))
             self._findings.append(Finding(hit.detector, scanner.actions[hit.detector], scanner.direction, 1))
 
     def _fill(self, texts: list[str], slots: deque[tuple[_Waiting, int]]) -> None:

@@ -5,8 +5,10 @@ import pytest
 
 from core.call import Record
 from core.errors import Reason, Refused
+from core.guard import Finding
+from core.snapshot import Manifest
 from data_plane.meter import NAME_CHARS, Meter
-from tests.data_plane.stages.builders import inbound
+from tests.data_plane.stages.builders import inbound, permit
 
 
 class Kept(list[bytes]):
@@ -30,3 +32,24 @@ def test_a_record_is_small_however_long_the_names_in_the_request() -> None:
     record = msgspec.msgpack.decode(row, type=Record)
     assert (record.method, record.tool) == ("m" * NAME_CHARS, "n" * NAME_CHARS)
     assert record.outcome == "unauthenticated"
+
+
+def test_a_block_is_in_the_record_as_any_finding_is() -> None:
+    kept = Kept()
+    blocked = (Finding("card", "block", "in", 1),)
+    with pytest.raises(Refused), Meter(kept, "node").record(inbound()):
+        raise Refused(Reason.GUARD_BLOCKED, "no", findings=blocked)
+    assert msgspec.msgpack.decode(kept[0], type=Record).findings == blocked
+
+
+def test_arguments_cannot_be_found_out_from_their_digest_without_the_tenants_pepper() -> None:
+    manifest = Manifest(tenant="acme", generation=1, parts=())
+    digests = []
+    for arguments, pepper in ((b"{}", b"1"), (b"{}", b"1"), (b"{}", b"2"), (b'{"a":1}', b"1")):
+        kept = Kept()
+        with Meter(kept, "node").record(inbound(arguments=arguments)) as recording:
+            recording.called_by(permit().caller, manifest, pepper * 32)
+            recording.permitted(permit())
+        digests.append(msgspec.msgpack.decode(kept[0], type=Record).arguments_digest)
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3

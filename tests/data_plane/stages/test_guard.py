@@ -123,6 +123,7 @@ async def test_a_blocked_call_is_refused_without_its_text() -> None:
         with pytest.raises(Refused) as refusal:
             await attempt()
         assert refusal.value.reason is Reason.GUARD_BLOCKED
+        assert [(f.detector, f.action) for f in refusal.value.findings] == [("card", "block")]
         assert "1111" not in str(refusal.value) + refusal.value.public
 
 
