@@ -3,7 +3,7 @@
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 
@@ -37,8 +37,16 @@ class Head(Struct):
         return value.decode("ascii", "replace") if value else ""
 
 
-def read(raw: Iterable[tuple[bytes, bytes]]) -> Head:
+def read(raw: Sequence[tuple[bytes, bytes]]) -> Head:
     """Raises Rejected for what must not come twice. The server may or may not have trimmed values: they are here."""
+    plain = {name: value.strip(b" \t") for name, value in raw}
+    if len(plain) == len(raw) and _PARAM not in b"\n".join(plain):
+        return Head(plain)
+    return _read_closely(raw)
+
+
+def _read_closely(raw: Sequence[tuple[bytes, bytes]]) -> Head:
+    """Where a header repeats or mirrors a parameter."""
     values: dict[bytes, bytes] = {}
     params: dict[str, bytes] | None = None
     twice = b""
@@ -51,7 +59,7 @@ def read(raw: Iterable[tuple[bytes, bytes]]) -> Head:
                 twice = name
             elif name == b"accept":
                 value = values[name] + b"," + value
-        if _PARAM in name and name.startswith(_PARAM):
+        if name.startswith(_PARAM):
             params = params or {}
             params[name[len(_PARAM) :].decode("ascii", "replace")] = value
         values[name] = value

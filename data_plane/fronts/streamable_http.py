@@ -315,7 +315,7 @@ def address(path: str) -> Address | None:
     return Address(tenant, endpoint) if NAME.fullmatch(tenant) and NAME.fullmatch(endpoint) else None
 
 
-def _raw_headers(scope: Scope) -> Iterable[tuple[bytes, bytes]]:
+def _raw_headers(scope: Scope) -> Sequence[tuple[bytes, bytes]]:
     raw = scope["headers"]
     assert isinstance(raw, list)
     return raw
