@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, cast
 from core.call import Notify, Outgoing, Raw, Route
 from core.server import StdioTransport
 from data_plane.supervisor import stdio_reaper
+from data_plane.supervisor.stdio_launch import CANNOT_RUN
 from data_plane.supervisor.stdio_lines import LineReader, Overlong
 from data_plane.supervisor.stdio_log import StderrLog
 from data_plane.upstreams import jsonrpc
@@ -353,7 +354,8 @@ class Child:
         if state is None:
             return ""
         if state.si_code == os.CLD_EXITED:
-            return f"its process has ended with exit code {state.si_status}"
+            hint = ": is its command in the gateway's PATH?" if state.si_status == CANNOT_RUN else ""
+            return f"its process has ended with exit code {state.si_status}{hint}"
         return f"its process has ended by signal {state.si_status}"
 
     def _fail(self, why: str) -> None:

@@ -14,7 +14,8 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
-_CANNOT_RUN = 127
+CANNOT_RUN = 127
+"""As shells say that there is no such command."""
 _CPU_GRACE_S = 5
 """Between SIGXCPU, which a program may handle, and SIGKILL."""
 
@@ -33,14 +34,14 @@ def main(arguments: list[str]) -> None:
         os.execvp(program[0], program)  # noqa: S606  the tenant's own command, without a shell
     except OSError as failure:
         sys.stderr.write(f"cannot run {program[0]}: {failure.strerror}\n")
-        raise SystemExit(_CANNOT_RUN) from None
+        raise SystemExit(CANNOT_RUN) from None
 
 
 def _die_with(parent: int) -> None:
     """SIGKILL when the supervisor dies, however it dies; at once if it died before this line."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
-        os._exit(_CANNOT_RUN)
+        os._exit(CANNOT_RUN)
 
 
 def _limit(which: int, soft: int, hard: int) -> None:

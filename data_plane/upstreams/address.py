@@ -80,7 +80,7 @@ class Resolver:
         found = (host,) if literal(host) is not None else await self._addresses(host)
         allowed = tuple(a for a in found if allow_private or not _refuses(a))
         if not allowed:
-            raise unavailable(f"{host} resolves to private addresses only, and the server does not allow them")
+            raise unavailable(f"{host} resolves to private addresses only, which takes allow_private in its transport")
         return allowed
 
     def close(self) -> None:

@@ -45,6 +45,7 @@ async def test_a_private_address_is_refused_however_it_is_written(host: str) -> 
             await backend.call(route, ECHO, lambda _: None)
         assert caught.value.reason is Reason.UPSTREAM_UNAVAILABLE
         assert "private addresses only" in caught.value.detail
+        assert "allow_private" in caught.value.detail
         assert host not in caught.value.public
     finally:
         await backend.close()
