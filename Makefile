@@ -30,7 +30,7 @@ check: $(STAMP) ## Lint, types, import contracts and the pure tests: under a min
 
 test: $(STAMP) ## All tests, against real servers; installs those it lacks
 	bash tests/setup.sh
-	$(BIN)/pytest --cov --cov-report=term $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term $(ARGS)
 
 bench: $(STAMP) ## Measure speed and memory; figures and commands are in bench/README.md
 	bash bench/run.sh $(ARGS)

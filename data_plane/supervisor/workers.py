@@ -156,6 +156,8 @@ class Workers:
             await asyncio.shield(process.ended)
             if seat.channel is not None:
                 seat.channel.abort()
+                # `lost` kills who sits in the seat: it must not come after the next one sat down.
+                await seat.channel.closed.wait()
             seat.process = seat.channel = seat.stats = None
             self._note_service()
         if not self._draining:

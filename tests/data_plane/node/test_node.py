@@ -82,7 +82,9 @@ def test_a_killed_worker_is_replaced_and_its_records_survive(tmp_path: Path, slo
         before = gateway.workers()
         for pid in before:
             os.kill(pid, signal.SIGKILL)
-        gateway.until(lambda: gateway.metric("toolgate_workers_serving") == 2, "both are replaced")
+        # What is serving may be last second's news; what was replaced is not.
+        gateway.until(lambda: gateway.metric("toolgate_worker_restarts_total") == 2, "both are replaced")
+        gateway.until(lambda: gateway.metric("toolgate_workers_serving") == 2, "both serve")
         assert not set(gateway.workers()) & set(before)
         ok(gateway)
         gateway.until(lambda: len({record["id"] for record in gateway.records()}) == 31, "all records are kept")
