@@ -42,7 +42,12 @@ def repository(path: Path) -> Path:
 
 def apply(api: AdminApi, *, python: str, repository: Path, shop_url: str) -> None:
     """Create or update everything the demo declares. Raises Failure."""
-    words = {"python": python, "repository": str(repository), "shop_url": shop_url}
+    words = {
+        "python": python,
+        "repository": str(repository),
+        "shop_url": shop_url,
+        "instructions": f"Time, a sample git repository in {repository}, and the shop of Demo Company.",
+    }
     text = (files("cli.demo") / "shop.yaml").read_text("utf-8")
     filled = Template(text).substitute({name: json.dumps(word) for name, word in words.items()})
     found = manifest.declared(list(documents.parse("demo/shop.yaml", filled)))

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,9 @@ from cli.child import Child, await_end, await_ready
 from cli.connection import AdminConnection, McpConnection
 from cli.failure import AWAY, OK, USAGE, Failure
 from cli.output import progress
+from control_plane.settings import OPTIONS as CONTROL_PLANE
+from core.options import Option
+from data_plane.settings import OPTIONS as GATEWAY
 
 HOST = "127.0.0.1"
 START_S = 90.0
@@ -103,9 +106,9 @@ def up(args: argparse.Namespace) -> int:
 
 def start(place: Place, urls: Urls, workers: int, *, demo: bool, stack: ExitStack) -> list[Child]:
     """Start everything in order and write the connection file. `stack` stops it in reverse."""
-    control = _start(stack, "control plane", place, _control_plane(place, urls))
+    control = _start(stack, "control plane", place, _control_plane(place, urls), CONTROL_PLANE)
     _await([control], urls.ports["admin"], "the control plane")
-    gateway = _start(stack, "gateway", place, _gateway(place, urls, workers))
+    gateway = _start(stack, "gateway", place, _gateway(place, urls, workers), GATEWAY)
     children = [control, gateway]
     _await(children, urls.ports["ops"], "the gateway", path="/healthz")
     token = place.admin_token.read_text("utf-8").strip()
@@ -145,6 +148,15 @@ def take_ports(asked: dict[str, int]) -> dict[str, int]:
     if problems:
         raise Failure(USAGE, "cannot listen:", problems)
     return taken
+
+
+def inherited(environment: Mapping[str, str]) -> dict[str, str]:
+    """What the children get of ours: all but a node token, and the programs installed beside Toolgate in PATH first.
+
+    So a stdio server installed with pip into the same environment is found by its name, activated or not.
+    """
+    path = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
+    return {**{name: value for name, value in environment.items() if name != "TOOLGATE_NODE_TOKEN"}, "PATH": path}
 
 
 def write_private(path: Path, text: str) -> None:
@@ -224,14 +236,19 @@ def _toolgate(command: str) -> list[str]:
     return [sys.executable, "-P", "-m", "cli.main", command]
 
 
-def _start(stack: ExitStack, name: str, place: Place, command: list[str]) -> Child:
+def _start(stack: ExitStack, name: str, place: Place, command: list[str], options: Sequence[Option] = ()) -> Child:
     progress(f"starting the {name} ...")
     log = place.log(name.replace(" ", "-"))
     log.parent.mkdir(exist_ok=True, mode=0o700)
-    environment = {name: value for name, value in os.environ.items() if name != "TOOLGATE_NODE_TOKEN"}
-    child = Child(name, command, log, environment)
+    child = Child(name, command, log, own_environment(options, os.environ))
     stack.callback(child.stop, STOP_S)
     return child
+
+
+def own_environment(options: Sequence[Option], environment: Mapping[str, str]) -> dict[str, str]:
+    """What of ours a child may know: its own settings. The keys of one plane are not the other's business."""
+    own = {option.variable for option in options} - {"TOOLGATE_NODE_TOKEN"}
+    return {name: value for name, value in environment.items() if name in own or not name.startswith("TOOLGATE_")}
 
 
 def _await(children: list[Child], port: int, what: str, path: str = "/readyz") -> None:

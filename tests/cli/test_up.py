@@ -10,8 +10,17 @@ from urllib.request import urlopen
 
 import pytest
 
+from cli.up import CONTROL_PLANE, GATEWAY, own_environment
+
 START_S = 100
 COMMAND = [sys.executable, "-P", "-m", "cli.main"]
+
+
+def test_a_plane_is_told_its_own_settings_and_no_other() -> None:
+    ours = {"PATH": "/bin", "TOOLGATE_KEK": "secret", "TOOLGATE_REDIS_URL": "redis://r", "TOOLGATE_NODE_TOKEN": "t"}
+    assert own_environment(CONTROL_PLANE, ours) == {"PATH": "/bin", "TOOLGATE_KEK": "secret"}
+    assert own_environment(GATEWAY, ours) == {"PATH": "/bin", "TOOLGATE_REDIS_URL": "redis://r"}
+    assert own_environment((), ours) == {"PATH": "/bin"}
 
 
 class Up:
@@ -91,6 +100,8 @@ def test_the_demo_is_governed_and_a_second_run_finds_it_as_it_was(folder: Path) 
         assert "refund_order" not in names
         customer = up.toolgate("call", "look_up_customer", "--arg", "customer_id=C-1001")
         assert (customer.returncode, "4111" in customer.stdout, "[masked:card]" in customer.stdout) == (0, False, True)
+        log = up.toolgate("call", "git_log", "--arg", f"repo_path={folder / 'demo' / 'repository'}")
+        assert (log.returncode, "Add README.md" in log.stdout) == (0, True)
         refund = up.toolgate("call", "refund_order", "--arg", "order_id=O-501", "--arg", "amount=5")
         unknown = up.toolgate("call", "no_such_tool")
         assert refund.returncode == unknown.returncode == 3
