@@ -1,13 +1,19 @@
-"""1,000 tenants of 100 tools: applied, learnt, compiled, and brought to a fresh gateway.
+"""1,000 tenants of 100 tools: compiled, and brought to a fresh gateway.
 
-`python -m bench.tenants_1000 [TENANTS]`. Control plane, gateway and PostgreSQL are processes as operators run them; the
-tenants are applied with `toolgate apply`, their tools learnt from a server that offers a hundred. Exits 1 when the
-control plane and then a fresh gateway need more than five seconds together.
+`python -m bench.tenants_1000 [--tenants N] [--apply]`. Control plane, gateway and PostgreSQL are processes as operators
+run them. What tenants declared and what was learnt of their servers is put into the database as a restored backup would
+have it; with `--apply` it comes as in life, by `toolgate apply` and a gateway's looks at a server of a hundred tools,
+which takes minutes. Exits 1 when a control plane that has compiled nothing and a gateway that holds nothing, started
+together, need more than five seconds until every tenant is in force.
 """
 
+import argparse
 import asyncio
+import base64
 import json
+import os
 import re
+import secrets
 import sys
 import tempfile
 import time
@@ -16,42 +22,95 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import psycopg
 
+from adapters.crypto.sealing import AesGcmSealer
+from adapters.postgres.database import Database
 from adapters.postgres.embedded import EmbeddedPostgres
-from bench import processes
+from adapters.postgres.secrets import PostgresSealedValues
+from bench import processes, upstream
+from control_plane.services.secrets import KEY_BYTES, KeyRing, Vault
+from core.definition import Look, canonical_digest
+from core.resource import Ref, digest, encode
+from core.server import Server
 from tests.harness.planes import Node, Planes, running
 
 TOOLS = 100
 LIMIT_S = 5.0
 WAIT_S = 600.0
+LOOK_EVERY_S = 0.05
+"""Looking costs what is looked at some CPU too."""
 ROOT = Path(__file__).parents[1]
 
 
-def resources(count: int, upstream: int) -> Iterator[dict[str, object]]:
-    """What each tenant declares: eight resources, one of them a server of its own."""
-    transport = {"type": "http", "url": f"http://127.0.0.1:{upstream}/mcp", "allow_private": True}
-    subjects = [{"kind": "agent", "name": "helper"}]
-    specs: dict[tuple[str, str], dict[str, object]] = {
+def upstream_of(stack: ExitStack) -> int:
+    """The port of a server with a hundred tools, running until the stack closes."""
+    command = (sys.executable, str(ROOT / "bench/upstream.py"), "0", "1024", str(TOOLS))
+    _, line = stack.enter_context(processes.child(*command, ready="ready"))
+    return int(line.split()[1])
+
+
+def specs(tenant: str, upstream_port: int) -> dict[tuple[str, str], dict[str, object]]:
+    """What a tenant declares, by kind and name: a server of its own, and no two tenants' catalogues are one part."""
+    transport = {"type": "http", "url": f"http://127.0.0.1:{upstream_port}/mcp", "allow_private": True}
+    said = {"echo": f"Looks into the files of {tenant}."}
+    return {
         ("Agent", "helper"): {"attributes": {"team": "support"}},
         ("Role", "caller"): {"permissions": [{"tools": ["*"], "max_risk": "medium"}]},
-        ("RoleBinding", "helper"): {"role": "caller", "subjects": subjects},
+        ("RoleBinding", "helper"): {"role": "caller", "subjects": [{"kind": "agent", "name": "helper"}]},
         ("Server", "crm"): {"transport": transport, "refresh_s": 86400},
-        ("Endpoint", "default"): {"members": [{"server": "crm"}]},
+        ("Endpoint", "default"): {"members": [{"server": "crm", "descriptions": said}]},
         ("RateLimit", "fair"): {"calls": 600, "per": ["caller"]},
         ("Guard", "pii"): {"detectors": ["card", "email"]},
     }
-    for number in range(count):
-        tenant = f"tenant-{number:05}"
-        yield {"kind": "Tenant", "name": tenant, "spec": {}}
-        for (kind, name), spec in specs.items():
-            # Each has a description of its own, so that no two tenants' catalogues are one part.
-            own = {"descriptions": {"echo": f"Looks into the files of {tenant}."}} if kind == "Endpoint" else {}
-            yield {"kind": kind, "tenant": tenant, "name": name, "spec": _with(spec, own)}
 
 
-def _with(spec: dict[str, object], own: dict[str, object]) -> dict[str, object]:
-    return {"members": [{"server": "crm", **own}]} if own else spec
+def names(count: int) -> list[str]:
+    return [f"tenant-{number:05}" for number in range(count)]
+
+
+def documents(count: int, upstream_port: int) -> Iterator[str]:
+    """Manifests of everything."""
+    for tenant in names(count):
+        yield json.dumps({"kind": "Tenant", "name": tenant, "spec": {}})
+        for (kind, name), spec in specs(tenant, upstream_port).items():
+            yield json.dumps({"kind": kind, "tenant": tenant, "name": name, "spec": spec})
+
+
+def restore(dsn: str, vault: Vault, count: int, upstream_port: int) -> None:
+    """The rows that `toolgate apply` and a first look at every server leave behind."""
+    offered = [(str(tool["name"]), msgspec.json.encode(tool)) for tool in upstream.tools(TOOLS)]
+    tools = [(name, raw, canonical_digest(raw)) for name, raw in offered]
+    look = msgspec.json.encode(Look(era="modern", protocol_version="2026-07-28", looked_unix=1.0, seen_unix=1.0))
+    with psycopg.connect(dsn) as conn, conn.cursor() as cursor:
+        columns = "tenant, kind, name, namespace, labels, spec, status, generation, created_at, updated_at"
+        with cursor.copy(f"COPY resources ({columns}) FROM STDIN") as copy:
+            for tenant in names(count):
+                own = {("Tenant", tenant): {}, **specs(tenant, upstream_port)}
+                for (kind, name), spec in own.items():
+                    owner = "" if kind == "Tenant" else tenant
+                    copy.write_row((owner, kind, name, "", "{}", json.dumps(spec), "{}", 1, "now", "now"))
+        with cursor.copy("COPY sealed_values (tenant, kind, name, key_id, sealed) FROM STDIN") as copy:
+            for tenant in names(count):
+                sealed = vault.new_keys(Ref("Tenant", "", tenant))
+                copy.write_row(("", "Tenant", tenant, sealed.key_id, sealed.sealed))
+        with cursor.copy("COPY server_looks (tenant, server, spec_digest, look, due_at) FROM STDIN") as copy:
+            for tenant in names(count):
+                server = msgspec.convert(specs(tenant, upstream_port)["Server", "crm"], Server)
+                reach = digest(encode((server.transport, server.era)))
+                copy.write_row((tenant, "crm", reach, look.decode(), "infinity"))
+        columns = "tenant, server, name, approved, approved_digest, observed, observed_digest, observed_at"
+        with cursor.copy(f"COPY definitions ({columns}) FROM STDIN") as copy:
+            for tenant in names(count):
+                for name, raw, mark in tools:
+                    copy.write_row((tenant, "crm", name, raw, mark, raw, mark, "now"))
+        conn.execute("UPDATE revision SET latest = latest + 1")
+        with cursor.copy("COPY tenant_revisions (tenant, revision) FROM STDIN") as copy:
+            for tenant in names(count):
+                copy.write_row((tenant, 1))
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("ANALYZE")
 
 
 @dataclass
@@ -61,19 +120,34 @@ class Timed:
     planes: Planes
     count: int
     dsn: str
+    postgres: int
+    """Process id."""
 
-    async def step(self, what: str, done: Callable[[], Awaitable[object]]) -> float:
+    async def step(self, what: str, done: Callable[[], Awaitable[object]]) -> None:
         begun = time.perf_counter()
-        while not await done():
-            if time.perf_counter() - begun > WAIT_S:
-                sys.exit(f"never came: {what}")
-            await asyncio.sleep(0.02)
-        return self.say(what, begun)
+        await self.until(done)
+        self.say(what, begun)
 
-    def say(self, what: str, begun: float) -> float:
+    async def until(self, done: Callable[[], Awaitable[object]]) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while not await done():
+                await asyncio.sleep(LOOK_EVERY_S)
+
+    def leave(self, node: Node) -> None:
+        node.stop()
+        self.planes.nodes.remove(node)
+
+    def say(self, what: str, begun: float, cpu: str = "") -> float:
         took = time.perf_counter() - begun
-        print(f"  {what:68} {took:7.2f} s", flush=True)
+        print(f"  {what:90} {took:7.2f} s{cpu}", flush=True)
         return took
+
+    def cpu(self) -> dict[str, float]:
+        """CPU seconds spent so far, by who spent them."""
+        control = self.planes.control
+        pids = {"PostgreSQL": self.postgres, "control plane": control.pid if control is not None else 0}
+        pids.update((node.name, node.child.pid) for node in self.planes.nodes if node.child is not None)
+        return {name: processes.cpu_s(processes.tree(pid)) for name, pid in pids.items()}
 
     def number(self, query: str) -> int:
         with psycopg.connect(self.dsn) as database:
@@ -84,8 +158,8 @@ class Timed:
     async def published(self) -> bool:
         """Every tenant's newest change is in a publication."""
         query = (
-            "SELECT count(*) FROM publications AS p JOIN tenant_revisions AS r USING (tenant)"
-            " WHERE p.generation > 0 AND p.revision >= r.revision"
+            "SELECT count(*) FROM publications AS p LEFT JOIN tenant_revisions AS r USING (tenant)"
+            " WHERE p.generation > 0 AND p.revision >= coalesce(r.revision, 0)"
         )
         return self.number(query) >= self.count
 
@@ -98,55 +172,79 @@ class Timed:
         return found is not None and float(found[1]) == self.count
 
 
-async def filled(timed: Timed, upstream: int) -> None:
-    """All tenants applied and their tools learnt; no process of ours is left running."""
+async def applied(timed: Timed, upstream_port: int) -> None:
+    """All tenants declared and their tools learnt, as in life."""
     planes = timed.planes
-    documents = [json.dumps(resource) for resource in resources(timed.count, upstream)]
+    manifests = list(documents(timed.count, upstream_port))
     begun = time.perf_counter()
-    await planes.apply("\n---\n".join(documents))
-    timed.say(f"`toolgate apply` of {len(documents):,} resources", begun)
-    await timed.step("  and everything published", timed.published)
+    await planes.apply("\n---\n".join(manifests))
+    timed.say(f"`toolgate apply` of {len(manifests):,} resources", begun)
+    await timed.step("until all that was published", timed.published)
     scout = await planes.node("scout")
-    await timed.step(f"{timed.count:,} servers looked at, {TOOLS} tools each learnt and published", timed.learnt)
+    await timed.step(f"{timed.count:,} servers looked at, {TOOLS} tools of each learnt and published", timed.learnt)
     scout.stop()
 
 
-async def restart_control_plane(timed: Timed, *, forget: bool) -> float:
-    """Seconds from the start of the process until everything is published. `forget`: nothing was, before."""
-    planes = timed.planes
-    assert planes.control is not None
-    planes.control.stop(15)
+async def restart_control_plane(timed: Timed, *, forget: bool) -> None:
+    """From the start of the process until everything is published. `forget`: nothing was, before."""
+    await stop_control_plane(timed, forget=forget)
+    begun, before = time.perf_counter(), timed.cpu()["PostgreSQL"]
+    timed.planes.start_control_plane()
+    await timed.planes.control_plane_ready()
+    timed.say("control plane: start of the process until ready", begun)
+    await timed.until(timed.published)
+    what = "until all was compiled, signed and stored" if forget else "until it was sure that all is published"
+    timed.say(f"control plane: start of the process {what}", begun, spent(timed, {"PostgreSQL": before}))
+
+
+async def stop_control_plane(timed: Timed, *, forget: bool) -> None:
+    assert timed.planes.control is not None
+    await asyncio.to_thread(timed.planes.control.stop, 15)
+    timed.planes.control = None
     if forget:
         timed.number("WITH p AS (DELETE FROM publications), q AS (DELETE FROM parts) SELECT 1")
-    begun = time.perf_counter()
-    planes.start_control_plane()
-    await planes.control_plane_ready()
-    timed.say("control plane: start of the process until ready", begun)
-    while not await timed.published():
-        await asyncio.sleep(0.02)
-    what = "until all was compiled, signed and stored" if forget else "until it was sure that all is published"
-    return timed.say(f"control plane: start of the process {what}", begun)
+        with psycopg.connect(timed.dsn, autocommit=True) as database:
+            database.execute("CHECKPOINT")
 
 
-async def fresh_gateway(timed: Timed, name: str, how: str) -> float:
-    """Seconds from the start of the process until every tenant is in force."""
-    begun = time.perf_counter()
+async def both(timed: Timed) -> float:
+    """Seconds from the start of both processes, one with nothing compiled, one with nothing at all, until in force."""
+    await stop_control_plane(timed, forget=True)
+    begun, before = time.perf_counter(), timed.cpu()["PostgreSQL"]
+    timed.planes.start_control_plane()
+    node = await timed.planes.node("first")
+    timed.say("both started at once, nothing compiled: until the gateway was ready", begun)
+    await timed.until(lambda: timed.in_force(node))
+    what = f"both started at once, nothing compiled: until all {timed.count:,} tenants were in force"
+    took = timed.say(what, begun, spent(timed, {"PostgreSQL": before}))
+    await served(timed, node)
+    timed.leave(node)
+    return took
+
+
+def spent(timed: Timed, before: dict[str, float]) -> str:
+    """CPU of each since `before`, or since its start."""
+    parts = [f"{name} {seconds - before.get(name, 0.0):.2f}" for name, seconds in timed.cpu().items()]
+    return f"   CPU: {', '.join(parts)}"
+
+
+async def fresh_gateway(timed: Timed, name: str, how: str) -> None:
+    """From the start of the process until every tenant is in force."""
+    begun, before = time.perf_counter(), timed.cpu()
     node = await timed.planes.node(name)
     timed.say(f"fresh gateway, {how}: start of the process until ready", begun)
-    while not await timed.in_force(node):
-        await asyncio.sleep(0.02)
-    took = timed.say(f"fresh gateway, {how}: until all {timed.count:,} tenants were in force", begun)
+    await timed.until(lambda: timed.in_force(node))
+    what = f"fresh gateway, {how}: until all {timed.count:,} tenants were in force"
+    timed.say(what, begun, spent(timed, before))
     await served(timed, node)
     assert node.child is not None
-    print(f"  {'its supervisor then':68} {processes.rss_mib(node.child.pid):7.1f} MiB")
+    print(f"  {'its supervisor then':90} {processes.rss_mib(node.child.pid):7.1f} MiB")
     node.stop()
     begun = time.perf_counter()
     node.start()
-    while not await timed.in_force(node):
-        await asyncio.sleep(0.02)
+    await timed.until(lambda: timed.in_force(node))
     timed.say("the same gateway again, from its disk", begun)
-    node.stop()
-    return took
+    timed.leave(node)
 
 
 async def served(timed: Timed, node: Node) -> None:
@@ -157,38 +255,52 @@ async def served(timed: Timed, node: Node) -> None:
     while not (reply := await node.agent(key).call("echo", text="hello")).ok:
         if time.monotonic() > deadline:
             sys.exit(f"the fresh gateway does not serve {tenant}: {reply.status} {reply.body!r}")
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(LOOK_EVERY_S)
 
 
-async def measured(planes: Planes, count: int, dsn: str) -> bool:
-    timed = Timed(planes, count, dsn)
+async def measured(planes: Planes, options: argparse.Namespace, embedded: EmbeddedPostgres, vault: Vault) -> bool:
+    timed = Timed(planes, options.tenants, embedded.dsn(), embedded.pid or 0)
     with ExitStack() as stack:
-        command = (sys.executable, str(ROOT / "bench/upstream.py"), "0", "1024", str(TOOLS))
-        _, line = stack.enter_context(processes.child(*command, ready="ready"))
-        await filled(timed, int(line.split()[1]))
+        upstream_port = upstream_of(stack)
+        if options.apply:
+            await applied(timed, upstream_port)
+        else:
+            await asyncio.to_thread(restore, embedded.dsn(), vault, options.tenants, upstream_port)
+        await restart_control_plane(timed, forget=True)
         size = timed.number("SELECT sum(length(data)) FROM parts")
         print(f"  snapshots: {size / 1e6:.0f} MB in {timed.number('SELECT count(*) FROM parts'):,} parts")
-        compiled = await restart_control_plane(timed, forget=True)
-        delivered = await fresh_gateway(timed, "fresh", "parts in the control plane's memory")
+        await fresh_gateway(timed, "fresh", "parts in the control plane's memory")
         await restart_control_plane(timed, forget=False)
         await fresh_gateway(timed, "late", "parts in PostgreSQL only")
-    whole = compiled + delivered
+        whole = await both(timed)
     verdict = "met   " if whole <= LIMIT_S else "MISSED"
-    print(f"  {verdict}  compiled from nothing, and a fresh gateway: {whole:.2f} s (at most {LIMIT_S:g} s)")
+    print(f"  {verdict}  compiled from nothing and in force on a fresh gateway: {whole:.2f} s (at most {LIMIT_S:g} s)")
     return whole <= LIMIT_S
 
 
-async def main(count: int) -> bool:
+async def main(options: argparse.Namespace) -> bool:
+    kek = secrets.token_bytes(KEY_BYTES)
+    os.environ["TOOLGATE_KEK"] = base64.b64encode(kek).decode()
     with tempfile.TemporaryDirectory(prefix="toolgate-bench-") as folder:
         embedded = EmbeddedPostgres(Path(folder) / "postgres")
         await embedded.start()
         try:
             async with running(Path(folder), embedded.dsn()) as planes:
-                print(f"{count:,} tenants of {TOOLS} tools")
-                return await measured(planes, count, embedded.dsn())
+                print(f"{options.tenants:,} tenants of {TOOLS} tools")
+                database = await Database.open(embedded.dsn())
+                vault = Vault(AesGcmSealer(), KeyRing(kek), PostgresSealedValues(database))
+                await database.close()
+                return await measured(planes, options, embedded, vault)
         finally:
             await embedded.stop()
 
 
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--tenants", type=int, default=1000)
+    parser.add_argument("--apply", action="store_true")
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    sys.exit(0 if asyncio.run(main(int((sys.argv[1:] or ["1000"])[0]))) else 1)
+    sys.exit(0 if asyncio.run(main(_options())) else 1)

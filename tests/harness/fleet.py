@@ -286,11 +286,11 @@ class HoldingNode:
 
 @asynccontextmanager
 async def connected(
-    node: HoldingNode, *targets: str, tenants: tuple[str, ...] = ()
+    node: HoldingNode, *targets: str, tenants: tuple[str, ...] = (), token: str = NODE_TOKEN
 ) -> AsyncIterator[GrpcSnapshotSource]:
     """The node's stream, until the block ends."""
     source = GrpcSnapshotSource(
-        Link(targets=targets, token=NODE_TOKEN),
+        Link(targets=targets, token=token),
         node=node.name,
         version="1.2.3",
         public_key=node.key.public_key,
