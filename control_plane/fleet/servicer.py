@@ -80,7 +80,9 @@ class FleetServicer:
                 raise StreamEnded from over
 
         session = Session(hello, node=hello.node, hub=self._hub, roster=self._roster, wrap=self._wrap)
-        await session.run(messages, write, partial(self._until_revoked, context))
+        farewell = await session.run(messages, write, partial(self._until_revoked, context))
+        if farewell:
+            await context.abort(grpc.StatusCode.ABORTED, farewell)
 
     async def ship(
         self,

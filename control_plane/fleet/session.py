@@ -90,8 +90,8 @@ class Session:
         finally:
             self._probes.pop(probe_id, None)
 
-    async def run(self, messages: AsyncIterator[pb.NodeMessage], write: Write, revoked: Revoked) -> None:
-        """Serve the stream until it ends or the node is `revoked`; returns then, whatever ended it."""
+    async def run(self, messages: AsyncIterator[pb.NodeMessage], write: Write, revoked: Revoked) -> str:
+        """Serve the stream until it ends or the node is `revoked`; returns then, with what to tell the node, if anything."""
         self._hub.join(self)
         self._subscription.begin(self._hub.in_force())
         self._roster.joined(self._greeting.node, self._greeting.version, self._greeting.workers)
@@ -108,6 +108,9 @@ class Session:
             pass
         finally:
             self._lost()
+        return (
+            f"another gateway connected as {self.node}: each needs a name of its own" if self._replaced.is_set() else ""
+        )
 
     def _lost(self) -> None:
         if self._hub.leave(self):
