@@ -86,6 +86,8 @@ class AdminApi:
         status = error.code()
         if status is grpc.StatusCode.UNAVAILABLE and not _is_ours(error):
             return Failure(AWAY, f"{self._target} cannot be reached: {error.details()}")
+        if not _is_ours(error) and "Received http2 header" in (error.details() or ""):
+            return Failure(AWAY, f"{self._target} answers, but not to gRPC: is it the control plane's gRPC port?")
         return Refusal(status, error.details(), _problems(error))
 
 

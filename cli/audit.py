@@ -79,4 +79,7 @@ def _listed(api: AdminApi, request: pb.ListAuditRequest, limit: int) -> list[pb.
 
 def _row(entry: pb.AuditEntry) -> tuple[str, ...]:
     at = entry.at.ToDatetime(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return (str(entry.seq), at, entry.type, entry.outcome, entry.caller or "-", entry.tool or "-")
+    method = entry.detail.fields["method"].string_value if "method" in entry.detail.fields else ""
+    about = entry.tool or (f"({method})" if method else "-")
+    caller = "-" if entry.caller in ("", "/") else entry.caller  # neither a user nor an agent
+    return (str(entry.seq), at, entry.type, entry.outcome, caller, about)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli.failure import USAGE, Failure
+from cli.output import progress
 
 FILES = (Path("data/connection.json"), Path("~/.toolgate/connection.json"))
 
@@ -117,8 +118,14 @@ def _pair(
             raise Failure(USAGE, text)
         values = _read(path)
         found = (str(values.get(members[0], "")), credential or str(values.get(members[1], "")))
+        unused = environment.get(variables[1], "")
+        if unused and unused != found[1] and not credential:
+            progress(f"{variables[1]} is not used: it only goes to {variables[0]}, and {path} gives the address")
     if not found[0] or not found[1]:
-        raise Failure(USAGE, f"{found[0] or 'the connection file'}: no credential: give --{flags[1]} or {variables[1]}")
+        raise Failure(
+            USAGE,
+            f"{found[0] or 'the connection file'}: no credential: give --{flags[1]}, or {' and '.join(variables)}",
+        )
     return found
 
 

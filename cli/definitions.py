@@ -9,19 +9,28 @@ from cli.connection import admin_connection
 from cli.failure import OK, REFUSED, USAGE, Failure
 from cli.resources import tenant_of
 from toolgate.v1 import actions_pb2 as pb
+from toolgate.v1 import resources_pb2
 
 HEADER = ("SERVER", "TOOL", "STATE", "APPROVED", "OBSERVED")
 
 
 def list_(args: argparse.Namespace) -> int:
+    """On stderr, why a server's last look failed: what is listed is older, or nothing."""
+    tenant = tenant_of(args, "Server")
     with AdminApi(admin_connection(args)) as api:
-        request = pb.ListDefinitionsRequest(tenant=tenant_of(args, "Server"), server=args.server_name)
+        request = pb.ListDefinitionsRequest(tenant=tenant, server=args.server_name)
         found = api.call(api.definitions.List, request)
+        server = api.call(
+            api.resources.Get, resources_pb2.GetRequest(kind="Server", tenant=tenant, name=args.server_name)
+        )
     rows = (
         (d.server, d.name, d.state, d.approved_digest[:12] or "-", d.observed_digest[:12] or "-")
         for d in found.definitions
     )
     output.show(args.output, json_of(found), rows, HEADER)
+    error = server.status.fields["error"].string_value
+    if error:
+        output.progress(f"the last look at {args.server_name} failed: {error}")
     return OK
 
 

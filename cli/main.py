@@ -152,9 +152,9 @@ def _actions(verbs: Parsers) -> None:
         ("caller", "user/agent, or the administrator"),
         ("tool", "the tool, or Kind/name"),
         ("outcome", "ok, forbidden, rate_limited, ..."),
-        ("type", "call or change"),
     ):
         rows.add_argument(f"--{flag}", help=what)
+    rows.add_argument("--type", choices=("call", "change"), help="only calls, or only changes")
     rows.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (default: 100)")
     proof = _admin(audit, "verify", "audit:verify", "prove that no row was changed; exit 1 if one was")
     for parser in (rows, proof):

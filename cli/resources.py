@@ -102,9 +102,14 @@ def _row(resource: output.Json) -> tuple[str, ...]:
         str(resource["tenant"]) or "-",
         str(resource["name"]),
         str(resource["generation"]),
-        _state(resource.get("status")),
+        _ended(resource.get("spec")) or _state(resource.get("status")),
         output.age(str(resource.get("updated_at", ""))),
     )
+
+
+def _ended(spec: object) -> str:
+    """What was taken out of use by its own declaration."""
+    return next((word for word in ("revoked", "disabled") if isinstance(spec, dict) and spec.get(word) is True), "")
 
 
 def _state(status: object) -> str:

@@ -177,7 +177,24 @@ async def test_a_key_is_printed_alone_and_once(toolgate: Toolgate, manifest: Pat
     assert key not in shown.out
     assert "expires_at" in shown.out
     assert (await toolgate("key", "revoke", "--name", "k")).code == 0
+    assert "  revoked  " in (await toolgate("get", "apikeys")).out
     assert (await toolgate("key", "create", "--name", "l", "--user", "nobody")).code == 2
+
+
+async def test_definitions_tell_why_a_server_could_not_be_looked_at(
+    toolgate: Toolgate, manifest: Path, plane: Plane
+) -> None:
+    await toolgate("apply", "-f", str(manifest))
+    assert (await toolgate("definitions", "shop")).err == ""
+    await plane.execute("UPDATE resources SET status = '{\"error\": \"no answer\"}' WHERE kind = 'Server'")
+    told = await toolgate("definitions", "shop")
+    assert (told.code, told.err) == (0, "the last look at shop failed: no answer\n")
+
+
+async def test_a_port_that_speaks_no_grpc_is_said_to(plane: Plane, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["get", "tenants", "--server", f"127.0.0.1:{plane.serving.admin_port}", "--token", plane.token]
+    assert await asyncio.to_thread(main, words) == 4
+    assert "is it the control plane's gRPC port?" in capsys.readouterr().err
 
 
 async def test_watch_ends_after_as_many_events_as_were_asked_for(toolgate: Toolgate, manifest: Path) -> None:

@@ -64,6 +64,18 @@ def test_flags_win_over_the_environment_and_that_over_a_found_file(file: Path) -
     assert (chosen.target, chosen.token) == ("localhost:3", "flag-token")
 
 
+def test_a_credential_of_the_environment_that_stays_behind_is_said_to(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    file.rename(tmp_path / "data" / "connection.json")
+    monkeypatch.chdir(tmp_path)
+    assert mcp_connection(flags(), {"TOOLGATE_API_KEY": "env-key"}).key == "file-key"
+    assert "TOOLGATE_API_KEY is not used" in capsys.readouterr().err
+    assert mcp_connection(flags(key="flag-key"), {"TOOLGATE_API_KEY": "env-key"}).key == "flag-key"
+    assert capsys.readouterr().err == ""
+
+
 def test_a_folder_stands_for_the_connection_file_in_it(file: Path) -> None:
     assert mcp_connection(flags(connection=str(file.parent)), {}).key == "file-key"
 

@@ -16,11 +16,12 @@ START_S = 100
 COMMAND = [sys.executable, "-P", "-m", "cli.main"]
 
 
-def test_a_plane_is_told_its_own_settings_and_no_other() -> None:
+def test_a_plane_is_told_its_own_settings_and_finds_what_is_installed_beside_it() -> None:
     ours = {"PATH": "/bin", "TOOLGATE_KEK": "secret", "TOOLGATE_REDIS_URL": "redis://r", "TOOLGATE_NODE_TOKEN": "t"}
-    assert own_environment(CONTROL_PLANE, ours) == {"PATH": "/bin", "TOOLGATE_KEK": "secret"}
-    assert own_environment(GATEWAY, ours) == {"PATH": "/bin", "TOOLGATE_REDIS_URL": "redis://r"}
-    assert own_environment((), ours) == {"PATH": "/bin"}
+    path = {"PATH": f"{Path(sys.executable).parent}:/bin"}
+    assert own_environment(CONTROL_PLANE, ours) == {**path, "TOOLGATE_KEK": "secret"}
+    assert own_environment(GATEWAY, ours) == {**path, "TOOLGATE_REDIS_URL": "redis://r"}
+    assert own_environment((), ours) == path
 
 
 class Up:
@@ -122,6 +123,7 @@ def test_the_demo_is_governed_and_a_second_run_finds_it_as_it_was(folder: Path) 
         assert (second["api_key"], second["admin_token"]) == (first["api_key"], first["admin_token"])
         rows = json.loads(again.toolgate("audit", "list", "--outcome", "forbidden", "-o", "json").stdout)
         assert [row["tool"] for row in rows["entries"]] == ["refund_order"]
+        assert "  (tools/list)\n" in again.toolgate("audit", "list").stdout
         assert again.toolgate("audit", "verify").returncode == 0
         assert again.stop(signal.SIGINT) == 0
         assert again.left_behind() == []
