@@ -1,6 +1,5 @@
 """A small MCP client over Streamable HTTP: revision 2026-07-28, and older ones where a server is older."""
 
-import base64
 import http.client
 import json
 import ssl
@@ -11,15 +10,17 @@ from urllib.parse import urlsplit
 from cli import version
 from cli.connection import McpConnection
 from cli.failure import AWAY, REFUSED, USAGE, Failure
+from core.mcp import revisions
+from core.mcp.errors import HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, MISSING_CAPABILITY, UNSUPPORTED_VERSION
+from core.mcp.headers import encode_value
+from core.mcp.revisions import META_PREFIX
 
-MODERN = "2026-07-28"
-LEGACY = "2025-11-25"
-MODERN_CODES = (-32020, -32021, -32022)
+MODERN = revisions.MODERN[0]
+LEGACY = revisions.LEGACY[0]
+MODERN_CODES = (HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION)
 """Error codes only a server of the modern era sends: no reason to try the older handshake."""
-UNSUPPORTED_VERSION = -32022
 MAX_PAGES = 100
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-_META = "io.modelcontextprotocol/"
 
 Json = dict[str, object]
 Notified = Callable[[str, Json], None]
@@ -30,8 +31,9 @@ class RpcError(Failure):
     """A JSON-RPC error: the gateway or the server behind it refused."""
 
     def __init__(self, code: int, message: str, data: object) -> None:
-        super().__init__(AWAY if code == -32603 else REFUSED, message, [f"  {json.dumps(data)}"] if data else [])
-        self.rpc_code = code
+        super().__init__(
+            AWAY if code == INTERNAL_ERROR else REFUSED, message, [f"  {json.dumps(data)}"] if data else []
+        )
         self.data = data
 
 
@@ -93,7 +95,7 @@ class McpClient:
     def call(self, tool: Json, arguments: Json, notified: Notified) -> Json:
         """`tool` as listed: its schema says which arguments travel in headers too. Raises Failure."""
         name = str(tool["name"])
-        headers = {"Mcp-Name": header_value(name), **param_headers(tool.get("inputSchema"), arguments)}
+        headers = {"Mcp-Name": encode_value(name), **param_headers(tool.get("inputSchema"), arguments)}
         return self.request("tools/call", {"name": name, "arguments": arguments}, headers, notified)
 
     def request(
@@ -109,9 +111,9 @@ class McpClient:
 
     def _envelope(self, notified: Notified | None) -> Json:
         meta: Json = {
-            f"{_META}protocolVersion": MODERN,
-            f"{_META}clientCapabilities": {},
-            f"{_META}clientInfo": {"name": "toolgate-cli", "version": version.VERSION},
+            f"{META_PREFIX}protocolVersion": MODERN,
+            f"{META_PREFIX}clientCapabilities": {},
+            f"{META_PREFIX}clientInfo": {"name": "toolgate-cli", "version": version.VERSION},
         }
         return {**meta, "progressToken": 1} if notified else meta
 
@@ -189,13 +191,14 @@ class McpClient:
         if not self._legacy and status in (HTTPStatus.BAD_REQUEST, HTTPStatus.METHOD_NOT_ALLOWED):
             return _NotModern()
         code = AWAY if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.OK else REFUSED
-        return Failure(code, f"{self._url}: HTTP {status} {response.reason} without an answer")
+        said = f"HTTP {status} {response.reason}".rstrip()
+        return Failure(code, f"{self._url}: {said}, and no MCP answer: is it the gateway's MCP port?")
 
 
 def _is_older(status: int, code: int, data: object) -> bool:
     if code == UNSUPPORTED_VERSION:
         return isinstance(data, dict) and MODERN not in (data.get("supported") or [])
-    return status == HTTPStatus.BAD_REQUEST and code not in (*MODERN_CODES, -32602)
+    return status == HTTPStatus.BAD_REQUEST and code not in (*MODERN_CODES, INVALID_PARAMS)
 
 
 def _messages(response: http.client.HTTPResponse) -> Iterator[Json]:
@@ -228,14 +231,6 @@ def _events(response: http.client.HTTPResponse) -> Iterator[Json]:
                 yield value
 
 
-def header_value(text: str) -> str:
-    """Plain where it can be, else base64 in the sentinel (MCP 2026-07-28, Streamable HTTP, value encoding)."""
-    plain = all(" " <= c <= "~" for c in text) and text == text.strip()
-    if plain and not (text.startswith("=?base64?") and text.endswith("?=")):
-        return text
-    return f"=?base64?{base64.b64encode(text.encode()).decode()}?="
-
-
 def param_headers(schema: object, arguments: Json) -> dict[str, str]:
     """`Mcp-Param-*` for each argument whose property carries `x-mcp-header`."""
     if not isinstance(schema, dict) or not isinstance(schema.get("properties"), dict):
@@ -248,7 +243,7 @@ def param_headers(schema: object, arguments: Json) -> dict[str, str]:
         token = property_.get("x-mcp-header")
         if isinstance(token, str) and isinstance(value, str | int):
             text = json.dumps(value) if isinstance(value, int) else value
-            found[f"Mcp-Param-{token}"] = header_value(text)
+            found[f"Mcp-Param-{token}"] = encode_value(text)
         elif isinstance(value, dict):
             found |= param_headers(property_, value)
     return found

@@ -20,7 +20,7 @@ TOOLS_ONLY = b'{"tools":{}}'
 
 
 def server_info(version: str) -> bytes:
-    """The Implementation object of this gateway. `version`: of the distribution."""
+    """The Implementation object of this gateway, to agents and to servers. `version`: of the distribution."""
     return msgspec.json.encode({"name": SERVER_NAME, "version": version})
 
 

@@ -6,11 +6,10 @@ from typing import Literal
 import msgspec
 
 from core.call import Era, Raw
+from core.mcp.errors import UNSUPPORTED_VERSION
+from core.mcp.results import SERVER_INFO_KEY
 from data_plane.upstreams import jsonrpc
 from data_plane.upstreams.failure import clipped, unavailable
-
-_SERVER_INFO = "io.modelcontextprotocol/serverInfo"
-_UNSUPPORTED_VERSION = -32022
 
 Declared = Literal["auto", "modern", "legacy"]
 
@@ -61,7 +60,7 @@ def from_discover(answer: Raw) -> Greeting | None:
     return Greeting(
         era="modern",
         revision=jsonrpc.MODERN,
-        server_info=_texts(found.meta.get(_SERVER_INFO, msgspec.Raw(b"{}"))),
+        server_info=_texts(found.meta.get(SERVER_INFO_KEY, msgspec.Raw(b"{}"))),
         instructions=found.instructions,
     )
 
@@ -93,7 +92,7 @@ def _refuse_if_newer(error: bytes) -> None:
     except msgspec.MsgspecError:
         return
     supported = refusal.data.supported
-    if refusal.code == _UNSUPPORTED_VERSION and supported and not _known(supported):
+    if refusal.code == UNSUPPORTED_VERSION and supported and not _known(supported):
         raise unavailable(f"speaks only {', '.join(map(clipped, supported[:8]))}")
 
 

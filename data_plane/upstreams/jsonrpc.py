@@ -1,24 +1,27 @@
 """JSON-RPC as an upstream client needs it: the envelope is read, what it carries stays the bytes that came."""
 
 from functools import lru_cache
+from importlib.metadata import version
 from typing import Final
 
 import msgspec
 
 from core.call import Notification, Raw
+from core.mcp import revisions
+from core.mcp.notifications import LEVELS
+from core.mcp.results import server_info
 
-MODERN: Final = "2026-07-28"
-LEGACY: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
+MODERN: Final = revisions.MODERN[0]
+LEGACY: Final = revisions.LEGACY
 """Newest first: the first is offered in `initialize`, any is accepted back."""
 
-CLIENT_INFO: Final = b'{"name":"toolgate","version":"0.1.0"}'
+CLIENT_INFO: Final = server_info(version("toolgate"))
 
 _ENVELOPE: Final = (
     b'"io.modelcontextprotocol/protocolVersion":"%b","io.modelcontextprotocol/clientCapabilities":%b,'
     b'"io.modelcontextprotocol/clientInfo":%b'
 )
 _NONE: Final = msgspec.Raw(b"")
-_LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
 
 class NotMcpError(Exception):
@@ -158,7 +161,7 @@ class Listener:
 
     def __init__(self, token: int | None, log_level: str) -> None:
         self._token = token
-        self._level = _LEVELS.index(log_level) if log_level in _LEVELS else None
+        self._level = LEVELS.index(log_level) if log_level in LEVELS else None
         self._last = float("-inf")
 
     def heard(self, message: Message) -> Notification | None:
@@ -181,7 +184,7 @@ class Listener:
 
     def _log(self, raw: msgspec.Raw) -> Notification | None:
         level = bytes(members(raw).get("level", _NONE)).strip(b'"').decode("utf-8", "replace")
-        if self._level is None or level not in _LEVELS or _LEVELS.index(level) < self._level:
+        if self._level is None or level not in LEVELS or LEVELS.index(level) < self._level:
             return None
         return Notification("notifications/message", bytes(raw))
 
@@ -195,4 +198,4 @@ def _number(raw: msgspec.Raw) -> float | None:
 
 def more_verbose(level: str, than: str) -> bool:
     """Whether `level` lets more through; an unknown or empty level lets nothing through."""
-    return level in _LEVELS and (than not in _LEVELS or _LEVELS.index(level) < _LEVELS.index(than))
+    return level in LEVELS and (than not in LEVELS or LEVELS.index(level) < LEVELS.index(than))

@@ -10,7 +10,8 @@ import pytest
 
 from cli.connection import McpConnection
 from cli.failure import AWAY, REFUSED, Failure
-from cli.mcp_client import LEGACY, MODERN, McpClient, header_value, param_headers
+from cli.mcp_client import LEGACY, MODERN, McpClient, param_headers
+from core.mcp.headers import encode_value
 
 TOOL = {
     "name": "echo",
@@ -146,7 +147,7 @@ def test_a_server_that_is_gone_is_said_to_be() -> None:
     ],
 )
 def test_what_a_header_cannot_carry_is_encoded(text: str, header: str) -> None:
-    assert header_value(text) == header
+    assert encode_value(text) == header
 
 
 def test_annotated_arguments_travel_in_headers_when_they_are_there() -> None:
