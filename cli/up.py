@@ -150,15 +150,6 @@ def take_ports(asked: dict[str, int]) -> dict[str, int]:
     return taken
 
 
-def inherited(environment: Mapping[str, str]) -> dict[str, str]:
-    """What the children get of ours: all but a node token, and the programs installed beside Toolgate in PATH first.
-
-    So a stdio server installed with pip into the same environment is found by its name, activated or not.
-    """
-    path = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
-    return {**{name: value for name, value in environment.items() if name != "TOOLGATE_NODE_TOKEN"}, "PATH": path}
-
-
 def write_private(path: Path, text: str) -> None:
     """Replace a file only its owner can read, whole or not at all."""
     scratch = path.with_suffix(".new")
@@ -246,9 +237,15 @@ def _start(stack: ExitStack, name: str, place: Place, command: list[str], option
 
 
 def own_environment(options: Sequence[Option], environment: Mapping[str, str]) -> dict[str, str]:
-    """What of ours a child may know: its own settings. The keys of one plane are not the other's business."""
+    """What of ours a child gets: no setting but its own, and the programs installed beside Toolgate in PATH first.
+
+    The keys of one plane are not the other's business. A stdio server installed with pip into our environment is
+    found by its name, activated or not.
+    """
     own = {option.variable for option in options} - {"TOOLGATE_NODE_TOKEN"}
-    return {name: value for name, value in environment.items() if name in own or not name.startswith("TOOLGATE_")}
+    kept = {name: value for name, value in environment.items() if name in own or not name.startswith("TOOLGATE_")}
+    path = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
+    return {**kept, "PATH": path}
 
 
 def _await(children: list[Child], port: int, what: str, path: str = "/readyz") -> None:

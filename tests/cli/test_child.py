@@ -12,7 +12,7 @@ import pytest
 
 from cli.child import Child, await_end, await_ready
 from cli.failure import AWAY, USAGE, Failure
-from cli.up import inherited, take_ports, write_private
+from cli.up import take_ports, write_private
 
 STUBBORN = """
 import signal, subprocess, sys, time
@@ -114,9 +114,3 @@ def test_what_is_private_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     path.chmod(0o644)
     write_private(path, "new")
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("new", 0o600)
-
-
-def test_children_find_programs_installed_beside_toolgate_and_get_no_node_token() -> None:
-    given = {"PATH": "/usr/bin", "TOOLGATE_NODE_TOKEN": "secret", "HOME": "/home/ada"}
-    beside = str(Path(sys.executable).parent)
-    assert inherited(given) == {"PATH": f"{beside}:/usr/bin", "HOME": "/home/ada"}
