@@ -91,7 +91,7 @@ class Session:
             self._probes.pop(probe_id, None)
 
     async def run(self, messages: AsyncIterator[pb.NodeMessage], write: Write, revoked: Revoked) -> str:
-        """Serve the stream until it ends or the node is `revoked`; returns then, with what to tell the node, if anything."""
+        """Serve the stream until it ends or the node is `revoked`; gives what to tell the node, if anything."""
         self._hub.join(self)
         self._subscription.begin(self._hub.in_force())
         self._roster.joined(self._greeting.node, self._greeting.version, self._greeting.workers)

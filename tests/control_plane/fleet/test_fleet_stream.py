@@ -315,7 +315,7 @@ async def test_a_node_whose_replica_died_is_forgotten_like_any_other(dsn: str) -
         await database.close()
 
 
-async def test_a_second_stream_of_one_node_replaces_the_first(dsn: str) -> None:
+async def test_a_second_stream_of_one_node_replaces_the_first_and_tells_it_why(dsn: str) -> None:
     node = HoldingNode("node-1")
     async with control_plane(dsn) as plane:
         await plane.tenant("acme")
@@ -325,8 +325,10 @@ async def test_a_second_stream_of_one_node_replaces_the_first(dsn: str) -> None:
             async with connected(node, plane.target):
                 await node.until(lambda: "acme" in node.manifests)
                 async with asyncio.timeout(5):
-                    while await first.read() is not grpc.aio.EOF:
-                        pass
+                    with pytest.raises(grpc.aio.AioRpcError, match="another gateway connected as node-1") as ended:
+                        while await first.read() is not grpc.aio.EOF:
+                            pass
+                assert ended.value.code() is grpc.StatusCode.ABORTED
                 await seen(plane, lambda nodes: nodes[0].connected)
 
 
