@@ -315,6 +315,11 @@ async def test_a_node_whose_replica_died_is_forgotten_like_any_other(dsn: str) -
         await database.close()
 
 
+async def to_the_end(stream: grpc.aio.StreamStreamCall) -> None:
+    while await stream.read() is not grpc.aio.EOF:
+        pass
+
+
 async def test_a_second_stream_of_one_node_replaces_the_first_and_tells_it_why(dsn: str) -> None:
     node = HoldingNode("node-1")
     async with control_plane(dsn) as plane:
@@ -326,8 +331,7 @@ async def test_a_second_stream_of_one_node_replaces_the_first_and_tells_it_why(d
                 await node.until(lambda: "acme" in node.manifests)
                 async with asyncio.timeout(5):
                     with pytest.raises(grpc.aio.AioRpcError, match="another gateway connected as node-1") as ended:
-                        while await first.read() is not grpc.aio.EOF:
-                            pass
+                        await to_the_end(first)
                 assert ended.value.code() is grpc.StatusCode.ABORTED
                 await seen(plane, lambda nodes: nodes[0].connected)
 
