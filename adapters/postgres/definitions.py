@@ -162,23 +162,41 @@ class PostgresDefinitions:
 
 
 async def _write(conn: Connection, tenant: str, server: str, definitions: Iterable[Definition]) -> None:
+    """At most two statements, however many tools a server has."""
+    gone: list[str] = []
+    kept: list[Definition] = []
     for one in definitions:
-        if not one.approved_digest and not one.observed_digest:
-            await conn.execute(
-                "DELETE FROM definitions WHERE tenant = %s AND server = %s AND name = %s", (tenant, server, one.name)
-            )
-            continue
+        if one.approved_digest or one.observed_digest:
+            kept.append(one)
+        else:
+            gone.append(one.name)
+    if gone:
+        await conn.execute(
+            "DELETE FROM definitions WHERE tenant = %s AND server = %s AND name = ANY(%s)", (tenant, server, gone)
+        )
+    if kept:
         await conn.execute(
             "INSERT INTO definitions"
             " (tenant, server, name, approved, approved_digest, observed, observed_digest, observed_at)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, to_timestamp(%s)) ON CONFLICT (tenant, server, name) DO UPDATE SET"
+            " SELECT %s, %s, name, approved, approved_digest, observed, observed_digest, to_timestamp(at_unix) FROM"
+            " unnest(%s::text[], %b::bytea[], %b::bytea[], %b::bytea[], %b::bytea[], %s::float8[])"
+            " AS d(name, approved, approved_digest, observed, observed_digest, at_unix)"
+            " ON CONFLICT (tenant, server, name) DO UPDATE SET"
             " approved = excluded.approved, approved_digest = excluded.approved_digest, observed = excluded.observed,"
             " observed_digest = excluded.observed_digest, observed_at = excluded.observed_at",
-            (
-                *(tenant, server, one.name, one.approved, one.approved_digest),
-                *(one.observed, one.observed_digest, one.observed_unix),
-            ),
+            (tenant, server, *_columns(kept)),
         )
+
+
+def _columns(kept: list[Definition]) -> tuple[list[object], ...]:
+    return (
+        [one.name for one in kept],
+        [one.approved for one in kept],
+        [one.approved_digest for one in kept],
+        [one.observed for one in kept],
+        [one.observed_digest for one in kept],
+        [one.observed_unix for one in kept],
+    )
 
 
 async def _changed(conn: Connection, tenant: str, server: str) -> None:
