@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Measures everything and prints the tables; what each figure means is in bench/README.md.
+#
+#   bench/run.sh               all of it, some eight minutes
+#   bench/run.sh PART...       of call, propagation, tenants, memory
+#   FULL=1 bench/run.sh        longer: a million calls, and tenants applied as in life (half an hour)
+#
+# Exits 1 when a target is missed.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+PYTHON="${PYTHON:-.venv/bin/python}"
+FULL="${FULL:-}"
+
+call() {
+  "$PYTHON" -m bench.call ${FULL:+--seconds 60}
+}
+
+propagation() {
+  "$PYTHON" -m bench.fleet_propagation 50 ${FULL:+1000}
+}
+
+tenants() {
+  "$PYTHON" -m bench.tenants_1000 ${FULL:+--apply}
+}
+
+memory() {
+  "$PYTHON" -m bench.memory ${FULL:+--calls 1000000}
+}
+
+bash tests/setup.sh bench
+if [ $# -eq 0 ]; then set -- call propagation tenants memory; fi
+for part in "$@"; do
+  case "$part" in
+    call | propagation | tenants | memory) ;;
+    *)
+      echo "bench/run.sh: no part $part: there are call, propagation, tenants and memory" >&2
+      exit 2
+      ;;
+  esac
+done
+echo "$(uname -sm), $(nproc) cores, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), load$(cut -d' ' -f1 /proc/loadavg | sed 's/^/ /') before"
+missed=()
+for part in "$@"; do
+  printf '\n== %s\n' "$part"
+  "$part" || missed+=("$part")
+done
+printf '\nload %s after\n' "$(cut -d' ' -f1 /proc/loadavg)"
+if [ ${#missed[@]} -gt 0 ]; then
+  echo "targets were missed in: ${missed[*]}"
+  exit 1
+fi
