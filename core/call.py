@@ -200,6 +200,8 @@ class Record(msgspec.Struct, kw_only=True, array_like=True):
     """Of a permitted call's, keyed with the tenant's pepper: tells which calls were alike, and not what they said."""
     parent_id: str = ""
     """Span id the caller sent, where `trace_id` is the caller's too."""
+    others: int = 0
+    """Refusals of callers nobody knows, just before this one, that have no record of their own."""
 
 
 class RecordsAway(Exception):

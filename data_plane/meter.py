@@ -3,7 +3,7 @@
 import logging
 from asyncio import CancelledError
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from random import getrandbits
 from time import monotonic_ns, time
@@ -23,6 +23,30 @@ _encode = msgspec.msgpack.Encoder().encode
 _SAMPLED = 1
 NAME_CHARS = 128
 """Of a method or a tool as asked for: longer ones are nobody's, and a record must stay small whatever is asked."""
+
+
+STRANGERS_PER_S = 20
+"""Records a second, of each worker, for callers that proved nothing: they must not fill the spool or the audit log."""
+
+
+class Strangers:
+    """Which refusals of unknown callers get a record: so many a second; the others are a number on the next one."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._written = 0
+        self._others = 0
+
+    def admit(self, now_unix: float) -> int | None:
+        """How many went without a record before this one; None where this one does too."""
+        if int(now_unix) != self._second:
+            self._second, self._written = int(now_unix), 0
+        if self._written >= STRANGERS_PER_S:
+            self._others += 1
+            return None
+        self._written += 1
+        others, self._others = self._others, 0
+        return others
 
 
 class RecordSink(Protocol):
@@ -49,6 +73,7 @@ class Meter:
     sample_ratio: float = 0.0
     """Share of calls traced that arrive without a sampled trace of their own."""
     wall_clock: Callable[[], float] = time
+    strangers: Strangers = field(default_factory=Strangers)
 
     def record(self, inbound: Inbound) -> "Recording":
         """A context manager around the whole call."""
@@ -125,8 +150,11 @@ class Recording:
     ) -> None:
         outcome, reasons, detail = self._outcome(failure)
         blocked = failure.findings if isinstance(failure, Refused) else ()
+        others = 0 if self._caller is not None else self._meter.strangers.admit(self._meter.wall_clock())
+        if others is None:
+            return
         required = self.manifest is not None and self.manifest.audit == "required"
-        self._meter.sink.append(_encode(self._row(outcome, reasons, detail, blocked)), required=required)
+        self._meter.sink.append(_encode(self._row(outcome, reasons, detail, blocked, others)), required=required)
         if isinstance(failure, Unavailable):
             log.warning("call %s: %s: %s", self.inbound.id, failure.reason, failure.detail or failure.public)
 
@@ -146,7 +174,9 @@ class Recording:
             return str(Reason.CANCELLED), (), ""
         return str(Reason.INTERNAL), (), type(failure).__name__
 
-    def _row(self, outcome: str, reasons: tuple[str, ...], detail: str, blocked: tuple[Finding, ...]) -> Record:
+    def _row(
+        self, outcome: str, reasons: tuple[str, ...], detail: str, blocked: tuple[Finding, ...], others: int
+    ) -> Record:
         inbound, caller, permit, clean, result = self.inbound, self._caller, self._permit, self._clean, self._result
         findings = (clean.findings if clean is not None else ()) + (result.findings if result is not None else blocked)
         return Record(
@@ -179,6 +209,7 @@ class Recording:
             decision_cached=permit is not None and permit.cached,
             arguments_digest=blake2b(inbound.arguments, key=self._pepper, digest_size=16).digest() if permit else b"",
             parent_id=self._parent_id,
+            others=others,
         )
 
 

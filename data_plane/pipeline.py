@@ -13,17 +13,19 @@ from data_plane.stages import answer, authn, conversation, execute, guard, limit
 
 async def handle(gateway: Gateway, inbound: Inbound) -> Result:
     """The answer to one MCP request. Cancelling it cancels the call upstream; it is recorded either way."""
+    now = gateway.clock()
     with gateway.meter.record(inbound) as recording:
         tenant = await authn.claimed(inbound, gateway.tenants)
-        caller = authn.identify(inbound, tenant, gateway.clock())
+        caller = authn.identify(inbound, tenant, now)
         recording.called_by(caller, tenant.manifest, tenant.secrets.key_pepper)
         endpoint = tenancy.admit(inbound, caller, tenant, gateway.silence_s())
         conversation.settle(inbound, caller, gateway.conversations, tenant.secrets, tenant.manifest)
         tool = endpoint.tools.get(inbound.name)
-        await limit.spend(inbound, caller, tenant.limiter, gateway.counters, tool)
+        seen = policy.sighted(inbound, caller, tool, tenant.authorizer, now) if tenant.limiter.tells_tools else tool
+        await limit.spend(inbound, caller, tenant.limiter, gateway.counters, seen)
         if inbound.method != "tools/call":
             return recording.done(_answer(gateway, inbound, caller, endpoint, tenant))
-        permit = recording.permitted(policy.authorize(inbound, caller, tool, tenant.authorizer, gateway.clock()))
+        permit = recording.permitted(policy.authorize(inbound, caller, tool, tenant.authorizer, now))
         clean = recording.cleaned(await guard.inspect(inbound, permit, tenant.guards))
         route = routing.choose(inbound, permit, clean, tenant)
         notify = guard.watch(permit, tenant.guards, inbound.notify)

@@ -22,6 +22,8 @@ class Limiter:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits.limits
+        self.tells_tools = any("tool" in limit.per or "server" in limit.per for limit in limits.limits)
+        """Whether a bucket of its own could tell a tool the caller may not use from one that does not exist."""
         self._plans: dict[tuple[str, str, str, str, str], _Plan] = {}
 
     def __bool__(self) -> bool:

@@ -151,6 +151,13 @@ def authorize(
     return Permit(caller=caller, endpoint=inbound.endpoint, tool=tool, reasons=decision.reasons, cached=cached)
 
 
+def sighted(
+    inbound: Inbound, caller: Caller, tool: CompiledTool | None, authorizer: Authorizer, now_unix: float
+) -> CompiledTool | None:
+    """`tool` if the caller may use it: to a caller that may not, it is not there."""
+    return tool if tool is not None and authorizer.decide(inbound, caller, tool, now_unix)[0].allow else None
+
+
 def visible(inbound: Inbound, caller: Caller, tools: Tools, authorizer: Authorizer, now_unix: float) -> Tools:
     """The tools of an endpoint that `authorize` would permit, in their order."""
     return authorizer.visible(inbound, caller, tools, now_unix)

@@ -127,7 +127,7 @@ class CallMetrics(Collector):
         server, outcome = record.server, record.outcome
         kind = (record.tenant, record.method, outcome, server, record.tool if server else "")
         series = self._series.get(kind) or self._learn(kind)
-        series.calls.value += 1
+        series.calls.value += 1 + record.others
         series.seconds.observe(record.duration_us / 1e6)
         self._bytes_in += record.bytes_in
         self._bytes_out += record.bytes_out

@@ -146,3 +146,16 @@ async def test_a_rate_limit_holds_across_workers(two_workers: World) -> None:
     refused = [await agent.call("echo") for agent in agents]
     assert {reply.status for reply in refused} == {429}
     assert all(int(reply.headers["retry-after"]) >= 1 for reply in refused)
+
+
+async def test_a_limit_per_tool_does_not_tell_a_forbidden_tool_from_an_unknown_one(world: World) -> None:
+    few = "{kind: RateLimit, tenant: acme, name: few, spec: {calls: 2, period_s: 3600, per: [caller, tool]}}"
+    await world.planes.apply(few)
+    agent = world.agent()
+
+    async def limited() -> bool:
+        return (await agent.call("county")).status == 429
+
+    await until(limited, "an unknown tool limited")
+    assert (await agent.call("counts")).status == 429
+    assert (await agent.call("echo")).ok

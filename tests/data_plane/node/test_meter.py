@@ -7,7 +7,7 @@ from core.call import Record
 from core.errors import Reason, Refused
 from core.guard import Finding
 from core.snapshot import Manifest
-from data_plane.meter import NAME_CHARS, Meter
+from data_plane.meter import NAME_CHARS, STRANGERS_PER_S, Meter
 from tests.data_plane.stages.builders import inbound, permit
 
 
@@ -53,3 +53,16 @@ def test_arguments_cannot_be_found_out_from_their_digest_without_the_tenants_pep
         digests.append(msgspec.msgpack.decode(kept[0], type=Record).arguments_digest)
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
+
+
+def test_a_flood_of_strangers_is_counted_and_not_kept() -> None:
+    kept, now = Kept(), [1000.0]
+    meter = Meter(kept, "node", wall_clock=lambda: now[0])
+    for _ in range(STRANGERS_PER_S + 500):
+        with pytest.raises(Refused), meter.record(inbound()):
+            raise Refused(Reason.UNAUTHENTICATED, "no")
+    assert len(kept) == STRANGERS_PER_S
+    now[0] = 1001.0
+    with pytest.raises(Refused), meter.record(inbound()):
+        raise Refused(Reason.UNAUTHENTICATED, "no")
+    assert [msgspec.msgpack.decode(row, type=Record).others for row in kept[-2:]] == [0, 500]
