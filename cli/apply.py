@@ -6,7 +6,7 @@ from difflib import unified_diff
 
 import grpc
 
-from cli import documents, manifest, output
+from cli import documents, held, manifest, output
 from cli.admin import AdminApi, Refusal, json_of
 from cli.connection import admin_connection, default_tenant
 from cli.failure import AWAY, NEGATIVE, OK, REFUSED, USAGE, Failure
@@ -25,6 +25,19 @@ def apply(args: argparse.Namespace) -> int:
     found = _declared(args)
     with AdminApi(admin_connection(args)) as api:
         results = apply_all(api, found, dry_run=args.dry_run)
+        _show(args, results)
+        if not args.dry_run:
+            held.tell(api, [one.ref for one, result, _ in results if result in ("created", "changed")])
+    failed = [errors for _, _, errors in results if errors]
+    if failed:
+        lines = [line for errors in failed for line in errors]
+        raise Failure(_worst(results), f"{len(failed)} of {len(found)} resources were refused", lines)
+    if args.dry_run:
+        output.progress("dry run: nothing was changed")
+    return OK
+
+
+def _show(args: argparse.Namespace, results: "Sequence[Result]") -> None:
     rows = [(f"{one.draft.kind}/{one.draft.name}", one.draft.tenant or "-", result) for one, result, _ in results]
     shown = [
         {
@@ -37,13 +50,6 @@ def apply(args: argparse.Namespace) -> int:
         for one, result, errors in results
     ]
     output.show(args.output, {"applied": shown, "dry_run": args.dry_run}, rows, HEADER)
-    failed = [(one, errors) for one, _, errors in results if errors]
-    if failed:
-        lines = [line for _, errors in failed for line in errors]
-        raise Failure(_worst(results), f"{len(failed)} of {len(found)} resources were refused", lines)
-    if args.dry_run:
-        output.progress("dry run: nothing was changed")
-    return OK
 
 
 Result = tuple[Declared, str, list[str]]

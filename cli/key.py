@@ -4,12 +4,13 @@ import argparse
 import re
 from datetime import UTC, datetime, timedelta
 
-from cli import output
+from cli import held, output
 from cli.admin import AdminApi
 from cli.connection import admin_connection
 from cli.failure import USAGE, Failure
 from cli.resources import tenant_of
 from control_plane.api.envelope import struct_of
+from core.resource import Ref
 from toolgate.v1 import actions_pb2 as pb
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -21,11 +22,12 @@ def create(args: argparse.Namespace) -> int:
     request.spec.CopyFrom(struct_of(_spec(args)))
     with AdminApi(admin_connection(args)) as api:
         issued = api.call(api.keys.Issue, request)
-    if args.output == "table":
-        print(issued.key)
-        output.progress(f"ApiKey/{issued.name} issued; the key is shown this once")
-    else:
-        print(output.dumped(args.output, {"key": issued.key, "name": issued.name}), end="")
+        if args.output == "table":
+            print(issued.key, flush=True)
+            output.progress(f"ApiKey/{issued.name} issued; the key is shown this once")
+        else:
+            print(output.dumped(args.output, {"key": issued.key, "name": issued.name}), end="", flush=True)
+        held.tell(api, [Ref("ApiKey", request.tenant, issued.name)])
     return 0
 
 

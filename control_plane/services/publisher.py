@@ -334,6 +334,8 @@ def _wanted(one: _Made, rows: Rows, published: Published | None) -> dict[Ref, di
         own["generation"] = published.generation if published.signed else None
         own["published_at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
     for resource in rows.resources:
+        if resource.kind == "Policy":  # Compiling takes a while: whoever waits for it must see that it is done.
+            wanted[resource.ref]["checked_generation"] = resource.generation
         if resource.kind == "Server":
             dropped = [{"tool": d.tool, "reason": d.reason} for d in one.dropped if d.server == resource.name]
             wanted[resource.ref]["dropped"] = dropped or None

@@ -181,6 +181,36 @@ async def test_a_key_is_printed_alone_and_once(toolgate: Toolgate, manifest: Pat
     assert (await toolgate("key", "create", "--name", "l", "--user", "nobody")).code == 2
 
 
+BROKEN = """
+kind: Policy
+name: strict
+spec: {rego: "package broken"}
+"""
+
+
+async def test_what_keeps_a_tenant_from_being_published_is_told_when_it_is_applied(
+    toolgate: Toolgate, manifest: Path, tmp_path: Path
+) -> None:
+    assert (await toolgate("apply", "-f", str(manifest))).err == ""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(BROKEN)
+    told = await toolgate("apply", "-f", str(policy))
+    assert (told.code, "created" in told.out) == (0, True)
+    first, *faults = told.err.splitlines()
+    assert first.startswith("not in force: acme stays at what was published before")
+    assert faults
+    assert all(line.startswith("  Policy/strict: spec.rego: ") for line in faults)
+    assert (await toolgate("apply", "-f", str(policy))).err == "", "nothing was changed, nothing is told"
+    manifest.write_text(manifest.read_text().replace("Acme", "Acme Inc."))
+    assert (await toolgate("apply", "-f", str(manifest))).err == told.err, "later changes are held too"
+    key = await toolgate("key", "create", "--name", "k", "--user", "ada")
+    assert key.out.startswith("tgk_acme_")
+    assert first in key.err, "the gateways do not know the key"
+    assert (await toolgate("delete", "Policy", "strict")).code == 0
+    manifest.write_text(manifest.read_text().replace("Acme Inc.", "Acme"))
+    assert (await toolgate("apply", "-f", str(manifest))).err == ""
+
+
 async def test_definitions_tell_why_a_server_could_not_be_looked_at(
     toolgate: Toolgate, manifest: Path, plane: Plane
 ) -> None:

@@ -141,7 +141,7 @@ async def test_what_does_not_check_is_not_published_and_says_why_by_field(dsn: s
         assert policy is not None
         problem = {"path": "spec.rego", "rule": "does not parse"}
         assert tenant.status["problems"] == [{"resource": "Policy/strict", **problem}]
-        assert policy.status["problems"] == [problem]
+        assert policy.status == {"problems": [problem], "checked_generation": 1}
         assert [tenant for tenant, _ in await one.publications.behind(COMPILER)] == ["acme"], "tried again at a start"
 
         await one.resources.delete(ROOT, "Policy", "acme", "strict")

@@ -1,0 +1,84 @@
+"""What was applied and cannot be published: told at once, instead of being found in a status later."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+
+from cli import output
+from cli.admin import AdminApi, Refusal, json_of
+from core.resource import Ref
+from toolgate.v1 import resources_pb2 as pb
+
+COMPILE_S = 10.0
+"""How long the compilation of a policy is waited for."""
+PUBLISH_S = 0.5
+"""How long a publication is: not every change makes one, so nothing is wrong when none comes."""
+RECOVER_S = 2.0
+"""How long faults that may just have been put right are given to go away."""
+POLL_S = 0.05
+
+
+def tell(api: AdminApi, changed: Sequence[Ref]) -> None:
+    """On stderr, each fault that keeps the tenants of these changes at what was published before."""
+    by_tenant: dict[str, list[Ref]] = {}
+    for ref in changed:
+        by_tenant.setdefault(ref.name if ref.kind == "Tenant" else ref.tenant, []).append(ref)
+    by_tenant.pop("", None)  # keys of the platform: no tenant's
+    for tenant, refs in by_tenant.items():
+        try:
+            _tell(api, tenant, refs)
+        except Refusal:  # Deleted meanwhile, or not ours to see: what was done is done all the same.
+            continue
+
+
+def _tell(api: AdminApi, tenant: str, changed: Sequence[Ref]) -> None:
+    policies = [ref for ref in changed if ref.kind == "Policy"]
+    for ref in policies:
+        _await(api, ref, _is_checked, COMPILE_S)
+    since = _time(_get(api, changed[-1]).get("updated_at"))
+
+    def published(found: output.Json) -> bool:
+        return _time(_status(found).get("published_at")) >= since
+
+    own = Ref("Tenant", "", tenant)
+    faults = list(_faults(_await(api, own, published, PUBLISH_S)))
+    if faults and not policies:
+        faults = list(_faults(_await(api, own, published, RECOVER_S)))
+    if faults:
+        output.progress(f"not in force: {tenant} stays at what was published before, until this is put right")
+    for line in faults:
+        output.progress(f"  {line}")
+
+
+def _await(api: AdminApi, ref: Ref, done: Callable[[output.Json], bool], most_s: float) -> output.Json:
+    """The resource as it is when `done`, or when the time is over."""
+    deadline = time.monotonic() + most_s
+    while True:
+        found = _get(api, ref)
+        if done(found) or time.monotonic() > deadline:
+            return found
+        time.sleep(POLL_S)
+
+
+def _get(api: AdminApi, ref: Ref) -> output.Json:
+    return json_of(api.call(api.resources.Get, pb.GetRequest(kind=ref.kind, tenant=ref.tenant, name=ref.name)))
+
+
+def _status(found: output.Json) -> output.Json:
+    status = found.get("status")
+    return status if isinstance(status, dict) else {}
+
+
+def _is_checked(policy: output.Json) -> bool:
+    return str(_status(policy).get("checked_generation")) == str(policy.get("generation"))
+
+
+def _faults(tenant: output.Json) -> Iterator[str]:
+    problems = _status(tenant).get("problems")
+    for problem in problems if isinstance(problems, list) else ():
+        yield f"{problem['resource']}: {problem['path']}: {problem['rule']}"
+
+
+def _time(stamp: object) -> float:
+    """Seconds; 0 for none. Publications are stamped in whole milliseconds."""
+    return int(1000 * datetime.fromisoformat(str(stamp)).timestamp()) / 1000 if stamp else 0.0
