@@ -31,9 +31,8 @@ class RpcError(Failure):
     """A JSON-RPC error: the gateway or the server behind it refused."""
 
     def __init__(self, code: int, message: str, data: object) -> None:
-        super().__init__(
-            AWAY if code == INTERNAL_ERROR else REFUSED, message, [f"  {json.dumps(data)}"] if data else []
-        )
+        away = code == INTERNAL_ERROR or 500 <= code < 600  # the gateway's own codes read like HTTP's
+        super().__init__(AWAY if away else REFUSED, message, [f"  {json.dumps(data)}"] if data else [])
         self.data = data
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from cli.connection import McpConnection
 from cli.failure import AWAY, REFUSED, Failure
-from cli.mcp_client import LEGACY, MODERN, McpClient, param_headers
+from cli.mcp_client import LEGACY, MODERN, McpClient, RpcError, param_headers
 from core.mcp.headers import encode_value
 
 TOOL = {
@@ -127,6 +127,13 @@ def test_a_wrong_key_is_refused_without_another_try() -> None:
             client.tools()
         assert caught.value.code == REFUSED
         assert [method for method, _, _ in server.asked] == ["tools/list"]
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code"), [(502, AWAY), (503, AWAY), (504, AWAY), (-32603, AWAY), (403, REFUSED), (-32602, REFUSED)]
+)
+def test_what_cannot_answer_now_is_told_apart_from_what_is_refused(code: int, exit_code: int) -> None:
+    assert RpcError(code, "no", None).code == exit_code
 
 
 def test_a_server_that_is_gone_is_said_to_be() -> None:
