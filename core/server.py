@@ -45,6 +45,8 @@ class StdioTransport(
 
 
 Transport = HttpTransport | StdioTransport
+Declared = Literal["auto", "modern", "legacy"]
+"""An era, or the one a look finds."""
 
 
 class ToolOverlay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -61,7 +63,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """An upstream MCP server."""
 
     transport: Transport
-    era: Literal["auto", "modern", "legacy"] = "auto"
+    era: Declared = "auto"
     on_change: Literal["quarantine", "approve"] = "quarantine"
     """What becomes of a tool whose definition changed upstream, and of a new one after the first look."""
     approve_first: bool = True

@@ -13,7 +13,7 @@ from core.identity import Attribute, Risk
 from core.limits import Bucket, Dimension
 from core.policy import Canary
 from core.resource import Problem
-from core.server import Transport
+from core.server import Declared, Transport
 
 KEYS_PER_SHARD = 4096
 
@@ -87,6 +87,8 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
 
     server: str
     transport: Transport
+    declared: Declared = "auto"
+    """What a look at the server is held to."""
     era: Literal["modern", "legacy"] | None = None
     """As last observed or as declared; None until the first look: not callable yet."""
     protocol_version: str = ""

@@ -31,6 +31,7 @@ def _backend(name: str, server: Server, known: Known) -> Backend:
     return Backend(
         server=name,
         transport=server.transport,
+        declared=server.era,
         era=era,
         protocol_version=known.look.protocol_version if agrees else "",
         timeout_s=server.timeout_s,

@@ -17,11 +17,11 @@ from typing import Final
 import msgspec
 
 from core.call import Notify, Outgoing, Raw, Route
-from core.server import StdioTransport
+from core.server import Declared, StdioTransport
 from data_plane.supervisor.stdio_child import Child, spawn
 from data_plane.supervisor.stdio_log import StderrLog
 from data_plane.upstreams.failure import overloaded, timed_out, unavailable
-from data_plane.upstreams.greeting import Declared, Greeting
+from data_plane.upstreams.greeting import Greeting
 from data_plane.upstreams.shared import shared
 
 _REAPER: Final = str(Path(__file__).with_name("stdio_reaper.py"))
@@ -103,8 +103,9 @@ class StdioServers:
         except TimeoutError as late:
             raise timed_out(route.deadline_s) from late
 
-    async def greet(self, route: Route, declared: Declared) -> Greeting:
+    async def greet(self, route: Route) -> Greeting:
         """What the running child said of itself; starts it if need be. Raises Unavailable."""
+        declared = route.backend.declared
         try:
             async with asyncio.timeout(route.deadline_s):
                 child = await self._child(route)

@@ -1,7 +1,6 @@
 """What a server says of itself when first spoken to, and which era to speak to it in."""
 
 from collections.abc import Iterable
-from typing import Literal
 
 import msgspec
 
@@ -10,8 +9,6 @@ from core.mcp.errors import UNSUPPORTED_VERSION
 from core.mcp.results import SERVER_INFO_KEY
 from data_plane.upstreams import jsonrpc
 from data_plane.upstreams.failure import clipped, unavailable
-
-Declared = Literal["auto", "modern", "legacy"]
 
 
 class Greeting(msgspec.Struct, frozen=True, kw_only=True):

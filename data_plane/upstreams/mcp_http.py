@@ -9,7 +9,7 @@ from data_plane.upstreams.address import Resolver
 from data_plane.upstreams.deadlines import Deadlines
 from data_plane.upstreams.errands import Errands
 from data_plane.upstreams.failure import UnintelligibleError, overloaded, timed_out, unavailable
-from data_plane.upstreams.greeting import Declared, Greeting, from_discover
+from data_plane.upstreams.greeting import Greeting, from_discover
 from data_plane.upstreams.legacy import Sessions
 from data_plane.upstreams.upstream import Upstream
 
@@ -45,16 +45,16 @@ class HttpBackend:
             raise timed_out(route.deadline_s) from late
         raise unavailable("has not been looked at yet, so it is not known how to speak to it")
 
-    async def greet(self, route: Route, declared: Declared) -> Greeting:
+    async def greet(self, route: Route) -> Greeting:
         """Ask the server what it is. Raises Unavailable, at `route.deadline_s` too."""
         deadline = asyncio.get_running_loop().time() + route.deadline_s
         upstream, sessions = self._reach(route, deadline - route.deadline_s)
         try:
             with self._deadlines.until(deadline):
-                found = await _discover(upstream, route, deadline) if declared != "legacy" else None
+                found = await _discover(upstream, route, deadline) if route.backend.declared != "legacy" else None
                 if found is not None:
                     return found
-                if declared == "modern":
+                if route.backend.declared == "modern":
                     raise unavailable("is declared modern, and does not serve revision 2026-07-28")
                 return (await sessions.get(route, b"{}")).greeting
         except TimeoutError as late:

@@ -10,7 +10,7 @@ from core.errors import Unavailable
 from core.server import Observation, ObservedTool
 from data_plane.upstreams import jsonrpc
 from data_plane.upstreams.failure import clipped
-from data_plane.upstreams.greeting import Declared, Greeting
+from data_plane.upstreams.greeting import Greeting
 
 MAX_PAGES = 200
 MAX_TOOLS = 5000
@@ -23,7 +23,7 @@ _MAX_NAME = 256
 class Respondent(Protocol):
     """A backend that can be asked more than to run a tool: `HttpBackend` and `StdioServers`."""
 
-    async def greet(self, route: Route, declared: Declared) -> Greeting: ...
+    async def greet(self, route: Route) -> Greeting: ...
 
     async def ask(self, route: Route, greeting: Greeting, method: str, members: bytes) -> Raw: ...
 
@@ -41,10 +41,10 @@ class _UnusableError(Exception):
     """The list breaks a rule or a cap; the text says which, for a person."""
 
 
-async def observe(route: Route, respondent: Respondent, *, declared: Declared = "auto") -> Observation:
+async def observe(route: Route, respondent: Respondent) -> Observation:
     """What the server offers now. Never raises: `error` says why nothing could be seen. `route.tool` is not used."""
     try:
-        greeting = await respondent.greet(route, declared)
+        greeting = await respondent.greet(route)
     except Unavailable as failure:
         return Observation(error=_told(failure))
     try:

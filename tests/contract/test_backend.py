@@ -172,7 +172,8 @@ async def test_a_declared_era_is_honoured(under: Under) -> None:
     for era, revision in (("modern", "2026-07-28"), ("legacy", "2025-11-25")):
         if era == "modern" and isinstance(under.respondent, StdioServers) and under.route("").backend.era == "legacy":
             continue  # Its snapshot says legacy already, and a child has one era.
-        seen = await observe(under.route(""), under.respondent, declared=era)  # type: ignore[arg-type]
+        backend = msgspec.structs.replace(under.route("").backend, declared=era)
+        seen = await observe(msgspec.structs.replace(under.route(""), backend=backend), under.respondent)
         assert (seen.era, seen.protocol_version, seen.error) == (era, revision, "")
         assert [tool.name for tool in seen.tools] == TOOLS
 

@@ -1,7 +1,7 @@
 """Valid routes to upstreams, for tests to change one thing of."""
 
 from core.call import Era, Outgoing, Route
-from core.server import HttpTransport, StdioTransport, Transport
+from core.server import Declared, HttpTransport, StdioTransport, Transport
 from core.snapshot import Backend
 
 ECHO = Outgoing(arguments=b'{"text":"hello"}')
@@ -12,6 +12,7 @@ def route_to(
     tool: str = "echo",
     *,
     era: Era | None = "modern",
+    declared: Declared = "auto",
     tenant: str = "acme",
     server: str = "upstream",
     deadline_s: float = 5.0,
@@ -20,7 +21,7 @@ def route_to(
     header_params: tuple[tuple[bytes, bytes], ...] = (),
     env: tuple[tuple[str, str], ...] = (),
 ) -> Route:
-    backend = Backend(server=server, transport=transport, era=era, max_result_bytes=max_result_bytes)
+    backend = Backend(server=server, transport=transport, declared=declared, era=era, max_result_bytes=max_result_bytes)
     return Route(
         tenant=tenant,
         backend=backend,

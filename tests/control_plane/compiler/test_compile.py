@@ -153,7 +153,8 @@ def test_a_backend_is_spoken_to_as_declared_or_else_as_seen(
     result = compiled(source(server, known_servers={"git": observed} if observed else {}))
     backends = part(result, "backends", Backends)
     assert isinstance(backends, Backends)
-    assert (backends.servers["git"].era, backends.servers["git"].protocol_version) == (era, version)
+    backend = backends.servers["git"]
+    assert (backend.declared, backend.era, backend.protocol_version) == (declared, era, version)
 
 
 def test_what_is_disabled_is_left_out() -> None:

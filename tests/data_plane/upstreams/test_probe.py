@@ -6,9 +6,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from core.server import Observation, ObservedTool
+from core.server import Declared, Observation, ObservedTool
 from data_plane.upstreams import probe
-from data_plane.upstreams.greeting import Declared
 from data_plane.upstreams.mcp_http import HttpBackend
 from tests.harness.upstream_raw import Peer, Request, Script, scripted
 from tests.harness.upstream_route import over_http, route_to
@@ -45,8 +44,8 @@ def server(answers: Answers, tools: Callable[[Request], bytes] | None = None) ->
 
 async def look(backend: HttpBackend, script: Script, declared: Declared = "auto", **changes: object) -> Observation:
     async with scripted(script) as running:
-        route = route_to(over_http(running.url), era=None, **changes)  # type: ignore[arg-type]
-        return await probe.observe(route, backend, declared=declared)
+        route = route_to(over_http(running.url), era=None, declared=declared, **changes)  # type: ignore[arg-type]
+        return await probe.observe(route, backend)
 
 
 async def test_definitions_are_kept_byte_for_byte_over_all_pages(backend: HttpBackend) -> None:
