@@ -71,6 +71,7 @@ class Child:
         self.greeting: Greeting | None = None
         self.log_level = ""
         self.down = asyncio.Event()
+        self._why_down = ""
         self.gone = asyncio.Event()
         self.exited = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -248,7 +249,7 @@ class Child:
 
     def _post(self, request_id: int, method: str, params: bytes, waiting: _Pending) -> None:
         if self.down.is_set():
-            raise unavailable("its process has ended")
+            raise unavailable(self._why_down)
         if len(self._pending) >= _IN_FLIGHT:
             raise overloaded(f"{_IN_FLIGHT} calls are under way in its process")
         if self._stdin is not None and self._stdin.get_write_buffer_size() > _UNREAD_BYTES:
@@ -362,6 +363,7 @@ class Child:
         if self.down.is_set():
             return
         self.down.set()
+        self._why_down = why
         for pending in self._pending.values():
             if not pending.answer.done():
                 pending.answer.set_exception(unavailable(why))
