@@ -101,10 +101,11 @@ def _resources(verbs: Parsers) -> None:
             output.add_format_flag(parser)
     for verb, run, what in (
         ("get", "resources:get", "show resources of a kind, or one"),
-        ("delete", "resources:delete", "delete a resource"),
+        ("delete", "resources:delete", "delete a resource, or what manifests declare"),
     ):
         parser = _admin(verbs, verb, run, what)
-        parser.add_argument("kind", metavar="KIND", help="such as servers, Server or Server/NAME")
+        optional = "?" if verb == "delete" else None
+        parser.add_argument("kind", nargs=optional, metavar="KIND", help="such as servers, Server or Server/NAME")
         parser.add_argument("name", nargs="?", metavar="NAME")
         parser.add_argument("--platform", action="store_true", help="the platform's own, such as its admin keys")
         if verb == "get":
@@ -113,6 +114,9 @@ def _resources(verbs: Parsers) -> None:
             output.add_format_flag(parser)
         else:
             parser.add_argument("--generation", type=int, default=0, help="refuse if it has changed since")
+            parser.add_argument(
+                "-f", "--file", action="append", metavar="PATH", help="everything a file, folder or - declares"
+            )
     watch = _admin(verbs, "watch", "resources:watch", "show changes as they happen")
     watch.add_argument("kind", nargs="?", metavar="KIND", help="only this kind")
     watch.add_argument("--since", type=int, default=0, metavar="REVISION", help="changes after it only")

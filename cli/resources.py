@@ -3,8 +3,10 @@
 import argparse
 from collections.abc import Iterator
 
-from cli import output
-from cli.admin import AdminApi, json_of
+import grpc
+
+from cli import documents, manifest, output
+from cli.admin import AdminApi, Refusal, json_of
 from cli.connection import admin_connection, default_tenant
 from cli.failure import USAGE, Failure
 from control_plane.api.kind import kind_named
@@ -41,6 +43,10 @@ def get(args: argparse.Namespace) -> int:
 
 
 def delete(args: argparse.Namespace) -> int:
+    if args.file:
+        return _delete_declared(args)
+    if not args.kind:
+        raise Failure(USAGE, "say what to delete: KIND NAME, or -f PATH")
     kind, name = target(args)
     if not name:
         raise Failure(USAGE, f"give the name of the {kind} to delete")
@@ -48,6 +54,25 @@ def delete(args: argparse.Namespace) -> int:
     with AdminApi(admin_connection(args)) as api:
         api.call(api.resources.Delete, request)
     print(f"{kind}/{name} deleted")
+    return 0
+
+
+def _delete_declared(args: argparse.Namespace) -> int:
+    """What the manifests declare, in the opposite of the order in which it is applied."""
+    if args.kind or args.generation or args.platform:
+        raise Failure(USAGE, "-f takes everything from the manifests: give nothing else")
+    found = manifest.declared(documents.read(args.file), args.tenant or default_tenant(args))
+    with AdminApi(admin_connection(args)) as api:
+        for one in reversed(found):
+            outcome = "deleted"
+            try:
+                ref = one.ref
+                api.call(api.resources.Delete, pb.DeleteRequest(kind=ref.kind, tenant=ref.tenant, name=ref.name))
+            except Refusal as refusal:
+                if refusal.status is not grpc.StatusCode.NOT_FOUND:
+                    raise
+                outcome = "is not there"
+            print(f"{one.ref} {outcome}", flush=True)
     return 0
 
 

@@ -166,6 +166,17 @@ async def test_get_lists_by_label_and_delete_names_who_is_in_the_way(toolgate: T
     assert (gone.code, gone.out) == (3, "")
 
 
+async def test_what_a_manifest_declares_is_deleted_in_the_opposite_order(toolgate: Toolgate, manifest: Path) -> None:
+    assert (await toolgate("apply", "-f", str(manifest))).code == 0
+    gone = await toolgate("delete", "-f", str(manifest))
+    assert (gone.code, gone.out.splitlines()[-1]) == (0, "Tenant/acme deleted")
+    assert (await toolgate("get", "tenant", "acme")).code == 3
+    again = await toolgate("delete", "-f", str(manifest))
+    assert (again.code, {line.partition(" ")[2] for line in again.out.splitlines()}) == (0, {"is not there"})
+    assert (await toolgate("delete")).code == 2
+    assert (await toolgate("delete", "User", "ada", "-f", str(manifest))).code == 2
+
+
 async def test_a_key_is_printed_alone_and_once(toolgate: Toolgate, manifest: Path) -> None:
     await toolgate("apply", "-f", str(manifest))
     made = await toolgate("key", "create", "--name", "k", "--user", "ada", "--expires", "30d")
