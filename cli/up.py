@@ -319,4 +319,6 @@ def _say(urls: Urls, place: Place, *, demo: bool) -> None:
             f"  {program} connect --client claude{flag}",
             "",
         ]
+    else:
+        lines += ["There is no demo: docs/resources.md makes a small tenant of your own.", ""]
     print("\n".join([*lines, "Ctrl-C stops everything."]), flush=True)
