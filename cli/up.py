@@ -201,6 +201,8 @@ def _control_plane(place: Place, urls: Urls) -> list[str]:
         *_toolgate("control-plane"),
         *("--data-dir", str(place.root / "control-plane")),
         *("--listen-address", HOST),
+        # Everybody here shares the machine already.
+        *("--tenants-may", "stdio,private"),
         *("--admin-port", str(urls.ports["admin"])),
         *("--grpc-port", str(urls.ports["grpc"])),
         *("--bootstrap-token-file", str(place.admin_token)),

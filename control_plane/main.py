@@ -208,7 +208,7 @@ def _made(wanted: Settings, database: Database, signer: Signer, kek: bytes, metr
     )
     metrics.follow(connected=lambda: plane.hub.connected, published=lambda: len(plane.hub.in_force()))
     services = Services(
-        resources=Resources(store, vault),
+        resources=Resources(store, vault, tenants_may=wanted.tenants_may),
         watch=Watch(store, lambda: changes.revisions(database)),
         keys=Keys(store, vault),
         access=access,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from core import options
 from core.options import Option, SettingsRejected
+from core.server import REACH
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Settings:
     tls_client_ca_file: Path | None
     gateway_certificates: tuple[str, ...]
     """Globs over common names."""
+    tenants_may: tuple[str, ...]
+    """Members of `core.server.REACH`."""
     signing_key: bytes | None
     signing_key_file: Path | None
     trusted_keys: tuple[bytes, ...]
@@ -44,6 +47,13 @@ def _database_url(text: str) -> str:
     if text and not text.startswith(("postgresql://", "postgres://")):
         raise ValueError("must start with postgresql://")
     return text
+
+
+def _reach(text: str) -> tuple[str, ...]:
+    wanted = options.several(text)
+    if not REACH.keys() >= set(wanted):
+        raise ValueError(f"must be of {', '.join(REACH)}, separated by commas")
+    return wanted
 
 
 _PORT = options.whole(0, 65535)
@@ -72,6 +82,12 @@ OPTIONS: tuple[Option, ...] = (
         options.several,
         "",
         "Common names (globs, separated by commas) whose client certificate makes a gateway; empty: a node token must",
+    ),
+    Option(
+        "tenants_may",
+        _reach,
+        "",
+        "What tenants' own administrators may give a server: `stdio`, `private` (addresses), separated by commas",
     ),
     Option(
         "signing_key", options.optional_key, "", "Ed25519 private key, 32 bytes in base64 or hexadecimal", flag=False

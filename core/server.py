@@ -49,6 +49,21 @@ Declared = Literal["auto", "modern", "legacy"]
 """An era, or the one a look finds."""
 
 
+REACH = {
+    "stdio": "it runs a program on the gateways",
+    "private": "it reaches into the gateways' own network",
+}
+"""What a transport may reach beyond the public network, and why that is not every tenant's to decide."""
+
+
+def reached(transport: Transport) -> Iterator[tuple[str, str]]:
+    """(one of REACH, path of the field) for each that the transport needs."""
+    if isinstance(transport, StdioTransport):
+        yield "stdio", "spec.transport.type"
+    elif transport.allow_private:
+        yield "private", "spec.transport.allow_private"
+
+
 class ToolOverlay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What the tenant says of a tool beyond its definition; policy sees it."""
 

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 
 import msgspec
 
@@ -14,6 +14,7 @@ from core.audit import Entry
 from core.kinds import KINDS, PLATFORM_SCOPE
 from core.resource import Problem, Ref, Resource, Spec, digest, encode
 from core.secret import Secret
+from core.server import REACH, Server, reached
 from core.store import BadSelector, Put, Query, Store, Writing, parse_selector
 from core.tenant import Tenant
 from core.validate import MAX_SPEC_BYTES, decode, envelope
@@ -42,8 +43,17 @@ MAX_TENANTS = 100_000
 class Resources:
     """Every method raises Rejected; nothing was changed then."""
 
-    def __init__(self, store: Store, vault: Vault, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: Store,
+        vault: Vault,
+        *,
+        tenants_may: Collection[str] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`tenants_may`: which of `core.server.REACH` a tenant's own administrators may give a server."""
         self._store = store
+        self._tenants_may = tenants_may
         self._vault = vault
         self._clock = clock
 
@@ -113,6 +123,7 @@ class Resources:
             refused = {problem.path for problem in problems}
             conflicts = [found async for found in self._conflicts(writing, draft, spec, current)]
             problems += [found for found in conflicts if found.path not in refused]
+            problems += self._out_of_reach(admin, spec, current)
             if problems or spec is None:
                 raise Rejected(Why.INVALID, f"{ref} is not valid", problems)
             put, outcome, entry = await self._plan(writing, admin, draft, spec, current)
@@ -153,6 +164,16 @@ class Resources:
         most = MAX_PER_TENANT.get(draft.kind, MAX_TENANTS)
         if await writing.count(draft.tenant, draft.kind) >= most:
             yield Problem("kind", f"there are {most} of kind {draft.kind} already, the most there may be")
+
+    def _out_of_reach(self, admin: Admin, spec: Spec | None, current: Resource | None) -> Iterator[Problem]:
+        """What of a server's transport only the platform's administrators may declare, unless it is there already."""
+        if admin.tenant is None or not isinstance(spec, Server):
+            return
+        if current is not None and isinstance(current.spec, Server) and current.spec.transport == spec.transport:
+            return
+        for reach, path in reached(spec.transport):
+            if reach not in self._tenants_may:
+                yield Problem(path, f"is for the platform's administrators to declare here ({REACH[reach]})")
 
     async def _plan(
         self, writing: Writing, admin: Admin, draft: Draft, spec: Spec, current: Resource | None

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from control_plane.services.resources import MAX_PER_TENANT
-from core.admin import Admin, Outcome, Rejected, Why
+from control_plane.services.resources import MAX_PER_TENANT, Resources
+from core.admin import Admin, Draft, Outcome, Rejected, Why
 from core.audit import Wanted
 from core.resource import Problem
 from core.validate import MAX_SPEC_BYTES
@@ -49,6 +49,25 @@ async def test_true_and_one_are_two_values(plane: Plane) -> None:
     assert changed.outcome is Outcome.CHANGED
     stored = await plane.get("User", "ada")
     assert repr(stored.spec.attributes) == "{'cleared': 1}"  # type: ignore[union-attr]
+
+
+STDIO = {"transport": {"type": "stdio", "command": ["mcp-server-time"]}}
+PRIVATE = {"transport": {"type": "http", "url": "http://10.0.0.1/mcp", "allow_private": True}}
+
+
+@pytest.mark.parametrize(("spec", "path"), [(STDIO, "spec.transport.type"), (PRIVATE, "spec.transport.allow_private")])
+async def test_what_reaches_into_the_platform_is_not_a_tenants_to_declare(
+    plane: Plane, spec: dict[str, object], path: str
+) -> None:
+    with pytest.raises(Rejected) as rejected:
+        await plane.apply("Server", "near", spec, admin=admin_of("acme"))
+    assert paths(rejected) == [path]
+    await plane.apply("Server", "near", spec)
+    changed = await plane.apply("Server", "near", {**spec, "timeout_s": 5}, admin=admin_of("acme"))
+    assert changed.outcome is Outcome.CHANGED
+    trusting = Resources(plane.store, plane.vault, tenants_may=("stdio", "private"))
+    draft = Draft(kind="Server", tenant="acme", name="near2", spec=spec)
+    assert (await trusting.apply(admin_of("acme"), draft)).outcome is Outcome.CREATED
 
 
 async def test_a_revocation_epoch_only_rises(plane: Plane) -> None:
