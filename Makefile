@@ -43,5 +43,5 @@ policy: $(STAMP) ## Recompile the shipped policy to WASM
 	bash tests/setup.sh opa
 	$(BIN)/python -m control_plane.policies.build
 
-clean: ## Remove everything that can be made again
-	rm -rf $(VENV) .tools .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache node_modules
+clean: ## Remove everything that can be made again; data/ stays
+	rm -rf $(VENV) .tools .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache tests/clients/node_modules
