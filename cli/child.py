@@ -1,9 +1,9 @@
 """A child process of `toolgate up`: its own process group, a log file, and an end that is sure to come."""
 
-import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,11 +12,11 @@ from cli.failure import AWAY, Failure
 
 POLL_S = 0.05
 TAIL_LINES = 20
-_PR_SET_PDEATHSIG = 1
+_LAUNCH = Path(__file__).with_name("child_launch.py")
 
 
 class Child:
-    """A program started at once. `name` is for people; its output goes to `log`, appended."""
+    """A program started at once, told to stop when this process is gone. `name` is for people, `log` is appended to."""
 
     def __init__(self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
         self.name = name
@@ -24,13 +24,12 @@ class Child:
         with log.open("ab") as out:
             self._start_of_log = out.tell()
             self._process = subprocess.Popen(
-                list(command),
+                [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
                 env=dict(environment),
                 process_group=0,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 (one thread, and nothing is allocated)
             )
 
     @property
@@ -102,8 +101,3 @@ def await_end(children: Sequence[Child]) -> Child:
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
-
-
-def _end_with_parent() -> None:
-    """In the child, before exec: SIGTERM when the parent is gone, however it went."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

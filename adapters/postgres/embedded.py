@@ -147,16 +147,8 @@ class EmbeddedPostgres:
         scratch = self._data / "new"
         shutil.rmtree(scratch, ignore_errors=True)
         command = [str(self._bin / "initdb"), "--auth=trust", "--encoding=UTF8", "--locale=C", "-U", "postgres", "-D"]
-        done = subprocess.run(
-            [*command, str(scratch)],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd="/",
-            user=self._owner.pw_uid if self._owner else None,
-            group=self._owner.pw_gid if self._owner else None,
-            extra_groups=[] if self._owner else None,
-        )
+        command = [*self._tied(), *command, str(scratch)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
         if done.returncode:
             raise EmbeddedFailed(f"initdb failed: {done.stderr.strip()[-2000:]}")
         for entry in sorted(scratch.iterdir(), key=lambda path: path.name == "PG_VERSION"):
