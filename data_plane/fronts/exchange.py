@@ -104,11 +104,14 @@ class Exchange:
         self.running = False
         del self._inbound
 
+    def answered(self, status: int, headers: Sequence[Header], message: bytes) -> bool:
+        """The whole response at once, where that can be; `finish` where it is False."""
+        return self._pump is None and self._respond is not None and self._respond(status, headers, message)
+
     async def finish(self, status: int, headers: Sequence[Header], message: bytes) -> None:
         """The response, as the last event if the answer is a stream by now; the status counts only if it is not."""
         if self._pump is None:
-            if self._respond is None or not self._respond(status, headers, message):
-                await answer(self._send, status, headers, message)
+            await answer(self._send, status, headers, message)
             return
         self._queue.append(sse.event(message))
         await self.end()

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 import httptools
 import msgspec
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -124,6 +125,12 @@ class Connection(HttpToolsProtocol):
         self._head_done, self._head_bytes = False, 0
         self._discarding, self._discarded = False, 0
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
     def on_headers_complete(self) -> None:
         self._head_done = True
         if self.parser.should_upgrade():
@@ -156,17 +163,17 @@ class Connection(HttpToolsProtocol):
         self.scope = cast("HTTPScope", scope)
         before = self.cycle
         cycle = self.cycle = RequestResponseCycle(
-            scope=self.scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
-            on_response=self.on_response_complete,
+            self.scope,
+            self.transport,
+            self.flow,
+            self.logger,
+            self.access_logger,
+            False,  # No access log. By position, in the base's order, since this is done per call.
+            self.server_state.default_headers,
+            asyncio.Event(),
+            self.expect_100_continue,
+            version != "1.0" and self.parser.should_keep_alive(),
+            self.on_response_complete,
         )
         if before is None or before.response_complete:
             self._start_asgi_task(cycle, self.app)
@@ -185,20 +192,28 @@ class Connection(HttpToolsProtocol):
         return body
 
     def on_body(self, body: bytes) -> None:
-        if self.transport.is_closing() or self.cycle is None:
+        cycle = self.cycle
+        if cycle is None or self.transport.is_closing():
             return
-        if self.cycle.response_complete:
+        if cycle.response_complete:
             self._discarded += len(body)
             if self._discarded > self.options.max_discarded_bytes:
                 self.transport.close()
             return
-        super().on_body(body)
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         self._reading_since = 0.0
         self._idle_since = self.loop.time()
-        if not self.transport.is_closing() and self.cycle is not None and not self.parser.should_upgrade():
-            super().on_message_complete()
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or self.transport.is_closing():
+            return
+        if not self.parser.should_upgrade():
+            cycle.more_body = False
+            cycle.message_event.set()
 
     def on_response_complete(self) -> None:
         """As the base does, without a timer per request: the sweep closes what is idle."""

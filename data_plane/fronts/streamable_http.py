@@ -259,7 +259,8 @@ class Front:
             leave()
             if unwatch is not None:
                 unwatch()
-        await exchange.finish(status, more, message)
+        if not exchange.answered(status, more, message):
+            await exchange.finish(status, more, message)
 
     async def _answer(self, inbound: Inbound, id_: bytes, exchange: Exchange) -> tuple[int, Sequence[Header], bytes]:
         """Status, headers and body of what the pipeline made of it. The one place where a bug is caught."""

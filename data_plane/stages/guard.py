@@ -76,8 +76,8 @@ class TenantGuards:
         return found
 
     async def mask(self, scanner: Scanner, raw: bytes, *, is_result: bool = False) -> tuple[bytes, tuple[Finding, ...]]:
-        """As `scanner.mask`, away from the event loop if it may take long."""
-        if len(raw) <= AT_ONCE_BYTES or (len(raw) <= QUICK_BYTES and scanner.is_clean(raw)):
+        """As `scanner.mask`, away from the event loop if it may take long; for texts above AT_ONCE_BYTES."""
+        if len(raw) <= QUICK_BYTES and scanner.is_clean(raw):
             return scanner.mask(raw, is_result=is_result)
         look = partial(scanner.mask, raw, is_result=is_result)
         return await asyncio.get_running_loop().run_in_executor(self._threads, look)
@@ -108,7 +108,8 @@ async def inspect(inbound: Inbound, permit: Permit, guards: TenantGuards) -> Cle
     scanner = guards.scanner(permit.endpoint, permit.tool.name, "in")
     if scanner is None:
         return Clean(arguments=inbound.arguments)
-    arguments, findings = await guards.mask(scanner, inbound.arguments)
+    raw = inbound.arguments
+    arguments, findings = scanner.mask(raw) if len(raw) <= AT_ONCE_BYTES else await guards.mask(scanner, raw)
     return Clean(arguments=arguments, findings=findings)
 
 
@@ -129,7 +130,10 @@ async def redact(  # noqa: PLR0917 - the pipeline reads best in a line.
     scanner = guards.scanner(permit.endpoint, permit.tool.name, "out")
     if scanner is None:
         return Result(result=raw.result, error=raw.error, is_error=failing, revision=revision, era=era)
-    result, findings = await guards.mask(scanner, raw.result, is_result=True) if raw.result else (b"", ())
+    if len(raw.result) <= AT_ONCE_BYTES:
+        result, findings = scanner.mask(raw.result, is_result=True) if raw.result else (b"", ())
+    else:
+        result, findings = await guards.mask(scanner, raw.result, is_result=True)
     error, more = await guards.mask(scanner, raw.error) if raw.error else (b"", ())
     return Result(
         result=result,
