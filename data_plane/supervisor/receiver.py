@@ -24,6 +24,10 @@ GARBAGE_AGE_S = 60.0
 """Parts that no manifest names are kept this long: an update that is being stored has not named its own yet."""
 PROVEN_KEPT = 1000
 """Policy modules known to load; one that is forgotten is only tried once more."""
+LATELY_S = 1.0
+"""So long what was read and found unchanged counts as unchanged."""
+LATELY_KEPT = 64
+LATELY_MAX_BYTES = 16 * 1024
 _KEY_ID = re.compile(r"[0-9a-f]{1,64}")
 
 
@@ -33,6 +37,29 @@ class InForce(NamedTuple):
     generation: int
     manifest_digest: bytes
     parts: tuple[bytes, ...]
+
+
+class Lately:
+    """Small parts as they were on disk a moment ago: most tenants share theirs, and a joining node is sent them all."""
+
+    def __init__(self, store: PartStore, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._clock = clock
+        self._held: dict[bytes, bytes] = {}
+        self._until = 0.0
+
+    def read(self, part: bytes) -> bytes:
+        """Raises OSError or ValueError where the part is not there, or was changed."""
+        now = self._clock()
+        if now >= self._until or len(self._held) >= LATELY_KEPT:
+            self._held.clear()
+            self._until = now + LATELY_S
+        data = self._held.get(part)
+        if data is None:
+            data = self._store.read(part)
+            if len(data) <= LATELY_MAX_BYTES:
+                self._held[part] = data
+        return data
 
 
 class Swap(Protocol):
@@ -79,6 +106,7 @@ class Receiver:
         self._keys = configured_keys or store.trusted()
         self._verifier = verifier(self._keys)
         self._candidates: dict[tuple[str, bytes], Stored] = {}
+        self._lately = Lately(store)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._proven: set[bytes] = set()
         self.in_force: dict[str, InForce] = {}
@@ -240,7 +268,7 @@ class Receiver:
             data_key = self._node_key.unwrap(update.sealed_key)
         except SealBroken as failure:
             return self._refuse(tenant, [Problem("sealed_key", str(failure))])
-        problems = inspect(manifest, _reader(update.parts, self._store), self._sealer, data_key)
+        problems = inspect(manifest, self._reader(update.parts), self._sealer, data_key)
         if problems:
             return self._refuse(tenant, problems)
         return await self._put_in_force(manifest, update, mark)
@@ -279,6 +307,15 @@ class Receiver:
             elif digest(data) != ref.digest:
                 problems.append(Problem(path, "is not what its digest says"))
         return problems
+
+    def _reader(self, parts: dict[bytes, bytes]) -> Callable[[bytes], bytes]:
+        """Parts of an update whose digests were checked, else from disk."""
+
+        def read(part: bytes) -> bytes:
+            data = parts.get(part)
+            return data if data is not None else self._lately.read(part)
+
+        return read
 
     async def _put_in_force(self, manifest: Manifest, update: TenantUpdate, mark: bytes) -> list[Problem]:
         tenant, generation = manifest.tenant, manifest.generation
@@ -331,16 +368,6 @@ class Receiver:
         shown = "; ".join(f"{problem.path}: {problem.rule}" for problem in problems)
         log.warning("tenant %s: an update is refused, the old snapshot serves on: %s", tenant, shown)
         return problems
-
-
-def _reader(parts: dict[bytes, bytes], store: PartStore) -> Callable[[bytes], bytes]:
-    """Parts of an update whose digests were checked, else from disk."""
-
-    def read(part: bytes) -> bytes:
-        data = parts.get(part)
-        return data if data is not None else store.read(part)
-
-    return read
 
 
 async def keep_flushing(store: PartStore, changed: asyncio.Event, gather_s: float = 0.1) -> None:

@@ -15,7 +15,7 @@ from core.resource import Problem, digest, encode
 from core.snapshot import Backends, KeyEntry, KeyShard
 from data_plane.packs import Packs, Place
 from data_plane.parts import PartStore
-from data_plane.supervisor.receiver import flush
+from data_plane.supervisor.receiver import LATELY_S, Lately, flush
 from tests.data_plane.node import snapshots
 from tests.data_plane.node.snapshots import TRUSTED, other_signer, parts_of, receiver, update
 
@@ -346,3 +346,17 @@ async def test_a_thousand_tenants_of_a_hundred_tools_are_in_force_in_seconds(tmp
     assert len(again.in_force) == 1000
     # Of the processor, since other tests may share the machine; the wall clock is printed.
     assert cpu_s < 3
+
+
+def test_a_shared_part_is_read_from_disk_again_after_a_moment(tmp_path: Path) -> None:
+    now = [0.0]
+    store, part = PartStore(tmp_path), b"limits that many tenants share"
+    store.put(digest(part), part)
+    lately = Lately(store, lambda: now[0])
+    assert lately.read(digest(part)) == part
+    (file,) = (tmp_path / "parts").iterdir()
+    file.write_bytes(file.read_bytes().replace(b"many", b"evil"))
+    assert lately.read(digest(part)) == part
+    now[0] += LATELY_S
+    with pytest.raises(ValueError, match="was changed"):
+        lately.read(digest(part))
