@@ -199,12 +199,10 @@ def measure(node: Node, calls: int, opened: int, silent: int) -> int:
     rate = sessions.open_and_drop(node.bench.url, node.bench.key, opened)
     later.append(until_stored(node)[0])
     show(f"after {opened:,} sessions, {rate:,.0f} a second", later[-1])
-    held = node.connections()
     took = sessions.fall_silent(node.bench.url, node.bench.key, silent, node.connections, LET_GO_S)
     left = node.connections()
     later.append(until_stored(node)[0])
     show(f"after {silent:,} silent connections, gone in {took:.0f} s", later[-1])
-    print(f"  {held} connections before them")
     return judge(start, settled, later, lost, left)
 
 

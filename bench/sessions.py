@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from bench import call
 
 CLIENTS = 32
+NOTICED_S = 3.0
+"""Until a gateway's figures show what was just opened."""
 PER_CONNECTION = 50
 """Sessions a client opens on one connection before it takes a new one."""
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "bench", "version": "1"}}
@@ -87,6 +89,7 @@ async def _fall_silent(url: str, key: str, most: int, left: Callable[[], int], l
         writer.write(kinds[number % len(kinds)])
         writer.transport.pause_reading()
         writers.append(writer)
+    await asyncio.sleep(NOTICED_S)
     while await asyncio.to_thread(left) > 0 and time.monotonic() - begun < limit_s:
         await asyncio.sleep(1.0)
     took = time.monotonic() - begun

@@ -39,7 +39,7 @@ from tests.harness.planes import Node, Planes, running
 TOOLS = 100
 LIMIT_S = 5.0
 WAIT_S = 600.0
-LOOK_EVERY_S = 0.05
+LOOK_EVERY_S = 0.1
 """Looking costs what is looked at some CPU too."""
 ROOT = Path(__file__).parents[1]
 
@@ -119,7 +119,7 @@ class Timed:
 
     planes: Planes
     count: int
-    dsn: str
+    database: "psycopg.Connection[tuple[int, ...]]"
     postgres: int
     """Process id."""
 
@@ -150,8 +150,7 @@ class Timed:
         return {name: processes.cpu_s(processes.tree(pid)) for name, pid in pids.items()}
 
     def number(self, query: str) -> int:
-        with psycopg.connect(self.dsn) as database:
-            row = database.execute(query.encode()).fetchone()
+        row = self.database.execute(query.encode()).fetchone()
         assert row is not None
         return int(row[0])
 
@@ -203,8 +202,7 @@ async def stop_control_plane(timed: Timed, *, forget: bool) -> None:
     timed.planes.control = None
     if forget:
         timed.number("WITH p AS (DELETE FROM publications), q AS (DELETE FROM parts) SELECT 1")
-        with psycopg.connect(timed.dsn, autocommit=True) as database:
-            database.execute("CHECKPOINT")
+        timed.database.execute("CHECKPOINT")
 
 
 async def both(timed: Timed) -> float:
@@ -259,8 +257,9 @@ async def served(timed: Timed, node: Node) -> None:
 
 
 async def measured(planes: Planes, options: argparse.Namespace, embedded: EmbeddedPostgres, vault: Vault) -> bool:
-    timed = Timed(planes, options.tenants, embedded.dsn(), embedded.pid or 0)
     with ExitStack() as stack:
+        database = stack.enter_context(psycopg.connect(embedded.dsn(), autocommit=True))
+        timed = Timed(planes, options.tenants, database, embedded.pid or 0)
         upstream_port = upstream_of(stack)
         if options.apply:
             await applied(timed, upstream_port)
