@@ -34,8 +34,10 @@ class Notices(Protocol):
 class Watcher:
     """One watcher's place in the stream. Made by `Watch` only."""
 
-    def __init__(self, admin: Admin) -> None:
+    def __init__(self, admin: Admin, began: int) -> None:
+        """`began`: the revision when it began."""
         self.admin = admin
+        self.began = began
         self.events: asyncio.Queue[Event | Rejected] = asyncio.Queue(QUEUE)
         self.dropped = False
         self._until = asyncio.get_running_loop().time() + MAX_AGE_S
@@ -97,7 +99,7 @@ class Watch:
         await self._is_ready()
         if len(self._watchers) >= MAX_WATCHERS:
             raise Rejected(Why.UNAVAILABLE, f"there are {MAX_WATCHERS} watchers already")
-        watcher = Watcher(admin)
+        watcher = Watcher(admin, await self._latest())
         self._watchers.add(watcher)
         try:
             at = await self._latest()
@@ -143,7 +145,7 @@ class Watch:
 
     def _tell(self, event: Event) -> None:
         for watcher in [one for one in self._watchers if not one.dropped]:
-            why = _ends(watcher.admin, event)
+            why = _ends(watcher.admin, event, watcher.began)
             if why is None:
                 watcher.tell(event)
             else:
@@ -211,8 +213,8 @@ class _Wanted(msgspec.Struct, frozen=True):
         return self.tenant or self.admin.tenant
 
 
-def _ends(admin: Admin, event: Event) -> Rejected | None:
-    """Why the event ends the watch of whoever came with the key it is about."""
+def _ends(admin: Admin, event: Event, began: int) -> Rejected | None:
+    """Why the event ends the watch of whoever came with the key it is about, if not for what was so when it `began`."""
     resource = event.resource
     if resource is None or not isinstance(resource.spec, ApiKey):
         return None
@@ -220,5 +222,7 @@ def _ends(admin: Admin, event: Event) -> Rejected | None:
         return None
     if event.type == "deleted" or resource.spec.revoked or resource.spec.admin_role != admin.role:
         return Rejected(Why.UNAUTHENTICATED, "the admin token is not valid")
+    if event.revision <= began:
+        return None
     # It may have been rotated, and then the token is an old one: whoever begins again proves that it is not.
     return Rejected(Why.UNAVAILABLE, "the admin key was changed: begin the watch again")

@@ -143,7 +143,7 @@ class Node:
             reasons.append("draining")
         if not self.workers.serving:
             reasons.append("no worker serves")
-        if not self.receiver.in_force and not self._told_nothing():
+        if not (self.receiver.in_force and self.receiver.serves) and not self._told_nothing():
             reasons.append("no snapshot in force")
         return Readiness(tuple(reasons))
 

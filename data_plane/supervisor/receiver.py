@@ -114,6 +114,8 @@ class Receiver:
         """Tenants whose files were not accepted at start, and why."""
         self.nacks = 0
         self.applied = 0
+        self.serves = False
+        """Every worker knows of something to serve."""
         self.changed = asyncio.Event()
         """Set when there is something to flush."""
         self.on_change: Callable[[str], None] = lambda _: None
@@ -138,6 +140,7 @@ class Receiver:
             if tenant not in self.in_force:
                 self.refused_on_disk[tenant] = "; ".join(reasons) or "unreadable"
                 log.error("tenant %s: the snapshot on disk is refused: %s", tenant, self.refused_on_disk[tenant])
+        self.serves = bool(self.in_force)
 
     def _take_stored(self, tenant: str, stored: Stored, good: set[bytes]) -> str:
         """Empty, or why this file is not accepted. `good`: parts read and found unchanged."""
@@ -341,6 +344,7 @@ class Receiver:
         if self.swap is not None:
             await self.swap.commit(tenant, generation, mark)
         self.applied += 1
+        self.serves = True
         self.changed.set()
         self.on_change(tenant)
         log.info("tenant %s: generation %d in force", tenant, generation)

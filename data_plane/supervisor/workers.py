@@ -250,7 +250,8 @@ class Workers:
         for seat in self.seats:
             if seat.channel is None:
                 continue
-            if tenant in seat.asked_for:
+            if tenant in seat.asked_for or (seat.stats is not None and seat.stats.serving):
+                # Known to hold it when this returns: until then a good key of a new tenant is a stranger's there.
                 waiting.append(self._committed(seat, Commit(tenant, generation, manifest_digest)))
             else:
                 seat.channel.tell(Pointed([(tenant, generation, manifest_digest)]))

@@ -15,7 +15,7 @@ from cli.child import Child
 from tests.harness.agent import Agent
 
 BIN = Path(sys.executable).parent
-WAIT_S = 20.0
+WAIT_S = 60.0
 """Longest wait for something that is certain to come, on a machine that may be busy."""
 
 

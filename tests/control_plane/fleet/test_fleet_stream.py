@@ -88,6 +88,7 @@ async def test_a_node_that_comes_back_is_sent_nothing_it_has(dsn: str) -> None:
         async with connected(node, plane.target):
             await node.until(lambda: "acme" in node.manifests)
             await plane.publisher_settled()
+            await node.until(lambda: node.generation("acme") == plane.plane.hub.generation("acme"))
         before = len(node.updates)
         async with connected(node, plane.target):
             await plane.apply("Tenant", "", "other", {})
