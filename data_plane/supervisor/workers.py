@@ -5,6 +5,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from core.call import Notify, ToolBackend
@@ -41,8 +42,8 @@ log = logging.getLogger("toolgate.workers")
 
 PREPARE_WITHIN_S = 10.0
 """A policy that takes longer to load is refused."""
-FIRST_WORKER_WITHIN_S = 10.0
-"""How long an update that must be tried waits for a worker to try it on, at the start of a node."""
+FIRST_WORKER_WITHIN_S = 30.0
+"""How long an update that must be tried waits for a worker that is up, at the start of a node."""
 COMMIT_WITHIN_S = 5.0
 """A worker that cannot swap a reference in this time is stuck, and is replaced: it must not serve old rules."""
 SILENT_S = 30.0
@@ -78,14 +79,17 @@ class Seat:
         self.asked_for: set[str] = set()
         """Tenants the worker may have loaded: it has to ask for each before it can."""
 
+    @property
+    def serves(self) -> bool:
+        return self.stats is not None and self.stats.serving
+
     async def asked(self, question: Question, notify: Notify) -> Answer:
         return await self._node.answer(self, question, notify)
 
     def told(self, news: News) -> None:
         if isinstance(news, Stats):
             self.stats, self.stats_at = news, time.monotonic()
-            if news.serving:
-                self._node.somebody_serves.set()
+            self._node.note_service()
         elif isinstance(news, CancelCall):
             self._node.tell_others(self, news)
 
@@ -107,8 +111,7 @@ class Workers:
         self._children = children
         self._condition: Condition | None = None
         self._draining = False
-        self._joined = asyncio.Event()
-        self.somebody_serves = asyncio.Event()
+        self._somebody_serves = asyncio.Event()
         self.restarts = 0
 
     # === keeping them running ===
@@ -159,7 +162,7 @@ class Workers:
                 # `lost` kills who sits in the seat: it must not come after the next one sat down.
                 await seat.channel.closed.wait()
             seat.process = seat.channel = seat.stats = None
-            self._note_service()
+            self.note_service()
         if not self._draining:
             log.error("worker %d (pid %d) ended with %d; it is replaced", seat.number, process.pid, code)
 
@@ -168,7 +171,6 @@ class Workers:
         seat.channel.tell(Pointed(self._rules.pointers()))
         if self._condition is not None:
             seat.channel.tell(self._condition)
-        self._joined.set()
 
     async def _until_end(self, seat: Seat, process: Process) -> int:
         while True:
@@ -179,11 +181,11 @@ class Workers:
                 log.error("worker %d has been silent for %.0f s and is killed", seat.number, SILENT_S)
                 process.kill()
 
-    def _note_service(self) -> None:
-        if not any(seat.stats is not None and seat.stats.serving for seat in self.seats):
-            self.somebody_serves.clear()
-        if not any(seat.channel is not None for seat in self.seats):
-            self._joined.clear()
+    def note_service(self) -> None:
+        if any(seat.serves for seat in self.seats):
+            self._somebody_serves.set()
+        else:
+            self._somebody_serves.clear()
 
     def drain(self, within_s: float) -> None:
         """Have every worker finish and leave; `run` ends when they have. Late ones are the caller's to cancel."""
@@ -196,7 +198,7 @@ class Workers:
 
     @property
     def serving(self) -> int:
-        return sum(1 for seat in self.seats if seat.stats is not None and seat.stats.serving)
+        return sum(1 for seat in self.seats if seat.serves)
 
     def inform(self, condition: Condition) -> None:
         """How the node is; also told to every worker that joins later."""
@@ -215,14 +217,15 @@ class Workers:
     # === receiver.Swap ===
 
     async def prepare(self, tenant: str, generation: int, manifest_digest: bytes, *, prove: bool) -> list[Problem]:
-        if prove and not self._joined.is_set():
-            try:
+        if prove:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(FIRST_WORKER_WITHIN_S):
-                    await self._joined.wait()
-            except TimeoutError:
+                    await self._somebody_serves.wait()
+        to_ask = [seat for seat in self.seats if tenant in seat.asked_for]
+        if prove and not to_ask:
+            to_ask = [seat for seat in self.seats if seat.serves][:1]
+            if not to_ask:
                 return [Problem("node", "no worker is there to try it on")]
-        seats = [seat for seat in self.seats if seat.channel is not None]
-        to_ask = [seat for seat in seats if tenant in seat.asked_for] or (seats[:1] if prove else [])
         question = Prepare(tenant, generation, manifest_digest, prove)
         verdicts = await asyncio.gather(*(self._verdict(seat, question) for seat in to_ask))
         known: dict[tuple[str, str], Problem] = {}
@@ -250,7 +253,7 @@ class Workers:
         for seat in self.seats:
             if seat.channel is None:
                 continue
-            if tenant in seat.asked_for or (seat.stats is not None and seat.stats.serving):
+            if tenant in seat.asked_for or seat.serves:
                 # Known to hold it when this returns: until then a good key of a new tenant is a stranger's there.
                 waiting.append(self._committed(seat, Commit(tenant, generation, manifest_digest)))
             else:
