@@ -263,7 +263,8 @@ async def serving(options: FrontOptions | None = None, server: ServerOptions | N
         preflight_origins=lambda tenant, endpoint: ["https://chat.example.com"],
     )
     stop = asyncio.Event()
-    listening = socket.create_server(("127.0.0.1", 0))
+    # By its number, as a worker gets it: asyncio sends at once (TCP_NODELAY) only where the socket says that it is TCP.
+    listening = socket.socket(fileno=socket.create_server(("127.0.0.1", 0)).detach())
     port = listening.getsockname()[1]
     async with asyncio.TaskGroup() as group:
         served = group.create_task(serve(front, [listening], server or ServerOptions(drain_s=1.0), stop))
