@@ -85,10 +85,10 @@ async def test_a_call_the_python_client_gives_up_is_cancelled_at_the_server(
         transport = streamable_http_client(f"http://127.0.0.1:{world.node.port}/mcp", http_client=http)
         async with Client(transport, mode=mode) as client:
             call = asyncio.ensure_future(client.call_tool("hang", {}))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await seen.started.wait()
             call.cancel()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await seen.cancelled.wait()
 
     async def recorded() -> bool:

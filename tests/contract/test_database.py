@@ -42,7 +42,7 @@ async def until_refused(database: Database) -> None:
 
 
 async def until_back(database: Database) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while True:
             try:
                 await one(database)
@@ -103,7 +103,7 @@ async def test_no_server_at_all_is_unavailable(tmp_path: Path) -> None:
 
 
 async def next_of(notices: AsyncIterator[Notice]) -> Notice:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         return await anext(notices)
 
 
@@ -189,7 +189,7 @@ async def test_a_supervised_server_comes_back_by_itself_with_its_data(data_dir: 
         pid = server.pid
         kill(server)
         await until_back(database)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while server.pid == pid:
                 await asyncio.sleep(0)
         await until_back(database)
@@ -267,7 +267,7 @@ async def test_a_server_whose_owner_was_killed_ends_and_the_next_one_starts(data
         await database.close()
         assert server.pid != orphan
         assert server._left_over()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while Path(f"/proc/{orphan}/cwd").exists() and orphan in server._left_over():
                 await asyncio.sleep(0)
     finally:

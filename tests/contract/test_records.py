@@ -150,7 +150,7 @@ async def test_while_it_is_away_records_stay_where_they_are_and_then_go(kept: Ke
     with pytest.raises(RecordsAway):
         await kept.records.ship([record(2)])
     await kept.come_back()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while True:
             try:
                 await kept.records.ship([record(2)])

@@ -53,7 +53,7 @@ class Memory:
 
     async def until(self, holds: object) -> None:
         assert callable(holds)
-        async with asyncio.timeout(5), self.changed:
+        async with asyncio.timeout(20), self.changed:
             await self.changed.wait_for(holds)
 
 

@@ -216,7 +216,7 @@ async def test_writers_of_one_tenant_take_turns_and_others_do_not_wait(store: St
             inside.set()
             await leave.wait()
 
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         group.create_task(hold())
         await inside.wait()
         await put(store, a(User(), tenant="umbrella"))

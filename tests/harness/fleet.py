@@ -100,7 +100,7 @@ class ControlPlane:
 
     async def publisher_settled(self) -> None:
         """Wait until everything committed so far is published."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while await self.publications.behind(COMPILER):
                 await asyncio.sleep(0.01)
             await self.plane.publisher.settled()
@@ -278,7 +278,7 @@ class HoldingNode:
         manifest = self.manifests.get(tenant)
         return manifest.generation if manifest is not None else 0
 
-    async def until(self, condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    async def until(self, condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
         """Wait until a snapshot, a refusal or a withdrawal made `condition` true."""
         async with asyncio.timeout(timeout_s), self._changed:
             await self._changed.wait_for(condition)

@@ -85,7 +85,7 @@ async def on_uvicorn(app: object) -> AsyncIterator[str]:
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     running = asyncio.ensure_future(server.serve(sockets=[sock]))
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not server.started:
                 await asyncio.sleep(0.01)
         yield f"http://127.0.0.1:{sock.getsockname()[1]}"

@@ -29,7 +29,7 @@ def approvals(plane: ControlPlane) -> Approvals:
 
 async def server(plane: ControlPlane, wanted: Callable[[Resource], bool], name: str = "clock") -> Resource:
     """The Server, once its status is as wanted."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while True:
             resource = await plane.store.get(Ref("Server", "acme", name))
             assert resource is not None

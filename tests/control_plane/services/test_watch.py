@@ -23,7 +23,7 @@ def told(event: Event) -> str:
 
 
 async def take(events: AsyncIterator[Event], count: int) -> list[Event]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         return [await anext(events) for _ in range(count)]
 
 

@@ -157,7 +157,7 @@ async def test_a_client_that_takes_json_only_gets_json(site: Site) -> None:
 async def test_a_cancelled_request_ends_with_its_error(site: Site, request_id: object) -> None:
     token = await site.session()
     waiting = asyncio.create_task(site.post(call("hang", id=request_id), {SESSION: token}))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await site.pipeline.started.wait()
     cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": request_id}}
     escaped = await site.post(json.dumps(cancel).encode(), {SESSION: token})
@@ -172,7 +172,7 @@ async def test_a_cancelled_request_ends_with_its_error(site: Site, request_id: o
 async def test_nobody_cancels_the_request_of_another_session(site: Site) -> None:
     token, other = await site.session(), await site.session()
     waiting = asyncio.create_task(site.post(call("hang", id=5), {SESSION: token}))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await site.pipeline.started.wait()
     cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 5}}
     assert (await site.post(cancel, {SESSION: other})).status == 202
@@ -188,14 +188,14 @@ async def test_leaving_does_not_cancel_the_call_of_a_session(site: Site) -> None
     token = await site.session()
     wire = await site.connect()
     await wire.send(request(call("hang", id=5), {SESSION: token}))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await site.pipeline.started.wait()
     await wire.close()
     await site.post(call("echo"), {SESSION: token})
     assert site.front.in_flight == 1
     assert not site.pipeline.cancelled.is_set()
     assert site.front.cancel(token.encode(), b"5") is True
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await site.pipeline.cancelled.wait()
 
 

@@ -91,7 +91,7 @@ async def test_draining_finishes_what_is_in_flight_and_takes_no_more(site: Site)
     await idle.send(request(modern(), modern_headers()))
     await idle.reply()
     await busy.send(request(modern(params={"name": "hang"}), modern_headers(name="hang")))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await site.pipeline.started.wait()
     site.stop.set()
     assert await idle.closed()
@@ -99,7 +99,7 @@ async def test_draining_finishes_what_is_in_flight_and_takes_no_more(site: Site)
     reply = await busy.reply()
     assert (reply.status, reply.header("connection")) == (200, "close")
     assert await busy.closed()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await site.served
     with pytest.raises(OSError):
         await site.connect()
@@ -111,7 +111,7 @@ async def test_what_does_not_finish_in_time_is_told_so() -> None:
         one, two = await site.connect(), await site.connect()
         await one.send(request(modern(params={"name": "hang"}), modern_headers(name="hang")))
         await two.send(request(call("hang"), {"Mcp-Session-Id": token}))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while site.front.in_flight < 2:
                 await asyncio.sleep(0)
         site.stop.set()

@@ -245,7 +245,7 @@ async def test_shipping_waits_out_an_absence_and_then_delivers_everything(tmp_pa
         spool.append(record(number))
     task = asyncio.ensure_future(at_work.ship())
     at_work.look()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await asyncio.sleep(0)
         kept.away = False
         while len(kept.rows) < 3000:

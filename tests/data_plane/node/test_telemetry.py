@@ -140,7 +140,7 @@ async def test_lines_for_a_reader_that_does_not_read_are_dropped_and_counted(tmp
     calls = CallLog(str(pipe))
     writing = asyncio.ensure_future(calls.run())
     big = row(detail="x" * 60_000)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not calls.dropped:
             calls.add(big)
             await asyncio.sleep(0)

@@ -168,7 +168,7 @@ async def test_closing_the_stream_is_what_cancels_a_modern_call(backend: HttpBac
 
     async with scripted(script) as server:
         call = asyncio.ensure_future(backend.call(route_to(over_http(server.url)), ECHO, lambda _: None))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await here.wait()
             call.cancel()
             await gone.wait()

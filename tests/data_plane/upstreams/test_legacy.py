@@ -60,7 +60,7 @@ class Legacy:
         await peer.json(body, headers=f"Mcp-Session-Id: {session}\r\n")
 
     async def hears(self, method: str) -> dict[str, object]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while True:
                 message = await self.told.get()
                 if message.get("method") == method or "method" not in message:
@@ -135,7 +135,7 @@ async def test_cancelling_tells_the_server_which_request(backend: HttpBackend) -
     legacy = Legacy(hangs)
     async with scripted(legacy.script) as server:
         running = asyncio.ensure_future(call(backend, server))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await here.wait()
         running.cancel()
         told = await legacy.hears("notifications/cancelled")
@@ -227,7 +227,7 @@ async def test_an_idle_session_is_ended_at_the_server() -> None:
     async with scripted(legacy.script) as server:
         await call(backend, server)
         backend._expire()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await legacy.deleted.wait()
         await call(backend, server)
         assert legacy.opened == 2
@@ -268,7 +268,7 @@ async def test_a_caller_that_goes_away_does_not_take_the_opening_with_it(backend
 
     async with scripted(script) as server:
         first, second = (asyncio.ensure_future(call(backend, server)) for _ in range(2))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await opening.wait()
             first.cancel()
             go_on.set()

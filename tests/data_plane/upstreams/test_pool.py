@@ -65,7 +65,7 @@ async def test_calls_beyond_the_cap_wait_their_turn(backend: HttpBackend) -> Non
     async with scripted(gate.script) as server:
         transport = over_http(server.url, max_connections=3)
         calls = [asyncio.ensure_future(backend.call(route_to(transport), ECHO, lambda _: None)) for _ in range(30)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await gate.enough.wait()
             assert server.connections == 3
             gate.opened.set()
@@ -79,7 +79,7 @@ async def test_a_call_that_never_gets_a_connection_is_told_of_overload(backend: 
     async with scripted(gate.script) as server:
         transport = over_http(server.url, max_connections=1)
         first = asyncio.ensure_future(backend.call(route_to(transport), ECHO, lambda _: None))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await gate.enough.wait()
             with pytest.raises(Unavailable) as caught:
                 await backend.call(route_to(transport, deadline_s=0.2), ECHO, lambda _: None)
@@ -94,7 +94,7 @@ async def test_waiting_callers_that_go_away_leave_the_pool_as_it_was(backend: Ht
     async with scripted(gate.script) as server:
         transport = over_http(server.url, max_connections=1)
         calls = [asyncio.ensure_future(backend.call(route_to(transport), ECHO, lambda _: None)) for _ in range(10)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await gate.enough.wait()
             for waiting in calls[1:9]:
                 waiting.cancel()
@@ -140,7 +140,7 @@ async def test_connection_close_is_respected(backend: HttpBackend) -> None:
         for _ in range(3):
             await call(backend, server)
         assert server.connections == 3
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while backend.connections() != {KEY: (0, 0)}:
                 await asyncio.sleep(0)
 
@@ -186,7 +186,7 @@ async def test_changed_settings_get_new_connections_while_calls_under_way_finish
     gate = Gate()
     async with scripted(gate.script) as server:
         old = asyncio.ensure_future(call(backend, server))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await gate.enough.wait()
             changed = over_http(server.url, max_connections=7)
             new = asyncio.ensure_future(backend.call(route_to(changed), ECHO, lambda _: None))
@@ -199,7 +199,7 @@ async def test_closing_closes_every_connection(server: RawServer) -> None:
     backend = HttpBackend()
     await asyncio.gather(*(call(backend, server) for _ in range(10)))
     await backend.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while server.open_connections:
             await asyncio.sleep(0)
 
