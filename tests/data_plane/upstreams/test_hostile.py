@@ -1,13 +1,13 @@
 """Upstreams that are late, wrong, endless or half-closed: one error of their own tools, within the deadline."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 
 from core.call import Notification, Outgoing, Raw, Route
 from core.errors import Reason, Unavailable
 from data_plane.upstreams.mcp_http import HttpBackend
+from tests.harness.timing import beside
 from tests.harness.upstream_raw import Peer, Request, Script, event, result, scripted
 from tests.harness.upstream_route import ECHO, over_http, route_to
 
@@ -123,13 +123,6 @@ async def test_a_broken_stream_is_an_error_of_that_call(script: Script, detail: 
     assert detail in failure.detail
 
 
-async def timed(call: Callable[[], Awaitable[Unavailable]]) -> tuple[Unavailable, float]:
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    failure = await call()
-    return failure, loop.time() - started
-
-
 async def dribble(_: Request, peer: Peer) -> None:
     await peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n")
     while True:
@@ -153,9 +146,10 @@ async def silence(_: Request, peer: Peer) -> None:
 async def test_the_deadline_is_hard_whatever_keeps_coming(script: Script, backend: HttpBackend) -> None:
     async with scripted(script) as server:
         route = route_to(over_http(server.url), deadline_s=0.3)
-        failure, took_s = await timed(lambda: refused(backend, route))
+        async with beside(0.3) as timer:
+            failure = await refused(backend, route)
     assert failure.reason is Reason.UPSTREAM_TIMEOUT
-    assert 0.29 <= took_s <= 0.4
+    assert -0.01 <= timer.behind_s <= 0.1
 
 
 async def test_closing_the_stream_is_what_cancels_a_modern_call(backend: HttpBackend) -> None:
