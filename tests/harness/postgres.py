@@ -23,6 +23,8 @@ FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", 
 """Nothing here has to survive the machine."""
 MIGRATIONS = files("control_plane.migrations")
 TEMPLATE = "toolgate_template"
+KILLABLE = FAST | {"synchronous_commit": "on"}
+"""For a server that is killed: what it said is committed has to survive it."""
 
 
 class Server:
@@ -88,7 +90,7 @@ async def database(postgres: Server) -> AsyncIterator[Database]:
 async def own_server() -> AsyncIterator[EmbeddedPostgres]:
     """A server for a test that kills it; not supervised: `kill` it and `start` it again."""
     with tempfile.TemporaryDirectory(prefix="toolgate-pg-") as folder:
-        embedded = EmbeddedPostgres(Path(folder), settings=FAST)
+        embedded = EmbeddedPostgres(Path(folder), settings=KILLABLE)
         await embedded.start()
         try:
             yield embedded
