@@ -334,7 +334,7 @@ async def test_a_second_stream_of_one_node_replaces_the_first_and_tells_it_why(d
                     with pytest.raises(grpc.aio.AioRpcError, match="another gateway connected as node-1") as ended:
                         await to_the_end(first)
                 assert ended.value.code() is grpc.StatusCode.ABORTED
-                await seen(plane, lambda nodes: nodes[0].connected)
+                await seen(plane, lambda nodes: nodes and nodes[0].connected)
 
 
 @pytest.mark.parametrize("why", [Why.UNAUTHENTICATED, Why.UNAVAILABLE])
