@@ -130,8 +130,8 @@ def _http_problems(transport: HttpTransport) -> Iterator[Problem]:
             if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
                 yield Problem(f"spec.transport.{field}", f"{name!r} is no header name")
     for name, value in transport.headers.items():
-        if any(ord(c) < 32 or ord(c) == 127 for c in value):
-            yield Problem(f"spec.transport.headers.{name}", "must not hold control characters")
+        if any(ord(c) < 32 or ord(c) == 127 or ord(c) > 255 for c in value):
+            yield Problem(f"spec.transport.headers.{name}", "must be Latin-1 without control characters")
     if not 1 <= transport.max_connections <= 10_000:
         yield Problem("spec.transport.max_connections", "must be 1-10000")
 

@@ -46,11 +46,23 @@ Carried = tuple[tuple[tuple[bytes, bytes], ...], tuple[tuple[str, str], ...]]
 
 
 def carried_by(transport: Transport, secrets: dict[str, str]) -> Carried:
-    """What every request to a server carries. Raises Unavailable(UPSTREAM_UNAVAILABLE) for a secret that is missing."""
+    """What every request to a server carries.
+
+    Raises Unavailable(UPSTREAM_UNAVAILABLE) for a secret that is missing, or that no header can hold.
+    """
     if isinstance(transport, HttpTransport):
         values = {**transport.headers, **_filled(transport.secret_headers, secrets)}
-        return tuple((name.encode("ascii"), value.encode("latin-1")) for name, value in values.items()), ()
+        return tuple((name.encode("ascii"), _header_value(name, value)) for name, value in values.items()), ()
     return (), tuple({**transport.env, **_filled(transport.secret_env, secrets)}.items())
+
+
+def _header_value(name: str, value: str) -> bytes:
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError:
+        raise Unavailable(
+            Reason.UPSTREAM_UNAVAILABLE, "The server's credential cannot be sent.", detail=f"{name} is not Latin-1"
+        ) from None
 
 
 def _filled(wanted: dict[str, str], secrets: dict[str, str]) -> dict[str, str]:

@@ -1,8 +1,13 @@
 """Valid-by-default values for tests of single stages."""
 
+from adapters.crypto.sealing import AesGcmSealer
+from adapters.re2.matcher import Re2Matcher
 from core.call import Inbound, Permit
 from core.identity import Caller
+from core.policy import Canary, Decision
 from core.snapshot import CompiledTool
+from data_plane.snapshots import Assembler, TenantSnapshot
+from tests.data_plane.node.snapshots import DATA_KEY, parts_of, update
 
 
 def caller(user: str = "ann", agent: str = "bot", tenant: str = "acme") -> Caller:
@@ -40,3 +45,26 @@ def inbound(
         name=name,
         arguments=arguments,
     )
+
+
+class NothingAllowed:
+    """A policy engine, for stages that ask no policy."""
+
+    def prepare(self, module: bytes, data: bytes, canaries: tuple[Canary, ...]) -> "NothingAllowed":
+        return self
+
+    def decide(self, input_json: bytes) -> Decision:
+        return Decision(False, ())
+
+    def visible(self, input_json: bytes) -> None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+def snapshot(generation: int = 1, manifest: dict[str, object] | None = None, **parts: bytes) -> TenantSnapshot:
+    """Of tenant acme, assembled from parts as in a node; `parts` by kind replace single ones."""
+    made = update(generation=generation, parts=parts_of("acme", marker=str(generation), **parts), **(manifest or {}))
+    assembler = Assembler(NothingAllowed(), Re2Matcher(), AesGcmSealer())
+    return assembler.assemble(made.signed.manifest, made.parts.__getitem__, DATA_KEY)

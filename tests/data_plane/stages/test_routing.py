@@ -1,0 +1,78 @@
+"""The routing stage: which server, and what the request to it carries."""
+
+import msgspec
+import pytest
+
+from core.call import Clean, Permit, Route
+from core.errors import Reason, Refused, Unavailable
+from core.resource import encode
+from core.server import HttpTransport, StdioTransport, Transport
+from core.snapshot import Backend, Backends
+from data_plane.snapshots import TenantSnapshot
+from data_plane.stages.routing import choose
+from tests.data_plane.stages.builders import inbound, permit, snapshot
+
+HTTP = HttpTransport(url="https://files.example.com/mcp")
+
+
+def rules(transport: Transport = HTTP, era: str | None = "modern", **secrets: str) -> TenantSnapshot:
+    backend = Backend(server="files", transport=transport, era=era)
+    catalogue = encode({"endpoint": "default", "tools": []})
+    made = snapshot(backends=encode(Backends({"files": backend})), catalogue=catalogue)
+    made.secrets = msgspec.structs.replace(made.secrets, values=secrets)
+    return made
+
+
+def route(
+    made: TenantSnapshot, arguments: bytes = b"{}", allowed: Permit | None = None, era: str = "modern", **params: str
+) -> Route:
+    request = msgspec.structs.replace(inbound(arguments=arguments), header_params=params, era=era)
+    return choose(request, allowed or permit(), Clean(arguments=arguments), made)
+
+
+def mirroring(**declared: str) -> Permit:
+    plain = permit()
+    return msgspec.structs.replace(plain, tool=msgspec.structs.replace(plain.tool, header_params=declared))
+
+
+def test_secrets_are_filled_in_where_the_transport_names_them() -> None:
+    http = HttpTransport(url=HTTP.url, headers={"X-Team": "blue"}, secret_headers={"Authorization": "token"})
+    assert dict(route(rules(http, token="Bearer t")).headers) == {b"X-Team": b"blue", b"Authorization": b"Bearer t"}
+    stdio = StdioTransport(command=["run"], env={"MODE": "x"}, secret_env={"TOKEN": "token"})
+    assert dict(route(rules(stdio, token="t")).env) == {"MODE": "x", "TOKEN": "t"}
+
+
+def test_a_missing_secret_makes_the_server_unavailable_and_does_not_tell_callers_its_name() -> None:
+    http = HttpTransport(url=HTTP.url, secret_headers={"Authorization": "payroll-token"})
+    with pytest.raises(Unavailable) as failure:
+        route(rules(http))
+    assert failure.value.reason is Reason.UPSTREAM_UNAVAILABLE
+    assert "payroll-token" not in failure.value.public
+    assert "payroll-token" in failure.value.detail
+
+
+def test_a_secret_no_header_can_hold_makes_the_server_unavailable_and_is_not_told() -> None:
+    http = HttpTransport(url=HTTP.url, secret_headers={"Authorization": "token"})
+    with pytest.raises(Unavailable) as failure:
+        route(rules(http, token="schlüssel-€"))
+    assert failure.value.reason is Reason.UPSTREAM_UNAVAILABLE
+    assert "schl" not in failure.value.public + failure.value.detail
+
+
+def test_a_server_nobody_has_reached_yet_is_said_to_be_so() -> None:
+    with pytest.raises(Unavailable, match="has not been reached yet"):
+        route(rules(era=None))
+
+
+def test_headers_that_mirror_arguments_must_agree_with_them_and_are_sent_on() -> None:
+    allowed = mirroring(region="Region")
+    sent = route(rules(), b'{"region":"eu"}', allowed, region="eu")
+    assert sent.header_params == ((b"Mcp-Param-Region", b"eu"),)
+    with pytest.raises(Refused) as refusal:
+        route(rules(), b'{"region":"eu"}', allowed, region="us")
+    assert refusal.value.reason is Reason.HEADER_MISMATCH
+
+
+def test_a_caller_of_an_old_revision_sends_no_mirrored_headers_and_the_server_gets_them_all_the_same() -> None:
+    sent = route(rules(), b'{"region":"eu"}', mirroring(region="Region"), era="legacy")
+    assert sent.header_params == ((b"Mcp-Param-Region", b"eu"),)
