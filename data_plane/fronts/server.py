@@ -77,6 +77,7 @@ class Connection(HttpToolsProtocol):
     _blocked_since = 0.0
     _head_done = False
     _head_bytes = 0
+    _chunk_bytes = 0
     _discarding = False
     _discarded = 0
     _in_flight = False
@@ -106,14 +107,16 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.parser is None or self.transport.is_closing():
             return
+        self._chunk_bytes = len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._decline_upgrade(data[upgrade.args[0] :])
+            return
         except httptools.HttpParserError:
             self._close_with(_BAD_REQUEST)
         if not self._head_done and self._reading_since:
-            self._head_bytes += len(data)
+            self._head_bytes += self._chunk_bytes
             if self._head_bytes > self.options.max_head_bytes:
                 self._close_with(_HEAD_TOO_LARGE)
 
@@ -135,10 +138,17 @@ class Connection(HttpToolsProtocol):
         self._head_done = True
         if self.parser.should_upgrade():
             return
-        if len(self.headers) > self.options.max_headers:
+        if len(self.headers) > self.options.max_headers or self._is_head_too_large():
             self._close_with(_HEAD_TOO_LARGE)
             return
         self._serve()
+
+    def _is_head_too_large(self) -> bool:
+        """Added up only where what came may be too much, or where the message began somewhere inside a chunk."""
+        most = self.options.max_head_bytes
+        if self._chunk_bytes and self._head_bytes + self._chunk_bytes <= most:
+            return False
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > most
 
     def _serve(self) -> None:
         """The base's `on_headers_complete` for what this gateway serves: half of what a request costs there."""
@@ -207,6 +217,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._reading_since = 0.0
+        self._chunk_bytes = 0  # Of the next message, if one follows in this chunk: nobody knows how much.
         self._idle_since = self.loop.time()
         cycle = self.cycle
         if cycle is None or cycle.response_complete or self.transport.is_closing():

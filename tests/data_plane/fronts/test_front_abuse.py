@@ -192,6 +192,42 @@ async def test_a_head_without_end_is_refused(site: Site, head: bytes) -> None:
     await wire.close()
 
 
+LONG = {"X-Big": "x" * 33_000}
+
+
+@pytest.mark.parametrize("before", [b"", request(modern(id=1), HEADERS)], ids=["alone", "behind another"])
+@pytest.mark.parametrize("pieces", [1, 2, 7])
+@pytest.mark.parametrize(
+    "head",
+    [request(modern(), HEADERS | LONG), request(modern(), HEADERS, path="/acme/main/mcp?" + "a" * 33_000)],
+    ids=["a header", "a path"],
+)
+async def test_a_head_too_long_is_refused_however_it_is_cut(
+    site: Site, head: bytes, before: bytes, pieces: int
+) -> None:
+    wire = await site.connect()
+    sent = before + head
+    step = -(-len(sent) // pieces)
+    for at in range(0, len(sent), step):
+        await wire.send(sent[at : at + step])
+    status = (await wire.reply()).status
+    if before and status == 200:
+        status = (await wire.reply()).status
+    assert status == 431
+    await wire.close()
+
+
+async def test_a_short_head_is_not_taken_for_a_long_one_because_of_what_comes_with_it(site: Site) -> None:
+    long_body = modern(id=1, params={"name": "echo", "arguments": {"text": "x" * 100_000}})
+    wire = await site.connect()
+    following = request(modern(id=2), HEADERS)
+    await wire.send(request(long_body, HEADERS) + following[:40])
+    assert (await wire.reply()).status == 200
+    await wire.send(following[40:])
+    assert (await wire.reply()).json()["id"] == 2
+    await wire.close()
+
+
 @pytest.mark.parametrize(
     "noise", [b"\x16\x03\x01\x02\x00", b"HELO example\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"POST * HTTP/1.1\r\n\r\n"]
 )
