@@ -4,14 +4,14 @@
 policy, the scan or the redaction does not type-check.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol
 
 import msgspec
 
 from core.guard import Finding
 from core.identity import Caller
-from core.snapshot import Backend, CompiledTool
+from core.snapshot import Backend, CompiledPrompt, CompiledResource, CompiledTool
 
 Era = Literal["modern", "legacy"]
 
@@ -27,6 +27,30 @@ Notify = Callable[[Notification], None]
 """Sends a notification to the caller; never blocks, never raises."""
 
 
+class Question(msgspec.Struct, frozen=True):
+    """What a server asks of the client while a call runs. `params` is a JSON object, empty for none."""
+
+    method: Literal["elicitation/create", "sampling/createMessage", "roots/list"]
+    params: bytes = b"{}"
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """The client's answer to a Question, as JSON objects. Exactly one of the two holds anything."""
+
+    result: bytes = b""
+    error: bytes = b""
+
+
+Ask = Callable[[Question], Awaitable[Reply]]
+"""Puts a server's question to the caller and waits for the answer. Cancelling it takes the question back.
+
+Raises Unavailable(UPSTREAM_TIMEOUT) when nobody answers in time.
+"""
+
+Target = CompiledTool | CompiledPrompt | CompiledResource
+"""What a request is about: all that a policy, a limit or a guard asks of one, the others have as well."""
+
+
 class Inbound(msgspec.Struct, kw_only=True):
     """One MCP request as a front understood it: syntax is checked, nothing is trusted yet."""
 
@@ -36,7 +60,7 @@ class Inbound(msgspec.Struct, kw_only=True):
     """From the path; None on `/mcp`: the credential's own."""
     endpoint: str
     transport: str
-    """"streamable_http" in this revision of the gateway."""
+    """"streamable_http", "sse", "websocket", "rpc" or "grpc"."""
     era: Era
     revision: str
     """Protocol revision of the conversation, such as "2025-11-25"."""
@@ -44,9 +68,15 @@ class Inbound(msgspec.Struct, kw_only=True):
     credential: bytes
     """What the caller proved itself with (the key's bytes); empty: nothing."""
     name: str = ""
-    """Tool name for tools/call."""
+    """What the request is about: the name of a tool or prompt, a resource's URI, a task's id; else empty."""
+    server: str = ""
+    """From the path, where an agent connects to one server of the endpoint; empty: to all of them."""
     arguments: bytes = b"{}"
-    """JSON object for tools/call, as received."""
+    """JSON object for tools/call and prompts/get, as received."""
+    request_state: str | None = None
+    """A retry's `requestState`, still sealed; None: not a retry, or of a round that had none."""
+    input_responses: bytes = b""
+    """A retry's `inputResponses`, a JSON object as received; empty: none."""
     meta: bytes = b""
     """JSON of params._meta as received; empty: none."""
     params: bytes = b"{}"
@@ -71,6 +101,8 @@ class Inbound(msgspec.Struct, kw_only=True):
     """Monotonic."""
     size_bytes: int = 0
     notify: Notify | None = None
+    ask: Ask | None = None
+    """Legacy: how a server's question reaches this caller; None: it cannot. A modern caller is asked in its result."""
 
 
 class Permit(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +110,7 @@ class Permit(msgspec.Struct, frozen=True, kw_only=True):
 
     caller: Caller
     endpoint: str
-    tool: CompiledTool
+    tool: Target
     reasons: tuple[str, ...]
     cached: bool = False
     """The decision was made before, for this or another caller of the same policy class."""
@@ -97,7 +129,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     backend: Backend
     tool: str
-    """Name at the server."""
+    """Name at the server: of a tool or prompt, or a resource's URI."""
     headers: tuple[tuple[bytes, bytes], ...] = ()
     """Whole headers, secrets included, for HTTP; never logged."""
     header_params: tuple[tuple[bytes, bytes], ...] = ()
@@ -112,6 +144,11 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     """What a backend needs of the caller's request besides the route."""
 
     arguments: bytes
+    """For tools/call: a JSON object."""
+    method: str = "tools/call"
+    members: bytes = b""
+    """JSON members of params, each with a comma after it: for tools/call those besides name and arguments, for any
+    other method all of them; `_meta` is the backend's."""
     capabilities: bytes = b"{}"
     """JSON of the client capabilities the upstream may count on."""
     wants_progress: bool = False
@@ -146,15 +183,39 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """Era of the upstream the result came from, None for results of the gateway's own: what translation starts from."""
 
 
+class Interest(msgspec.Struct, frozen=True):
+    """What somebody wants to be told of a server."""
+
+    lists: bool = True
+    """`list_changed` of tools, prompts and resources."""
+    resources: tuple[str, ...] = ()
+    """`resources/updated` of these URIs, as the server spells them."""
+    tasks: tuple[str, ...] = ()
+    """`notifications/tasks` of these ids, as the server spells them."""
+
+
 class ToolBackend(Protocol):
     """What runs a tool. One contract suite runs against every adapter."""
 
-    async def call(self, route: Route, outgoing: Outgoing, notify: Notify) -> Raw:
-        """Run it and return its answer; a failing tool is an answer.
+    async def call(self, route: Route, outgoing: Outgoing, notify: Notify, ask: Ask | None = None) -> Raw:
+        """Run it and return its answer; a failing tool is an answer, and so is a modern server's `input_required`.
 
-        Progress (with the token left out) and log messages go to `notify` as they come. Raises Unavailable
+        Progress (with the token left out) and log messages go to `notify` as they come; a legacy server's questions go
+        to `ask`, and are refused where it is None or the caller's capabilities do not cover them. Raises Unavailable
         (UPSTREAM_UNAVAILABLE, UPSTREAM_TIMEOUT at `route.deadline_s`, UPSTREAM_TOO_LARGE, OVERLOADED at a cap).
         Cancelling the caller's task cancels the call at the upstream.
+        """
+        ...
+
+
+class Watchable(Protocol):
+    """A backend whose server can be listened to."""
+
+    async def watch(self, route: Route, interest: Interest, tell: Notify, *, began: Callable[[], None]) -> None:
+        """Listen until cancelled; `tell` gets each notification with the server's own params.
+
+        `began` is called once the server is known to listen: what changes afterwards is told. Raises Unavailable when
+        the server cannot be listened to or the stream is lost: what happened meanwhile is unknown.
         """
         ...
 

@@ -10,10 +10,15 @@ from core.identity import Risk
 from core.resource import Problem, Ref
 
 
-class HttpTransport(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="http"
-):
-    """A Streamable HTTP server."""
+class Replica(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A further URL of the same server."""
+
+    url: str
+    weight: int = 1
+
+
+class Remote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A server reached over the network."""
 
     url: str
     headers: dict[str, str] = msgspec.field(default_factory=dict)
@@ -25,6 +30,26 @@ class HttpTransport(
     ca_pem: str = ""
     """Trust these certificates instead of the system's."""
     max_connections: int = 256
+
+
+class HttpTransport(Remote, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="http"):
+    """A Streamable HTTP server."""
+
+    weight: int = 1
+    """Of `url`, beside those of `replicas`."""
+    replicas: list[Replica] = msgspec.field(default_factory=list)
+    """Equal servers that calls are spread over; a session stays where it began."""
+    balance: Literal["round_robin", "weighted", "least_in_flight"] = "round_robin"
+
+
+class SseTransport(Remote, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="sse"):
+    """A server of revision 2024-11-05: `url` is its event stream, which names where to POST."""
+
+
+class WebSocketTransport(
+    Remote, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="websocket"
+):
+    """A server that takes one JSON-RPC message a frame. `url` is ws or wss."""
 
 
 class StdioTransport(
@@ -44,7 +69,7 @@ class StdioTransport(
     max_files: int = 256
 
 
-Transport = HttpTransport | StdioTransport
+Transport = HttpTransport | SseTransport | WebSocketTransport | StdioTransport
 Declared = Literal["auto", "modern", "legacy"]
 """An era, or the one a look finds."""
 
@@ -101,30 +126,36 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         for name, tool in self.tools.items():
             if tool.timeout_s is not None and not 0.1 <= tool.timeout_s <= 3600:
                 yield Problem(f"spec.tools.{name}.timeout_s", "must be 0.1-3600")
-        if isinstance(self.transport, HttpTransport):
-            yield from _http_problems(self.transport)
-        else:
+        if isinstance(self.transport, StdioTransport):
             yield from _stdio_problems(self.transport)
+        else:
+            yield from _remote_problems(self.transport)
 
     def references(self) -> Iterator[tuple[str, Ref]]:
-        if isinstance(self.transport, HttpTransport):
-            for header, secret in self.transport.secret_headers.items():
-                yield f"spec.transport.secret_headers.{header}", Ref("Secret", "", secret)
-        else:
+        if isinstance(self.transport, StdioTransport):
             for variable, secret in self.transport.secret_env.items():
                 yield f"spec.transport.secret_env.{variable}", Ref("Secret", "", secret)
+        else:
+            for header, secret in self.transport.secret_headers.items():
+                yield f"spec.transport.secret_headers.{header}", Ref("Secret", "", secret)
 
 
-def _http_problems(transport: HttpTransport) -> Iterator[Problem]:
-    try:
-        parts = urlsplit(transport.url)
-        port_is_fine = parts.port is None or parts.port > 0
-    except ValueError:
-        parts, port_is_fine = urlsplit(""), False
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
-        yield Problem("spec.transport.url", "must be an http or https URL with a host")
-    if parts.username or parts.password:
-        yield Problem("spec.transport.url", "must not carry credentials: use secret_headers")
+MAX_REPLICAS = 32
+MAX_WEIGHT = 100
+
+
+def _remote_problems(transport: HttpTransport | SseTransport | WebSocketTransport) -> Iterator[Problem]:
+    schemes = ("ws", "wss") if isinstance(transport, WebSocketTransport) else ("http", "https")
+    yield from _url_problems("spec.transport.url", transport.url, schemes)
+    if isinstance(transport, HttpTransport):
+        if not 1 <= transport.weight <= MAX_WEIGHT:
+            yield Problem("spec.transport.weight", f"must be 1-{MAX_WEIGHT}")
+        if len(transport.replicas) > MAX_REPLICAS:
+            yield Problem("spec.transport.replicas", f"must be at most {MAX_REPLICAS}")
+        for i, replica in enumerate(transport.replicas):
+            yield from _url_problems(f"spec.transport.replicas[{i}].url", replica.url, schemes)
+            if not 1 <= replica.weight <= MAX_WEIGHT:
+                yield Problem(f"spec.transport.replicas[{i}].weight", f"must be 1-{MAX_WEIGHT}")
     for field, names in (("headers", transport.headers), ("secret_headers", transport.secret_headers)):
         for name in names:
             if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
@@ -134,6 +165,19 @@ def _http_problems(transport: HttpTransport) -> Iterator[Problem]:
             yield Problem(f"spec.transport.headers.{name}", "must be Latin-1 without control characters")
     if not 1 <= transport.max_connections <= 10_000:
         yield Problem("spec.transport.max_connections", "must be 1-10000")
+
+
+def _url_problems(path: str, url: str, schemes: tuple[str, str]) -> Iterator[Problem]:
+    try:
+        parts = urlsplit(url)
+        port_is_fine = parts.port is None or parts.port > 0
+    except ValueError:
+        parts, port_is_fine = urlsplit(""), False
+    if parts.scheme not in schemes or not parts.hostname or not port_is_fine:
+        article = "an" if schemes[0] == "http" else "a"
+        yield Problem(path, f"must be {article} {schemes[0]} or {schemes[1]} URL with a host")
+    if parts.username or parts.password:
+        yield Problem(path, "must not carry credentials: use secret_headers")
 
 
 def _stdio_problems(transport: StdioTransport) -> Iterator[Problem]:
@@ -159,6 +203,14 @@ class ObservedTool(msgspec.Struct, frozen=True, kw_only=True):
     definition: bytes
 
 
+class ObservedEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A prompt (by name), a resource (by URI) or a resource template (by template) as the upstream listed it."""
+
+    name: str
+    definition: bytes
+    """Its JSON object, byte for byte as received."""
+
+
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """What a gateway saw when it looked at a server."""
 
@@ -168,6 +220,11 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     server_info: dict[str, str] = msgspec.field(default_factory=dict)
     instructions: str = ""
     tools: list[ObservedTool] = msgspec.field(default_factory=list)
+    prompts: list[ObservedEntry] = msgspec.field(default_factory=list)
+    resources: list[ObservedEntry] = msgspec.field(default_factory=list)
+    templates: list[ObservedEntry] = msgspec.field(default_factory=list)
+    offers: list[str] = msgspec.field(default_factory=list)
+    """Each a `core.snapshot.Offer`."""
     error: str = ""
     """Why the look failed, for a person; empty on success."""
 

@@ -71,8 +71,43 @@ class CompiledTool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """Argument path (dotted from the root) to `Mcp-Param-` token, from `x-mcp-header`."""
 
 
+class CompiledPrompt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One prompt as an endpoint shows it."""
+
+    name: str
+    """Exposed name."""
+    server: str
+    upstream_name: str
+    definition: bytes
+    """The JSON object agents see: as observed, renamed, all else equal byte for byte."""
+    risk: Risk = "low"
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    read_only: bool = True
+    timeout_s: float = 30.0
+
+
+class CompiledResource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One resource, or one template of many, as an endpoint shows it."""
+
+    name: str
+    """Exposed URI, or URI template (RFC 6570)."""
+    server: str
+    upstream_name: str
+    """The URI or template at the server; another one than `name` only where two servers have the same."""
+    definition: bytes
+    """The JSON object agents see."""
+    risk: Risk = "low"
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    read_only: bool = True
+    timeout_s: float = 30.0
+
+
+Offer = Literal["tools", "prompts", "resources", "subscribe", "completions", "logging", "list_changed", "tasks", "ui"]
+"""What a server can do: its capabilities, and the extensions `io.modelcontextprotocol/tasks` and `/ui`."""
+
+
 class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
-    """An endpoint: the tools it shows, in the order they are listed."""
+    """An endpoint: what it shows, in the order it is listed."""
 
     endpoint: str
     namespace: str = ""
@@ -80,6 +115,15 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     instructions: str = ""
     allowed_origins: tuple[str, ...] = ()
     max_body_bytes: int = 4 * 1024 * 1024
+    prompts: tuple[CompiledPrompt, ...] = ()
+    resources: tuple[CompiledResource, ...] = ()
+    templates: tuple[CompiledResource, ...] = ()
+    servers: tuple[str, ...] = ()
+    """Members in their order, also those that offer nothing yet."""
+    page_size: int = 1000
+    """Entries of a list page; the rest comes by cursor."""
+    unavailable: tuple[str, ...] = ()
+    """Members whose last look failed: what is listed of them is what was known before."""
 
 
 class Backend(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +139,8 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     """Revision the server is spoken to in."""
     timeout_s: float = 30.0
     max_result_bytes: int = 10 * 1024 * 1024
+    offers: tuple[Offer, ...] = ()
+    """As last observed."""
 
 
 class Backends(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """A worker's counters and stdio servers: both live in the supervisor, at the other end of the channel."""
 
-from core.call import Notify, Outgoing, Raw, Route
+from core.call import Ask, Notify, Outgoing, Raw, Route
 from core.errors import Reason, Unavailable
 from core.limits import Bucket, CountersAway, Grant
 from data_plane.channel import Channel, ChannelLost
@@ -37,7 +37,13 @@ class RemoteBackend:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
-    async def call(self, route: Route, outgoing: Outgoing, notify: Notify) -> Raw:
+    async def call(
+        self,
+        route: Route,
+        outgoing: Outgoing,
+        notify: Notify,
+        ask: Ask | None = None,  # noqa: ARG002 - not yet carried
+    ) -> Raw:
         try:
             answer = await self._channel.ask(ToolCall(route, outgoing), notify)
         except ChannelLost as failure:

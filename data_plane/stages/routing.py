@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from core.call import Clean, Inbound, Permit, Route
 from core.errors import Reason, Refused, Unavailable
 from core.mcp.headers import param_headers, param_mismatch
-from core.server import HttpTransport
+from core.server import Remote
+from core.snapshot import CompiledTool
 
 if TYPE_CHECKING:
     from core.server import Transport
@@ -22,11 +23,12 @@ def choose(inbound: Inbound, permit: Permit, clean: Clean, snapshot: TenantSnaps
     backend = snapshot.backends[tool.server]
     if backend.era is None:
         raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, f"The server of {tool.name} has not been reached yet.")
-    if inbound.era == "modern" and (tool.header_params or inbound.header_params):
-        problem = param_mismatch(inbound.header_params, tool.header_params, inbound.arguments)
+    params = tool.header_params if isinstance(tool, CompiledTool) else {}
+    if inbound.era == "modern" and (params or inbound.header_params):
+        problem = param_mismatch(inbound.header_params, params, inbound.arguments)
         if problem:
             raise Refused(Reason.HEADER_MISMATCH, problem)
-    mirrored = param_headers(tool.header_params, clean.arguments) if tool.header_params else ()
+    mirrored = param_headers(params, clean.arguments) if params else ()
     carried = snapshot.carried.get(tool.server)
     if carried is None:
         carried = snapshot.carried[tool.server] = carried_by(backend.transport, snapshot.secrets.values)
@@ -50,7 +52,7 @@ def carried_by(transport: Transport, secrets: dict[str, str]) -> Carried:
 
     Raises Unavailable(UPSTREAM_UNAVAILABLE) for a secret that is missing, or that no header can hold.
     """
-    if isinstance(transport, HttpTransport):
+    if isinstance(transport, Remote):
         values = {**transport.headers, **_filled(transport.secret_headers, secrets)}
         return tuple((name.encode("ascii"), _header_value(name, value)) for name, value in values.items()), ()
     return (), tuple({**transport.env, **_filled(transport.secret_env, secrets)}.items())

@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from core.call import Notify, Outgoing, Raw, Route
+from core.call import Ask, Notify, Outgoing, Raw, Route
 from core.server import Declared, StdioTransport
 from data_plane.supervisor.stdio_child import Child, spawn
 from data_plane.supervisor.stdio_log import StderrLog
@@ -95,7 +95,13 @@ class StdioServers:
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
 
-    async def call(self, route: Route, outgoing: Outgoing, notify: Notify) -> Raw:
+    async def call(
+        self,
+        route: Route,
+        outgoing: Outgoing,
+        notify: Notify,
+        ask: Ask | None = None,  # noqa: ARG002 - not yet carried
+    ) -> Raw:
         try:
             async with asyncio.timeout(route.deadline_s):
                 child = await self._child(route)

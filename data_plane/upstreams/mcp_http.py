@@ -2,7 +2,7 @@
 
 import asyncio
 
-from core.call import Notify, Outgoing, Raw, Route
+from core.call import Ask, Notify, Outgoing, Raw, Route
 from core.server import HttpTransport
 from data_plane.upstreams import legacy, modern
 from data_plane.upstreams.address import Resolver
@@ -31,7 +31,13 @@ class HttpBackend:
         self._known: dict[tuple[str, str], tuple[Upstream, Sessions]] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
-    async def call(self, route: Route, outgoing: Outgoing, notify: Notify) -> Raw:
+    async def call(
+        self,
+        route: Route,
+        outgoing: Outgoing,
+        notify: Notify,
+        ask: Ask | None = None,  # noqa: ARG002 - not yet carried
+    ) -> Raw:
         now = self._loop.time()
         deadline = now + route.deadline_s
         upstream, sessions = self._reach(route, now)
