@@ -39,6 +39,7 @@ from control_plane.api.metrics import Metrics
 from control_plane.api.rest_edge import RestEdge
 from control_plane.fleet.plane import CHANNELS, FleetPlane, Stores
 from control_plane.fleet.servicer import FleetServicer
+from control_plane.housekeeping import Housekeeping
 from control_plane.keyfiles import KeyFileRefused
 from control_plane.services.access import ITSELF, Access
 from control_plane.services.audit import AuditLog
@@ -54,7 +55,6 @@ from core.admin import Rejected
 from core.options import SettingsRejected
 from core.sealing import Signer
 
-KEEP_HOUSE_S = 3600.0
 FORGET_NODES_S = 7 * 86400.0
 NODES = "default"
 """The name of the node token made here; others are made through the API."""
@@ -111,8 +111,7 @@ class Made:
     """What the edges serve and the tasks keep running."""
 
     services: Services
-    store: PostgresStore
-    nodes: PostgresNodes
+    housekeeping: Housekeeping
     plane: FleetPlane
     fleet: FleetServicer
 
@@ -157,7 +156,7 @@ async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving]
             running = [
                 tasks.create_task(_follow(made.plane, database)),
                 tasks.create_task(made.services.watch.run()),
-                tasks.create_task(_keep_house(made.store, made.services.audit, made.nodes)),
+                tasks.create_task(made.housekeeping.run()),
                 *([tasks.create_task(embedded.supervise())] if embedded else []),
             ]
             http = tasks.create_task(serve_http(rest, _http(wanted, listener), shutdown_trigger=stop.wait))  # type: ignore[arg-type]
@@ -224,7 +223,14 @@ def _made(wanted: Settings, database: Database, signer: Signer, kek: bytes, metr
         wrap=wrap_for_node,
         certified=wanted.gateway_certificates,
     )
-    return Made(services, store, nodes, plane, fleet)
+    housekeeping = Housekeeping(
+        {
+            "old changes": store.prune_changes,
+            "silent nodes": lambda: nodes.forget(FORGET_NODES_S),
+            "audit rows past their tenants' retention": audit.prune,
+        }
+    )
+    return Made(services, housekeeping, plane, fleet)
 
 
 async def _data_key(vault: Vault, tenant: str) -> bytes:
@@ -289,19 +295,6 @@ async def _node_token(wanted: Settings, access: Access, *, first: bool) -> str |
     if file is not None:
         keyfiles.write(file, token + "\n")
     return token
-
-
-async def _keep_house(store: PostgresStore, audit: AuditLog, nodes: PostgresNodes) -> None:
-    """What grows is cut back, now and then; any replica may, and several do no harm."""
-    while True:
-        await asyncio.sleep(KEEP_HOUSE_S * (0.9 + secrets.randbelow(200) / 1000))
-        try:
-            await store.prune_changes()
-            await nodes.forget(FORGET_NODES_S)
-            removed = await audit.prune()
-            log.info("housekeeping: %d audit rows past their tenants' retention removed", removed)
-        except Rejected as away:
-            log.warning("housekeeping waits: %s", away.public)
 
 
 def _tls(wanted: Settings) -> Tls | None:

@@ -121,7 +121,7 @@ class PostgresStore:
             )
             await conn.execute(statement, columns)
 
-    async def prune_changes(self, keep: int = KEPT_CHANGES) -> None:
+    async def prune_changes(self, keep: int = KEPT_CHANGES) -> int:
         """Forget all but the newest `keep` changes: whoever is further behind starts from the current state."""
         async with self._database.transaction() as conn:
             mark = await conn.execute(
@@ -129,7 +129,8 @@ class PostgresStore:
             )
             row = await mark.fetchone()
             assert row is not None
-            await conn.execute("DELETE FROM changes WHERE revision <= %s", row)
+            done = await conn.execute("DELETE FROM changes WHERE revision <= %s", row)
+            return done.rowcount
 
 
 class PostgresWriting:
