@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import Final
 
 import msgspec
@@ -246,12 +247,13 @@ class StdioServers:
     async def _start(self, slot: _Slot, key: Key) -> Child:
         limits = self._limits
         await self._make_room()
-        process = spawn(slot.transport, slot.environment)
-        child = Child(process, StderrLog(*key, process.pid), self._went_down)
+        mark = token_hex(16)
+        process = spawn(slot.transport, slot.environment, mark)
+        child = Child(process, mark, StderrLog(*key, process.pid), self._went_down)
         self._children[child] = key
         slot.starts += 1
         try:
-            self._tell_reaper(b"+%d\n" % child.pid)
+            self._tell_reaper(_listed(child))
             async with asyncio.timeout(limits.start_s):
                 await child.open()
                 await child.greet(legacy_first=slot.legacy_first, discover_s=limits.discover_s)
@@ -324,7 +326,7 @@ class StdioServers:
             self._reaper = subprocess.Popen(
                 [sys.executable, "-I", "-S", _REAPER], stdin=subprocess.PIPE, env={}, cwd="/", start_new_session=True
             )
-            line = b"".join(b"+%d\n" % child.pid for child in self._children)
+            line = b"".join(map(_listed, self._children))
         pipe = self._reaper.stdin
         with suppress(BrokenPipeError):  # It was killed this very moment: the next line finds out.
             if pipe is not None:
@@ -337,6 +339,10 @@ class StdioServers:
                 self._reaper.stdin.close()
             self._reaper.wait()
             self._reaper = None
+
+
+def _listed(child: Child) -> bytes:
+    return b"+%d %b\n" % (child.pid, child.mark.encode())
 
 
 def _may_speak(slot: _Slot, greeting: Greeting | None, declared: Declared) -> bool:

@@ -40,8 +40,8 @@ class _Pending(NamedTuple):
     max_bytes: int
 
 
-def spawn(transport: StdioTransport, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    """Start the program in its own session, through the launcher. Raises Unavailable."""
+def spawn(transport: StdioTransport, environment: Mapping[str, str], mark: str) -> "subprocess.Popen[bytes]":
+    """Start the program in its own session, through the launcher. `mark`: see `stdio_reaper`. Raises Unavailable."""
     words = (
         os.getpid(),
         transport.cpu_seconds,
@@ -55,7 +55,7 @@ def spawn(transport: StdioTransport, environment: Mapping[str, str]) -> "subproc
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=dict(environment),
+            env={**environment, stdio_reaper.MARK: mark},
             cwd=transport.cwd or None,
             start_new_session=True,
         )
@@ -66,8 +66,11 @@ def spawn(transport: StdioTransport, environment: Mapping[str, str]) -> "subproc
 class Child:
     """From spawn to burial. `down` is set once it serves no more; `gone` once nothing of it is left."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", log: StderrLog, on_down: Callable[["Child"], None]) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", mark: str, log: StderrLog, on_down: Callable[["Child"], None]
+    ) -> None:
         self.pid = process.pid
+        self.mark = mark
         self.greeting: Greeting | None = None
         self.log_level = ""
         self.down = asyncio.Event()
@@ -193,8 +196,8 @@ class Child:
             await self.bury()
             return
         loop = asyncio.get_running_loop()
-        # Taken while it lives: a process that has left the group is known by its ancestors only.
-        family = await loop.run_in_executor(None, stdio_reaper.members, [self.pid])
+        # Taken while it lives: a process that has left the group, without the mark, is known by its ancestors only.
+        family = await loop.run_in_executor(None, stdio_reaper.members, {self.pid: self.mark})
         if self._stdin is not None:
             self._stdin.close()
         if not await _within(self.exited, eof_s):
@@ -207,7 +210,7 @@ class Child:
     async def bury(self) -> None:
         """Kill what is left of its group and reap it; until then its number cannot become another's."""
         self._signal(signal.SIGKILL)
-        await asyncio.get_running_loop().run_in_executor(None, stdio_reaper.kill_all, [self.pid])
+        await asyncio.get_running_loop().run_in_executor(None, stdio_reaper.kill_all, {self.pid: self.mark})
         # One stuck in the kernel cannot be waited for: it stays a zombie of ours.
         if await _within(self.exited, _KILLED_S) and not self.gone.is_set():
             self._process.wait()

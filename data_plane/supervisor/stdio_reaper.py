@@ -1,25 +1,39 @@
 """Ends what is left of children's process groups, also when the supervisor itself is killed. Standard library only.
 
-As a module: `members` and `kill`. As a program (`python -I -S stdio_reaper.py`), the last resort: it reads `+PID` and
-`-PID` lines, and when its standard input ends (the supervisor is gone, by SIGKILL even) kills what is still listed,
-with all descendants. It lives in a session of its own, so nothing that ends the gateway's group ends it first.
+As a module: `members` and `kill`. As a program (`python -I -S stdio_reaper.py`), the last resort: it reads `+PID MARK`
+and `-PID` lines, and when its standard input ends (the supervisor is gone, by SIGKILL even) kills what is still listed,
+with all that belongs to it. It lives in a session of its own, so nothing that ends the gateway's group ends it first.
 
-A process belongs to a child if it is in the child's session or group, or descends from it. A daemon that has left the
-session *and* whose ancestors are all dead cannot be told from anybody's process: only a container holds those.
+A process belongs to a child if it is in the child's session or group, carries the child's mark in its environment
+(which every process inherits, and which outlives its parents), or descends from one that does. A daemon that has left
+the session, whose ancestors are all dead *and* that was given a cleared environment cannot be told from anybody's
+process: only a container holds those.
 """
 
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
+MARK = "TOOLGATE_PROCESS"
+"""The environment variable whose value, an unguessable one per start, says which child a process belongs to."""
+_ENVIRON_MAX_BYTES = 8 * 1024 * 1024
 
-def members(leaders: Iterable[int]) -> list[tuple[int, int]]:
-    """(pid, start time) of all living processes that belong to children with these pids, themselves included."""
+Marks = Mapping[int, str]
+"""A child's pid to its mark."""
+
+
+def members(children: Marks) -> list[tuple[int, int]]:
+    """(pid, start time) of all living processes that belong to these children, themselves included."""
     table = dict(_processes())
-    wanted = set(leaders)
-    found = {pid for pid, (_, group, session, _) in table.items() if wanted & {pid, group, session}}
+    wanted = set(children)
+    marks = [f"\0{MARK}={mark}\0".encode() for mark in children.values()]
+    found = {
+        pid
+        for pid, (_, group, session, _) in table.items()
+        if wanted & {pid, group, session} or _carries_any(pid, marks)
+    }
     grown = True
     while grown:
         heirs = {pid for pid, (parent, _, _, _) in table.items() if parent in found and pid not in found}
@@ -37,11 +51,10 @@ def kill(processes: Iterable[tuple[int, int]]) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
-def kill_all(leaders: Iterable[int]) -> None:
+def kill_all(children: Marks) -> None:
     """Until nothing is left: a process may fork while it is looked for."""
-    wanted = list(leaders)
     for _ in range(20):
-        alive = members(wanted)
+        alive = members(children)
         if not alive:
             return
         kill(alive)
@@ -53,6 +66,16 @@ def _processes() -> Iterable[tuple[int, tuple[int, int, int, int]]]:
             state = _state(int(name))
             if state is not None:
                 yield int(name), state
+
+
+def _carries_any(pid: int, marks: Iterable[bytes]) -> bool:
+    """False for another user's process as well, whose environment is not ours to read."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123  the same
+            environ = b"\0" + file.read(_ENVIRON_MAX_BYTES)
+    except OSError:
+        return False
+    return any(mark in environ for mark in marks)
 
 
 def _state(pid: int) -> tuple[int, int, int, int] | None:
@@ -68,13 +91,13 @@ def _state(pid: int) -> tuple[int, int, int, int] | None:
 
 
 def main() -> None:
-    listed: set[int] = set()
+    listed: dict[int, str] = {}
     for line in sys.stdin:
-        pid = int(line[1:])
+        pid, _, mark = line[1:].strip().partition(" ")
         if line.startswith("+"):
-            listed.add(pid)
+            listed[int(pid)] = mark
         else:
-            listed.discard(pid)
+            listed.pop(int(pid), None)
     if listed:
         kill_all(listed)
 

@@ -12,6 +12,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 
 
 def main(mode: str) -> None:
@@ -87,6 +88,25 @@ def offspring(arguments: dict, cancelled: list) -> str:
     return json.dumps(pids)
 
 
+def daemon(arguments: dict, cancelled: list) -> str:
+    """Starts a process as daemons start themselves: in a session of its own, its parent gone."""
+    read, write = os.pipe()
+    middle = os.fork()
+    if not middle:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+        os.dup2(0, 1)
+        os.write(write, b"%d" % os.getpid())
+        time.sleep(600)
+        os._exit(0)
+    os.waitpid(middle, 0)
+    os.close(write)
+    return os.read(read, 32).decode()
+
+
 def limits(arguments: dict, cancelled: list) -> str:
     which = ("RLIMIT_CPU", "RLIMIT_DATA", "RLIMIT_NOFILE", "RLIMIT_CORE")
     return json.dumps({name: resource.getrlimit(getattr(resource, name))[0] for name in which})
@@ -125,6 +145,7 @@ TOOLS = {
     "big": lambda arguments, _: "x" * arguments["size"],
     "garbage": garbage,
     "offspring": offspring,
+    "daemon": daemon,
     "limits": limits,
     "process": process,
     "eat": eat,

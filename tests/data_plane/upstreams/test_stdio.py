@@ -83,6 +83,7 @@ async def test_nothing_of_the_gateways_environment_or_files_is_visible_in_the_ch
     try:
         transport = program(cwd=str(tmp_path))
         seen = json.loads(await run(servers, "process", transport=transport, env=(("API_KEY", "k"),)))
+        assert len(seen["environment"].pop("TOOLGATE_PROCESS")) == 32  # How its descendants are known.
         assert seen["environment"] == {
             "PATH": os.environ["PATH"],
             "HOME": "/home/gateway",
@@ -291,10 +292,24 @@ async def test_closing_leaves_no_process_grandchildren_included() -> None:
 
 
 async def test_a_child_that_crashes_takes_its_grandchildren_along(servers: StdioServers) -> None:
-    in_group, _ = json.loads(await run(servers, "offspring"))
+    family = json.loads(await run(servers, "offspring"))
+    others = json.loads(await run(servers, "offspring", server="another"))
+    assert [os.getsid(pid) == pid for pid in family] == [False, True]
     with pytest.raises(Unavailable):
         await run(servers, "crash")
-    await until(lambda: not alive(in_group))
+    await until(lambda: not any(alive(pid) for pid in family))
+    assert all(alive(pid) for pid in others)
+
+
+async def test_a_grandchild_that_hides_from_a_server_killed_outright_is_found(servers: StdioServers) -> None:
+    """It left the session, its parent and its server are dead, and no one is left in /proc to trace it by."""
+    daemon = json.loads(await run(servers, "daemon"))
+    child = servers.children()[0].pid
+    assert alive(daemon)
+    assert os.getsid(daemon) not in (child, os.getsid(0))
+    assert Path(f"/proc/{daemon}/stat").read_text().rpartition(")")[2].split()[1] != str(child)
+    os.kill(child, signal.SIGKILL)
+    await until(lambda: not alive(daemon))
 
 
 async def test_no_child_or_grandchild_survives_a_killed_supervisor() -> None:
@@ -315,15 +330,12 @@ async def test_no_child_or_grandchild_survives_a_killed_supervisor() -> None:
     assert supervisor.stdout is not None
     line = await asyncio.to_thread(supervisor.stdout.readline)
     child, reaper, family = line.split(" ", 2)
-    pids = [int(child), int(reaper), json.loads(family)[0]]
+    pids = [int(child), int(reaper), *json.loads(family)]
     assert all(alive(pid) for pid in pids)
     supervisor.kill()
     supervisor.wait()
     supervisor.stdout.close()
     await until(lambda: not any(alive(pid) for pid in pids))
-    outside = json.loads(family)[1]  # It left the session, and its ancestors are dead: see stdio_reaper.
-    if alive(outside):
-        os.kill(outside, signal.SIGKILL)
 
 
 async def test_standard_error_goes_to_the_log_by_line(servers: StdioServers, caplog: pytest.LogCaptureFixture) -> None:
