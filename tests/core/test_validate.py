@@ -78,9 +78,9 @@ def test_a_rule_about_a_field_that_could_not_be_read_is_not_told_twice() -> None
 @pytest.mark.parametrize(
     ("transport", "path", "rule"),
     [
-        ({"url": "http://x"}, "spec.transport.type", "is required: one of 'http', 'sse', 'stdio', 'websocket'"),
-        ({"type": "htp"}, "spec.transport.type", "must be one of 'http', 'sse', 'stdio', 'websocket', not 'htp'"),
-        ({"type": 1}, "spec.transport.type", "must be one of 'http', 'sse', 'stdio', 'websocket', not a number"),
+        ({"url": "http://x"}, "spec.transport.type", "is required: one of 'http', 'sse', 'websocket', 'stdio'"),
+        ({"type": "htp"}, "spec.transport.type", "must be one of 'http', 'sse', 'websocket', 'stdio', not 'htp'"),
+        ({"type": 1}, "spec.transport.type", "must be one of 'http', 'sse', 'websocket', 'stdio', not a number"),
         ({"type": "stdio"}, "spec.transport.command", "is required"),
         ("http://x", "spec.transport", "must be an object, not 'http://x'"),
     ],
