@@ -1,36 +1,64 @@
-"""A child process of `toolgate up`: its own process group, a log file, and an end that is sure to come."""
+"""A child process of `toolgate up`: its own process group, a log, and an end that is sure to come."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from cli.failure import AWAY, Failure
 
 POLL_S = 0.05
 TAIL_LINES = 20
+LOGGED_S = 1.0
+"""How long the last words of a child are waited for."""
 _LAUNCH = Path(__file__).with_name("child_launch.py")
+_KEEPER = Path(__file__).with_name("log_keeper.py")
+
+
+@dataclass(frozen=True)
+class Keep:
+    """How much of a child's log is kept: so many files of so many bytes."""
+
+    max_bytes: int = 16 * 1024 * 1024
+    files: int = 4
+
+
+_KEEP = Keep()
 
 
 class Child:
     """A program started at once, told to stop when this process is gone. `name` is for people, `log` is appended to."""
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str], keep: Keep = _KEEP
+    ) -> None:
         self.name = name
         self.log = log
-        with log.open("ab") as out:
-            self._start_of_log = out.tell()
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), *command],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env=dict(environment),
-                process_group=0,
-            )
+        with log.open("ab") as before:
+            self._start_of_log = before.tell()
+            self._first_log = os.fstat(before.fileno()).st_ino
+        self._keeper = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_KEEPER), str(log), str(keep.max_bytes), str(keep.files)],
+            stdin=subprocess.PIPE,
+            env={},
+            start_new_session=True,
+        )
+        assert self._keeper.stdin is not None
+        self._out = self._keeper.stdin
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=self._out,
+            stderr=self._out,
+            env=dict(environment),
+            process_group=0,
+        )
 
     @property
     def pid(self) -> int:
@@ -57,9 +85,20 @@ class Child:
 
     def tail(self) -> list[str]:
         """The last lines it wrote since it was started."""
+        self._await_logged()
         with self.log.open("rb") as log:
-            log.seek(max(self._start_of_log, log.seek(0, os.SEEK_END) - 16384))
+            start = self._start_of_log if os.fstat(log.fileno()).st_ino == self._first_log else 0
+            log.seek(max(start, log.seek(0, os.SEEK_END) - 16384))
             return log.read().decode("utf-8", "replace").splitlines()[-TAIL_LINES:]
+
+    def _await_logged(self) -> None:
+        """Until what it wrote so far is in the file: nothing waits in the pipe, and what was taken out is written."""
+        if self._out.closed:
+            return
+        deadline = time.monotonic() + LOGGED_S
+        while _waiting_bytes(self._out.fileno()) and time.monotonic() < deadline:
+            time.sleep(POLL_S / 10)
+        time.sleep(POLL_S / 2)
 
     def stop(self, grace_s: float) -> None:
         """SIGTERM, wait, then SIGKILL to the whole group: nothing of it is left."""
@@ -71,6 +110,16 @@ class Child:
             time.sleep(POLL_S)
         os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
+        self._out.close()
+        try:
+            self._keeper.wait(LOGGED_S)
+        except subprocess.TimeoutExpired:
+            return  # Somebody who left the group writes on; the log ends with them.
+
+
+def _waiting_bytes(pipe: int) -> int:
+    """What nobody has read out of a pipe yet."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def await_ready(children: Sequence[Child], ready: Callable[[], bool], what: str, timeout_s: float) -> None:

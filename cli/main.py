@@ -75,6 +75,8 @@ def _serving(verbs: Parsers) -> None:
     ):
         up.add_argument(f"--{name}-port", type=int, default=port, metavar="N", help=f"{what} (default: {port}; 0: any)")
     up.add_argument("--workers", type=int, default=1, metavar="N", help="gateway workers (default: 1)")
+    up.add_argument("--log-mib", type=int, default=16, metavar="N", help="size of a log file (default: 16 MiB)")
+    up.add_argument("--log-files", type=int, default=4, metavar="N", help="kept of each process's log (default: 4)")
     up.add_argument("--no-demo", action="store_true", help="start empty: no demo tenant, servers or key")
     # Carried out by `_plane`, before this parser is asked: here for the help only.
     _verb(verbs, "control-plane", "", "run the control plane")

@@ -12,12 +12,12 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cli import demonstration
 from cli.admin import AdminApi
-from cli.child import Child, await_end, await_ready
+from cli.child import Child, Keep, await_end, await_ready
 from cli.connection import AdminConnection, McpConnection
 from cli.failure import AWAY, OK, USAGE, Failure
 from cli.output import progress
@@ -41,6 +41,8 @@ class Place:
     """Where this installation keeps what; everything below one folder."""
 
     root: Path
+    keep: Keep = field(default_factory=Keep)
+    """Of each process's log."""
 
     @property
     def connection(self) -> Path:
@@ -85,7 +87,11 @@ def up(args: argparse.Namespace) -> int:
     """Runs until Ctrl-C or SIGTERM (0), or until a child ends (4, with the end of its log)."""
     if args.workers < 1:
         raise Failure(USAGE, "--workers: must be at least 1")
-    place = Place(Path(args.data_dir).expanduser().absolute())
+    for flag, value in (("--log-mib", args.log_mib), ("--log-files", args.log_files)):
+        if value < 1:
+            raise Failure(USAGE, f"{flag}: must be at least 1")
+    keep = Keep(max_bytes=args.log_mib * 1024 * 1024, files=args.log_files)
+    place = Place(Path(args.data_dir).expanduser().absolute(), keep)
     with ExitStack() as stack:
         try:
             _catch_signals()
@@ -233,7 +239,7 @@ def _start(stack: ExitStack, name: str, place: Place, command: list[str], option
     progress(f"starting the {name} ...")
     log = place.log(name.replace(" ", "-"))
     log.parent.mkdir(exist_ok=True, mode=0o700)
-    child = Child(name, command, log, own_environment(options, os.environ))
+    child = Child(name, command, log, own_environment(options, os.environ), place.keep)
     stack.callback(child.stop, STOP_S)
     return child
 

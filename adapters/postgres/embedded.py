@@ -27,6 +27,7 @@ INSTALLATION = "pginstall18"
 START_S = 30.0
 STOP_S = 20.0
 POLL_S = 0.02
+LOG_MAX_BYTES = 8 * 1024 * 1024
 RESTART_PAUSE_S = (0.1, 5.0)
 _SOCKET_PATH_MAX = 100
 _SETTINGS = {
@@ -91,6 +92,7 @@ class EmbeddedPostgres:
         while not self._stopping:
             process = self._process
             if process is not None and process.poll() is None:
+                self._cap_log()
                 await asyncio.sleep(POLL_S * 5)
                 continue
             try:
@@ -178,6 +180,12 @@ class EmbeddedPostgres:
             process.wait()
             tail = self._log.read_text(encoding="utf-8", errors="replace")[-2000:]
             raise EmbeddedFailed(f"the embedded PostgreSQL does not start: {tail}")
+
+    def _cap_log(self) -> None:
+        """The server appends to its log as long as it runs, so it is emptied in place; what it held is kept beside."""
+        if self._log.stat().st_size > LOG_MAX_BYTES:
+            shutil.copyfile(self._log, self._log.with_suffix(".1"))
+            os.truncate(self._log, 0)
 
     def _tied(self) -> list[str]:
         """The command that starts a program as the server's user, to end when this process does."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.child import Child, await_end, await_ready
+from cli.child import Child, Keep, await_end, await_ready
 from cli.failure import AWAY, USAGE, Failure
 from cli.up import take_ports, write_private
 
@@ -114,3 +114,65 @@ def test_what_is_private_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     path.chmod(0o644)
     write_private(path, "new")
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("new", 0o600)
+
+
+TALKER = """
+import sys
+for number in range(20_000):
+    sys.stdout.write(f"line {number:06d} {'x' * (number % 83)}\\n")
+print("done", flush=True)
+"""
+
+
+def test_a_log_is_cut_into_files_none_too_large_and_no_line_is_lost_or_torn(tmp_path: Path) -> None:
+    log = tmp_path / "thing.log"
+    log.write_text("line of an earlier run\n")
+    keep = Keep(max_bytes=100_000, files=50)
+    child = Child("thing", [sys.executable, "-c", TALKER], log, os.environ, keep)
+    until(lambda: child.exit, "its end")
+    assert child.tail()[-1] == "done"
+    child.stop(1)
+    files = [log, *sorted(tmp_path.glob("thing.log.*"), key=lambda path: int(path.suffix[1:]))]
+    assert len(files) > 10
+    assert all(path.stat().st_size <= keep.max_bytes + 200 for path in files)
+    lines = "".join(path.read_text() for path in reversed(files)).splitlines()
+    expected = [f"line {number:06d} {'x' * (number % 83)}" for number in range(20_000)]
+    assert lines == ["line of an earlier run", *expected, "done"]
+
+
+def test_only_so_many_files_of_a_log_are_kept_the_newest_ones(tmp_path: Path) -> None:
+    log = tmp_path / "thing.log"
+    child = Child("thing", [sys.executable, "-c", TALKER], log, os.environ, Keep(max_bytes=100_000, files=3))
+    until(lambda: child.exit, "its end")
+    child.stop(1)
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    assert kept == ["thing.log", "thing.log.1", "thing.log.2"]
+    assert (tmp_path / "thing.log").read_text().endswith("done\n")
+
+
+def test_a_line_without_end_does_not_get_around_the_cap(tmp_path: Path) -> None:
+    endless = "import sys\nfor _ in range(100): sys.stdout.write('x' * 10_000)"
+    keep = Keep(max_bytes=50_000, files=2)
+    child = Child("thing", [sys.executable, "-c", endless], tmp_path / "thing.log", os.environ, keep)
+    until(lambda: child.exit, "its end")
+    child.stop(1)
+    sizes = [path.stat().st_size for path in tmp_path.iterdir()]
+    assert len(sizes) == 2
+    assert max(sizes) <= 2 * keep.max_bytes
+
+
+def test_what_a_child_says_after_its_parent_was_killed_is_in_the_log(tmp_path: Path) -> None:
+    last_words = (
+        "import signal, sys, time\ndef bye(*_):\n print('bye', flush=True)\n sys.exit()\n"
+        "signal.signal(signal.SIGTERM, bye)\nprint('ready', flush=True)\ntime.sleep(600)"
+    )
+    program = (
+        "import os, sys, time\nfrom pathlib import Path\nfrom cli.child import Child\n"
+        f"child = Child('c', [sys.executable, '-c', {last_words!r}], Path({str(tmp_path / 'c')!r}), os.environ)\n"
+        "while not child.tail(): pass\nprint(child.pid, flush=True)\ntime.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        parent.stdout.readline()
+        parent.send_signal(signal.SIGKILL)
+    until(lambda: (tmp_path / "c").read_text() == "ready\nbye\n", "its last words")

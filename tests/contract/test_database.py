@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from adapters.postgres.database import RECONNECTED, Database, Notice
-from adapters.postgres.embedded import EmbeddedFailed, EmbeddedPostgres
+from adapters.postgres.embedded import LOG_MAX_BYTES, EmbeddedFailed, EmbeddedPostgres
 from adapters.postgres.migrate import SchemaTooNew, load, migrate
 from core.admin import Rejected, Why
 from tests.harness.postgres import FAST, MIGRATIONS, Server, kill, own_server
@@ -199,6 +199,33 @@ async def test_a_supervised_server_comes_back_by_itself_with_its_data(data_dir: 
         await asyncio.gather(supervision, return_exceptions=True)
         await database.close()
     finally:
+        await server.stop()
+
+
+async def test_the_servers_log_is_cut_while_it_runs(data_dir: Path) -> None:
+    server = EmbeddedPostgres(data_dir, settings=FAST)
+    await server.start()
+    supervision = asyncio.create_task(server.supervise())
+    try:
+        database = await Database.open(server.dsn())
+        log = data_dir / "log"
+        with log.open("ab") as file:
+            file.write(b"x" * (LOG_MAX_BYTES + 1))
+        async with asyncio.timeout(5):
+            while log.stat().st_size:
+                await asyncio.sleep(0)
+        assert log.with_suffix(".1").stat().st_size > LOG_MAX_BYTES
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            async with database.connection() as conn:
+                await conn.execute("SELECT 1/0")
+        async with asyncio.timeout(5):
+            while b"division by zero" not in log.read_bytes():
+                await asyncio.sleep(0)
+        assert log.stat().st_size < 10_000
+        await database.close()
+    finally:
+        supervision.cancel()
+        await asyncio.gather(supervision, return_exceptions=True)
         await server.stop()
 
 
