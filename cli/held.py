@@ -41,12 +41,14 @@ def _tell(api: AdminApi, tenant: str, changed: Sequence[Ref]) -> None:
         return _time(_status(found).get("published_at")) >= since
 
     own = Ref("Tenant", "", tenant)
-    faults = list(_faults(_await(api, own, published, PUBLISH_S)))
-    if faults and not policies:
-        faults = list(_faults(_await(api, own, published, RECOVER_S)))
-    if faults:
-        output.progress(f"not in force: {tenant} stays at what was published before, until this is put right")
-    for line in faults:
+    found = _await(api, own, published, PUBLISH_S)
+    if any(_faults(found)) and not policies:
+        found = _await(api, own, published, RECOVER_S)
+    if any(_faults(found)):
+        output.progress(
+            f"not in force: {_held_back(tenant, found)} at what was published before, until this is put right"
+        )
+    for line in _faults(found):
         output.progress(f"  {line}")
 
 
@@ -77,6 +79,15 @@ def _faults(tenant: output.Json) -> Iterator[str]:
     problems = _status(tenant).get("problems")
     for problem in problems if isinstance(problems, list) else ():
         yield f"{problem['resource']}: {problem['path']}: {problem['rule']}"
+
+
+def _held_back(tenant: str, found: output.Json) -> str:
+    """Who stays: the tenant, or endpoints and servers of it alone."""
+    named = _status(found).get("held_back")
+    alone = [str(one) for one in named if not str(one).startswith("Tenant/")] if isinstance(named, list) else []
+    if not alone:
+        return f"{tenant} stays"
+    return f"of {tenant}, {', '.join(alone)} {'stays' if len(alone) == 1 else 'stay'}"
 
 
 def _time(stamp: object) -> float:

@@ -36,7 +36,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     members: list[Member]
     prefix: Literal["never", "on_collision", "always"] = "on_collision"
-    """`never`: a collision is a problem of the endpoint, and it is not published."""
+    """`never`: a collision holds back the endpoint: it goes on as it was published last."""
     instructions: str = ""
     allowed_origins: list[str] = msgspec.field(default_factory=list)
     """Browser origins besides the gateway's own host, such as `https://chat.example.com`."""

@@ -12,7 +12,7 @@ import msgspec
 
 from adapters.opa import binary, builtins, lint
 from adapters.opa.binary import Finished, OpaOverran
-from core.policy import RegoRejected, package_path
+from core.policy import PolicyCompilerMissing, RegoRejected, package_path
 from core.resource import Problem
 
 ENTRYPOINTS = ("toolgate/authz/decision", "toolgate/authz/visible")
@@ -99,7 +99,9 @@ class OpaCompiler:
         if opa not in self._capabilities:
             async with _folder({}) as folder:
                 asked = await binary.run(opa, ["capabilities", "--current"], folder, self._deadline_s)
-                self._capabilities[opa] = asked.out
+            if asked.code != 0 or not asked.out:
+                raise PolicyCompilerMissing(f"{opa} does not say what it can do: it ended with {asked.code}")
+            self._capabilities[opa] = asked.out
         return self._capabilities[opa]
 
 

@@ -22,7 +22,7 @@ def compile_access(source: Source, parts: Parts) -> tuple[Live, int]:
         keys=frozenset(keys),
         users={name: frozenset(user.roles) for name, user in identity.users.items()},
         agents={name: frozenset(agent.roles) for name, agent in identity.agents.items()},
-        allowing=frozenset(r.name for r, role in source.of(Role) if all(p.effect == "allow" for p in role.permissions)),
+        roles={r.name: role for r, role in source.of(Role)},
         revocation_epoch=source.spec.revocation_epoch,
     )
     return live, shards

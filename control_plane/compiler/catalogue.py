@@ -1,11 +1,14 @@
 """Endpoints: which tools they show, under which names, with what the tenant says of them."""
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
+
+import msgspec
 
 from control_plane.compiler.definition import HeaderRefused, claims_read_only, header_params, respelled
 from control_plane.compiler.source import Dropped, Found, Parts, Source, found_in
 from core.endpoint import Endpoint, Member
-from core.naming import Named, name_tools
+from core.naming import Named, name_tools, selected
 from core.resource import Ref, Resource
 from core.server import ApprovedTool, Server, ToolOverlay
 from core.snapshot import Catalogue, CompiledTool
@@ -14,9 +17,15 @@ from core.snapshot import Catalogue, CompiledTool
 class Shelf:
     """The tools a tenant's servers have to show; those no client may see are put aside in `dropped`."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, held: AbstractSet[Ref]) -> None:
+        """`held`: servers among them have something to show only if they served before."""
         self.dropped: list[Dropped] = []
-        self._servers = {r.name: (r, spec) for r, spec in source.of(Server) if not spec.disabled}
+        self._before = {r.name: source.previous.backends.get(r.name) for r, _ in source.of(Server) if r.ref in held}
+        self._servers = {
+            r.name: (r, spec)
+            for r, spec in source.of(Server)
+            if not spec.disabled and (r.ref not in held or self._before[r.name])
+        }
         self._tools = {
             name: {tool.name: (tool, headers) for tool, headers in self._sound(name, source.known[name].approved())}
             for name in self._servers
@@ -36,6 +45,7 @@ class Shelf:
         resource, server = self._servers[row.server]
         overlay = server.tools.get(row.tool, _NOTHING_SAID)
         read_only = claims_read_only(tool.definition) if overlay.read_only is None else overlay.read_only
+        before = self._before.get(row.server)
         return CompiledTool(
             name=row.name,
             server=row.server,
@@ -45,7 +55,7 @@ class Shelf:
             risk=overlay.risk or server.risk,
             labels={**resource.labels, **overlay.labels},
             read_only=read_only,
-            timeout_s=overlay.timeout_s or server.timeout_s,
+            timeout_s=before.timeout_s if before else overlay.timeout_s or server.timeout_s,
             header_params=headers,
         )
 
@@ -53,27 +63,47 @@ class Shelf:
 _NOTHING_SAID = ToolOverlay()
 
 
-def compile_catalogues(source: Source, parts: Parts) -> tuple[list[Found], list[Dropped]]:
-    """One part per endpoint that is not disabled; what is wrong with any; tools left out."""
-    shelf = Shelf(source)
+def compile_catalogues(source: Source, shelf: Shelf, held: AbstractSet[Ref], parts: Parts) -> list[Found]:
+    """One part per endpoint that is not disabled; what is wrong with the names any would show its tools under."""
     found: list[Found] = []
     for resource, endpoint in source.of(Endpoint):
-        if not endpoint.disabled:
-            found += _compile(source.tenant, resource, endpoint, shelf, parts)
-    return found, shelf.dropped
+        if endpoint.disabled:
+            continue
+        naming = name_tools(endpoint, shelf.offered)
+        found += found_in(resource.ref, naming.problems)
+        catalogue: Catalogue | None
+        if naming.problems or resource.ref in held:
+            before = source.previous.catalogues.get(resource.name)
+            catalogue = _as_before(before, resource, endpoint, shelf) if before else None
+        else:
+            catalogue = _compiled(naming.tools, resource, endpoint, shelf)
+        if catalogue is not None:
+            parts.add("catalogue", catalogue, resource.name)
+    return found
 
 
-def _compile(tenant: str, resource: Resource, endpoint: Endpoint, shelf: Shelf, parts: Parts) -> Iterator[Found]:
-    naming = name_tools(endpoint, shelf.offered)
+def _compiled(rows: Iterable[Named], resource: Resource, endpoint: Endpoint, shelf: Shelf) -> Catalogue:
     members = {member.server: member for member in endpoint.members}
-    tools = tuple(shelf.compiled(row, members[row.server]) for row in naming.tools)
-    catalogue = Catalogue(
+    return Catalogue(
         endpoint=resource.name,
         namespace=resource.namespace,
-        tools=tools,
+        tools=tuple(shelf.compiled(row, members[row.server]) for row in rows),
         instructions=endpoint.instructions,
         allowed_origins=tuple(endpoint.allowed_origins),
         max_body_bytes=endpoint.max_body_bytes,
     )
-    parts.add("catalogue", catalogue, resource.name)
-    return found_in(Ref("Endpoint", tenant, resource.name), naming.problems)
+
+
+def _as_before(before: Catalogue, resource: Resource, endpoint: Endpoint, shelf: Shelf) -> Catalogue:
+    """The names as they were, less what is not selected or not there any more.
+
+    What is said of a tool is what is declared now: its risk and labels decide who may call it.
+    """
+    shown = {(m.server, tool) for m in endpoint.members for tool in selected(m, shelf.offered.get(m.server, ()))}
+    rows = [Named(t.name, t.server, t.upstream_name) for t in before.tools if (t.server, t.upstream_name) in shown]
+    return msgspec.structs.replace(
+        _compiled(rows, resource, endpoint, shelf),
+        instructions=before.instructions,
+        allowed_origins=tuple(origin for origin in before.allowed_origins if origin in endpoint.allowed_origins),
+        max_body_bytes=before.max_body_bytes,
+    )

@@ -1,27 +1,35 @@
 """Backends, limits and guards: declarations with every default settled."""
 
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+
 from control_plane.compiler.source import Parts, Source
 from core.definition import Known
 from core.guard import Guard
 from core.limits import Bucket, RateLimit
+from core.resource import Ref
 from core.server import Server
 from core.snapshot import Backend, Backends, CompiledGuard, CompiledLimit, Guards, Limits
 
 _UNSEEN = Known()
 
 
-def compile_rules(source: Source, parts: Parts) -> None:
-    parts.add("backends", Backends(servers=_backends(source)))
+def compile_rules(source: Source, held: AbstractSet[Ref], parts: Parts) -> None:
+    """`held`: servers among them stay as they were, or are left out."""
+    parts.add("backends", Backends(servers=dict(_backends(source, held))))
     parts.add("limits", Limits(tuple(_limit(r.name, spec) for r, spec in source.of(RateLimit) if not spec.disabled)))
     parts.add("guards", Guards(tuple(_guard(r.name, spec) for r, spec in source.of(Guard) if not spec.disabled)))
 
 
-def _backends(source: Source) -> dict[str, Backend]:
-    return {
-        r.name: _backend(r.name, spec, source.known.get(r.name, _UNSEEN))
-        for r, spec in source.of(Server)
-        if not spec.disabled
-    }
+def _backends(source: Source, held: AbstractSet[Ref]) -> Iterator[tuple[str, Backend]]:
+    for resource, server in source.of(Server):
+        name = resource.name
+        if server.disabled:
+            continue
+        if resource.ref not in held:
+            yield name, _backend(name, server, source.known.get(name, _UNSEEN))
+        elif name in source.previous.backends:
+            yield name, source.previous.backends[name]
 
 
 def _backend(name: str, server: Server, known: Known) -> Backend:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from core.definition import Known
+from core.identity import Role
 from core.resource import Problem, Ref, Resource, digest, encode
-from core.snapshot import Manifest, OpenSecrets, PartKind, PartRef, PolicyData
+from core.snapshot import Backend, Catalogue, Manifest, OpenSecrets, PartKind, PartRef, PolicyData
 from core.tenant import Tenant
 
 S = TypeVar("S")
@@ -25,6 +26,14 @@ class TenantPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class Previous:
+    """What the last publication holds of endpoints and servers, by name: those that do not check go on with it."""
+
+    catalogues: dict[str, Catalogue] = field(default_factory=dict)
+    backends: dict[str, Backend] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """All of a tenant that a snapshot is made of, as it was at one revision."""
 
@@ -40,6 +49,8 @@ class Source:
     """None when it could not be made; then `faults` says why."""
     faults: tuple["Found", ...] = ()
     """What was found wrong before compiling: Rego that does not check."""
+    previous: Previous = Previous()
+    """Needed only where an endpoint or a server does not check."""
 
     def of(self, kind: type[S]) -> list[tuple[Resource, S]]:
         """The resources of a kind, in name order."""
@@ -53,6 +64,8 @@ class Found:
     ref: Ref
     path: str
     rule: str
+    passing: bool = False
+    """Nobody's declaration is at fault and it may pass by itself: worth another try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +79,23 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A snapshot that checks. `content` is what identifies it: the digest of the manifest but for its generation."""
+    """A snapshot that checks but for what `found` tells of.
+
+    `content` is what identifies it: the digest of the manifest but for its generation.
+    """
 
     manifest: Manifest
     """With generation 0: the publisher gives it its number."""
     parts: dict[bytes, bytes]
     content: bytes
     dropped: tuple[Dropped, ...] = ()
+    found: tuple[Found, ...] = ()
+    """Everything wrong with endpoints and servers, sorted: each is held back alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Faulty:
-    """A tenant that does not check: everything wrong with it, sorted."""
+    """A tenant that does not check in what decides who may do what: everything wrong with it, sorted."""
 
     found: tuple[Found, ...]
     live: "Live"
@@ -92,8 +110,8 @@ class Live:
     users: dict[str, frozenset[str]]
     """Name to the roles bound now."""
     agents: dict[str, frozenset[str]]
-    allowing: frozenset[str]
-    """Roles that deny nothing: only these may be taken away without giving something."""
+    roles: dict[str, Role]
+    """As they are declared now."""
     revocation_epoch: int
 
 
@@ -112,6 +130,10 @@ class Parts:
         address = address or digest(data)
         self.data[address] = data
         self.refs.append(PartRef(kind, name, address, len(data)))
+
+    def sorted(self) -> tuple[PartRef, ...]:
+        """As a manifest lists them."""
+        return tuple(sorted(self.refs, key=lambda ref: (ref.kind, ref.name)))
 
 
 def found_in(ref: Ref, problems: Iterable[Problem]) -> Iterator[Found]:

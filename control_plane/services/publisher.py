@@ -8,14 +8,16 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import msgspec
 
-from control_plane.compiler.compile import COMPILER, compile_tenant, restrict
-from control_plane.compiler.source import Compiled, Dropped, Faulty, Found, Source, TenantPolicy
+from control_plane.compiler.compile import COMPILER, compile_tenant
+from control_plane.compiler.restrict import READ, restrict
+from control_plane.compiler.source import Compiled, Faulty, Found, Previous, Source, TenantPolicy
+from control_plane.services.publication_status import Made, patches
+from control_plane.services.retries import Retries
 from control_plane.services.secrets import KEY_BYTES, TenantKeys
 from core.admin import Rejected
 from core.definition import Definitions
@@ -25,7 +27,7 @@ from core.resource import Ref, Resource, digest, encode
 from core.sealing import SealBroken, Sealer, Signer
 from core.secret import Sealed
 from core.server import Server
-from core.snapshot import Manifest, OpenSecrets, PartRef, Secrets, SignedManifest, secrets_context
+from core.snapshot import Backends, Catalogue, Manifest, OpenSecrets, PartRef, Secrets, SignedManifest, secrets_context
 from core.store import Statuses
 from core.tenant import Tenant
 
@@ -74,8 +76,9 @@ class Ports:
 class Publisher:
     """Publishes tenants that are `due`. `run` it in the plane's task group."""
 
-    def __init__(self, ports: Ports) -> None:
+    def __init__(self, ports: Ports, retries: Retries | None = None) -> None:
         self._ports = ports
+        self._retries = retries or Retries()
         self._due: dict[str, None] = {}
         self._busy: set[str] = set()
         self._wake = asyncio.Condition()
@@ -98,8 +101,13 @@ class Publisher:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._retry())
             for _ in range(WORKERS):
                 tasks.create_task(self._work())
+
+    async def _retry(self) -> None:
+        while True:
+            await self.due(await self._retries.due())
 
     async def _work(self) -> None:
         while True:
@@ -134,8 +142,9 @@ class Publisher:
             self._wake.notify_all()
 
     async def _one_by_one(self, batch: list[str]) -> list[str]:
-        """After a batch failed on something unforeseen: the good go out, the bad wait for their next change."""
+        """After a batch failed on something unforeseen: the good go out, the bad are tried again later and later."""
         if len(batch) == 1:
+            self._retries.later(batch[0])
             await asyncio.sleep(RETRY_S)
             return []
         for tenant in batch:
@@ -144,6 +153,7 @@ class Publisher:
             except Rejected:
                 return batch
             except Exception:
+                self._retries.later(tenant)
                 log.exception("publishing failed for %s", tenant)
         return []
 
@@ -162,17 +172,26 @@ class Publisher:
                 if one.data_key:
                     ports.keep_key(one.draft.tenant, one.data_key)
         ports.announce(published)
-        await ports.statuses.report(_patches(made, rows, fresh))
+        made = [_told(one, rows[one.draft.tenant]) for one in made]
+        await ports.statuses.report(patches([self._tried(one) for one in made], rows, fresh))
         return published
+
+    def _tried(self, one: Made) -> Made:
+        if not any(found.passing for found in one.found):
+            self._retries.settled(one.draft.tenant)
+            return one
+        retry = self._retries.later(one.draft.tenant)
+        log.warning("%s waits, %d attempts failed: %s", one.draft.tenant, retry.failed, one.found[0].rule)
+        return replace(one, retry=retry)
 
     def _sign(self, manifest: bytes) -> SignedManifest:
         signer = self._ports.signer
         return SignedManifest(manifest=manifest, key_id=signer.key_id, signature=signer.sign(manifest))
 
-    async def _make(self, rows: Rows, remembered: dict[bytes, bytes]) -> "_Made":
+    async def _make(self, rows: Rows, remembered: dict[bytes, bytes]) -> "Made":
         tenant = next((r.spec for r in rows.resources if isinstance(r.spec, Tenant)), None)
         if tenant is None or tenant.disabled:
-            return _Made(_draft(rows, None))
+            return Made(_draft(rows, None))
         await asyncio.sleep(0)  # A batch must not keep the streams waiting: they share this loop.
         keys, secrets, faults = self._opened(rows)
         policy = await self._ports.policies.make(rows.resources)
@@ -187,10 +206,35 @@ class Publisher:
             policy=policy if isinstance(policy, TenantPolicy) else None,
             faults=tuple(faults),
         )
-        result = compile_tenant(source, self._sealing(rows, keys, remembered))
-        if isinstance(result, Compiled):
-            return _Made(_draft(rows, result), dropped=result.dropped, data_key=keys.data_key)
-        return _held(rows, result, remembered)
+        seal = self._sealing(rows, keys, remembered)
+        result = compile_tenant(source, seal)
+        if isinstance(result, Compiled) and result.found:
+            result = compile_tenant(replace(source, previous=await self._previous(rows, result.found)), seal)
+        if isinstance(result, Faulty):
+            return await self._held(rows, result)
+        return Made(_draft(rows, result), found=result.found, dropped=result.dropped, data_key=keys.data_key)
+
+    async def _previous(self, rows: Rows, found: Sequence[Found]) -> Previous:
+        """Read only where something is held back: catalogues are the largest parts."""
+        names = {one.ref.name for one in found if one.ref.kind == "Endpoint"}
+        refs = [ref for ref in _refs(rows, "catalogue", "backends") if ref.kind == "backends" or ref.name in names]
+        read = await self._ports.parts.get([ref.digest for ref in refs])
+        catalogues = [(r.name, read[r.digest]) for r in refs if r.kind == "catalogue" and r.digest in read]
+        backends = [read[r.digest] for r in refs if r.kind == "backends" and r.digest in read]
+        return Previous(
+            catalogues={name: msgspec.msgpack.decode(data, type=Catalogue) for name, data in catalogues},
+            backends=msgspec.msgpack.decode(backends[0], type=Backends).servers if backends else {},
+        )
+
+    async def _held(self, rows: Rows, faulty: Faulty) -> "Made":
+        """The last publication goes on, less what ended since."""
+        last = _last_manifest(rows)
+        if last is None:
+            return Made(_draft(rows, None, held=True), faulty.found)
+        read = await self._ports.parts.get([ref.digest for ref in _refs(rows, *READ)])
+        unchanged = msgspec.structs.replace(last, generation=0)
+        compiled = restrict(last, read, faulty.live) or Compiled(unchanged, {}, digest(encode(unchanged)))
+        return Made(_draft(rows, compiled, held=True), faulty.found)
 
     def _opened(self, rows: Rows) -> tuple[TenantKeys, OpenSecrets, list[Found]]:
         own = Ref("Tenant", "", rows.tenant)
@@ -249,15 +293,6 @@ class Publisher:
                 raise
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    draft: Draft
-    found: tuple[Found, ...] = ()
-    dropped: tuple[Dropped, ...] = ()
-    data_key: bytes = b""
-    """What the secrets of a fresh compilation are sealed with."""
-
-
 def _draft(rows: Rows, compiled: Compiled | None, *, held: bool = False) -> Draft:
     return Draft(
         tenant=rows.tenant,
@@ -271,13 +306,13 @@ def _draft(rows: Rows, compiled: Compiled | None, *, held: bool = False) -> Draf
     )
 
 
-def _held(rows: Rows, faulty: Faulty, remembered: dict[bytes, bytes]) -> _Made:
-    last = _last_manifest(rows)
-    if last is None:
-        return _Made(_draft(rows, None, held=True), faulty.found)
-    unchanged = msgspec.structs.replace(last, generation=0)
-    compiled = restrict(last, remembered, faulty.live) or Compiled(unchanged, {}, digest(encode(unchanged)))
-    return _Made(_draft(rows, compiled, held=True), faulty.found)
+def _told(one: Made, rows: Rows) -> Made:
+    """What we lack another replica may have: where it published this very change, nothing is amiss."""
+    last = rows.last
+    if not one.draft.held or last is None or last.held or (last.revision, last.compiler) < (rows.revision, COMPILER):
+        return one
+    published = msgspec.structs.replace(one.draft, held=False)
+    return replace(one, draft=published, found=tuple(found for found in one.found if not found.passing))
 
 
 def _last_manifest(rows: Rows) -> Manifest | None:
@@ -293,7 +328,7 @@ def _refs(rows: Rows, *kinds: str) -> list[PartRef]:
 
 def _remembered(rows: Mapping[str, Rows]) -> list[bytes]:
     """Parts of the last publications that the next ones are compared with."""
-    return [ref.digest for one in rows.values() for ref in _refs(one, "secrets", "identity", "keys")]
+    return [ref.digest for one in rows.values() for ref in _refs(one, "secrets")]
 
 
 def _is_watched(resource: Resource) -> bool:
@@ -302,41 +337,3 @@ def _is_watched(resource: Resource) -> bool:
 
 def _reach(spec: object) -> bytes:
     return digest(encode((spec.transport, spec.era))) if isinstance(spec, Server) else b""
-
-
-def _patches(
-    made: Sequence[_Made], rows: Mapping[str, Rows], fresh: Mapping[str, Published]
-) -> dict[Ref, dict[str, object]]:
-    """What the statuses must say and do not say yet."""
-    patches: dict[Ref, dict[str, object]] = {}
-    for one in made:
-        said = rows[one.draft.tenant]
-        wanted = _wanted(one, said, fresh.get(one.draft.tenant))
-        for resource in said.resources:
-            members = wanted.get(resource.ref, {})
-            patch = {k: v for k, v in members.items() if resource.status.get(k) != v}
-            if patch:
-                patches[resource.ref] = patch
-    return patches
-
-
-def _wanted(one: _Made, rows: Rows, published: Published | None) -> dict[Ref, dict[str, object]]:
-    """Resource to members of its status. None takes a member away."""
-    wanted: dict[Ref, dict[str, object]] = {r.ref: {"problems": None} for r in rows.resources}
-    by_ref: dict[Ref, list[Found]] = {}
-    for found in one.found:
-        by_ref.setdefault(found.ref, []).append(found)
-    for ref, several in by_ref.items():
-        wanted.setdefault(ref, {})["problems"] = [{"path": f.path, "rule": f.rule} for f in several]
-    own = wanted.setdefault(Ref("Tenant", "", rows.tenant), {})
-    own["problems"] = [{"resource": str(f.ref), "path": f.path, "rule": f.rule} for f in one.found] or None
-    if published is not None:
-        own["generation"] = published.generation if published.signed else None
-        own["published_at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
-    for resource in rows.resources:
-        if resource.kind == "Policy":  # Compiling takes a while: whoever waits for it must see that it is done.
-            wanted[resource.ref]["checked_generation"] = resource.generation
-        if resource.kind == "Server":
-            dropped = [{"tool": d.tool, "reason": d.reason} for d in one.dropped if d.server == resource.name]
-            wanted[resource.ref]["dropped"] = dropped or None
-    return wanted

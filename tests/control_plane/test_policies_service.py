@@ -1,7 +1,10 @@
 """Tenants' policies made with the real compiler."""
 
+from pathlib import Path
+
 import pytest
 
+from adapters.opa.binary import find
 from adapters.opa.compiler import OpaCompiler
 from control_plane import policies as shipped
 from control_plane.compiler.source import TenantPolicy
@@ -90,3 +93,17 @@ async def test_without_a_compiler_rego_is_refused_with_what_to_do() -> None:
     assert isinstance(found, list)
     assert [(str(f.ref), f.path) for f in found] == [("Policy/night", "spec.rego")]
     assert "opa" in found[0].rule
+    assert found[0].passing
+
+
+async def test_an_opa_that_fails_may_be_well_again_and_then_compiles(tmp_path: Path) -> None:
+    opa = tmp_path / "opa"
+    opa.write_text("#!/bin/sh\nexit 3\n")
+    opa.chmod(0o755)
+    policies = RegoPolicies(b"the shipped module", OpaCompiler(shipped.sources(), opa=str(opa)))
+    found = await policies.make([a(Policy(rego=NIGHT), "night")])
+    assert isinstance(found, list)
+    assert [f.passing for f in found] == [True]
+    opa.unlink()
+    opa.symlink_to(find(None))
+    assert isinstance(await policies.make([a(Policy(rego=NIGHT), "night")]), TenantPolicy)

@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from control_plane.compiler.compile import compile_tenant, restrict
+from control_plane.compiler.compile import compile_tenant
 from control_plane.compiler.source import Compiled, Faulty, Found, Source
 from core.endpoint import Endpoint, Member
 from core.guard import Guard
-from core.identity import ApiKey, Permission, Role, RoleBinding, Subject, User
+from core.identity import ApiKey, RoleBinding, Subject, User
 from core.limits import Bucket, RateLimit
-from core.resource import Ref, digest
+from core.resource import digest
 from core.server import HttpTransport, Server
 from core.snapshot import (
     KEYS_PER_SHARD,
@@ -28,8 +28,7 @@ from core.snapshot import (
     Principal,
     shard_of,
 )
-from core.tenant import Tenant
-from tests.control_plane.compiler.sources import CLOCK, GIT, LOG, NOW, PUSH, a, known, seal, source
+from tests.control_plane.compiler.sources import GIT, LOG, NOW, PUSH, a, known, seal, source
 
 
 def compiled(given: Source) -> Compiled:
@@ -265,69 +264,6 @@ def test_everything_wrong_is_told_at_once_and_where() -> None:
         ("Server/clock", "spec.transport.secret_headers.A"),
         ("Server/clock", "spec.transport.url"),
     ]
-
-
-def test_a_secret_without_a_value_is_told_where_it_is_used() -> None:
-    given = source(a(msgspec.structs.replace(CLOCK, disabled=False), "clock"))
-    object.__setattr__(given, "secrets", msgspec.structs.replace(given.secrets, values={}))
-    assert faults(given) == (
-        Found(
-            Ref("Server", "acme", "clock"), "spec.transport.secret_headers.Authorization", "Secret/token has no value"
-        ),
-    )
-
-
-def test_names_that_collide_keep_the_tenant_from_being_published() -> None:
-    never = Endpoint(members=[Member(server="clock"), Member(server="git")], prefix="never")
-    given = source(a(never, "default"), known_servers={"clock": known(LOG), "git": known(LOG)})
-    assert [(str(f.ref), f.path) for f in faults(given)] == [("Endpoint/default", "spec.members[1]")]
-
-
-def test_a_held_back_tenant_still_loses_keys_and_callers() -> None:
-    last = compiled(source(a(ApiKey(agent="helper"), "cron"), key_hashes={"laptop": b"1" * 32, "cron": b"2" * 32}))
-    broken = source(
-        a(ApiKey(user="ada", revoked=True), "laptop"),
-        a(Tenant(revocation_epoch=3), "acme"),
-        a(Endpoint(members=[Member(server="absent")]), "default"),
-        a(ApiKey(agent="helper"), "cron"),
-        a(ApiKey(agent="helper"), "brand-new"),
-        a(User(disabled=True), "ada"),
-        key_hashes={"laptop": b"1" * 32, "cron": b"2" * 32, "brand-new": b"3" * 32},
-    )
-    result = compile_tenant(broken, seal)
-    assert isinstance(result, Faulty)
-    held = restrict(last.manifest, last.parts, result.live)
-    assert held is not None
-    assert held.manifest.revocation_epoch == 3
-    assert part(held, "keys", KeyShard, "000000") == KeyShard({b"2" * 32: KeyEntry(name="cron", agent="helper")})
-    assert part(held, "identity", Identity).users == {}
-    kept = {(r.kind, r.digest) for r in last.manifest.parts if r.kind not in ("identity", "keys")}
-    assert kept <= {(r.kind, r.digest) for r in held.manifest.parts}
-
-
-def test_a_held_back_tenant_loses_roles_that_only_allow() -> None:
-    allow, deny = Role(permissions=[Permission()]), Role(permissions=[Permission(effect="deny")])
-    subjects = [Subject(kind="user", name="ada")]
-    roles = (a(allow, "more"), a(deny, "less"))
-    bound = (a(RoleBinding(role=name, subjects=subjects), f"ada-{name}") for name in ("more", "less"))
-    last = compiled(source(*roles, *bound))
-    unbound = (a(RoleBinding(role=name, subjects=[]), f"ada-{name}") for name in ("more", "less"))
-    result = compile_tenant(source(*roles, *unbound, a(Endpoint(members=[Member(server="absent")]), "default")), seal)
-    assert isinstance(result, Faulty)
-    held = restrict(last.manifest, last.parts, result.live)
-    assert held is not None
-    before, after = (
-        part(last, "identity", Identity).users["ada"].roles,
-        part(held, "identity", Identity).users["ada"].roles,
-    )
-    assert set(before) - set(after) == {"more"}
-
-
-def test_a_held_back_tenant_that_loses_nobody_is_not_published_again() -> None:
-    last = compiled(source())
-    result = compile_tenant(source(a(Endpoint(members=[Member(server="absent")]), "default")), seal)
-    assert isinstance(result, Faulty)
-    assert restrict(last.manifest, last.parts, result.live) is None
 
 
 def test_unused_servers_are_shipped_so_that_they_can_be_looked_at() -> None:

@@ -11,12 +11,16 @@ import pytest
 from adapters.crypto.sealing import Ed25519Signer, Ed25519Verifier
 from adapters.postgres.database import Database
 from control_plane.compiler.compile import COMPILER
+from control_plane.compiler.policy import policy_data
 from control_plane.compiler.source import Found, TenantPolicy
+from control_plane.services.publisher import Publisher
+from control_plane.services.retries import Retries
 from core.audit import Entry
+from core.identity import Role
 from core.policy import Policy
 from core.publication import Draft
 from core.resource import Ref, Resource
-from core.snapshot import KeyEntry, KeyShard, Manifest, PolicyData
+from core.snapshot import Catalogue, KeyEntry, KeyShard, Manifest, PolicyData
 from core.store import IssuedKey, Put
 from tests.harness.fleet import ROOT, SIGNING_KEY, ControlPlane, assemble
 
@@ -152,6 +156,138 @@ async def test_what_does_not_check_is_not_published_and_says_why_by_field(dsn: s
         assert tenant.status["generation"] == 2
         assert await one.publications.behind(COMPILER) == []
         assert str(tenant.status["published_at"]).startswith("20")
+
+
+async def test_an_endpoint_that_does_not_check_is_held_back_alone_and_says_why(dsn: str) -> None:
+    tools = {"now": TOOL}
+    async with replica(dsn) as one:
+        await one.tenant("acme", "clock", "watch")
+        await one.approve("acme", "clock", tools)
+        await one.plane.publisher.publish(["acme"])
+        await one.approve("acme", "watch", tools)
+        never = {"members": [{"server": "clock"}, {"server": "watch"}], "prefix": "never"}
+        await one.apply("Endpoint", "acme", "default", never)
+        await one.apply("Endpoint", "acme", "fresh", never)
+        await one.apply("Endpoint", "acme", "other", {"members": [{"server": "watch"}]})
+        assert [p.generation for p in await one.plane.publisher.publish(["acme"])] == [2]
+        parts = {(ref.kind, ref.name): ref.digest for ref in (await manifest(one)).parts}
+        assert sorted(name for kind, name in parts if kind == "catalogue") == ["default", "other"]
+        stored = await one.publications.parts([parts["catalogue", "default"]])
+        shown = msgspec.msgpack.decode(stored[parts["catalogue", "default"]], type=Catalogue)
+        assert [(tool.name, tool.server) for tool in shown.tools] == [("now", "clock")]
+        tenant, endpoint = [
+            await one.store.get(Ref(kind, owner, name))
+            for kind, owner, name in (("Tenant", "", "acme"), ("Endpoint", "acme", "default"))
+        ]
+        assert tenant is not None
+        assert endpoint is not None
+        assert tenant.status["held_back"] == ["Endpoint/default", "Endpoint/fresh"]
+        assert [p["path"] for p in endpoint.status["problems"]] == ["spec.members[1]"]  # type: ignore[attr-defined]
+        assert await one.publications.behind(COMPILER) == []
+
+        await one.apply("Endpoint", "acme", "default", {**never, "prefix": "always"})
+        await one.resources.delete(ROOT, "Endpoint", "acme", "fresh")
+        await one.plane.publisher.publish(["acme"])
+        tenant = await one.store.get(Ref("Tenant", "", "acme"))
+        assert tenant is not None
+        assert not {"held_back", "problems"} & set(tenant.status)
+
+
+async def test_a_role_removed_while_the_tenant_does_not_check_allows_nothing_any_more(dsn: str) -> None:
+    class Rego(PickyPolicies):
+        """As PickyPolicies, with the data of the roles."""
+
+        async def make(self, resources: Sequence[Resource]) -> TenantPolicy | list[Found]:
+            roles = {r.name: r.spec for r in resources if isinstance(r.spec, Role)}
+            rego = [Found(r.ref, "spec.rego", "does not parse") for r in resources if isinstance(r.spec, Policy)]
+            return rego or TenantPolicy(module=b"\0asm", data=policy_data(roles))
+
+    database = await Database.open(dsn)
+    one = assemble(database, Rego())
+    await one.tenant("acme")
+    await one.apply("User", "acme", "ada", {})
+    await one.apply("Role", "acme", "reader", {"permissions": [{"tools": ["read"]}, {"tools": ["drop"]}]})
+    await one.apply("RoleBinding", "acme", "ada", {"role": "reader", "subjects": [{"kind": "user", "name": "ada"}]})
+    await one.plane.publisher.publish(["acme"])
+    await one.apply("Policy", "acme", "strict", {"rego": "package broken"})
+    await one.apply("Role", "acme", "reader", {"permissions": [{"tools": ["read"]}, {"tools": ["more"]}]})
+    assert [p.generation for p in await one.plane.publisher.publish(["acme"])] == [2]
+    assert set((await roles_in_force(one))["reader"]["allow"]["exact"]) == {"read"}
+    await one.resources.delete(ROOT, "RoleBinding", "acme", "ada")
+    await one.resources.delete(ROOT, "Role", "acme", "reader")
+    assert [p.generation for p in await one.plane.publisher.publish(["acme"])] == [3]
+    assert not (await roles_in_force(one))["reader"]["allow"]
+    await database.close()
+
+
+async def roles_in_force(one: ControlPlane) -> dict[str, dict[str, dict[str, object]]]:
+    ref = next(ref for ref in (await manifest(one)).parts if ref.kind == "policy_data")
+    data = msgspec.msgpack.decode((await one.publications.parts([ref.digest]))[ref.digest], type=PolicyData)
+    return msgspec.json.decode(data.data)["roles"]
+
+
+async def test_a_tenant_that_waits_for_the_policy_compiler_is_tried_again_until_it_is_there(dsn: str) -> None:
+    class Missing(PickyPolicies):
+        """A compiler that is missing the first few times."""
+
+        def __init__(self) -> None:
+            self.asked = 0
+            self.told = asyncio.Event()
+
+        async def make(self, resources: Sequence[Resource]) -> TenantPolicy | list[Found]:
+            self.asked += 1
+            policy = next(r.ref for r in resources if isinstance(r.spec, Policy))
+            if self.asked <= 3:
+                return [Found(policy, "spec.rego", "no `opa` binary", passing=True)]
+            self.told.set()
+            return TenantPolicy(module=b"\0asm", data=PolicyData(data=b'{"roles":{}}'))
+
+    database = await Database.open(dsn)
+    policies = Missing()
+    one = assemble(database, policies)
+    await one.tenant("acme")
+    await one.apply("Policy", "acme", "strict", {"rego": "package toolgate.tenant.strict"})
+    ports = one.plane.publisher._ports
+    assert await Publisher(ports).publish(["acme"]) == []
+    tenant = await one.store.get(Ref("Tenant", "", "acme"))
+    assert tenant is not None
+    assert tenant.status["retry"]["failed"] == 1  # type: ignore[index]
+    assert tenant.status["held_back"] == ["Tenant/acme"]
+
+    publisher = Publisher(ports, Retries(first_s=0.01))
+    running = asyncio.create_task(publisher.run())
+    await publisher.due(["acme"])
+    await asyncio.wait_for(policies.told.wait(), 5)
+    await asyncio.wait_for(publisher.settled(), 5)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert (await manifest(one)).generation == 1
+    tenant = await one.store.get(Ref("Tenant", "", "acme"))
+    assert tenant is not None
+    assert not {"held_back", "problems", "retry"} & set(tenant.status)
+    await database.close()
+
+
+async def test_a_replica_without_the_compiler_says_nothing_against_one_that_has_it(dsn: str) -> None:
+    class Missing(PickyPolicies):
+        async def make(self, resources: Sequence[Resource]) -> TenantPolicy | list[Found]:
+            return [Found(r.ref, "spec.rego", "no opa", passing=True) for r in resources if r.kind == "Policy"]
+
+    class Having(PickyPolicies):
+        async def make(self, resources: Sequence[Resource]) -> TenantPolicy | list[Found]:
+            return TenantPolicy(module=b"\0asm", data=PolicyData(data=b'{"roles":{}}'))
+
+    database = await Database.open(dsn)
+    one, two = assemble(database, Missing()), assemble(database, Having(), replica="two")
+    await one.tenant("acme")
+    await one.apply("Policy", "acme", "strict", {"rego": "package toolgate.tenant.strict"})
+    await one.plane.publisher.publish(["acme"])
+    await two.plane.publisher.publish(["acme"])
+    await one.plane.publisher.publish(["acme"])
+    tenant = await one.store.get(Ref("Tenant", "", "acme"))
+    assert tenant is not None
+    assert not {"held_back", "problems", "retry"} & set(tenant.status)
+    await database.close()
 
 
 async def test_a_key_revoked_while_the_tenant_does_not_check_ends_all_the_same(dsn: str) -> None:

@@ -1,0 +1,36 @@
+"""When what waits is tried again."""
+
+import asyncio
+
+from control_plane.services.retries import Retries
+
+
+async def test_pauses_double_up_to_the_longest_and_begin_anew_once_settled() -> None:
+    retries = Retries(first_s=5, longest_s=60, clock=lambda: 1000.0)
+    assert [retries.later("acme").at - 1000 for _ in range(6)] == [5, 10, 20, 40, 60, 60]
+    retries.settled("acme")
+    assert retries.later("acme") == (1, 1005.0)
+
+
+async def test_what_is_due_is_told_once_and_soonest_first() -> None:
+    now = 0.0
+    retries = Retries(first_s=10, clock=lambda: now)
+    retries.later("acme")
+    now = 5.0
+    retries.later("other")
+    now = 12.0
+    assert await retries.due() == ["acme"]
+    now = 15.0
+    assert await retries.due() == ["other"]
+    waiting = asyncio.ensure_future(retries.due())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    waiting.cancel()
+
+
+async def test_waiting_ends_when_something_comes_that_is_due_sooner() -> None:
+    retries = Retries(first_s=0.01)
+    waiting = asyncio.ensure_future(retries.due())
+    await asyncio.sleep(0)
+    retries.later("acme")
+    assert await asyncio.wait_for(waiting, 5) == ["acme"]
