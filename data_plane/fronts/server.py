@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from data_plane.fronts.asgi import Header, Receive, Scope, Send
+from data_plane.outbox import Outbox
 
 if TYPE_CHECKING:
     from uvicorn._types import HTTPScope
@@ -71,6 +72,7 @@ class Connection(HttpToolsProtocol):
     """A client's connection, with a limit to everything a client may do slowly or at length."""
 
     options: ServerOptions
+    outbox: Outbox
     _on_lost: Callable[[], object] | None = None
     _idle_since = 0.0
     _reading_since = 0.0
@@ -208,7 +210,7 @@ class Connection(HttpToolsProtocol):
         if cycle.response_complete:
             self._discarded += len(body)
             if self._discarded > self.options.max_discarded_bytes:
-                self.transport.close()
+                self._hang_up()
             return
         cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:
@@ -237,7 +239,7 @@ class Connection(HttpToolsProtocol):
         self._discarding = self._reading_since > 0 and self._head_done
         if self._discarding and self.expect_100_continue:
             # Refused before the body was asked for: whether it will come is anyone's guess.
-            self.transport.close()
+            self._hang_up()
         elif self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
@@ -257,15 +259,27 @@ class Connection(HttpToolsProtocol):
         closing = b"" if cycle.keep_alive else b"connection: close\r\n"
         length = b"content-length: %d\r\n" % len(body)
         date = _lines(tuple(self.server_state.default_headers))
-        self.transport.write(
-            b"".join((STATUS_LINE[status], date, _lines(tuple(headers)), length, closing, b"\r\n", body))
-        )
+        answer = b"".join((STATUS_LINE[status], date, _lines(tuple(headers)), length, closing, b"\r\n", body))
+        self.outbox.add(self._put, answer)
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
         if closing:
-            self.transport.close()
+            self._hang_up()
         cycle.on_response()
         return True
+
+    def _put(self, answer: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(answer)
+
+    def _hang_up(self) -> None:
+        """Closes behind what was answered."""
+        self.outbox.flush()
+        self.transport.close()
+
+    def shutdown(self) -> None:
+        self.outbox.flush()
+        super().shutdown()
 
     def pause_writing(self) -> None:
         self._blocked_since = self.loop.time()
@@ -302,7 +316,7 @@ class Connection(HttpToolsProtocol):
             if now - self._reading_since > limit and not (self._in_flight and self._waiting_in_line()):
                 self._close_with(_TIMED_OUT)
         elif not self._in_flight and now - self._idle_since > options.keep_alive_s:
-            self.transport.close()
+            self._hang_up()
 
     def _waiting_in_line(self) -> bool:
         return not self._head_done or bool(self.pipeline)
@@ -317,8 +331,8 @@ class Connection(HttpToolsProtocol):
         """A last word where no answer is under way or over; it must not end up inside or behind one."""
         silent = self._active.response_started or bool(self.pipeline) if self._in_flight else self._discarding
         if not silent:
-            self.transport.write(response)
-        self.transport.close()
+            self.outbox.add(self._put, response)
+        self._hang_up()
 
 
 def _target(url: bytes) -> tuple[str, bytes, bytes]:
@@ -343,8 +357,9 @@ async def serve(app: Served, sockets: Sequence[socket.socket], options: ServerOp
     """
     state = ServerState()
     config = configuration(app)
-    protocol = type("Connection", (Connection,), {"options": options})
     loop = asyncio.get_running_loop()
+    outbox = Outbox(loop)
+    protocol = type("Connection", (Connection,), {"options": options, "outbox": outbox})
     servers = [
         await loop.create_server(
             lambda: protocol(config=config, server_state=state, app_state={}, _loop=loop),
@@ -361,6 +376,7 @@ async def serve(app: Served, sockets: Sequence[socket.socket], options: ServerOp
             server.close()
         await _drain(app, state, options.drain_s)
         sweeper.close()
+        outbox.flush()
         for connection in list(state.connections):
             connection.transport.abort()
 

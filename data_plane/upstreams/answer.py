@@ -62,7 +62,8 @@ class Answer:
         """`on_request`: given in the legacy era only. `in_session`: the request named a session. `resumes`: last event
         id of the stream taken up.
         """
-        self.outcome: asyncio.Future[Outcome] = (loop or asyncio.get_running_loop()).create_future()
+        self._loop = loop or asyncio.get_running_loop()
+        self.outcome: asyncio.Future[Outcome] = self._loop.create_future()
         self._id = request_id
         self._max = max_bytes
         self._listener = listener
@@ -71,6 +72,10 @@ class Answer:
         self._resumes = resumes
         self._in_session = in_session
         self._chunks: list[bytes] = []
+
+    def expect(self) -> None:
+        """Wait anew: nothing was sent, so nothing was heard either."""
+        self.outcome = self._loop.create_future()
 
     # Receiver.
 

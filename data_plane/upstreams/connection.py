@@ -11,6 +11,8 @@ from typing import Protocol, cast
 
 import httptools
 
+from data_plane.outbox import Outbox
+
 MAX_HEAD_BYTES = 64 * 1024
 _MAX_HEADERS = 256
 _DRAIN_BYTES = 64 * 1024
@@ -22,12 +24,16 @@ Headers = dict[bytes, bytes]
 
 
 class ExchangeError(Exception):
-    """The exchange ended without a complete answer. `answered` says whether any byte of an answer had come."""
+    """The exchange ended without a complete answer. `answered` says whether any byte of an answer had come.
 
-    def __init__(self, detail: str, *, answered: bool) -> None:
+    `unsent`: nothing of the request left this machine.
+    """
+
+    def __init__(self, detail: str, *, answered: bool, unsent: bool = False) -> None:
         super().__init__(detail)
         self.detail = detail
         self.answered = answered
+        self.unsent = unsent
 
 
 class Receiver(Protocol):
@@ -45,9 +51,13 @@ class Receiver(Protocol):
 class Connection(asyncio.Protocol):
     """Carries one exchange at a time. `on_free` is called when it may carry another, `on_lost` once when it is gone."""
 
-    def __init__(self, on_free: Callable[["Connection"], None], on_lost: Callable[["Connection"], None]) -> None:
+    def __init__(
+        self, on_free: Callable[["Connection"], None], on_lost: Callable[["Connection"], None], outbox: Outbox
+    ) -> None:
         self._on_free = on_free
         self._on_lost = on_lost
+        self._outbox = outbox
+        self._unsent = False
         self._transport: asyncio.Transport | None = None
         self._receiver: Receiver | None = None
         self._parser = httptools.HttpResponseParser(self)
@@ -87,6 +97,21 @@ class Connection(asyncio.Protocol):
             self._receiver = None
             return False
         return True
+
+    def send_soon(self, request: bytes, receiver: Receiver) -> bool:
+        """As `send`, at the end of this turn of the loop. A write that fails then reaches the receiver as `unsent`."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return False
+        self._receiver, self._unsent = receiver, True
+        self._outbox.add(self._put, request)
+        return True
+
+    def _put(self, request: bytes) -> None:
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            transport.write(request)
+            self._unsent = transport.is_closing()
 
     def carries(self, receiver: Receiver) -> bool:
         """Whether this receiver's exchange is still the one under way here."""
@@ -189,7 +214,7 @@ class Connection(asyncio.Protocol):
     def _fail(self, detail: str) -> None:
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
-            receiver.failed(ExchangeError(detail, answered=self._started))
+            receiver.failed(ExchangeError(detail, answered=self._started, unsent=self._unsent))
         self.abandon()
 
     def _stop_drain(self) -> None:

@@ -7,8 +7,19 @@ import msgspec
 from core.call import Era, Raw
 from core.mcp.errors import UNSUPPORTED_VERSION
 from core.mcp.results import SERVER_INFO_KEY
+from core.snapshot import Offer
 from data_plane.upstreams import jsonrpc
 from data_plane.upstreams.failure import clipped, unavailable
+
+
+_MEMBERS: dict[str, Offer] = {
+    "tools": "tools",
+    "prompts": "prompts",
+    "resources": "resources",
+    "completions": "completions",
+    "logging": "logging",
+}
+_EXTENSIONS: dict[str, Offer] = {"io.modelcontextprotocol/tasks": "tasks", "io.modelcontextprotocol/ui": "ui"}
 
 
 class Greeting(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,17 +31,19 @@ class Greeting(msgspec.Struct, frozen=True, kw_only=True):
     instructions: str = ""
     logs: bool = False
     """Whether a legacy server takes `logging/setLevel`."""
+    offers: tuple[Offer, ...] = ()
 
 
 class _Discovered(msgspec.Struct, frozen=True):
     supported_versions: list[str] = msgspec.field(name="supportedVersions")
+    capabilities: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"{}"))
     instructions: str = ""
     meta: dict[str, msgspec.Raw] = msgspec.field(name="_meta", default_factory=dict)
 
 
 class _Initialized(msgspec.Struct, frozen=True):
     protocol_version: str = msgspec.field(name="protocolVersion")
-    capabilities: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
+    capabilities: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"{}"))
     server_info: msgspec.Raw = msgspec.field(name="serverInfo", default=msgspec.Raw(b"{}"))
     instructions: str = ""
 
@@ -59,6 +72,7 @@ def from_discover(answer: Raw) -> Greeting | None:
         revision=jsonrpc.MODERN,
         server_info=_texts(found.meta.get(SERVER_INFO_KEY, msgspec.Raw(b"{}"))),
         instructions=found.instructions,
+        offers=offered(found.capabilities),
     )
 
 
@@ -73,13 +87,38 @@ def from_initialize(answer: Raw) -> Greeting:
         raise unavailable(f"answers initialize with what is no InitializeResult: {failure}") from failure
     if found.protocol_version not in jsonrpc.LEGACY:
         raise unavailable(f"insists on protocol version {found.protocol_version}")
+    offers = offered(found.capabilities)
     return Greeting(
         era="legacy",
         revision=found.protocol_version,
         server_info=_texts(found.server_info),
         instructions=found.instructions,
-        logs="logging" in found.capabilities,
+        logs="logging" in offers,
+        offers=offers,
     )
+
+
+def offered(capabilities: msgspec.Raw) -> tuple[Offer, ...]:
+    """What a ServerCapabilities object declares of what is known here; a member of another shape declares nothing."""
+    declared = _object(capabilities)
+    found: list[Offer] = [
+        offer for member, offer in _MEMBERS.items() if bytes(declared.get(member, b"null")) != b"null"
+    ]
+    lists = {member: _object(declared.get(member)) for member in ("tools", "prompts", "resources")}
+    if bytes(lists["resources"].get("subscribe", b"")) == b"true":
+        found.append("subscribe")
+    if any(bytes(members.get("listChanged", b"")) == b"true" for members in lists.values()):
+        found.append("list_changed")
+    extensions = _object(declared.get("extensions"))
+    found += [offer for extension, offer in _EXTENSIONS.items() if extension in extensions]
+    return tuple(sorted(found))
+
+
+def _object(raw: msgspec.Raw | None) -> dict[str, msgspec.Raw]:
+    try:
+        return jsonrpc.members(raw) if raw is not None else {}
+    except jsonrpc.NotMcpError:
+        return {}
 
 
 def _refuse_if_newer(error: bytes) -> None:
@@ -99,8 +138,4 @@ def _known(versions: Iterable[str]) -> bool:
 
 def _texts(raw: msgspec.Raw) -> dict[str, str]:
     """The string members of an Implementation object: its icons are nobody's business here."""
-    try:
-        found = jsonrpc.members(raw)
-    except jsonrpc.NotMcpError:
-        return {}
-    return {k: msgspec.json.decode(v, type=str) for k, v in found.items() if bytes(v).startswith(b'"')}
+    return {k: msgspec.json.decode(v, type=str) for k, v in _object(raw).items() if bytes(v).startswith(b'"')}

@@ -4,6 +4,7 @@ import asyncio
 
 from core.call import Ask, Notify, Outgoing, Raw, Route
 from core.server import HttpTransport
+from data_plane.outbox import Outbox
 from data_plane.upstreams import legacy, modern
 from data_plane.upstreams.address import Resolver
 from data_plane.upstreams.deadlines import Deadlines
@@ -28,6 +29,7 @@ class HttpBackend:
         self._errands = Errands()
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(self._loop)
+        self._outbox = Outbox(self._loop)
         self._known: dict[tuple[str, str], tuple[Upstream, Sessions]] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
@@ -120,7 +122,7 @@ class HttpBackend:
         self.retire(*key)
         if len(self._known) >= _MAX_UPSTREAMS:
             self._retire_idlest()
-        upstream = Upstream(route.backend, transport, self._resolver)
+        upstream = Upstream(route.backend, transport, self._resolver, self._outbox)
         self._known[key] = known = (upstream, Sessions(upstream, self._errands))
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._expire)

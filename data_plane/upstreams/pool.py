@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from data_plane.outbox import Outbox
 from data_plane.upstreams.breaker import Breaker
 from data_plane.upstreams.connection import Connection
 from data_plane.upstreams.failure import overloaded, unavailable
@@ -20,10 +21,11 @@ _BEFORE_DEADLINE_S = 0.005
 class Pool:
     """A connection is in exactly one place: being dialled, idle here, or with the caller that took it."""
 
-    def __init__(self, dial: Dial, *, max_connections: int, idle_s: float = _IDLE_S) -> None:
+    def __init__(self, dial: Dial, *, max_connections: int, outbox: Outbox, idle_s: float = _IDLE_S) -> None:
         self._dial = dial
         self._max = max_connections
         self._idle_s = idle_s
+        self._outbox = outbox
         self._breaker = Breaker()
         self._open: set[Connection] = set()
         self._dialling = 0
@@ -91,7 +93,7 @@ class Pool:
         self._dialling += 1
         connected = False
         try:
-            connection = await self._dial(lambda: Connection(self._freed, self._lost))
+            connection = await self._dial(lambda: Connection(self._freed, self._lost, self._outbox))
             connected = True
         except Exception:
             # Not for a cancelled attempt: that says nothing about the server.

@@ -7,6 +7,7 @@ from itertools import count
 
 from core.server import HttpTransport
 from core.snapshot import Backend
+from data_plane.outbox import Outbox
 from data_plane.upstreams.address import Resolver
 from data_plane.upstreams.answer import Acknowledgement, Answer, Outcome
 from data_plane.upstreams.connection import Connection, ExchangeError, Receiver
@@ -23,7 +24,7 @@ ConfiguredHeaders = tuple[tuple[bytes, bytes], ...]
 class Upstream:
     """Never shared between tenants, so that one tenant's load or failures are not another's."""
 
-    def __init__(self, backend: Backend, transport: HttpTransport, resolver: Resolver) -> None:
+    def __init__(self, backend: Backend, transport: HttpTransport, resolver: Resolver, outbox: Outbox) -> None:
         """Raises Unavailable for a URL that cannot be used."""
         self.backend = backend
         self.transport = transport
@@ -33,7 +34,7 @@ class Upstream:
         self._target = target_of(transport.url)
         self._resolver = resolver
         self._tls: ssl.SSLContext | None = None
-        self.pool = Pool(self._dial, max_connections=transport.max_connections)
+        self.pool = Pool(self._dial, max_connections=transport.max_connections, outbox=outbox)
         self._plain = tuple(
             (k.encode("latin-1", "replace"), v.encode("latin-1", "replace")) for k, v in transport.headers.items()
         )
@@ -51,18 +52,21 @@ class Upstream:
     async def exchange(self, request: bytes, answer: Answer, deadline: float) -> Outcome:
         """Raises Unavailable. Cancelled, it leaves the connection to the caller: see `answer.connection`."""
         connection = self.pool.take()
-        if connection is None or not connection.send(request, answer):
+        if connection is None or not connection.send_soon(request, answer):
             connection = await self.send(request, answer, deadline)
         answer.connection = connection
         try:
             return await answer.outcome
         except ExchangeError as failure:
             # A reused connection that closes without a word may still have been read from: a tool is not run twice.
-            raise unavailable(failure.detail) from failure
+            if not failure.unsent:
+                raise unavailable(failure.detail) from failure
         except asyncio.CancelledError:
             if not connection.carries(answer):
                 answer.connection = None
             raise
+        answer.expect()
+        return await self.exchange(request, answer, deadline)
 
     async def acknowledge(self, request: bytes, deadline: float) -> int:
         """The status of what gets no answer. Raises Unavailable."""
