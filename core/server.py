@@ -225,6 +225,10 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     templates: list[ObservedEntry] = msgspec.field(default_factory=list)
     offers: list[str] = msgspec.field(default_factory=list)
     """Each a `core.snapshot.Offer`."""
+    unlisted: dict[str, str] = msgspec.field(default_factory=dict)
+    """Of "prompts", "resources" and "templates" those whose list could not be had whole, and why: empty here."""
+    looked: bool = True
+    """False: nobody looked, and `error` says why. It says nothing of the server."""
     error: str = ""
     """Why the look failed, for a person; empty on success."""
 

@@ -1,6 +1,5 @@
 """The servers behind this node as its supervisor sees them: looked at when asked to, let go when they are gone."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
@@ -55,10 +54,7 @@ class Servers:
         """What the server offers now. Never raises: the observation says why nothing could be seen."""
         try:
             route = self.route(tenant, server)
-            async with asyncio.timeout(LOOK_WITHIN_S):
-                return await observe(route, self._respondents[type(route.backend.transport)])
-        except TimeoutError:
-            return Observation(error=f"no answer within {LOOK_WITHIN_S:.0f} s")
+            return await observe(route, self._respondents[type(route.backend.transport)], LOOK_WITHIN_S)
         except Unavailable as failure:
             return Observation(error=failure.detail or failure.public)
         except (OSError, ValueError, SealBroken) as failure:

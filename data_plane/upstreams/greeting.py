@@ -11,7 +11,6 @@ from core.snapshot import Offer
 from data_plane.upstreams import jsonrpc
 from data_plane.upstreams.failure import clipped, unavailable
 
-
 _MEMBERS: dict[str, Offer] = {
     "tools": "tools",
     "prompts": "prompts",

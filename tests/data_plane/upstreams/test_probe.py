@@ -1,11 +1,12 @@
 """Looking at servers that list much, wrongly, or for ever, and telling the eras apart."""
 
+import asyncio
 from collections.abc import Callable
 
 import msgspec
 import pytest
 
-from core.server import Declared, Observation, ObservedTool
+from core.server import Declared, Observation, ObservedEntry, ObservedTool
 from data_plane.upstreams import probe
 from data_plane.upstreams.mcp_http import HttpBackend
 from tests.harness.timing import beside
@@ -63,8 +64,115 @@ async def test_definitions_are_kept_byte_for_byte_over_all_pages(backend: HttpBa
         protocol_version="2026-07-28",
         server_info={"name": "raw", "version": "2"},
         instructions="Be kind.",
+        offers=["tools"],
         tools=[ObservedTool(name="a", definition=first), ObservedTool(name="b", definition=second)],
     )
+
+
+EVERYTHING = {
+    "tools": {"listChanged": True},
+    "prompts": {},
+    "resources": {"subscribe": True, "listChanged": False},
+    "completions": {},
+    "logging": None,
+    "extensions": {"io.modelcontextprotocol/ui": {"mimeTypes": []}, "com.example/other": {}},
+}
+
+
+def listing(entries: dict[str, list[bytes]], asked: list[str]) -> Script:
+    """Answers each list with one entry a page; notes what was asked for."""
+
+    async def script(request: Request, peer: Peer) -> None:
+        method = str(request.message["method"])
+        asked.append(method)
+        if method == "server/discover":
+            result = msgspec.json.encode({**DISCOVERED, "capabilities": EVERYTHING})
+        else:
+            at = int(request.message["params"].get("cursor", 0))  # type: ignore[union-attr]
+            member, following = (
+                _MEMBERS[method],
+                b"" if at + 1 == len(entries[method]) else b',"nextCursor":"%d"' % (at + 1),
+            )
+            result = b'{"%b":[%b]%b}' % (member, entries[method][at], following)
+        await peer.json(b'{"jsonrpc":"2.0","id":%d,"result":%b}' % (request.id, result))
+
+    return script
+
+
+_MEMBERS = {
+    "tools/list": b"tools",
+    "prompts/list": b"prompts",
+    "resources/list": b"resources",
+    "resources/templates/list": b"resourceTemplates",
+}
+
+
+async def test_everything_a_server_declares_is_listed_byte_for_byte(backend: HttpBackend) -> None:
+    prompts = [b'{"name":"p",  "icons":[{"src":"data:,"}]}', b'{"name":"q","arguments":[]}']
+    resources = [b'{"uri":"ui://a/b", "name":"b","_meta":{"x":1.0}}']
+    templates = [b'{"name":"t","uriTemplate":"file:///{path}", "annotations":{"priority":0.50}}']
+    entries = {
+        "tools/list": [b'{"name":"a","inputSchema":{}}'],
+        "prompts/list": prompts,
+        "resources/list": resources,
+        "resources/templates/list": templates,
+    }
+    seen = await look(backend, listing(entries, []))
+    assert seen.prompts == [ObservedEntry(name=n, definition=d) for n, d in zip("pq", prompts, strict=True)]
+    assert seen.resources == [ObservedEntry(name="ui://a/b", definition=resources[0])]
+    assert seen.templates == [ObservedEntry(name="file:///{path}", definition=templates[0])]
+    assert seen.offers == ["completions", "list_changed", "prompts", "resources", "subscribe", "tools", "ui"]
+    assert (seen.unlisted, seen.error) == ({}, "")
+
+
+async def test_what_a_server_does_not_declare_it_is_not_asked_for(backend: HttpBackend) -> None:
+    asked: list[str] = []
+    plain = server({"server/discover": DISCOVERED, "tools/list": {"tools": []}})
+
+    async def script(request: Request, peer: Peer) -> None:
+        asked.append(str(request.message["method"]))
+        await plain(request, peer)
+
+    await look(backend, script)
+    assert asked == ["server/discover", "tools/list"]
+
+
+async def test_a_list_that_fails_does_not_fail_the_look(backend: HttpBackend) -> None:
+    capabilities: Answers = {"tools": {}, "prompts": {}, "resources": {}}
+    answers: Answers = {
+        "server/discover": {**DISCOVERED, "capabilities": capabilities},
+        "tools/list": {"tools": [{"name": "a", "inputSchema": {}}]},
+        "prompts/list": {"prompts": [{"title": "nameless"}]},
+        "resources/list": {"resources": [{"uri": "a:b", "name": "b"}]},
+    }
+    seen = await look(backend, server(answers))
+    assert ([tool.name for tool in seen.tools], [one.name for one in seen.resources]) == (["a"], ["a:b"])
+    assert (list(seen.unlisted), seen.error) == (["prompts"], "")
+    assert "without a name" in seen.unlisted["prompts"]
+
+
+async def test_a_list_that_never_comes_costs_only_itself(backend: HttpBackend) -> None:
+    quick = server(
+        {
+            "server/discover": {**DISCOVERED, "capabilities": {"tools": {}, "resources": {}}},
+            "tools/list": {"tools": [{"name": "a", "inputSchema": {}}]},
+        }
+    )
+
+    gone = asyncio.Event()
+
+    async def script(request: Request, peer: Peer) -> None:
+        if request.message["method"] == "resources/list":
+            await peer.until_gone()
+            gone.set()
+        else:
+            await quick(request, peer)
+
+    async with scripted(script) as running, asyncio.timeout(5):
+        seen = await probe.observe(route_to(over_http(running.url), era=None), backend, within_s=0.5)
+        await gone.wait()
+    assert ([tool.name for tool in seen.tools], seen.error) == (["a"], "")
+    assert seen.unlisted["resources"] == "its resource list took too long"
 
 
 async def test_a_server_without_discover_is_asked_to_initialize(backend: HttpBackend) -> None:
