@@ -5,6 +5,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from time import monotonic
 
+from core.bound import Bound
 from core.lease import IDLE_S, Slice, slice_size
 from core.limits import Bucket, Counters, CountersAway, Grant, read_key
 
@@ -38,9 +39,18 @@ class Leases:
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
+        self._evicted = self._turned_away = 0
 
     def __len__(self) -> int:
         return len(self._leases)
+
+    def bounds(self) -> dict[str, Bound]:
+        """`leases`, and `lease_waiters` of the one most wanted."""
+        most = max((len(lease.waiting) for lease in self._leases.values()), default=0)
+        return {
+            "leases": Bound(len(self._leases), self._max_keys, self._evicted),
+            "lease_waiters": Bound(most, MAX_WAITERS, self._turned_away),
+        }
 
     async def take(self, key: str, bucket: Bucket, want: int = 1) -> Grant:
         """From the slice at hand without waiting; else from the counters. Raises CountersAway."""
@@ -85,11 +95,13 @@ class Leases:
         lease = self._leases[key] = _Lease(key, bucket)
         while len(self._leases) > self._max_keys:
             self._return(self._leases.popitem(last=False)[1])
+            self._evicted += 1
         self._schedule()
         return lease
 
     async def _wait(self, lease: _Lease, want: int) -> Grant:
         if len(lease.waiting) >= MAX_WAITERS:
+            self._turned_away += 1
             raise CountersAway("too many wait for the same counter")
         future: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
         lease.waiting.append((want, future))
@@ -185,6 +197,11 @@ class OnError:
         self._local = local
         self._lent: OrderedDict[str, int] = OrderedDict()
         """Key to tokens that did not come from `counters`, and must not be given back to them."""
+        self._forgotten = 0
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(len(self._lent), LENT_KEYS, self._forgotten)
 
     async def take(self, key: str, bucket: Bucket, want: int) -> Grant:
         try:
@@ -197,6 +214,7 @@ class OnError:
         self._lent[key] = self._lent.pop(key, 0) + grant.tokens
         while len(self._lent) > LENT_KEYS:
             self._lent.popitem(last=False)
+            self._forgotten += 1
         return grant
 
     async def give_back(self, key: str, bucket: Bucket, tokens: int) -> None:
@@ -220,7 +238,15 @@ class ScopedCounters:
         """`node`: memory; also what counts while the fleet's are away. `fleet` None: this node is the fleet."""
         self._node = node
         self._leases = Leases(_Named(fleet), clock=clock) if fleet is not None else None
-        self._fleet: Counters = OnError(self._leases, node) if self._leases is not None else node
+        self._lending = OnError(self._leases, node) if self._leases is not None else None
+        self._fleet: Counters = self._lending or node
+
+    def bounds(self) -> dict[str, Bound]:
+        """Of what is leased from the fleet; nothing where this node is the fleet."""
+        if self._leases is None or self._lending is None:
+            return {}
+        leases = {f"fleet_{what}": bound for what, bound in self._leases.bounds().items()}
+        return {**leases, "fleet_lent": self._lending.bound}
 
     async def take(self, key: str, bucket: Bucket, want: int) -> Grant:
         return await (self._node if read_key(key)[0] == "node" else self._fleet).take(key, bucket, want)

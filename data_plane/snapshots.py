@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from core.bound import Hits
 from core.guard import Matcher
 from core.identity import Caller, key_hash
 from core.policy import PolicyEngine, PreparedPolicy
@@ -45,6 +46,16 @@ ReadPart = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
+class Full:
+    """How often the caches of this process's snapshots had to forget something to make room."""
+
+    keys: Hits = field(default_factory=Hits)
+    pages: Hits = field(default_factory=Hits)
+    decisions: Hits = field(default_factory=Hits)
+    lists: Hits = field(default_factory=Hits)
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointView:
     """An endpoint with its tools by exposed name."""
 
@@ -69,6 +80,7 @@ class TenantSnapshot:
     authorizer: Authorizer
     limiter: Limiter
     guards: TenantGuards
+    full: Full = field(default_factory=Full)
     callers: dict[str, Caller] = field(default_factory=dict)
     """Key name to the Caller it speaks for; at most as many as there are keys. Filled by `stages.authn`."""
     pages: dict[tuple[str, int], tuple[tuple[CompiledTool, ...], bytes]] = field(default_factory=dict)
@@ -91,8 +103,13 @@ class TenantSnapshot:
         if entry is not None:
             if len(self._known_keys) >= KEYS_REMEMBERED:
                 self._known_keys.clear()
+                self.full.keys.count += 1
             self._known_keys[raw] = entry
         return entry
+
+    @property
+    def keys_known(self) -> int:
+        return len(self._known_keys)
 
     def close(self) -> None:
         """Free the policy's instance. Calls that still hold the snapshot are refused by policy, not crashed."""
@@ -108,6 +125,7 @@ class Assembler:
     sealer: Sealer
     scanning: Executor | None = None
     """Where guards look at long texts; None: the event loop's own threads."""
+    full: Full = field(default_factory=Full)
 
     def assemble(self, manifest_bytes: bytes, read: ReadPart, data_key: bytes) -> TenantSnapshot:
         """Decode and prepare everything; slow (milliseconds), so off the event loop.
@@ -129,7 +147,15 @@ class Assembler:
         endpoints = dict(_endpoints(parts, backends))
         tenant_guards = TenantGuards(guards, self.matcher, self.scanning)
         policy = self.engine.prepare(parts.one("policy_module"), data.data, data.canaries)
-        authorizer = Authorizer(policy, data, identity, digest(manifest_bytes), manifest.revocation_epoch)
+        authorizer = Authorizer(
+            policy,
+            data,
+            identity,
+            digest(manifest_bytes),
+            manifest.revocation_epoch,
+            decisions_full=self.full.decisions,
+            lists_full=self.full.lists,
+        )
         return TenantSnapshot(
             manifest=manifest,
             digest=digest(manifest_bytes),
@@ -142,6 +168,7 @@ class Assembler:
             authorizer=authorizer,
             limiter=Limiter(limits),
             guards=tenant_guards,
+            full=self.full,
         )
 
     def _open(self, parts: "_Parts", tenant: str, data_key: bytes) -> OpenSecrets:

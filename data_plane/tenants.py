@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from core.bound import Bound
 from core.errors import Reason, Unavailable
 from data_plane.snapshots import TenantSnapshot
 
@@ -29,6 +30,7 @@ class Tenants:
         self._pointers: dict[str, Pointer] = {}
         self._loaded: OrderedDict[str, TenantSnapshot] = OrderedDict()
         self._loading: dict[str, asyncio.Future[TenantSnapshot]] = {}
+        self._evicted = 0
 
     def __len__(self) -> int:
         return len(self._pointers)
@@ -37,6 +39,14 @@ class Tenants:
     def in_memory(self) -> int:
         """How many are loaded; `len` counts all in force."""
         return len(self._loaded)
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(len(self._loaded), self._cap, self._evicted)
+
+    def snapshots(self) -> list[TenantSnapshot]:
+        """Those in memory."""
+        return list(self._loaded.values())
 
     def loaded(self, tenant: str) -> TenantSnapshot | None:
         """The snapshot in force if it is in memory."""
@@ -75,6 +85,7 @@ class Tenants:
         self._loaded.move_to_end(tenant)
         while len(self._loaded) > self._cap:
             self._loaded.popitem(last=False)
+            self._evicted += 1
 
     def forget(self, tenant: str) -> None:
         """The tenant was withdrawn."""

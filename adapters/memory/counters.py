@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable
 
+from core.bound import Bound
 from core.limits import Bucket, Grant, Level, full_in_s, put_back, take
 
 MAX_KEYS = 100_000
@@ -18,9 +19,14 @@ class MemoryCounters:
         self._clock = clock
         self._max_keys = max_keys
         self._levels: OrderedDict[str, tuple[Level, Bucket]] = OrderedDict()
+        self._forgotten = 0
 
     def __len__(self) -> int:
         return len(self._levels)
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(len(self._levels), self._max_keys, self._forgotten)
 
     async def take(self, key: str, bucket: Bucket, want: int) -> Grant:
         now = self._clock()
@@ -44,6 +50,7 @@ class MemoryCounters:
                 del self._levels[key]
         while len(self._levels) > self._max_keys:
             self._levels.popitem(last=False)
+            self._forgotten += 1
 
     def _oldest(self) -> list[str]:
         return [key for key, _ in zip(self._levels, range(_LOOKED_AT), strict=False)]

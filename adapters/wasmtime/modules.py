@@ -10,6 +10,8 @@ from pathlib import Path
 
 from wasmtime import Engine, Module, WasmtimeError
 
+from core.bound import Bound
+
 MEMORY_CAP = 64
 FOLDER_CAP = 256
 
@@ -26,6 +28,11 @@ class Modules:
         self._folder = _private(folder) if folder is not None else None
         self._loaded: OrderedDict[str, Module] = OrderedDict()
         self._lock = threading.Lock()
+        self._evicted = 0
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(len(self._loaded), MEMORY_CAP, self._evicted)
 
     def get(self, wasm: bytes) -> Module:
         """Slow on a miss. Raises ValueError for what is not WASM."""
@@ -36,6 +43,7 @@ class Modules:
             self._loaded.move_to_end(key)
             while len(self._loaded) > MEMORY_CAP:
                 self._loaded.popitem(last=False)
+                self._evicted += 1
         return module
 
     def _compile(self, key: str, wasm: bytes) -> Module:

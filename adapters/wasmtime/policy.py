@@ -15,6 +15,7 @@ from wasmtime import Config, Engine, Module
 from adapters.wasmtime.guest import Guest, GuestFailed
 from adapters.wasmtime.modules import Modules
 from adapters.wasmtime.ticker import Ticker
+from core.bound import Bound
 from core.policy import ERROR, HOST_BUILTINS, UNDEFINED, Canary, Decision, normalise
 
 DEADLINE_TICKS = 5
@@ -57,6 +58,9 @@ class WasmPolicyEngine:
         except GuestFailed as failure:
             raise ValueError(f"policy: {failure}") from failure
         return policy
+
+    def bounds(self) -> dict[str, Bound]:
+        return {"policy_guests": self._shared.live.bound, "policy_modules": self._modules.bound}
 
     def close(self) -> None:
         """Stop the clock of all deadlines: what is asked afterwards is denied."""
@@ -176,6 +180,13 @@ class _Live:
         self._cap = cap
         self._policies: OrderedDict[int, weakref.ref[WasmPolicy]] = OrderedDict()
         self._lock = threading.Lock()
+        self._evicted = 0
+
+    @property
+    def bound(self) -> Bound:
+        with self._lock:
+            policies = [policy for reference in self._policies.values() if (policy := reference()) is not None]
+        return Bound(sum(1 for policy in policies if policy.memory_bytes), self._cap, self._evicted)
 
     def add(self, policy: WasmPolicy) -> None:
         with self._lock:
@@ -194,6 +205,7 @@ class _Live:
                     self._policies[key] = reference
                 else:
                     oldest.hibernate()
+                    self._evicted += 1
 
 
 def _only(result_set: bytes) -> object:

@@ -47,6 +47,7 @@ def tools(
         page = results.tools_list_result((tool.definition for tool in visible), ttl_ms=LIST_TTL_MS, version=version)
         if len(snapshot.pages) >= PAGES_KEPT:
             snapshot.pages.clear()
+            snapshot.full.pages.count += 1
         kept = snapshot.pages[key] = (visible, page)
     return Result(result=kept[1], revision=inbound.revision)
 

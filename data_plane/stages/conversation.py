@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from core.bound import Bound
 from core.call import Inbound
 from core.errors import Reason, Refused
 from core.identity import Caller
@@ -66,6 +67,11 @@ class Conversations:
         self._max_age_s = max_age_s
         self._remembered = remembered
         self._known: OrderedDict[_Key, tuple[float, Conversation]] = OrderedDict()
+        self._evicted = 0
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(len(self._known), self._remembered, self._evicted)
 
     def begin(self, inbound: Inbound, caller: Caller, *, session_key: bytes, epoch: int) -> str:
         """The id of a new session for an `initialize`; visible ASCII. `session_key`: of the tenant's OpenSecrets."""
@@ -86,6 +92,7 @@ class Conversations:
             self._known[key] = known
             if len(self._known) > self._remembered:
                 self._known.popitem(last=False)
+                self._evicted += 1
         else:
             self._known.move_to_end(key)
         expires_unix, conversation = known

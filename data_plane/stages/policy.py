@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from core.bound import Hits
 from core.call import Inbound, Permit
 from core.errors import Reason, Refused
 from core.identity import Caller
@@ -47,18 +48,34 @@ class Authorizer:
     """A tenant's policy with the people it knows. Lives as long as the snapshot, and so do its caches."""
 
     def __init__(
-        self, prepared: PreparedPolicy, data: PolicyData, identity: Identity, digest: bytes, epoch: int
+        self,
+        prepared: PreparedPolicy,
+        data: PolicyData,
+        identity: Identity,
+        digest: bytes,
+        epoch: int,
+        *,
+        decisions_full: Hits | None = None,
+        lists_full: Hits | None = None,
     ) -> None:
-        """`digest` and `epoch` of the manifest become part of every policy class: a new snapshot shares no decision."""
+        """`digest` and `epoch` of the manifest become part of every policy class: a new snapshot shares no decision.
+
+        `decisions_full`, `lists_full`: count what is forgotten to make room.
+        """
         self._prepared = prepared
         self._names = data.names
         self._context = tuple(_CONTEXT[member] for member in data.context)
         self._members = data.context
         self._identity = identity
         self._salt = encode((digest, epoch))
-        self._decisions = _Kept[tuple[bytes, str, str, Context], Decision](DECISIONS_CAP)
-        self._lists = _Kept[tuple[bytes, str, Context], tuple[Tools, Tools]](LISTS_CAP)
+        self._decisions = _Kept[tuple[bytes, str, str, Context], Decision](DECISIONS_CAP, decisions_full or Hits())
+        self._lists = _Kept[tuple[bytes, str, Context], tuple[Tools, Tools]](LISTS_CAP, lists_full or Hits())
         self._alike: dict[tuple[str, frozenset[str]], tuple[Tools, Tools]] = {}
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """Decisions and lists remembered."""
+        return len(self._decisions), len(self._lists)
 
     def policy_class(self, user: str, agent: str) -> bytes:
         """The class of whoever acts as `user` through `agent` (names, empty where there is none)."""
@@ -166,9 +183,13 @@ def visible(inbound: Inbound, caller: Caller, tools: Tools, authorizer: Authoriz
 class _Kept(Generic[K, V]):
     """The most recently used `cap` values, each until its time."""
 
-    def __init__(self, cap: int) -> None:
+    def __init__(self, cap: int, full: Hits) -> None:
         self._cap = cap
+        self._full = full
         self._values: OrderedDict[K, tuple[V, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
 
     def get(self, key: K, now_unix: float) -> V | None:
         held = self._values.get(key)
@@ -184,6 +205,7 @@ class _Kept(Generic[K, V]):
         self._values[key] = (value, until_unix)
         if len(self._values) > self._cap:
             self._values.popitem(last=False)
+            self._full.count += 1
 
 
 def _until(caller: Caller, now_unix: float) -> float:

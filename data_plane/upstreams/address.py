@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
+from core.bound import Bound
 from data_plane.upstreams.failure import overloaded, unavailable
 
 Address = IPv4Address | IPv6Address
@@ -74,6 +75,13 @@ class Resolver:
         self._threads = ThreadPoolExecutor(_LOOKUPS_AT_ONCE, "toolgate-dns")
         self._cache: dict[str, tuple[float, tuple[str, ...]]] = {}
         self._asking: dict[str, asyncio.Future[tuple[str, ...]]] = {}
+        self._turned_away = self._emptied = 0
+
+    def bounds(self) -> dict[str, Bound]:
+        return {
+            "names_asked": Bound(len(self._asking), _LOOKUPS_WAITING, self._turned_away),
+            "names_known": Bound(len(self._cache), _CACHE_ENTRIES, self._emptied),
+        }
 
     async def resolve(self, host: str, *, allow_private: bool) -> tuple[str, ...]:
         """Addresses that may be connected to. Raises Unavailable when there are none."""
@@ -105,6 +113,7 @@ class Resolver:
         asking = self._asking.get(host)
         if asking is None:
             if len(self._asking) >= _LOOKUPS_WAITING:
+                self._turned_away += 1
                 raise overloaded(f"more than {_LOOKUPS_WAITING} names are being resolved")
             loop = asyncio.get_running_loop()
             asking = asyncio.ensure_future(loop.run_in_executor(self._threads, lambda: tuple(self._lookup(host))))
@@ -118,6 +127,7 @@ class Resolver:
             return
         if len(self._cache) >= _CACHE_ENTRIES:
             self._cache.clear()
+            self._emptied += 1
         self._cache[host] = (now + _CACHE_S, done.result())
 
 

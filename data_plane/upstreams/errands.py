@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine
 
+from core.bound import Bound
 from core.errors import Unavailable
 
 _MAX = 1024
@@ -14,11 +15,17 @@ class Errands:
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
+        self._dropped = 0
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(len(self._running), _MAX, self._dropped)
 
     def run(self, errand: Coroutine[None, None, object]) -> None:
         """Beyond the cap it is dropped: all of them are courtesies."""
         if len(self._running) >= _MAX:
             errand.close()
+            self._dropped += 1
             return
         task = asyncio.get_running_loop().create_task(_bounded(errand))
         self._running.add(task)

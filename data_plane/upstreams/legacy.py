@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from core.bound import Hits
 from core.call import Notify, Outgoing, Raw, Route
 from core.errors import Unavailable
 from data_plane.upstreams import jsonrpc
@@ -19,7 +20,7 @@ from data_plane.upstreams.shared import shared
 from data_plane.upstreams.upstream import ConfiguredHeaders, Upstream
 
 _CONTENT: Final = b"Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n"
-_MAX_SESSIONS = 64
+MAX_SESSIONS = 64
 _OPEN_S = 30.0
 _ERRAND_S = 5.0
 _RESUMES = 5
@@ -53,8 +54,10 @@ class Session:
 class Sessions:
     """Of one upstream. A session is opened by the first call that needs it; the others wait for the same opening."""
 
-    def __init__(self, upstream: Upstream, errands: Errands) -> None:
+    def __init__(self, upstream: Upstream, errands: Errands, full: Hits | None = None) -> None:
+        """`full`: counts sessions ended, or calls refused, for want of room."""
         self.upstream = upstream
+        self._full = full or Hits()
         self.errands = errands
         self._open: dict[Key, asyncio.Task[Session]] = {}
 
@@ -100,11 +103,12 @@ class Sessions:
                     yield key, session
 
     def _make_room(self) -> None:
-        if len(self._open) < _MAX_SESSIONS:
+        if len(self._open) < MAX_SESSIONS:
             return
+        self._full.count += 1
         oldest = min(self._idle(), key=lambda entry: entry[1].last_used, default=None)
         if oldest is None:
-            raise overloaded(f"all {_MAX_SESSIONS} sessions are in use")
+            raise overloaded(f"all {MAX_SESSIONS} sessions are in use")
         del self._open[oldest[0]]
         self._end(oldest[1])
 

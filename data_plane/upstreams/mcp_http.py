@@ -2,6 +2,7 @@
 
 import asyncio
 
+from core.bound import Bound, Hits
 from core.call import Ask, Notify, Outgoing, Raw, Route
 from core.server import HttpTransport
 from data_plane.outbox import Outbox
@@ -11,7 +12,8 @@ from data_plane.upstreams.deadlines import Deadlines
 from data_plane.upstreams.errands import Errands
 from data_plane.upstreams.failure import UnintelligibleError, overloaded, timed_out, unavailable
 from data_plane.upstreams.greeting import Greeting, from_discover
-from data_plane.upstreams.legacy import Sessions
+from data_plane.upstreams.legacy import MAX_SESSIONS, Sessions
+from data_plane.upstreams.pool import MAX_WAITERS, PoolHits
 from data_plane.upstreams.upstream import Upstream
 
 _MAX_UPSTREAMS = 4096
@@ -32,6 +34,7 @@ class HttpBackend:
         self._outbox = Outbox(self._loop)
         self._known: dict[tuple[str, str], tuple[Upstream, Sessions]] = {}
         self._sweep: asyncio.TimerHandle | None = None
+        self._full, self._sessions_full, self._pool_hits = Hits(), Hits(), PoolHits()
 
     async def call(
         self,
@@ -81,6 +84,23 @@ class HttpBackend:
         except TimeoutError as late:
             raise timed_out(route.deadline_s) from late
 
+    def bounds(self) -> dict[str, Bound]:
+        """What is held of all servers together; `upstream_waiters` of the one most waited for."""
+        pools = [upstream.pool for upstream, _ in self._known.values()]
+        room = sum(pool.cap for pool in pools)
+        sessions = sum(len(kept) for _, kept in self._known.values())
+        longest = max((pool.waiting for pool in pools), default=0)
+        in_use = sum(pool.in_use for pool in pools)
+        return {
+            "upstreams": Bound(len(pools), _MAX_UPSTREAMS, self._full.count),
+            "upstream_connections_in_use": Bound(in_use, room, self._pool_hits.full.count),
+            "upstream_connections_idle": Bound(sum(pool.idle for pool in pools), room),
+            "upstream_waiters": Bound(longest, MAX_WAITERS, self._pool_hits.refused.count),
+            "upstream_sessions": Bound(sessions, MAX_SESSIONS * len(pools), self._sessions_full.count),
+            "upstream_errands": self._errands.bound,
+            **self._resolver.bounds(),
+        }
+
     def connections(self) -> dict[tuple[str, str], tuple[int, int]]:
         """For metrics: (tenant, server) to connections in use and idle."""
         return {key: (upstream.pool.in_use, upstream.pool.idle) for key, (upstream, _) in self._known.items()}
@@ -121,9 +141,10 @@ class HttpBackend:
             raise unavailable("is not reached over HTTP")
         self.retire(*key)
         if len(self._known) >= _MAX_UPSTREAMS:
+            self._full.count += 1
             self._retire_idlest()
-        upstream = Upstream(route.backend, transport, self._resolver, self._outbox)
-        self._known[key] = known = (upstream, Sessions(upstream, self._errands))
+        upstream = Upstream(route.backend, transport, self._resolver, self._outbox, self._pool_hits)
+        self._known[key] = known = (upstream, Sessions(upstream, self._errands, self._sessions_full))
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._expire)
         return known

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from core.bound import Hits
 from data_plane.outbox import Outbox
 from data_plane.upstreams.breaker import Breaker
 from data_plane.upstreams.connection import Connection
@@ -12,17 +13,33 @@ from data_plane.upstreams.failure import overloaded, unavailable
 Dial = Callable[[Callable[[], Connection]], Awaitable[Connection]]
 """Opens a connection made by the given factory. Raises Unavailable."""
 
-_MAX_WAITERS = 4096
+MAX_WAITERS = 4096
 _IDLE_S = 30.0
 # A caller that waited in vain hears that the pool was full, not that the server was late: its own timer rings first.
 _BEFORE_DEADLINE_S = 0.005
 
 
+class PoolHits:
+    """`full`: calls that found every connection taken. `refused`: those among them that got none in the end."""
+
+    def __init__(self) -> None:
+        self.full, self.refused = Hits(), Hits()
+
+
 class Pool:
     """A connection is in exactly one place: being dialled, idle here, or with the caller that took it."""
 
-    def __init__(self, dial: Dial, *, max_connections: int, outbox: Outbox, idle_s: float = _IDLE_S) -> None:
+    def __init__(
+        self,
+        dial: Dial,
+        *,
+        max_connections: int,
+        outbox: Outbox,
+        idle_s: float = _IDLE_S,
+        hits: PoolHits | None = None,
+    ) -> None:
         self._dial = dial
+        self._hits = hits or PoolHits()
         self._max = max_connections
         self._idle_s = idle_s
         self._outbox = outbox
@@ -38,6 +55,14 @@ class Pool:
     @property
     def in_use(self) -> int:
         return len(self._open) + self._dialling - len(self._idle)
+
+    @property
+    def cap(self) -> int:
+        return self._max
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
 
     @property
     def full(self) -> bool:
@@ -112,11 +137,13 @@ class Pool:
 
     async def _wait(self, deadline: float) -> Connection | None:
         """In turn. None: there is room to connect."""
-        if len(self._waiting) >= _MAX_WAITERS:
-            raise overloaded(f"{_MAX_WAITERS} calls already wait for a connection")
+        self._hits.full.count += 1
+        if len(self._waiting) >= MAX_WAITERS:
+            self._hits.refused.count += 1
+            raise overloaded(f"{MAX_WAITERS} calls already wait for a connection")
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[Connection | None] = loop.create_future()
-        timer = loop.call_at(deadline - _BEFORE_DEADLINE_S, _give_up, turn, self._max)
+        timer = loop.call_at(deadline - _BEFORE_DEADLINE_S, self._give_up, turn)
         self._waiting.append(turn)
         try:
             return await turn
@@ -127,6 +154,11 @@ class Pool:
             timer.cancel()
             if not turn.done() or turn.cancelled() or turn.exception() is not None:
                 self._forget(turn)
+
+    def _give_up(self, turn: asyncio.Future[Connection | None]) -> None:
+        if not turn.done():
+            self._hits.refused.count += 1
+            turn.set_exception(overloaded(f"all {self._max} connections stayed taken"))
 
     def _pass_on(self, turn: asyncio.Future[Connection | None]) -> None:
         """The caller went away in the very moment it was served: what it was given goes to the next."""
@@ -175,8 +207,3 @@ class Pool:
                 self._idle.remove(connection)
                 connection.abandon()
         self._reaper = loop.call_later(min(self._idle_s, 1.0), self._reap) if self._idle else None
-
-
-def _give_up(turn: asyncio.Future[Connection | None], max_connections: int) -> None:
-    if not turn.done():
-        turn.set_exception(overloaded(f"all {max_connections} connections stayed taken"))

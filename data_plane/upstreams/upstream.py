@@ -12,7 +12,7 @@ from data_plane.upstreams.address import Resolver
 from data_plane.upstreams.answer import Acknowledgement, Answer, Outcome
 from data_plane.upstreams.connection import Connection, ExchangeError, Receiver
 from data_plane.upstreams.failure import unavailable
-from data_plane.upstreams.pool import Pool
+from data_plane.upstreams.pool import Pool, PoolHits
 from data_plane.upstreams.target import dial, header_block, target_of, tls_context
 
 _FAILED_SENDS = 3
@@ -24,7 +24,14 @@ ConfiguredHeaders = tuple[tuple[bytes, bytes], ...]
 class Upstream:
     """Never shared between tenants, so that one tenant's load or failures are not another's."""
 
-    def __init__(self, backend: Backend, transport: HttpTransport, resolver: Resolver, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        transport: HttpTransport,
+        resolver: Resolver,
+        outbox: Outbox,
+        hits: PoolHits | None = None,
+    ) -> None:
         """Raises Unavailable for a URL that cannot be used."""
         self.backend = backend
         self.transport = transport
@@ -34,7 +41,7 @@ class Upstream:
         self._target = target_of(transport.url)
         self._resolver = resolver
         self._tls: ssl.SSLContext | None = None
-        self.pool = Pool(self._dial, max_connections=transport.max_connections, outbox=outbox)
+        self.pool = Pool(self._dial, max_connections=transport.max_connections, outbox=outbox, hits=hits)
         self._plain = tuple(
             (k.encode("latin-1", "replace"), v.encode("latin-1", "replace")) for k, v in transport.headers.items()
         )
