@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from core.audit import Entry
+from core.offering import Offering, offered
 from core.resource import digest
 from core.server import ApprovedTool, Observation, ObservedTool
 
@@ -60,6 +61,8 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     looked_unix: float = 0.0
     seen_unix: float = 0.0
     """When a look last succeeded; 0: never."""
+    unavailable: bool = False
+    """The last time anybody looked, the server could not be seen."""
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +71,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     look: Look = Look()
     definitions: tuple[Definition, ...] = ()
     """Sorted by name."""
+    offering: Offering = Offering()
 
     def approved(self) -> list[ApprovedTool]:
         """What agents see, in name order."""
@@ -85,9 +89,9 @@ class Learnt(msgspec.Struct, frozen=True, kw_only=True):
     changed: tuple[Definition, ...]
     auto_approved: tuple[str, ...]
     visible: bool = False
-    """Whether agents or gateways will see a difference: a listed definition, the era or the revision changed."""
+    """Whether agents or gateways will see a difference."""
     unusable: tuple[str, ...] = ()
-    """Tools left out, with the reason."""
+    """What was left out, with the reason."""
 
 
 def plain(text: str, longest: int = 1000) -> str:
@@ -103,8 +107,7 @@ def canonical_digest(definition: bytes) -> bytes:
 def learn(known: Known, seen: Observation, now_unix: float, *, approve_first: bool, approve_changes: bool) -> Learnt:
     """Fold a look into what is known. A look that failed changes nothing but the error."""
     if seen.failed:
-        look = msgspec.structs.replace(known.look, error=plain(seen.error) or "no answer", looked_unix=now_unix)
-        return Learnt(known=Known(look=look, definitions=known.definitions), changed=(), auto_approved=())
+        return _failed(known, seen, now_unix)
     usable, unusable = _usable(seen.tools)
     approve = approve_changes or (approve_first and known.look.seen_unix == 0)
     before = {d.name: d for d in known.definitions}
@@ -114,20 +117,33 @@ def learn(known: Known, seen: Observation, now_unix: float, *, approve_first: bo
     after = {name: d for name, d in after.items() if d.observed_digest or d.approved_digest}
     gone = [Definition(name=name) for name in before if name not in after]
     changed = [d for d in after.values() if not _same(before.get(d.name), d)] + gone
-    fresh = Known(look=_success(seen, now_unix), definitions=tuple(after.values()))
+    offering, refused = offered(known.offering, seen)
+    fresh = Known(look=_success(seen, now_unix), definitions=tuple(after.values()), offering=offering)
     return Learnt(
         known=fresh,
         changed=tuple(changed),
         auto_approved=tuple(d.name for d in waiting),
         visible=_shown(known) != _shown(fresh),
-        unusable=tuple(unusable[:UNUSABLE_TOLD]),
+        unusable=tuple([*unusable, *refused][:UNUSABLE_TOLD]),
     )
+
+
+def _failed(known: Known, seen: Observation, now_unix: float) -> Learnt:
+    look = msgspec.structs.replace(
+        known.look,
+        error=plain(seen.error) or "no answer",
+        looked_unix=now_unix,
+        unavailable=known.look.unavailable or seen.looked,
+    )
+    after = msgspec.structs.replace(known, look=look)
+    return Learnt(known=after, changed=(), auto_approved=(), visible=look.unavailable != known.look.unavailable)
 
 
 def _shown(known: Known) -> tuple[object, ...]:
     """What of it goes into a snapshot."""
     listed = tuple((d.name, d.approved_digest) for d in known.definitions if d.listed)
-    return known.look.era, known.look.protocol_version, listed
+    look = known.look
+    return look.era, look.protocol_version, look.instructions, look.unavailable, known.offering, listed
 
 
 def _fold(old: Definition | None, name: str, seen: tuple[bytes, bytes] | None, now_unix: float) -> Definition:

@@ -11,6 +11,7 @@ from adapters.postgres import changes
 from adapters.postgres.audit import append
 from adapters.postgres.database import Connection, Database
 from core.definition import Choose, Definition, Due, Fold, Known, Learnt, Look
+from core.offering import Offering
 from core.resource import Ref
 
 CHANNEL = "toolgate_look"
@@ -22,14 +23,14 @@ _DEFINITIONS = (
     " CASE WHEN observed_digest = approved_digest THEN '' ELSE observed END, observed_digest,"
     f" extract(epoch FROM observed_at)::float8 FROM definitions WHERE {_WHERE} ORDER BY tenant, server, name"
 )
-_LOOKS = f"SELECT tenant, server, look::text FROM server_looks WHERE {_WHERE}"
+_LOOKS = f"SELECT tenant, server, look::text, offering FROM server_looks WHERE {_WHERE}"
 
 
 async def known_of(conn: Connection, tenants: Sequence[str], server: str = "") -> "Pending":
     """What is known of some tenants' servers, of all or of one. In a pipeline nothing is waited for here."""
     values = (list(tenants), server, server)
     definitions = await conn.execute(_DEFINITIONS.encode(), values, binary=True)
-    return Pending(definitions, await conn.execute(_LOOKS.encode(), values))
+    return Pending(definitions, await conn.execute(_LOOKS.encode(), values, binary=True))
 
 
 class Pending(NamedTuple):
@@ -44,9 +45,11 @@ class Pending(NamedTuple):
         for tenant, server, *fields in await self.definitions.fetchall():
             definitions.setdefault((tenant, server), []).append(_definition(fields))
         known: dict[str, dict[str, Known]] = {}
-        for tenant, server, look in await self.looks.fetchall():
+        for tenant, server, look, offering in await self.looks.fetchall():
             known.setdefault(tenant, {})[server] = Known(
-                look=msgspec.json.decode(look, type=Look), definitions=tuple(definitions.get((tenant, server), ()))
+                look=msgspec.json.decode(look, type=Look),
+                definitions=tuple(definitions.get((tenant, server), ())),
+                offering=msgspec.msgpack.decode(offering, type=Offering) if offering else Offering(),
             )
         return known
 
@@ -133,6 +136,11 @@ class PostgresDefinitions:
                 (msgspec.json.encode(look).decode(), next_look_s, not look.error, due.tenant, due.server),
             )
             await _write(conn, due.tenant, due.server, learnt.changed)
+            if learnt.known.offering != known.offering:
+                await conn.execute(
+                    "UPDATE server_looks SET offering = %s WHERE tenant = %s AND server = %s",
+                    (msgspec.msgpack.encode(learnt.known.offering), due.tenant, due.server),
+                )
             if audit:
                 await append(conn, due.tenant, audit)
             if learnt.visible:

@@ -13,6 +13,7 @@ from control_plane.services.authority import absent, need, see_tenant
 from core.admin import Admin, Rejected, Why
 from core.audit import Entry
 from core.definition import Definition, Definitions, Due, Known, Learnt, learn
+from core.offering import Offering
 from core.resource import Problem, Ref, Resource
 from core.server import Observation, Server
 from core.store import Statuses, Store
@@ -159,13 +160,17 @@ async def _report(statuses: Statuses, resource: Resource, known: Known, unusable
 
 
 def _status(known: Known) -> dict[str, object]:
-    look = known.look
+    look, offering = known.look, known.offering
     states = {state: [d.name for d in known.definitions if d.state == state] for state in ("pending", "quarantined")}
     return {
         "era": look.era,
         "protocol_version": look.protocol_version or None,
         "server_info": look.server_info or None,
         "tools": sum(d.listed for d in known.definitions),
+        "prompts": len(offering.prompts) or None,
+        "resources": len(offering.resources) or None,
+        "templates": len(offering.templates) or None,
+        "offers": list(offering.offers) or None,
         "pending": states["pending"] or None,
         "quarantined": states["quarantined"] or None,
         "last_seen": datetime.fromtimestamp(look.seen_unix, UTC).isoformat(timespec="seconds")
@@ -188,6 +193,11 @@ class Approvals:
         """Every tool of a server with its state, by name."""
         await self._server(admin, tenant, server)
         return (await self._definitions.known(tenant, server)).definitions
+
+    async def offering(self, admin: Admin, tenant: str, server: str) -> Offering:
+        """The prompts, resources and templates of a server, as last seen."""
+        await self._server(admin, tenant, server)
+        return (await self._definitions.known(tenant, server)).offering
 
     async def approve(self, admin: Admin, tenant: str, server: str, tool: str, digest: bytes) -> Sequence[str]:
         """Put what was last seen in force: of one tool with the digest the approver saw, or of all that wait ("*")."""

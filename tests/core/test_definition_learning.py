@@ -60,7 +60,7 @@ def test_a_look_that_saw_no_whole_list_changes_nothing_but_the_error() -> None:
     first = look(Known(), saw(tool("a"), tool("b")))
     broken = Observation(era="modern", protocol_version="2026-07-28", error="its tool list cannot be read")
     second = look(first.known, broken, changes=True)
-    assert (second.known.definitions, second.changed, second.visible) == (first.known.definitions, (), False)
+    assert (second.known.definitions, second.changed) == (first.known.definitions, ())
     assert (second.known.look.error, second.known.look.era) == ("its tool list cannot be read", "modern")
 
 
@@ -105,8 +105,28 @@ def test_a_look_that_failed_changes_nothing_but_the_error() -> None:
     first = look(Known(), saw(tool("a"))).known
     second = look(first, Observation(error="connection refused"))
     assert second.known.definitions == first.definitions
-    assert second.known.look == msgspec.structs.replace(first.look, error="connection refused")
-    assert not second.visible
+    assert second.known.look == msgspec.structs.replace(first.look, error="connection refused", unavailable=True)
+
+
+def test_a_server_that_goes_and_one_that_comes_back_are_seen_once_each() -> None:
+    first = look(Known(), saw(tool("a"))).known
+    gone = look(first, Observation(error="connection refused"))
+    still = look(gone.known, Observation(error="timed out"))
+    back = look(still.known, saw(tool("a")))
+    assert [learnt.visible for learnt in (gone, still, back, look(back.known, saw(tool("a"))))] == [
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert not back.known.look.unavailable
+
+
+def test_a_look_nobody_took_says_nothing_of_the_server() -> None:
+    first = look(Known(), saw(tool("a"))).known
+    unseen = look(first, Observation(looked=False, error="no gateway is connected"))
+    assert (unseen.visible, unseen.known.look.unavailable) == (False, False)
+    assert unseen.known.look.error == "no gateway is connected"
 
 
 def test_a_failed_first_look_leaves_the_next_one_to_be_the_first() -> None:
