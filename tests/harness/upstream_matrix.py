@@ -1,0 +1,67 @@
+"""A server of one era over one transport, for the era matrix.
+
+    python -m tests.harness.upstream_matrix --era legacy|modern|both --transport http|sse|websocket|stdio [--port N]
+
+Prints its URL once it listens; port 0 takes a free one. HTTP+SSE has no modern era.
+"""
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from tests.harness.upstream_matrix_server import Fixture
+from tests.harness.upstream_matrix_tools import make
+from tests.harness.upstream_matrix_transport import PATHS, Era, Transport, app, listening, on_stdio
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A running server: where it is, and what it saw."""
+
+    url: str
+    fixture: Fixture
+
+
+def command(era: Era) -> list[str]:
+    """Starts it over stdio; to be run where `tests` can be imported."""
+    return [sys.executable, "-m", "tests.harness.upstream_matrix", "--era", era, "--transport", "stdio"]
+
+
+@asynccontextmanager
+async def serving(era: Era, transport: Transport, port: int = 0) -> AsyncIterator[Matrix]:
+    """In this process, over any transport but stdio."""
+    fixture = make()
+    async with listening(app(fixture.server(), era, transport), port) as port_taken:
+        scheme = "ws" if transport == "websocket" else "http"
+        yield Matrix(f"{scheme}://127.0.0.1:{port_taken}{PATHS[transport]}", fixture)
+
+
+async def until_told(era: Era, transport: Transport, port: int) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with serving(era, transport, port) as matrix:
+        print(matrix.url, flush=True)
+        await stop.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--era", choices=["legacy", "modern", "both"], required=True)
+    parser.add_argument("--transport", choices=["http", "sse", "websocket", "stdio"], required=True)
+    parser.add_argument("--port", type=int, default=0)
+    chosen = parser.parse_args()
+    if chosen.transport == "sse" and chosen.era != "legacy":
+        parser.error("HTTP+SSE is a transport of revision 2024-11-05: it has no modern era")
+    if chosen.transport == "stdio":
+        asyncio.run(on_stdio(make().server(), chosen.era))
+    else:
+        asyncio.run(until_told(chosen.era, chosen.transport, chosen.port))
+
+
+if __name__ == "__main__":
+    main()
