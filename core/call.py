@@ -155,6 +155,11 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = ""
     traceparent: str = ""
     tracestate: str = ""
+    principal: bytes = b""
+    """Who calls, as a digest of tenant and subject: tells whether two calls are of one caller, and not whose. Empty:
+    nobody's, and so never the same as another's."""
+    takes_input_required: bool = False
+    """The caller is modern: what a legacy server can only say in an error (-32042) may reach it as `input_required`."""
 
 
 class Raw(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from types import TracebackType
 
 TICK_S = 0.02
 """How late a deadline may ring: far below what a caller could notice of one."""
+_OVER = -1
 
 
 class Deadlines:
@@ -45,13 +46,28 @@ class Deadlines:
 class Deadline:
     """As `asyncio.timeout_at`, without a timer of its own."""
 
-    __slots__ = ("_cancelling", "_deadlines", "_loop", "_rung", "_task", "_tick", "_when")
+    __slots__ = ("_cancelling", "_deadlines", "_left_s", "_loop", "_paused", "_rung", "_task", "_tick", "_when")
 
     def __init__(self, deadlines: Deadlines, when: float, loop: asyncio.AbstractEventLoop) -> None:
         self._deadlines = deadlines
         self._when = when
         self._loop = loop
         self._rung = False
+        self._paused = 0
+        self._tick = _OVER
+
+    def pause(self) -> None:
+        """Do not ring until as many times resumed as paused; what was left then is left still."""
+        self._paused += 1
+        if self._paused == 1 and not self._rung:
+            self._deadlines.leave(self, self._tick)
+            self._left_s = self._when - self._loop.time()
+
+    def resume(self) -> None:
+        self._paused -= 1
+        if self._paused == 0 and not self._rung and self._tick != _OVER:
+            self._when = self._loop.time() + self._left_s
+            self._tick = self._deadlines.enter(self, self._when)
 
     def ring(self) -> None:
         """The moment has come."""
@@ -70,5 +86,6 @@ class Deadline:
     ) -> None:
         if not self._rung:
             self._deadlines.leave(self, self._tick)
+            self._tick = _OVER
         elif self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from failure

@@ -74,6 +74,14 @@ def answer_of(message: Message, size_bytes: int) -> Raw:
     raise NotMcpError("a response must hold either a result object or an error object")
 
 
+def scalar(raw: msgspec.Raw | bytes) -> int | str | float | bool | None:
+    """A member that is no object or array; None also for one that is."""
+    try:
+        return msgspec.json.decode(raw, type=int | str | float | bool | None)
+    except msgspec.MsgspecError:
+        return None
+
+
 class _Error(msgspec.Struct, frozen=True):
     code: int
     message: str = ""

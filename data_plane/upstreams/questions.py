@@ -1,0 +1,140 @@
+"""What a server of the handshake era asks while a call runs: each put to the caller, answered under the server's id."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Literal, Protocol, cast
+
+from core.call import Ask, Question, Reply
+from core.errors import Unavailable
+from core.mcp.errors import INTERNAL_ERROR
+from data_plane.upstreams import declared, jsonrpc
+from data_plane.upstreams.declared import Declared, Refusal
+from data_plane.upstreams.jsonrpc import Message, NotMcpError
+
+_AT_ONCE = 32
+"""Questions of one call that are open together."""
+_ANSWER_S = 3600.0
+"""The caller's own time limit is far shorter: this bounds an `ask` that has none."""
+
+Send = Callable[[bytes], None]
+"""Writes a message to the server; never blocks, never raises."""
+Id = int | str | float | None
+
+
+class Clock(Protocol):
+    """A call's deadline, which does not run while the caller thinks."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+
+class Questions:
+    """Of one call. `close` it when the call ends: open questions are taken back, and the server told so."""
+
+    def __init__(
+        self,
+        ask: Ask,
+        said: Declared,
+        send: Send,
+        clock: Clock,
+        broken: Callable[[BaseException], None],
+    ) -> None:
+        """`broken` hears of an `ask` that fails as no `ask` may."""
+        self._ask = ask
+        self._said = said
+        self._send = send
+        self._clock = clock
+        self._broken = broken
+        self._open: dict[Id, asyncio.Task[None]] = {}
+
+    def heard(self, message: Message) -> None:
+        """A request of the server's."""
+        method, asked = message.method or "", bytes(message.params)
+        refused = refused_at_once(message, self._said)
+        if refused is None and (message.id in self._open or len(self._open) >= _AT_ONCE):
+            refused = Refusal(INTERNAL_ERROR, "too many questions are open, or one of this id is")
+        if refused is not None:
+            self._send(error_to(message.id, refused))
+            return
+        question = Question(cast("Literal['roots/list']", method), asked or b"{}")
+        task = asyncio.get_running_loop().create_task(self._put(message.id, question))
+        self._open[message.id] = task
+        task.add_done_callback(lambda done: self._answered(message.id, done))
+
+    def withdrawn(self, request_id: Id) -> bool:
+        """The server does not want to know any more. False: it was not asked here."""
+        task = self._open.pop(request_id, None)
+        if task is not None:
+            task.cancel()
+        return task is not None
+
+    async def close(self) -> None:
+        """Returns once nobody is being asked."""
+        open_, self._open = self._open, {}
+        for request_id, task in open_.items():
+            if task.cancel():
+                self._send(error_to(request_id, Refusal(INTERNAL_ERROR, "the caller went away")))
+        await asyncio.gather(*open_.values(), return_exceptions=True)
+
+    async def _put(self, request_id: Id, question: Question) -> None:
+        self._clock.pause()
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                reply = await self._ask(question)
+        except (Unavailable, TimeoutError):
+            reply = unanswered(question.method)
+        finally:
+            self._clock.resume()
+        self._send(reply_to(request_id, reply))
+
+    def _answered(self, request_id: Id, done: asyncio.Task[None]) -> None:
+        if self._open.get(request_id) is done:
+            del self._open[request_id]
+        failure = None if done.cancelled() else done.exception()
+        if failure is not None:
+            self._broken(failure)
+
+
+def refused_at_once(message: Message, said: Declared) -> Refusal | None:
+    """None: the caller may be asked this."""
+    try:
+        return declared.refusal(said, message.method or "", bytes(message.params))
+    except NotMcpError as failure:
+        return Refusal(-32602, str(failure)[:200])
+
+
+def unanswered(method: str) -> Reply:
+    """What a server is told when nobody answered in time: for an elicitation there is a word for it."""
+    if method == "elicitation/create":
+        return Reply(result=b'{"action":"cancel"}')
+    return Reply(error=jsonrpc.encode({"code": INTERNAL_ERROR, "message": "nobody answered in time"}))
+
+
+def reply_to(request_id: Id, reply: Reply) -> bytes:
+    kind, value = (b"error", reply.error) if reply.error else (b"result", reply.result or b"{}")
+    return b'{"jsonrpc":"2.0","id":%b,"%b":%b}' % (jsonrpc.encode(request_id), kind, value)
+
+
+def error_to(request_id: Id, refused: Refusal) -> bytes:
+    return reply_to(request_id, Reply(error=jsonrpc.encode({"code": refused.code, "message": refused.message})))
+
+
+def withdrawn_id(message: Message) -> Id:
+    """Of `notifications/cancelled`: which request; None where it does not say."""
+    try:
+        found = jsonrpc.members(message.params).get("requestId")
+    except NotMcpError:
+        return None
+    value = jsonrpc.scalar(found) if found is not None else None
+    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
+
+
+class Unhurried:
+    """A clock for calls without a deadline."""
+
+    def pause(self) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
