@@ -1,0 +1,75 @@
+"""What a session settles, as its workers know it."""
+
+import asyncio
+import time
+
+from adapters.memory.bus import MemoryBus, MemoryCache
+from core.bus import BusAway, Deliver, Leave
+from data_plane.sessions import NOTHING, REMEMBERED, Notes, SessionNotes
+
+LEVEL = Notes(log_level="error", uris=("file:///a",))
+
+
+class Away:
+    """A bus and a cache that cannot be reached."""
+
+    async def publish(self, topic: str, message: bytes) -> None:
+        raise BusAway
+
+    async def subscribe(self, topic: str, deliver: Deliver) -> Leave:
+        raise BusAway
+
+    async def put(self, key: str, value: bytes, ttl_s: float) -> None:
+        raise BusAway
+
+    async def get(self, key: str) -> bytes | None:
+        raise BusAway
+
+
+async def two_workers() -> tuple[SessionNotes, SessionNotes]:
+    cache, bus = MemoryCache(time.monotonic), MemoryBus()
+    one, other = SessionNotes(cache, bus), SessionNotes(cache, bus)
+    await one.listen()
+    await other.listen()
+    return one, other
+
+
+async def test_what_one_worker_is_told_the_others_know() -> None:
+    one, other = await two_workers()
+    assert await other.of(b"s") == NOTHING
+    assert other.at_hand(b"s") == NOTHING
+    await one.put(b"s", LEVEL)
+    assert await other.of(b"s") == LEVEL
+    assert await one.of(b"s") == LEVEL
+    assert await other.of(b"another") == NOTHING
+
+
+async def test_whoever_holds_the_sessions_stream_is_told_of_a_change() -> None:
+    one, other = await two_workers()
+    told = asyncio.Event()
+    leave = other.watch(b"s", told.set)
+    await one.put(b"another", LEVEL)
+    assert not told.is_set()
+    await one.put(b"s", LEVEL)
+    assert told.is_set()
+    told.clear()
+    leave()
+    await one.put(b"s", NOTHING)
+    assert not told.is_set()
+
+
+async def test_without_anything_shared_a_worker_still_knows_its_own() -> None:
+    alone = SessionNotes(Away(), Away())
+    told = asyncio.Event()
+    alone.watch(b"s", told.set)
+    assert await alone.of(b"s") == NOTHING
+    await alone.put(b"s", LEVEL)
+    assert await alone.of(b"s") == LEVEL
+    assert told.is_set()
+
+
+async def test_what_is_remembered_has_an_end() -> None:
+    one, _ = await two_workers()
+    for n in range(REMEMBERED + 10):
+        await one.of(b"%d" % n)
+    assert len(one) == REMEMBERED
