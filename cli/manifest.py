@@ -6,10 +6,9 @@ from graphlib import CycleError, TopologicalSorter
 
 from cli.documents import Document
 from cli.failure import USAGE, Failure
-from control_plane.api.kind import kind_named
 from core import validate
 from core.admin import Draft
-from core.kinds import KINDS, PLATFORM_SCOPE
+from core.kinds import KINDS, PLATFORM_SCOPE, kind_named
 from core.resource import Ref, Spec
 
 MEMBERS = ("kind", "tenant", "namespace", "name", "labels", "spec", "generation")
@@ -99,18 +98,7 @@ def _read(document: Document, tenant: str) -> tuple[Declared | None, list[tuple[
     ]
     texts, wrong = _texts(document, value)
     problems += wrong
-    kind = kind_named(texts["kind"])
-    if kind is None:
-        known = ", ".join(KINDS)
-        problems.append(
-            (
-                document.line("kind"),
-                f"kind: {texts['kind']!r} is no kind; there are {known}"
-                if texts["kind"]
-                else f"kind: is required; there are {known}",
-            )
-        )
-        return None, problems
+    kind = kind_named(texts["kind"]) or texts["kind"]
     labels, wrong = _labels(document, value.get("labels"))
     problems += wrong
     owner = texts["tenant"] or ("" if kind in PLATFORM_SCOPE else tenant)
@@ -119,7 +107,8 @@ def _read(document: Document, tenant: str) -> tuple[Declared | None, list[tuple[
         problems.append((document.line("generation"), "generation: must be a whole number"))
         generation = 0
     rules = list(validate.envelope(kind, owner, texts["name"], texts["namespace"], labels))
-    spec, wrong_in_spec = validate.decode(KINDS[kind], value.get("spec", {}))
+    rules = validate.besides(rules, [name for name in _TEXTS if not isinstance(value.get(name, ""), str)])
+    spec, wrong_in_spec = validate.decode(KINDS[kind], value.get("spec", {})) if kind in KINDS else (None, [])
     problems += [(document.line(p.path), f"{p.path}: {p.rule}") for p in (*rules, *wrong_in_spec)]
     if problems or spec is None:
         return None, problems

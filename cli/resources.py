@@ -9,8 +9,7 @@ from cli import documents, manifest, output
 from cli.admin import AdminApi, Refusal, json_of
 from cli.connection import admin_connection, default_tenant
 from cli.failure import USAGE, Failure
-from control_plane.api.kind import kind_named
-from core.kinds import KINDS, PLATFORM_SCOPE
+from core.kinds import KINDS, PLATFORM_SCOPE, kind_named
 from toolgate.v1 import resources_pb2 as pb
 
 PAGE = 200

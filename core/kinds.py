@@ -37,3 +37,10 @@ TENANT_OPTIONAL = frozenset({"ApiKey"})
 
 PLURALS = {kind: {"Policy": "policies"}.get(kind, kind.lower() + "s") for kind in KINDS}
 """Kind to the lower-case plural used in routes and on the command line."""
+
+_BY_NAME = {name.lower(): kind for kind in KINDS for name in (kind, PLURALS[kind])}
+
+
+def kind_named(text: str) -> str | None:
+    """The kind meant: `Server` by `Server`, `server` and `servers`, in any case; None: there is no such kind."""
+    return _BY_NAME.get(text.lower())

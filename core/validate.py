@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from difflib import get_close_matches
 from functools import cache
@@ -31,7 +31,13 @@ _BAD = _Bad()
 
 
 def decode(kind: type[Spec], raw: object, path: str = "spec") -> tuple[Spec | None, list[Problem]]:
-    """`raw` (JSON values) as a `kind`; None where there are problems.
+    """`raw` (JSON values) as a `kind`; None where there are problems."""
+    spec, problems = examine(kind, raw, path)
+    return (None if problems else spec), problems
+
+
+def examine(kind: type[Spec], raw: object, path: str = "spec") -> tuple[Spec | None, list[Problem]]:
+    """`raw` as a `kind` as far as it can be one, so that what it names can be looked for too, and all that is wrong.
 
     The kind's own rules are checked too, as far as what is wrong leaves something to check. A number without a
     fraction is taken for a whole one: protobuf's Struct knows no other.
@@ -47,13 +53,21 @@ def decode(kind: type[Spec], raw: object, path: str = "spec") -> tuple[Spec | No
         spec = msgspec.convert(clean, kind)
     except msgspec.ValidationError as failure:
         return None, [*problems, _problem_of(failure, path)][:MAX_PROBLEMS]
-    problems += [found for found in spec.problems() if not any(_touch(found.path, bad) for bad in walk.bad)]
-    return (None if problems else spec), problems[:MAX_PROBLEMS]
+    problems += besides(spec.problems(), walk.bad)
+    return spec, problems[:MAX_PROBLEMS]
+
+
+def besides(problems: Iterable[Problem], bad: Iterable[str]) -> list[Problem]:
+    """Those that do not only follow from what is wrong at the paths `bad` already."""
+    paths = list(bad)
+    return [found for found in problems if not any(_touch(found.path, path) for path in paths)]
 
 
 def envelope(kind: str, tenant: str, name: str, namespace: str, labels: dict[str, str]) -> Iterator[Problem]:
     """What is wrong with everything around a spec."""
-    if kind not in KINDS:
+    if not kind:
+        yield Problem("kind", f"is required: one of {', '.join(KINDS)}")
+    elif kind not in KINDS:
         yield Problem("kind", f"{kind!r} is none of {', '.join(KINDS)}{_hint(kind, tuple(KINDS))}")
     elif kind in PLATFORM_SCOPE and tenant:
         yield Problem("tenant", f"must be empty: a {kind} belongs to no tenant")
@@ -208,12 +222,12 @@ class _Walk:
             return self._wrong(path, _DATE_RULE)
 
     def _scalar(self, kind: inspect.Type, raw: object, path: str) -> object:
+        if isinstance(raw, float) and not math.isfinite(raw):
+            return self._wrong(path, "must be a finite number")
         if not _fits(kind, raw):
             return self._wrong(path, f"must be {_expected(kind)}, not {_named(raw)}")
         if isinstance(kind, inspect.IntType) and isinstance(raw, int | float):
             return int(raw) if -(2**63) <= raw < 2**63 else self._wrong(path, "must fit in 64 bits")
-        if isinstance(raw, float) and not math.isfinite(raw):
-            return self._wrong(path, "must be a finite number")
         if isinstance(kind, inspect.FloatType) and isinstance(raw, int):
             return float(raw) if abs(raw) < 2**1023 else self._wrong(path, "must be a finite number")
         return raw
@@ -237,7 +251,7 @@ def _fits(kind: inspect.Type, raw: object) -> bool:
         case inspect.BoolType():
             return isinstance(raw, bool)
         case inspect.IntType():
-            return isinstance(raw, int | float) and not isinstance(raw, bool) and float(raw).is_integer()
+            return (isinstance(raw, int) and not isinstance(raw, bool)) or (isinstance(raw, float) and raw.is_integer())
         case inspect.FloatType():
             return isinstance(raw, int | float) and not isinstance(raw, bool)
         case inspect.NoneType():

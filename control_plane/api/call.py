@@ -7,10 +7,12 @@ from contextlib import contextmanager
 
 from google.protobuf.message import Message
 
+from control_plane.api.jsonwire import Misread
 from control_plane.api.metrics import Metrics
 from control_plane.api.refusal import incident
-from control_plane.api.rpc import Rpc
+from control_plane.api.rpc import Rpc, Unary
 from core.admin import Admin, Rejected, Why
+from core.validate import besides
 
 _log = logging.getLogger("toolgate.api")
 
@@ -39,7 +41,11 @@ class Calls:
         with self._watched(rpc):
             admin = await self._identify(bearer(authorization))
             assert rpc.unary is not None
-            return await rpc.unary(admin, request())
+            try:
+                message = request()
+            except Misread as misread:
+                raise await _all_of(rpc.unary, admin, misread) from misread
+            return await rpc.unary(admin, message)
 
     async def stream(self, rpc: Rpc, authorization: str, request: Callable[[], Message]) -> AsyncGenerator[Message]:
         with self._watched(rpc), self._metrics.open_watches.track_inprogress():
@@ -67,6 +73,21 @@ class Calls:
             self._metrics.requests.labels(self._edge, rpc.path, status).inc()
             if rpc.streaming is None:
                 self._metrics.seconds.labels(self._edge, rpc.path).observe(time.perf_counter() - began)
+
+
+async def _all_of(run: Unary, admin: Admin, misread: Misread) -> Rejected:
+    """What cannot be read must not hide what is wrong with the rest: that is tried without changing anything."""
+    if "dry_run" not in misread.message.DESCRIPTOR.fields_by_name:
+        return misread
+    misread.message.dry_run = True  # type: ignore[attr-defined]
+    try:
+        await run(admin, misread.message)
+    except Rejected as more:
+        if more.why is not Why.INVALID:
+            return more
+        known = [problem.path for problem in misread.problems]
+        return Rejected(Why.INVALID, more.public, [*misread.problems, *besides(more.problems, known)])
+    return misread
 
 
 def bearer(authorization: str) -> str:

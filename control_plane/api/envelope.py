@@ -1,16 +1,13 @@
 """Resources between the domain and protobuf: the envelope, and specs as `google.protobuf.Struct`."""
 
-import math
-
 import msgspec
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from control_plane.api.jsonwire import whole_numbers
-from control_plane.api.kind import kind_named
-from core.admin import Applied, Draft, Event, Outcome, Rejected, Why
-from core.kinds import KINDS
-from core.resource import Problem, Resource, digest, encode
+from core.admin import Applied, Draft, Event, Outcome
+from core.kinds import kind_named
+from core.resource import Resource, digest, encode
 from toolgate.v1 import resources_pb2 as pb
 
 _OUTCOMES = {
@@ -25,22 +22,14 @@ _EVENT_TYPES = {
 }
 
 
-def known_kind(text: str) -> str:
-    """`Server` for `Server`, `server` and `servers`. Raises Rejected."""
-    kind = kind_named(text)
-    if kind is None:
-        raise Rejected(Why.INVALID, "there is no such kind", [Problem("kind", f"must be one of {', '.join(KINDS)}")])
-    return kind
-
-
 def draft_of(request: pb.ApplyRequest) -> Draft:
     return Draft(
-        kind=known_kind(request.kind),
+        kind=kind_named(request.kind) or request.kind,
         tenant=request.tenant,
         name=request.name,
         namespace=request.namespace,
         labels=dict(request.labels),
-        spec=json_of(request.spec, "spec"),
+        spec=json_of(request.spec),
         generation=request.generation,
     )
 
@@ -99,25 +88,23 @@ def _value_of(item: object) -> Value:
             raise TypeError(f"{type(item).__name__} is not JSON")
 
 
-def json_of(struct: Struct, path: str) -> dict[str, object]:
-    """The JSON object a Struct holds, whole numbers as integers. Raises Rejected for numbers JSON cannot say."""
-    return {name: _json_value(value, f"{path}.{name}") for name, value in struct.fields.items()}
+def json_of(struct: Struct) -> dict[str, object]:
+    """The object a Struct holds, whole numbers as integers; numbers JSON cannot say are for validation to find."""
+    return {name: _json_value(value) for name, value in struct.fields.items()}
 
 
-def _json_value(value: Value, path: str) -> object:
+def _json_value(value: Value) -> object:
     match value.WhichOneof("kind"):
         case "number_value":
-            if not math.isfinite(value.number_value):
-                raise Rejected(Why.INVALID, "the request is invalid", [Problem(path, "must be a finite number")])
             return whole_numbers(value.number_value)
         case "string_value":
             return value.string_value
         case "bool_value":
             return value.bool_value
         case "struct_value":
-            return json_of(value.struct_value, path)
+            return json_of(value.struct_value)
         case "list_value":
-            return [_json_value(item, f"{path}[{i}]") for i, item in enumerate(value.list_value.values)]
+            return [_json_value(item) for item in value.list_value.values]
         case _:
             return None
 

@@ -11,7 +11,6 @@ from control_plane.api.envelope import (
     draft_of,
     event_message,
     json_of,
-    known_kind,
     resource_message,
     struct_of,
     timestamp_of,
@@ -79,13 +78,13 @@ class ResourceHandlers:
         self._watch = watch
 
     async def get(self, admin: Admin, request: resources.GetRequest) -> resources.Resource:
-        found = await self._resources.get(admin, known_kind(request.kind), request.tenant, request.name)
+        found = await self._resources.get(admin, request.kind, request.tenant, request.name)
         return resource_message(found)
 
     async def list(self, admin: Admin, request: resources.ListRequest) -> resources.ListResponse:
         page = await self._resources.list(
             admin,
-            known_kind(request.kind),
+            request.kind,
             request.tenant,
             namespace=request.namespace,
             selector=request.selector,
@@ -99,13 +98,11 @@ class ResourceHandlers:
         return applied_message(await self._resources.apply(admin, draft_of(request), dry_run=request.dry_run))
 
     async def delete(self, admin: Admin, request: resources.DeleteRequest) -> resources.DeleteResponse:
-        kind = known_kind(request.kind)
-        await self._resources.delete(admin, kind, request.tenant, request.name, generation=request.generation)
+        await self._resources.delete(admin, request.kind, request.tenant, request.name, generation=request.generation)
         return resources.DeleteResponse()
 
     async def watch(self, admin: Admin, request: resources.WatchRequest) -> AsyncIterator[resources.Event]:
-        kind = known_kind(request.kind) if request.kind else ""
-        async for event in self._watch.watch(admin, kind, request.tenant, request.since):
+        async for event in self._watch.watch(admin, request.kind, request.tenant, request.since):
             yield event_message(event)
 
 
@@ -114,7 +111,7 @@ class KeyHandlers:
         self._keys = keys
 
     async def issue(self, admin: Admin, request: actions.IssueKeyRequest) -> actions.IssueKeyResponse:
-        spec = json_of(request.spec, "spec")
+        spec = json_of(request.spec)
         key = await self._keys.issue(admin, request.tenant, request.name, spec, rotate=request.rotate)
         return actions.IssueKeyResponse(key=key, name=request.name)
 

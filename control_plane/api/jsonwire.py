@@ -6,16 +6,16 @@ stay below 2^53.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from control_plane.api.kind import kind_named
 from control_plane.api.rpc import Field, MessageType
 from core.admin import Rejected, Why
+from core.kinds import kind_named
 from core.resource import Problem
 
 READ_ONLY = frozenset({"status", "digest", "created_at", "updated_at", "createdAt", "updatedAt"})
@@ -31,7 +31,16 @@ _RULES = {
 }
 _EXACT = 2**53
 """Above this a double does not hold every integer."""
+_LARGEST = 2**1023
 _RFC3339 = "must be a time such as 2027-01-01T00:00:00Z"
+
+
+class Misread(Rejected):
+    """`message` is the request without what could not be read of it."""
+
+    def __init__(self, message: Message, problems: Sequence[Problem]) -> None:
+        super().__init__(Why.INVALID, "the request is invalid", problems)
+        self.message = message
 
 
 def parse_body(body: bytes) -> dict[str, object]:
@@ -51,7 +60,7 @@ def parse_body(body: bytes) -> dict[str, object]:
 def read_message(
     kind: type[Message], *, path: Mapping[str, str], query: Iterable[tuple[str, str]], body: Mapping[str, object] | None
 ) -> Message:
-    """The request the three say together; the path wins where a body repeats it. Raises Rejected with all problems."""
+    """The request the three say together; the path wins where a body repeats it. Raises Misread with all problems."""
     message = kind()
     problems: list[Problem] = []
     for name, text in path.items():
@@ -59,7 +68,7 @@ def read_message(
     problems += _from_query(message, path, query, has_body=body is not None)
     problems += _from_body(message, path, body or {})
     if problems:
-        raise Rejected(Why.INVALID, "the request is invalid", problems)
+        raise Misread(message, problems)
     return message
 
 
@@ -170,8 +179,19 @@ def _set(message: Message, field: Field, value: object) -> Iterator[Problem]:
         return
     try:
         json_format.ParseDict({field.name: value}, message)
+    except OverflowError:
+        yield from _set(message, field, _as_doubles(value))
     except (json_format.ParseError, ValueError, TypeError, RecursionError):
         yield Problem(field.name, _rule(field))
+
+
+def _as_doubles(value: object) -> object:
+    """The same JSON value with numbers no double can hold as infinite: validation says which they are."""
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        return float("inf")
+    if isinstance(value, dict):
+        return {k: _as_doubles(v) for k, v in value.items()}
+    return [_as_doubles(v) for v in value] if isinstance(value, list) else value
 
 
 def _rule(field: Field) -> str:

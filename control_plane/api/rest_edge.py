@@ -13,10 +13,10 @@ from starlette.types import Receive, Scope, Send
 
 from control_plane.api import jsonwire, metrics, openapi
 from control_plane.api.call import Broken, Calls
-from control_plane.api.kind import kind_named
 from control_plane.api.refusal import HTTP_STATUS, incident, problem, rejected_problem
 from control_plane.api.rpc import Binding, Rpc
 from core.admin import Rejected, Why
+from core.kinds import kind_named
 
 FIRST_MESSAGE_S = 0.5
 MAX_BODY_BYTES = 4 * 1024 * 1024

@@ -11,13 +11,13 @@ from control_plane.services.authority import absent, may_write, no_tenant, see_t
 from control_plane.services.secrets import Vault
 from core.admin import Admin, Applied, Draft, Outcome, Page, Rejected, Why
 from core.audit import Entry
-from core.kinds import KINDS, PLATFORM_SCOPE
+from core.kinds import KINDS, PLATFORM_SCOPE, kind_named
 from core.resource import Problem, Ref, Resource, Spec, digest, encode
 from core.secret import Secret
 from core.server import REACH, Server, reached
 from core.store import BadSelector, Put, Query, Store, Writing, parse_selector
 from core.tenant import Tenant
-from core.validate import MAX_SPEC_BYTES, decode, envelope
+from core.validate import MAX_SPEC_BYTES, besides, envelope, examine
 
 PAGE_SIZE = 100
 PAGE_SIZE_MAX = 500
@@ -76,7 +76,8 @@ class Resources:
         cursor: str = "",
     ) -> Page:
         """One page, by tenant and name. An empty `tenant`: all the administrator sees."""
-        question = (known(kind), tenant, namespace, selector)
+        kind = known(kind)
+        question = (kind, tenant, namespace, selector)
         limit = page_limit(page_size)
         try:
             terms = parse_selector(selector)
@@ -117,13 +118,12 @@ class Resources:
             may_write(admin, ref)
         spec, problems = _checked(draft)
         async with self._store.writing(draft.tenant) as writing:
-            await _tenant_exists(writing, draft.tenant)
+            problems += await _without_tenant(writing, draft.tenant, alone=not problems)
             current = await writing.get(ref)
             _fresh(ref, current, draft.generation)
-            refused = {problem.path for problem in problems}
             conflicts = [found async for found in self._conflicts(writing, draft, spec, current)]
-            problems += [found for found in conflicts if found.path not in refused]
-            problems += self._out_of_reach(admin, spec, current)
+            conflicts += self._out_of_reach(admin, spec, current)
+            problems += besides(conflicts, [problem.path for problem in problems])
             if problems or spec is None:
                 raise Rejected(Why.INVALID, f"{ref} is not valid", problems)
             put, outcome, entry = await self._plan(writing, admin, draft, spec, current)
@@ -135,7 +135,7 @@ class Resources:
         """Refused while anything names it, and then says what does."""
         ref = Ref(known(kind), tenant, name)
         may_write(admin, ref)
-        async with self._store.writing(tenant, *([name] if kind == "Tenant" else [])) as writing:
+        async with self._store.writing(tenant, *([name] if ref.kind == "Tenant" else [])) as writing:
             current = await writing.get(ref)
             if current is None:
                 raise absent(ref)
@@ -213,8 +213,10 @@ class Resources:
         return put, outcome, change_entry(admin, ref, outcome, detail, now)
 
 
-def known(kind: str) -> str:
-    if kind not in KINDS:
+def known(text: str) -> str:
+    """`Server` for `Server`, `server` and `servers`. Raises Rejected."""
+    kind = kind_named(text)
+    if kind is None:
         raise Rejected(Why.INVALID, "there is no such kind", [Problem("kind", f"must be one of {', '.join(KINDS)}")])
     return kind
 
@@ -249,13 +251,16 @@ def spec_references(resource: Resource) -> Iterator[tuple[str, Ref]]:
 
 
 def _checked(draft: Draft) -> tuple[Spec | None, list[Problem]]:
-    """What is wrong with a draft on its own. Raises Rejected where nothing more can be found out."""
+    """The spec as far as it can be read, and what is wrong with the draft on its own.
+
+    Raises Rejected where nothing more can be found out.
+    """
     problems = list(envelope(draft.kind, draft.tenant, draft.name, draft.namespace, draft.labels))
     if draft.generation < 0:
         problems.append(Problem("generation", "must not be negative"))
     if draft.kind not in KINDS:
         raise Rejected(Why.INVALID, "the resource is not valid", problems)
-    spec, found = decode(KINDS[draft.kind], draft.spec)
+    spec, found = examine(KINDS[draft.kind], draft.spec)
     if spec is not None and len(encode(spec)) > MAX_SPEC_BYTES:
         found.append(Problem("spec", f"must be at most {MAX_SPEC_BYTES // 1024} KiB"))
     if any(problem.path in ("kind", "tenant", "name") for problem in problems):
@@ -271,10 +276,14 @@ def _references(draft: Draft, spec: Spec | None) -> list[tuple[str, Ref]]:
     return wanted
 
 
-async def _tenant_exists(writing: Writing, tenant: str) -> None:
+async def _without_tenant(writing: Writing, tenant: str, *, alone: bool) -> list[Problem]:
+    """Raises Rejected(NOT_FOUND) where that is all that is wrong."""
     ref = Ref("Tenant", "", tenant)
-    if tenant and not await writing.existing([ref]):
+    if not tenant or await writing.existing([ref]):
+        return []
+    if alone:
         raise absent(ref)
+    return [Problem("tenant", f"{ref} does not exist")]
 
 
 def _fresh(ref: Ref, current: Resource | None, generation: int) -> None:

@@ -58,7 +58,16 @@ async def test_a_refusal_carries_its_fields_in_the_status_details(plane: Plane) 
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await api.resources.Apply(request, metadata=plane.metadata())
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        assert violations(caught.value) == {"spec.retention_days": "must be a finite number"}
+        assert violations(caught.value) == {
+            "name": "must be 1-63 of a-z, 0-9 and '-', starting and ending with a letter or digit",
+            "spec.audit": "must be one of 'best_effort', 'required', not 'never'",
+            "spec.retention_days": "must be a finite number",
+        }
+        request = pb.ApplyRequest(kind="Gizmo", tenant="a b", name="-", labels={"!": "x"}, spec=spec())
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await api.resources.Apply(request, metadata=plane.metadata())
+        assert set(violations(caught.value)) == {"kind", "tenant", "name", 'labels["!"]'}
+        request = pb.ApplyRequest(kind="Tenant", name="Acme")
         request.spec.CopyFrom(spec(audit="never", retention_days="x"))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await api.resources.Apply(request, metadata=plane.metadata())

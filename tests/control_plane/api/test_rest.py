@@ -80,6 +80,24 @@ async def test_every_problem_is_told_at_once_by_field(plane: Plane) -> None:
     }
 
 
+async def test_what_is_wrong_around_a_spec_does_not_hide_what_is_wrong_in_it(plane: Plane) -> None:
+    await tenant(plane)
+    body = {"lables": {}, "spec": {"prefix": "sometimes", "members": [{"server": "ghost"}]}}
+    answer = await plane.http("PUT", "/v1/tenants/acme/endpoints/default", body)
+    found = errors(problem(answer, 400, "invalid"))
+    assert set(found) == {"lables", "spec.prefix", "spec.members[0].server"}
+    assert found["spec.members[0].server"] == "Server/ghost does not exist"
+    bad = {"spec": 5, "dry_run": 1}
+    found = errors(problem(await plane.http("PUT", "/v1/tenants/nowhere/endpoints/Default", bad), 400, "invalid"))
+    assert set(found) == {"spec", "dry_run", "name"}
+
+
+async def test_a_number_too_large_for_its_field_is_named(plane: Plane) -> None:
+    body = b'{"spec": {"retention_days": 1' + b"0" * 400 + b"}}"
+    answer = await plane.http("PUT", "/v1/tenants/acme", raw=body)
+    assert set(errors(problem(answer, 400, "invalid"))) == {"spec.retention_days"}
+
+
 async def test_unknown_fields_and_wrong_types_of_the_body_are_named(plane: Plane) -> None:
     await tenant(plane)
     body = {
