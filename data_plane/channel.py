@@ -14,6 +14,7 @@ from typing import Protocol, cast
 
 import msgspec
 
+from core.bound import Bound, Hits
 from core.call import Notification, Notify
 from core.errors import Unavailable
 from core.limits import CountersAway
@@ -53,11 +54,19 @@ class Peer(Protocol):
         ...
 
 
+class ChannelHits:
+    """Caps met on channels, counted over the lives of several: questions answered `busy`, notes dropped, peers cut."""
+
+    def __init__(self) -> None:
+        self.busy, self.notes, self.cut = Hits(), Hits(), Hits()
+
+
 class Channel(asyncio.Protocol):
     """One end. Made by `open_channel`."""
 
-    def __init__(self, peer: Peer, name: str) -> None:
+    def __init__(self, peer: Peer, name: str, hits: ChannelHits | None = None) -> None:
         self._peer = peer
+        self._hits = hits or ChannelHits()
         self._name = name
         self._ids = count(1)
         self._buffer = bytearray()
@@ -68,7 +77,19 @@ class Channel(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self.closed = asyncio.Event()
-        self.notes_dropped = 0
+
+    @property
+    def notes_dropped(self) -> int:
+        return self._hits.notes.count
+
+    def bounds(self) -> dict[str, Bound]:
+        """Questions of either side, and what the other side has not read; notes may be less of that than the rest."""
+        questions, unsent = len(self._working) + len(self._waiting), self._unsent()
+        return {
+            "channel_questions": Bound(questions, OPEN_MAX, self._hits.busy.count),
+            "channel_bytes": Bound(unsent, UNSENT_MAX_BYTES, self._hits.cut.count),
+            "channel_note_bytes": Bound(unsent, NOTES_MAX_BYTES, self._hits.notes.count),
+        }
 
     async def ask(self, question: Question, notify: Notify | None = None) -> Answer:
         """The other side's answer. Cancelling stops the work there. Raises ChannelLost."""
@@ -173,6 +194,7 @@ class Channel(asyncio.Protocol):
             self._refuse(f"question {ask.id} twice")
             return
         if len(self._working) >= OPEN_MAX:
+            self._hits.busy.count += 1
             self._write(Reply(ask.id, Failed("busy")))
             return
         task = asyncio.get_running_loop().create_task(self._answer(ask))
@@ -195,7 +217,7 @@ class Channel(asyncio.Protocol):
     def _noting(self, number: int) -> Callable[[Notification], None]:
         def note(notification: Notification) -> None:
             if self._unsent() > NOTES_MAX_BYTES:
-                self.notes_dropped += 1
+                self._hits.notes.count += 1
             else:
                 self._write(Note(number, notification))
 
@@ -210,6 +232,7 @@ class Channel(asyncio.Protocol):
         if self._transport is None:
             return
         if self._unsent() > UNSENT_MAX_BYTES:
+            self._hits.cut.count += 1
             log.error("channel %s: %d bytes unread by the other side; cut", self._name, self._unsent())
             self.abort()
             return
@@ -221,8 +244,8 @@ class Channel(asyncio.Protocol):
         self._transport.writelines((len(body).to_bytes(_HEADER, "big"), body))
 
 
-async def open_channel(sock: socket.socket, peer: Peer, name: str) -> Channel:
+async def open_channel(sock: socket.socket, peer: Peer, name: str, hits: ChannelHits | None = None) -> Channel:
     """Take over a connected Unix socket. `name` is for logs."""
     loop = asyncio.get_running_loop()
-    _, channel = await loop.create_unix_connection(lambda: Channel(peer, name), sock=sock)
+    _, channel = await loop.create_unix_connection(lambda: Channel(peer, name, hits), sock=sock)
     return channel

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,11 +20,12 @@ import uvloop
 
 if TYPE_CHECKING:
     from adapters.otel.spans import Spans
+    from adapters.redis.counters import RedisCounters
 
 from adapters.crypto.sealing import AesGcmSealer, Ed25519Verifier, X25519NodeKey, key_id
 from adapters.memory.counters import MemoryCounters
+from core.bound import Bound
 from core.call import Record, Records
-from core.limits import Counters
 from core.options import SettingsRejected
 from core.server import HttpTransport, StdioTransport
 from core.snapshot import SnapshotReceiver, SnapshotSource
@@ -39,6 +41,7 @@ from data_plane.supervisor.records import RecordPump
 from data_plane.supervisor.servers import Servers
 from data_plane.supervisor.stdio import StdioServers
 from data_plane.supervisor.workers import Workers
+from data_plane.telemetry.bounds import rows
 from data_plane.telemetry.logs import CallLog, log_to_stderr
 from data_plane.telemetry.metrics import CallMetrics, Gauge, NodeMetrics, exposition
 from data_plane.upstreams.mcp_http import HttpBackend
@@ -104,7 +107,9 @@ async def _run(settings: Settings) -> int:
         http = HttpBackend()
         stack.push_async_callback(http.close)
         buckets = MemoryCounters(time.monotonic)
-        counters = _counters(settings, buckets, stack)
+        redis = _redis(settings, stack)
+        counters = ScopedCounters(buckets, redis)
+        stack.push_async_callback(counters.close)
         workers = Workers(settings.workers, _starter(settings, release, mcp_sockets), receiver, counters, children)
         receiver.swap = workers
         respondents: dict[type, Respondent] = {HttpTransport: http, StdioTransport: children}
@@ -120,24 +125,41 @@ async def _run(settings: Settings) -> int:
             if spans is not None and record.span_id:
                 spans.add(record)
 
+        pump = RecordPump(settings.data_dir / "spool", records, observe)
+        ops = Ops(exposition([metrics, NodeMetrics(lambda: node.gauges())]), lambda: node.readiness())  # noqa: PLW0108
+
+        def bounds() -> dict[str, Bound]:
+            return {
+                "buckets": buckets.bound,
+                **counters.bounds(),
+                **({"redis_connections": redis.bound} if redis is not None else {}),
+                **children.bounds(),
+                "spool_segments": Bound(pump.segments, max(2, settings.spool_max_mib), pump.dropped),
+                "call_log_bytes": calls.bound,
+                **({"spans": spans.bound} if spans is not None else {}),
+                "ops_connections": ops.bound,
+                **source.bounds(),
+                **workers.bounds(),
+            }
+
         node = Node(
             name=settings.node_name,
             version=release,
             store=store,
             receiver=receiver,
             workers=workers,
-            pump=RecordPump(settings.data_dir / "spool", records, observe),
+            pump=pump,
             calls=calls,
             source=source,
             heard_at=lambda: source.heard_at,
-            ops=lambda node: Ops(exposition([metrics, NodeMetrics(node.gauges)]), node.readiness),
+            ops=ops,
             mcp_sockets=mcp_sockets,
             ops_socket=ops_socket,
             drain_s=settings.drain_s,
             ship_s=settings.ship_s,
             ready_file=settings.ready_file,
             more_tasks={} if spans is None else {"spans": spans.run},
-            more_gauges=lambda: _more_gauges(children, buckets, spans),
+            more_gauges=lambda: chain(rows("supervisor", bounds()), _more_gauges(children, redis, spans)),
         )
         return await node.run()
 
@@ -193,11 +215,16 @@ def _starter(settings: Settings, release: str, sockets: list[socket.socket]) -> 
 class _Source(SnapshotSource, Protocol):
     heard_at: float | None
 
+    def bounds(self) -> dict[str, Bound]: ...
+
 
 class _DiskOnly:
     """Nobody brings snapshots: the last good ones on disk serve."""
 
     heard_at: float | None = None
+
+    def bounds(self) -> dict[str, Bound]:
+        return {}
 
     async def follow(self, receiver: SnapshotReceiver) -> None:  # noqa: ARG002 - the port's
         await asyncio.Event().wait()
@@ -254,18 +281,15 @@ def _outside(
     return source, records
 
 
-def _counters(settings: Settings, buckets: Counters, stack: AsyncExitStack) -> Counters:
-    """The node's own, and the fleet's where there is a Redis."""
-    fleet: Counters | None = None
-    if settings.redis_url:
-        from adapters.redis.counters import RedisCounters
+def _redis(settings: Settings, stack: AsyncExitStack) -> "RedisCounters | None":
+    """What the fleet's gateways share; None: this node is the fleet."""
+    if not settings.redis_url:
+        return None
+    from adapters.redis.counters import RedisCounters
 
-        redis = RedisCounters(settings.redis_url)
-        stack.push_async_callback(redis.aclose)
-        fleet = redis
-    scoped = ScopedCounters(buckets, fleet)
-    stack.push_async_callback(scoped.close)
-    return scoped
+    redis = RedisCounters(settings.redis_url)
+    stack.push_async_callback(redis.aclose)
+    return redis
 
 
 def _spans(settings: Settings, release: str) -> "Spans | None":
@@ -288,13 +312,19 @@ class _Running:
         return [(child.tenant, child.server) for child in self._children.children()]
 
 
-def _more_gauges(children: StdioServers, buckets: MemoryCounters, spans: "Spans | None") -> Iterator[Gauge]:
+def _more_gauges(children: StdioServers, redis: "RedisCounters | None", spans: "Spans | None") -> Iterator[Gauge]:
     statuses = children.children()
     yield Gauge("toolgate_stdio_children", "Servers running as children of this node.", len(statuses))
     text = "Calls under way at them."
     yield Gauge("toolgate_stdio_in_flight", text, sum(child.in_flight for child in statuses))
-    label = (("process", "supervisor"), ("what", "buckets"))
-    yield Gauge("toolgate_held", "What a process holds now.", len(buckets), label)
+    for (tenant, server), history in children.histories().items():
+        own = (("tenant", tenant), ("server", server))
+        yield Gauge("toolgate_stdio_starts", "Processes started of a server.", history.starts, own, counter=True)
+        text = "Processes of a server that ended by themselves, or never answered."
+        yield Gauge("toolgate_stdio_failures", text, history.failures, own, counter=True)
+    if redis is not None:
+        yield Gauge("toolgate_redis_away", "1 while Redis is not asked: it failed a moment ago.", int(redis.is_away))
+        yield Gauge("toolgate_redis_failures", "Questions Redis did not answer.", redis.failures, counter=True)
     if spans is not None:
         yield Gauge("toolgate_spans_dropped", "Spans that could not be exported.", spans.dropped, counter=True)
 

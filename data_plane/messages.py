@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from core.bound import Bound
 from core.call import Notification, Outgoing, Raw, Route
 from core.limits import Bucket
 from core.resource import Problem
@@ -110,8 +111,8 @@ class Stats(msgspec.Struct, frozen=True, array_like=True, tag=16):
     in_flight: int
     loop_lag_s: float
     serving: bool
-    held: dict[str, int]
-    """What else it holds now that has a cap, by name."""
+    held: dict[str, Bound]
+    """What it holds now that has a cap, by name (`data_plane.telemetry.bounds`)."""
 
 
 class Granted(msgspec.Struct, frozen=True, array_like=True, tag=20):

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Set
 
+from core.bound import Bound
 from core.call import Notify
 from core.errors import Reason, Unavailable
 from core.resource import Problem
@@ -184,7 +185,7 @@ class Worker:
     # === stats ===
 
     async def report(
-        self, connections: Callable[[], int], in_flight: Callable[[], int], held: Callable[[], dict[str, int]]
+        self, connections: Callable[[], int], in_flight: Callable[[], int], held: Callable[[], dict[str, Bound]]
     ) -> None:
         """Tell the supervisor every second how this worker is; for ever."""
         assert self.channel is not None

@@ -20,6 +20,7 @@ import uvloop
 from adapters.crypto.sealing import AesGcmSealer
 from adapters.re2.matcher import Re2Matcher
 from adapters.wasmtime.policy import WasmPolicyEngine
+from core.bound import Bound, Hits
 from core.server import HttpTransport, StdioTransport
 from data_plane.channel import open_channel
 from data_plane.fronts.server import ServerOptions, serve
@@ -36,6 +37,7 @@ from data_plane.snapshots import Assembler
 from data_plane.spool import Spool
 from data_plane.stages.conversation import Conversations
 from data_plane.supervisor.process import die_with, raise_file_limit, spare_memory
+from data_plane.telemetry.bounds import of_snapshots
 from data_plane.telemetry.logs import log_to_stderr
 from data_plane.upstreams.mcp_http import HttpBackend
 from data_plane.worker import Worker
@@ -73,20 +75,22 @@ async def run(settings: WorkerSettings) -> None:
         stack.callback(scanning.shutdown, wait=False, cancel_futures=True)
         http = HttpBackend()
         stack.push_async_callback(http.close)
+        assembler = Assembler(engine, Re2Matcher(), sealer, scanning)
         worker = Worker(
             Packs(data_dir / "parts"),
-            Assembler(engine, Re2Matcher(), sealer, scanning),
+            assembler,
             settings.max_loaded_tenants,
             cancel=lambda session, request_id: front.cancel(session, request_id),  # noqa: PLW0108 - made below
             retire=http.retire,
         )
-        worker.channel = await open_channel(socket.socket(fileno=settings.channel_fd), worker, "supervisor")
-        leases = Leases(RemoteCounters(worker.channel))
+        channel = await open_channel(socket.socket(fileno=settings.channel_fd), worker, "supervisor")
+        worker.channel = channel
+        leases = Leases(RemoteCounters(channel))
         stack.push_async_callback(leases.close)
         gateway = Gateway(
             tenants=worker.tenants,
             counters=leases,
-            backends={HttpTransport: http, StdioTransport: RemoteBackend(worker.channel)},
+            backends={HttpTransport: http, StdioTransport: RemoteBackend(channel)},
             meter=Meter(spool, settings.node, settings.trace_ratio),
             conversations=Conversations(sealer, time.time),
             version=settings.version,
@@ -102,25 +106,37 @@ async def run(settings: WorkerSettings) -> None:
             ready=worker.ready,
             preflight_origins=worker.origins,
         )
+        leaving, refused = Leaving(front), Hits()
+
+        def held() -> dict[str, Bound]:
+            return {
+                "connections": Bound(leaving.connections, settings.max_connections, refused.count),
+                "sessions": gateway.conversations.bound,
+                "scans": Bound(scanning._work_queue.qsize(), settings.max_connections),  # noqa: SLF001 - no other look
+                **of_snapshots(worker.tenants, assembler.full),
+                **engine.bounds(),
+                **leases.bounds(),
+                **http.bounds(),
+                **front.bounds(),
+                **channel.bounds(),
+            }
+
         async with asyncio.timeout(POINTED_WITHIN_S):
             await worker.pointed.wait()
-        await _serve(settings, worker, front, lambda: _held(worker, http, leases))
+        await _serve(settings, worker, front, leaving, held=held, refused=refused)
 
 
-def _held(worker: Worker, http: HttpBackend, leases: Leases) -> dict[str, int]:
-    pools = http.connections().values()
-    return {
-        "tenants": worker.tenants.in_memory,
-        "upstream_connections_in_use": sum(in_use for in_use, _ in pools),
-        "upstream_connections_idle": sum(idle for _, idle in pools),
-        "leases": len(leases),
-    }
-
-
-async def _serve(settings: WorkerSettings, worker: Worker, front: Front, held: Callable[[], dict[str, int]]) -> None:
+async def _serve(
+    settings: WorkerSettings,
+    worker: Worker,
+    front: Front,
+    leaving: Leaving,
+    *,
+    held: Callable[[], dict[str, Bound]],
+    refused: Hits,
+) -> None:
     options = ServerOptions(max_connections=settings.max_connections, drain_s=settings.drain_s)
     stop = asyncio.Event()
-    leaving = Leaving(front)
     listening = socket.socket(fileno=settings.listen_fd)
     # What was made until here stays for ever: it is not looked at again, and not copied by looking.
     gc.collect()
@@ -128,7 +144,7 @@ async def _serve(settings: WorkerSettings, worker: Worker, front: Front, held: C
     gc.set_threshold(20_000, 20, 50)
     async with asyncio.TaskGroup() as tasks:
         report = tasks.create_task(worker.report(lambda: leaving.connections, lambda: front.in_flight, held))
-        serving = tasks.create_task(serve(leaving, [listening], options, stop))
+        serving = tasks.create_task(serve(leaving, [listening], options, stop, refused))
         await worker.draining
         await leaving.linger()
         stop.set()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from core.bound import Bound
 from core.resource import NAME, Problem
 from core.snapshot import Manifest, SignedManifest, SnapshotReceiver, TenantUpdate
 
@@ -40,6 +41,9 @@ class FolderSource:
         self._offered: dict[str, _Mark] = {}
         self.heard_at: float | None = None
         """Monotonic time the folder was last read; None: not yet."""
+
+    def bounds(self) -> dict[str, Bound]:
+        return {}
 
     async def follow(self, receiver: SnapshotReceiver) -> None:
         held, _ = receiver.holdings()

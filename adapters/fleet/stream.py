@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager, suppress
 import grpc
 import msgspec
 
-from adapters.fleet.arrivals import Arrivals, Overrun
+from adapters.fleet.arrivals import ARRIVING_BYTES, Arrivals, Overrun
 from adapters.fleet.channel import Link, pauses
+from core.bound import Bound
 from core.resource import Problem, digest
 from core.server import Observation
 from core.snapshot import Manifest, SignedManifest, SnapshotReceiver, TenantUpdate
@@ -64,18 +65,32 @@ class GrpcSnapshotSource:
         self.heard_at: float | None = None
         """Monotonic time of the control plane's last word; None: not heard since start."""
         self.connected = False
+        self._stream: _Stream | None = None
+        self._overruns = 0
+        self.probes_refused = 0
+
+    def bounds(self) -> dict[str, Bound]:
+        """Of the stream there is now."""
+        stream = self._stream
+        waiting, arriving, probing = stream.held() if stream is not None else (0, 0, 0)
+        return {
+            "fleet_outbox": Bound(waiting, OUTBOX),
+            "fleet_bytes": Bound(arriving, ARRIVING_BYTES, self._overruns),
+            "fleet_probes": Bound(probing, PROBES_WAITING, self.probes_refused),
+        }
 
     async def follow(self, receiver: SnapshotReceiver) -> None:
         """Bring every update to `receiver`, for ever. Ends only by cancellation."""
         pausing = pauses()
         for target in self._link.in_turn():
-            stream = _Stream(self, receiver)
+            self._stream = stream = _Stream(self, receiver)
             try:
                 await stream.run(target)
             except* (StreamLost, Overrun) as ended:
+                self._overruns += ended.subgroup(Overrun) is not None
                 log.warning("fleet stream to %s ended: %s", target, ended.exceptions[0])
             finally:
-                self.connected = False
+                self.connected, self._stream = False, None
             if stream.greeted:
                 pausing = pauses()
             await asyncio.sleep(next(pausing))
@@ -134,6 +149,10 @@ class _Stream:
         self._probing = 0
         self._order: dict[str, asyncio.Lock] = {}
         self._queued: Counter[str] = Counter()
+
+    def held(self) -> tuple[int, int, int]:
+        """Answers to be sent, bytes of parts on their way in, looks under way."""
+        return self._outbox.qsize(), self._arrivals.size_bytes, self._probing
 
     async def run(self, target: str) -> None:
         """Raises an ExceptionGroup of StreamLost or Overrun when it is over."""
@@ -223,6 +242,7 @@ class _Stream:
 
     def _admit_probe(self, probe: pb.Probe, tasks: asyncio.TaskGroup) -> None:
         if self._probing >= PROBES_WAITING:
+            self._source.probes_refused += 1
             busy = Observation(error="the gateway has too many looks waiting")
             with suppress(asyncio.QueueFull):
                 self._outbox.put_nowait(_observed(probe, busy))

@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+from core.bound import Bound
 from core.call import Record
 
 WAITING_MAX = 8192
@@ -36,11 +37,18 @@ class Spans:
         self._exporter = exporter or OTLPSpanExporter(endpoint=endpoint, timeout=TIMEOUT_S)
         self._waiting: deque[Record] = deque()
         self.dropped = 0
+        """Spans that were not exported, for want of room or of a collector."""
+        self._refused = 0
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(len(self._waiting), WAITING_MAX, self._refused)
 
     def add(self, record: Record) -> None:
         """A record with both ids; never blocks."""
         if len(self._waiting) >= WAITING_MAX:
             self.dropped += 1
+            self._refused += 1
             return
         self._waiting.append(record)
 

@@ -9,6 +9,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from core.bound import Bound
 from core.limits import Bucket, CountersAway, Grant
 
 TIMEOUT_S = 0.1
@@ -71,6 +72,7 @@ class RedisCounters:
             socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),
         )
+        self._pool = pool
         self._redis = Redis.from_pool(pool)
         self._take = self._redis.register_script(_TAKE)
         self._give_back = self._redis.register_script(_GIVE_BACK)
@@ -79,10 +81,24 @@ class RedisCounters:
         self._clock = clock
         self._pause_s = 0.0
         self._quiet_until_s = 0.0
+        self._full = 0
+        self.failures = 0
+        """Takes and returns that Redis did not answer."""
+
+    @property
+    def bound(self) -> Bound:
+        in_use = len(self._pool._in_use_connections)  # noqa: SLF001 - the pool offers no other look
+        return Bound(in_use, MAX_CONNECTIONS, self._full)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether it failed a moment ago and is not asked now."""
+        return self._clock() < self._quiet_until_s
 
     async def take(self, key: str, bucket: Bucket, want: int) -> Grant:
         if self._clock() < self._quiet_until_s:
             raise CountersAway("Redis did not answer a moment ago")
+        self._look_for_room()
         try:
             async with asyncio.timeout(self._timeout_s):
                 tokens, wait = await self._take(keys=[self._prefix + key], args=[bucket.rate_per_s, bucket.burst, want])
@@ -106,7 +122,12 @@ class RedisCounters:
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
 
+    def _look_for_room(self) -> None:
+        if len(self._pool._in_use_connections) >= MAX_CONNECTIONS:  # noqa: SLF001 - as above
+            self._full += 1
+
     def _pause(self) -> None:
+        self.failures += 1
         now = self._clock()
         if now >= self._quiet_until_s:
             self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2 or FIRST_PAUSE_S)

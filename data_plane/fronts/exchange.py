@@ -83,6 +83,10 @@ class Exchange:
         if message is not None:
             self._write(sse.event(message))
 
+    @property
+    def queued_bytes(self) -> int:
+        return self._queued
+
     def keep_alive(self, now: float) -> None:
         """Called when nothing was sent for long: commits to a stream, or sends a comment on it."""
         if self._streams:

@@ -23,6 +23,10 @@ class InFlight:
     def __len__(self) -> int:
         return len(self._exchanges)
 
+    def queued_bytes(self) -> list[int]:
+        """Of each call: what waits for its client to read."""
+        return [exchange.queued_bytes for exchange in self._exchanges]
+
     def enter(self, exchange: Exchange, session: bytes, request_id: bytes) -> Callable[[], None]:
         """Registers a call until what is returned is called. `session` empty: it cannot be cancelled by id."""
         self._exchanges[exchange] = None

@@ -20,6 +20,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from core.bound import Hits
 from data_plane.fronts.asgi import Header, Receive, Scope, Send
 from data_plane.outbox import Outbox
 
@@ -72,6 +73,7 @@ class Connection(HttpToolsProtocol):
     """A client's connection, with a limit to everything a client may do slowly or at length."""
 
     options: ServerOptions
+    refused: Hits
     outbox: Outbox
     _on_lost: Callable[[], object] | None = None
     _idle_since = 0.0
@@ -89,6 +91,7 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self._reading_since = self.loop.time()
         if len(self.connections) > self.options.max_connections:
+            self.refused.count += 1
             transport.write(_OVERLOADED)
             transport.close()
 
@@ -350,8 +353,16 @@ def _lines(headers: tuple[Header, ...]) -> bytes:
     return b"".join(b"%b: %b\r\n" % header for header in headers)
 
 
-async def serve(app: Served, sockets: Sequence[socket.socket], options: ServerOptions, stop: asyncio.Event) -> None:
+async def serve(
+    app: Served,
+    sockets: Sequence[socket.socket],
+    options: ServerOptions,
+    stop: asyncio.Event,
+    refused: Hits | None = None,
+) -> None:
     """Serves on listening sockets until `stop` is set or it is cancelled; then drains and closes them.
+
+    `refused`: counts connections turned away at the cap.
 
     Draining accepts no more, lets what is in flight finish for `options.drain_s`, and abandons the rest.
     """
@@ -359,7 +370,7 @@ async def serve(app: Served, sockets: Sequence[socket.socket], options: ServerOp
     config = configuration(app)
     loop = asyncio.get_running_loop()
     outbox = Outbox(loop)
-    protocol = type("Connection", (Connection,), {"options": options, "outbox": outbox})
+    protocol = type("Connection", (Connection,), {"options": options, "outbox": outbox, "refused": refused or Hits()})
     servers = [
         await loop.create_server(
             lambda: protocol(config=config, server_state=state, app_state={}, _loop=loop),

@@ -13,6 +13,7 @@ from time import monotonic_ns
 
 import msgspec
 
+from core.bound import Bound
 from core.call import Inbound, Result
 from core.errors import Reason, Refused, Unavailable
 from core.mcp import classify, errors, headers, jsonrpc, results, translate
@@ -24,7 +25,7 @@ from core.mcp.revisions import LEGACY
 from core.resource import NAME
 from data_plane.fronts import page
 from data_plane.fronts.asgi import JSON, NO_STORE, NOSNIFF, Header, Receive, Scope, Send, answer
-from data_plane.fronts.exchange import Cause, Exchange
+from data_plane.fronts.exchange import MAX_QUEUED_BYTES, Cause, Exchange
 from data_plane.fronts.inflight import InFlight
 from data_plane.fronts.server import CONNECTION, Connection
 
@@ -81,9 +82,18 @@ class Front:
         self._preflight_origins = preflight_origins
         self._in_flight = InFlight(options.quiet_s)
         self._buffered = 0
+        self._too_many_bodies = self._too_slow = 0
         self._serial = 0
         self._prefix = os.urandom(8).hex()
         self._host_allowed = lru_cache(maxsize=1024)(lambda host: host_allowed(host, options.public_hosts))
+
+    def bounds(self) -> dict[str, Bound]:
+        """`stream_bytes`: of the client that leaves most unread."""
+        most = max(self._in_flight.queued_bytes(), default=0)
+        return {
+            "body_bytes": Bound(self._buffered, self._options.max_buffered_bytes, self._too_many_bodies),
+            "stream_bytes": Bound(most, MAX_QUEUED_BYTES, self._too_slow),
+        }
 
     @property
     def in_flight(self) -> int:
@@ -213,6 +223,7 @@ class Front:
                     self._buffered += size - counted
                     counted = size
                     if self._buffered > self._options.max_buffered_bytes:
+                        self._too_many_bodies += 1
                         raise Rejected(503, 503, "the gateway is busy with large requests; try again")
         finally:
             self._buffered -= counted
@@ -249,6 +260,7 @@ class Front:
             status, more, message = await self._answer(inbound, id_, exchange)
         except asyncio.CancelledError:
             _forgive(exchange.cause)
+            self._too_slow += exchange.cause == "slow"
             if exchange.cause in ("disconnected", "slow"):
                 _give_up(scope)
                 await exchange.drop()

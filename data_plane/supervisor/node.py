@@ -21,6 +21,7 @@ from data_plane.supervisor.process import rss_bytes
 from data_plane.supervisor.receiver import Receiver, flush, keep_flushing
 from data_plane.supervisor.records import RecordPump
 from data_plane.supervisor.workers import Workers
+from data_plane.telemetry.bounds import rows
 from data_plane.telemetry.logs import CallLog
 from data_plane.telemetry.metrics import Gauge
 
@@ -52,7 +53,7 @@ class Node:
     source: SnapshotSource
     heard_at: Callable[[], float | None]
     """Monotonic time the source was last heard, None: not since the start."""
-    ops: Callable[["Node"], Ops]
+    ops: Ops
     mcp_sockets: list[socket.socket]
     ops_socket: socket.socket
     drain_s: float
@@ -91,7 +92,7 @@ class Node:
             "watch records": self.pump.watch,
             "ship records": self.pump.ship,
             "call log": self.calls.run,
-            "ops": lambda: self.ops(self).serve(self.ops_socket.dup()),
+            "ops": lambda: self.ops.serve(self.ops_socket.dup()),
             "condition": self._keep_informed,
             "garbage": self._collect,
             "ready file": self._announce,
@@ -244,8 +245,7 @@ class Node:
                 yield Gauge("toolgate_connections", "Agents' connections.", stats.connections, label)
                 yield Gauge("toolgate_calls_in_flight", "Calls being answered.", stats.in_flight, label)
                 yield Gauge("toolgate_loop_lag_seconds", "Lateness of a timer.", stats.loop_lag_s, label)
-                for what, count in stats.held.items():
-                    yield Gauge("toolgate_held", "What a process holds now.", count, (*label, ("what", what)))
+                yield from rows(f"worker-{seat.number}", stats.held)
 
     def _spool_gauges(self) -> Iterator[Gauge]:
         pump = self.pump

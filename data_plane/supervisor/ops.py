@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from core.bound import Bound
+
 HEAD_MAX_BYTES = 8192
 WITHIN_S = 5.0
 CONNECTIONS_MAX = 64
@@ -30,6 +32,11 @@ class Ops:
         self._metrics = metrics
         self._readiness = readiness
         self._open = 0
+        self._refused = 0
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(self._open, CONNECTIONS_MAX, self._refused)
 
     async def serve(self, sock: socket.socket) -> None:
         """For ever."""
@@ -40,7 +47,9 @@ class Ops:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open += 1
         try:
-            if self._open <= CONNECTIONS_MAX:
+            if self._open > CONNECTIONS_MAX:
+                self._refused += 1
+            else:
                 async with asyncio.timeout(WITHIN_S):
                     head = await reader.readuntil(b"\r\n\r\n")
                     writer.write(self.answer(head))

@@ -17,10 +17,11 @@ from typing import Final
 
 import msgspec
 
+from core.bound import Bound
 from core.call import Ask, Notify, Outgoing, Raw, Route
 from core.server import Declared, StdioTransport
-from data_plane.supervisor.stdio_child import Child, spawn
-from data_plane.supervisor.stdio_log import StderrLog
+from data_plane.supervisor.stdio_child import IN_FLIGHT, UNREAD_BYTES, Child, ChildHits, spawn
+from data_plane.supervisor.stdio_log import PER_S, StderrLog
 from data_plane.upstreams.failure import overloaded, timed_out, unavailable
 from data_plane.upstreams.greeting import Greeting
 from data_plane.upstreams.shared import shared
@@ -29,6 +30,7 @@ _REAPER: Final = str(Path(__file__).with_name("stdio_reaper.py"))
 
 Key = tuple[str, str]
 """Tenant, server."""
+HISTORIES_KEPT = 1000
 
 
 class StdioLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +69,14 @@ class ChildStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Since the settings last changed, this one included."""
 
 
+class History(msgspec.Struct):
+    """Of one server's processes since this node began."""
+
+    starts: int = 0
+    failures: int = 0
+    """Those that ended by themselves, or never answered."""
+
+
 class _Slot:
     """What is remembered of one server between its children."""
 
@@ -95,6 +105,9 @@ class StdioServers:
         self._reaper: subprocess.Popen[bytes] | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
+        self._hits = ChildHits()
+        self._full = 0
+        self._histories: dict[Key, History] = {}
 
     async def call(
         self,
@@ -155,6 +168,22 @@ class StdioServers:
             for (tenant, server), slot in sorted(self._slots.items())
             if slot.child is not None
         ]
+
+    def bounds(self) -> dict[str, Bound]:
+        """`stdio_bytes`: of the child that leaves most unread."""
+        children, hits = list(self._children), self._hits
+        calls = sum(child.in_flight for child in children)
+        unread = max((child.unread_bytes for child in children), default=0)
+        return {
+            "stdio_children": Bound(len(children), self._limits.max_children, self._full),
+            "stdio_calls": Bound(calls, IN_FLIGHT * len(children), hits.calls.count),
+            "stdio_bytes": Bound(unread, UNREAD_BYTES, hits.unread.count),
+            "stdio_stderr": Bound(0, int(PER_S), hits.lines.count),
+        }
+
+    def histories(self) -> dict[Key, History]:
+        """Of the servers last started, at most `HISTORIES_KEPT`."""
+        return self._histories
 
     def sync(self, known: AbstractSet[Key]) -> None:
         """Retire every server that is not among those known."""
@@ -229,6 +258,7 @@ class StdioServers:
 
     async def _make_room(self) -> None:
         """Raises Unavailable (OVERLOADED) when no child is idle long enough to go."""
+        self._full += len(self._children) >= self._limits.max_children
         while len(self._children) >= self._limits.max_children:
             now = asyncio.get_running_loop().time()
             leaving = min(
@@ -249,9 +279,10 @@ class StdioServers:
         await self._make_room()
         mark = token_hex(16)
         process = spawn(slot.transport, slot.environment, mark)
-        child = Child(process, mark, StderrLog(*key, process.pid), self._went_down)
+        child = Child(process, mark, StderrLog(*key, process.pid, self._hits.lines), self._went_down, self._hits)
         self._children[child] = key
         slot.starts += 1
+        self._history(key).starts += 1
         try:
             self._tell_reaper(_listed(child))
             async with asyncio.timeout(limits.start_s):
@@ -280,10 +311,17 @@ class StdioServers:
 
     def _count_failure(self, slot: _Slot, child: Child) -> None:
         limits, now = self._limits, asyncio.get_running_loop().time()
+        self._history(self._children[child]).failures += 1
         slot.failures = 1 if now - child.started_at >= limits.stable_s else slot.failures + 1
         # The first time may be bad luck: start again at once.
         pause_s = 0.0 if slot.failures == 1 else limits.back_off_s * 2.0 ** min(slot.failures - 2, 16)
         slot.not_before = now + min(pause_s, limits.longest_back_off_s)
+
+    def _history(self, key: Key) -> History:
+        history = self._histories[key] = self._histories.pop(key, History())
+        while len(self._histories) > HISTORIES_KEPT:
+            del self._histories[next(iter(self._histories))]
+        return history
 
     def _replace(self, slot: _Slot) -> None:
         """Take the child out of service; it is stopped once its calls are done."""

@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple, cast
 
+from core.bound import Hits
 from core.call import Notify, Outgoing, Raw, Route
 from core.server import StdioTransport
 from data_plane.supervisor import stdio_reaper
@@ -23,9 +24,9 @@ from data_plane.upstreams.jsonrpc import Listener, Message, NotMcpError
 
 _LAUNCHER: Final = str(Path(__file__).with_name("stdio_launch.py"))
 _ENVELOPE_BYTES = 64 * 1024
-_UNREAD_BYTES = 16 * 1024 * 1024
+UNREAD_BYTES = 16 * 1024 * 1024
 """A child that leaves more than this unread on its standard input is stuck."""
-_IN_FLIGHT = 4096
+IN_FLIGHT = 4096
 _LAST_WORDS_S = 0.2
 """After the process ended, its pipe may still hold answers; a grandchild may hold the pipe open for ever."""
 
@@ -63,14 +64,27 @@ def spawn(transport: StdioTransport, environment: Mapping[str, str], mark: str) 
         raise unavailable(f"its program cannot be started: {failure}") from failure
 
 
+class ChildHits:
+    """Caps met by the calls of all children, over their lives."""
+
+    def __init__(self) -> None:
+        self.calls, self.unread, self.lines = Hits(), Hits(), Hits()
+
+
 class Child:
     """From spawn to burial. `down` is set once it serves no more; `gone` once nothing of it is left."""
 
     def __init__(
-        self, process: "subprocess.Popen[bytes]", mark: str, log: StderrLog, on_down: Callable[["Child"], None]
+        self,
+        process: "subprocess.Popen[bytes]",
+        mark: str,
+        log: StderrLog,
+        on_down: Callable[["Child"], None],
+        hits: "ChildHits",
     ) -> None:
         self.pid = process.pid
         self.mark = mark
+        self._hits = hits
         self.greeting: Greeting | None = None
         self.log_level = ""
         self.down = asyncio.Event()
@@ -95,6 +109,11 @@ class Child:
     @property
     def in_flight(self) -> int:
         return len(self._pending)
+
+    @property
+    def unread_bytes(self) -> int:
+        """What it has not read from its standard input."""
+        return self._stdin.get_write_buffer_size() if self._stdin is not None else 0
 
     async def open(self) -> None:
         """Connect the pipes. Call once, before anything is asked."""
@@ -253,9 +272,11 @@ class Child:
     def _post(self, request_id: int, method: str, params: bytes, waiting: _Pending) -> None:
         if self.down.is_set():
             raise unavailable(self._why_down)
-        if len(self._pending) >= _IN_FLIGHT:
-            raise overloaded(f"{_IN_FLIGHT} calls are under way in its process")
-        if self._stdin is not None and self._stdin.get_write_buffer_size() > _UNREAD_BYTES:
+        if len(self._pending) >= IN_FLIGHT:
+            self._hits.calls.count += 1
+            raise overloaded(f"{IN_FLIGHT} calls are under way in its process")
+        if self.unread_bytes > UNREAD_BYTES:
+            self._hits.unread.count += 1
             raise overloaded("its process does not read its input")
         self._lines.max_bytes = max(self._lines.max_bytes, waiting.max_bytes + _ENVELOPE_BYTES)
         self._pending[request_id] = waiting

@@ -2,16 +2,20 @@
 
 import logging
 
+from core.bound import Hits
+
 _LOG = logging.getLogger("toolgate.stdio")
 _LINE_BYTES = 4096
 _BURST = 200.0
-_PER_S = 50.0
+PER_S = 50.0
 
 
 class StderrLog:
     """Of one child. The caller brings the time."""
 
-    def __init__(self, tenant: str, server: str, pid: int) -> None:
+    def __init__(self, tenant: str, server: str, pid: int, dropped: Hits | None = None) -> None:
+        """`dropped`: counts the lines of all children that were one too many."""
+        self._all_dropped = dropped or Hits()
         self._about = {"tenant": tenant, "server": server, "child_pid": pid}
         self._line = bytearray()
         self._cut = False
@@ -39,10 +43,11 @@ class StderrLog:
         line, cut = self._line.decode("utf-8", "replace").rstrip("\r"), self._cut
         self._line.clear()
         self._cut = False
-        self._tokens = min(_BURST, self._tokens + (now - self._filled) * _PER_S)
+        self._tokens = min(_BURST, self._tokens + (now - self._filled) * PER_S)
         self._filled = now
         if self._tokens < 1:
             self._dropped += 1
+            self._all_dropped.count += 1
             return
         self._tokens -= 1
         if self._dropped:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
+from core.bound import Bound
 from core.call import Notify, ToolBackend
 from core.limits import Counters
 from core.resource import Problem
-from data_plane.channel import Channel, ChannelLost, open_channel
+from data_plane.channel import Channel, ChannelHits, ChannelLost, open_channel
 from data_plane.messages import (
     Abandon,
     Answer,
@@ -113,6 +114,7 @@ class Workers:
         self._draining = False
         self._somebody_serves = asyncio.Event()
         self.restarts = 0
+        self._hits = ChannelHits()
 
     # === keeping them running ===
 
@@ -151,7 +153,7 @@ class Workers:
             theirs.close()
         try:
             seat.asked_for, seat.stats, seat.stats_at = set(), None, time.monotonic()
-            seat.channel = await open_channel(ours, seat, f"worker {seat.number}")
+            seat.channel = await open_channel(ours, seat, f"worker {seat.number}", self._hits)
             self._introduce(seat)
             code = await self._until_end(seat, process)
         finally:
@@ -193,6 +195,14 @@ class Workers:
         for seat in self.seats:
             if seat.channel is not None:
                 seat.channel.tell(Drain(within_s))
+
+    def bounds(self) -> dict[str, Bound]:
+        """Of the fullest channel."""
+        fullest: dict[str, Bound] = {}
+        for channel in self._channels():
+            for what, bound in channel.bounds().items():
+                fullest[what] = max(bound, fullest.get(what, bound), key=lambda one: one.held)
+        return fullest
 
     # === keeping them informed ===
 

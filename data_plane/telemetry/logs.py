@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import msgspec
 
+from core.bound import Bound
 from core.call import Record
 from core.guard import Finding
 
@@ -102,6 +103,10 @@ class CallLog:
             os.dup(sys.stdout.fileno()) if target == "stdout" else -1 if self._off else os.open(target, flags, 0o640)
         )
         self._more = asyncio.Event()
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(self._size, UNWRITTEN_MAX_BYTES, self.dropped)
 
     def add(self, record: Record) -> None:
         if self._off:

@@ -1,0 +1,99 @@
+"""Everything a node holds that has a cap: its size, its cap, and how often the cap was met.
+
+Three families for all of them, told apart by `process` and `what`, so one alert looks after every pool there is.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from core.bound import Bound, Kept
+from data_plane.snapshots import KEYS_REMEMBERED, Full
+from data_plane.stages.answer import PAGES_KEPT
+from data_plane.stages.policy import DECISIONS_CAP, LISTS_CAP
+from data_plane.telemetry.metrics import Gauge
+from data_plane.tenants import Tenants
+
+HELD, CAP, HITS = "toolgate_held", "toolgate_cap", "toolgate_cap_hits"
+
+
+def rows(process: str, bounds: Mapping[str, Bound]) -> Iterator[Gauge]:
+    """The three families of one process."""
+    for what, bound in bounds.items():
+        labels = (("process", process), ("what", what))
+        yield Gauge(HELD, "What a process holds now.", bound.held, labels)
+        yield Gauge(CAP, "How much of it that may be.", bound.cap, labels)
+        text = "Times the cap was met: something was refused, dropped, or let go to make room."
+        yield Gauge(HITS, text, bound.hits, labels, counter=True)
+
+
+def of_snapshots(tenants: Tenants, full: Full) -> dict[str, Bound]:
+    """What the loaded tenants' caches hold together; their cap is each one's, times the tenants loaded."""
+    loaded = tenants.snapshots()
+    held = [snapshot.authorizer.held for snapshot in loaded]
+    count = len(loaded)
+    return {
+        "tenants": tenants.bound,
+        "keys": Bound(sum(one.keys_known for one in loaded), KEYS_REMEMBERED * count, full.keys.count),
+        "pages": Bound(sum(len(one.pages) for one in loaded), PAGES_KEPT * count, full.pages.count),
+        "decisions": Bound(sum(made for made, _ in held), DECISIONS_CAP * count, full.decisions.count),
+        "lists": Bound(sum(lists for _, lists in held), LISTS_CAP * count, full.lists.count),
+    }
+
+
+_OLDEST = "the one longest unused is let go"
+_EACH = "with the tenant's snapshot"
+
+WORKER: Iterable[Kept] = (
+    Kept("connections", "agents' connections", "`TOOLGATE_MAX_CONNECTIONS`", "refused with 503", "75 s idle"),
+    Kept("body_bytes", "large request bodies being read", "256 MiB", "refused with 503", "60 s to arrive"),
+    Kept("stream_bytes", "event stream not yet read, of the slowest client", "1 MiB", "its call ends", "30 s unread"),
+    Kept("sessions", "agents' sessions opened lately (a known one is not unsealed again)", "2,048", _OLDEST, "24 h"),
+    Kept("tenants", "tenants' snapshots in memory", "`TOOLGATE_MAX_LOADED_TENANTS`", _OLDEST, "a newer snapshot"),
+    Kept("keys", "API keys seen and found good", "4,096 a tenant", "all are looked up anew", _EACH),
+    Kept("pages", "tool lists as they were sent", "1,024 a tenant", "all are made anew", _EACH),
+    Kept("decisions", "policy decisions on tools", "20,000 a tenant", _OLDEST, "60 s"),
+    Kept("lists", "tools a policy class sees", "500 a tenant", _OLDEST, "60 s"),
+    Kept("policy_guests", "policies with an instance in memory", "512", "one not used lately gives it up", _EACH),
+    Kept("policy_modules", "compiled policy modules", "64", _OLDEST, "-"),
+    Kept("scans", "long texts waiting for the thread that scans them", "a call each", "-", "the call's deadline"),
+    Kept("leases", "slices of rate limits leased from the node", "10,000", "the oldest is given back", "0.2 s idle"),
+    Kept("lease_waiters", "calls waiting for the most wanted slice", "10,000", "as the limit's `on_error` says", "-"),
+    Kept("upstreams", "HTTP servers with connections or sessions", "4,096", "the idlest is let go", "600 s unused"),
+    Kept(
+        "upstream_connections_in_use",
+        "connections to them that carry a call",
+        "`max_connections` of each",
+        "the call waits in `upstream_waiters`",
+        "the call's deadline",
+    ),
+    Kept("upstream_connections_idle", "connections to them kept open", "the same", "-", "30 s idle"),
+    Kept("upstream_waiters", "calls waiting for the busiest one", "4,096", "unavailable", "the call's deadline"),
+    Kept("upstream_sessions", "sessions with servers of the handshake era", "64 a server", _OLDEST, "300 s unused"),
+    Kept("upstream_errands", "cancellations and goodbyes on their way to servers", "1,024", "not sent", "5 s"),
+    Kept("names_asked", "host names being resolved", "256", "unavailable", "5 s"),
+    Kept("names_known", "host names resolved", "1,024", "all are asked anew", "10 s"),
+    Kept("channel_questions", "questions between worker and supervisor", "16,384", "unavailable", "their deadline"),
+    Kept("channel_bytes", "bytes the other end has not read", "64 MiB", "the channel is cut", "-"),
+    Kept("channel_note_bytes", "the same, as progress and log messages see it", "4 MiB", "they are dropped", "-"),
+)
+
+SUPERVISOR: Iterable[Kept] = (
+    Kept("buckets", "rate limits counted on this node", "100,000", "the one longest unused starts full", "once full"),
+    Kept("fleet_leases", "slices leased from Redis", "10,000", "the oldest is given back", "0.2 s idle"),
+    Kept("fleet_lease_waiters", "takes waiting for the most wanted", "10,000", "as the limit's `on_error` says", "-"),
+    Kept("fleet_lent", "limits counted without Redis while it was away", "10,000", "the oldest is forgotten", "-"),
+    Kept("redis_connections", "connections to Redis in use", "8", "the take waits, 0.1 s at most", "0.1 s"),
+    Kept("stdio_children", "servers running as children", "64", "an idle one makes room, or unavailable", "900 s idle"),
+    Kept("stdio_calls", "calls under way at them", "4,096 a child", "unavailable", "the call's deadline"),
+    Kept("stdio_bytes", "input the slowest one has not read", "16 MiB", "unavailable", "the call's deadline"),
+    Kept("stdio_stderr", "lines a second each may write to the log", "50, after 200 at once", "lines are dropped", "-"),
+    Kept("spool_segments", "files of records not yet shipped", "`TOOLGATE_SPOOL_MAX_MIB`", "dropped", "once shipped"),
+    Kept("call_log_bytes", "lines of the call log not yet written", "8 MiB", "lines are dropped", "-"),
+    Kept("spans", "sampled calls whose spans are not yet exported", "8,192", "dropped", "exported every 2 s"),
+    Kept("ops_connections", "scrapers and probes on the operations port", "64", "closed unanswered", "5 s"),
+    Kept("fleet_outbox", "answers on their way to the control plane", "1,024", "reading from it waits", "the stream"),
+    Kept("fleet_bytes", "parts of snapshots on their way in", "512 MiB", "the stream starts anew", "the stream"),
+    Kept("fleet_probes", "looks at servers asked for", "256", "answered `too many`", "40 s"),
+    Kept("channel_questions", "questions of the busiest worker", "16,384", "answered `busy`", "their deadline"),
+    Kept("channel_bytes", "bytes the slowest worker has not read", "64 MiB", "it is replaced", "-"),
+    Kept("channel_note_bytes", "the same, as progress and log messages see it", "4 MiB", "they are dropped", "-"),
+)
