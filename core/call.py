@@ -5,7 +5,7 @@ policy, the scan or the redaction does not type-check.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -213,6 +213,7 @@ class ToolBackend(Protocol):
         ...
 
 
+@runtime_checkable
 class Watchable(Protocol):
     """A backend whose server can be listened to."""
 

@@ -1,7 +1,6 @@
 """What a legacy session settles after its beginning: the log level it wants, and the resources it subscribed to.
 
-Kept in the Cache that all replicas share, remembered by the workers that serve the session. Where that is away, it is as
-if never said.
+Kept in the Cache that all replicas share, remembered by the workers that serve it; while it is away, as if never said.
 """
 
 from collections import OrderedDict
