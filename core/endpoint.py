@@ -61,6 +61,13 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             yield f"spec.members[{i}].server", Ref("Server", "", member.server)
 
 
+def composed_instructions(own: str, servers: dict[str, str]) -> str:
+    """The endpoint's own, then what its servers say of themselves, under their names where they are not alone."""
+    if not own and len(servers) == 1:
+        return next(iter(servers.values()))
+    return "\n\n".join([*([own] if own else []), *(f"## {server}\n\n{text}" for server, text in servers.items())])
+
+
 def _member_problems(path: str, member: Member) -> Iterator[Problem]:
     if not _PREFIX.fullmatch(member.prefix):
         yield Problem(f"{path}.prefix", "must be at most 32 of A-Z, a-z, 0-9, '_', '-' and '.'")

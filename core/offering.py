@@ -9,6 +9,7 @@ import msgspec
 from core.resource import digest
 from core.server import Observation, ObservedEntry
 from core.snapshot import Offer
+from core.uri_template import Template
 
 Kind = Literal["prompts", "resources", "templates"]
 KINDS: tuple[Kind, ...] = ("prompts", "resources", "templates")
@@ -95,6 +96,11 @@ def _name_refusal(kind: Kind, name: str) -> str:
         return f"must be 1-{longest} characters, none of them a control character"
     if kind == "resources" and not _SCHEME.match(name):
         return "must be a URI with a scheme"
+    if kind == "templates":
+        try:
+            Template(name)
+        except ValueError as broken:
+            return str(broken)
     return ""
 
 

@@ -124,6 +124,12 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     """Entries of a list page; the rest comes by cursor."""
     unavailable: tuple[str, ...] = ()
     """Members whose last look failed: what is listed of them is what was known before."""
+    unlisted: tuple[CompiledResource, ...] = ()
+    """By member with resources: what a URI that nobody lists is taken for. Names and definitions are empty."""
+    own_instructions: str = ""
+    """The endpoint's own part of `instructions`."""
+    server_instructions: dict[str, str] = msgspec.field(default_factory=dict)
+    """The members' parts of it."""
 
 
 class Backend(msgspec.Struct, frozen=True, kw_only=True):
@@ -276,6 +282,8 @@ class Holding(msgspec.Struct, frozen=True):
     tenant: str
     generation: int
     manifest_digest: bytes
+    key_id: str = ""
+    """Whose signature on it is kept; empty: not told."""
 
 
 class SnapshotReceiver(Protocol):

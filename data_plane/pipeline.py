@@ -6,8 +6,9 @@ is read once, so a call never sees two versions of the rules. Every MCP method o
 
 from core.call import Inbound, Result
 from core.identity import Caller
+from data_plane.endpoint_view import EndpointView
 from data_plane.gateway import Gateway
-from data_plane.snapshots import EndpointView, TenantSnapshot
+from data_plane.snapshots import TenantSnapshot
 from data_plane.stages import answer, authn, conversation, execute, guard, limit, policy, routing, tenancy
 
 

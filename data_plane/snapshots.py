@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from core.bound import Hits
+from core.call import Target
 from core.guard import Matcher
 from core.identity import Caller, key_hash
 from core.policy import PolicyEngine, PreparedPolicy
@@ -33,6 +34,7 @@ from core.snapshot import (
     secrets_context,
     shard_of,
 )
+from data_plane.endpoint_view import EndpointView, view
 from data_plane.stages.guard import TenantGuards
 from data_plane.stages.limit import Limiter
 from data_plane.stages.policy import Authorizer
@@ -53,16 +55,6 @@ class Full:
     pages: Hits = field(default_factory=Hits)
     decisions: Hits = field(default_factory=Hits)
     lists: Hits = field(default_factory=Hits)
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointView:
-    """An endpoint with its tools by exposed name."""
-
-    catalogue: Catalogue
-    tools: dict[str, CompiledTool]
-    digest: bytes
-    """Of the catalogue part: what cached pages of it are keyed by."""
 
 
 @dataclass(slots=True)
@@ -202,8 +194,9 @@ def _endpoints(parts: _Parts, backends: dict[str, Backend]) -> list[tuple[str, E
         catalogue = msgspec.msgpack.decode(raw, type=Catalogue)
         if catalogue.endpoint != name:
             raise ValueError(f"catalogue {name}: names itself {catalogue.endpoint}")
-        for tool in catalogue.tools:
-            if tool.server not in backends:
-                raise ValueError(f"catalogue {name}: {tool.name} is at {tool.server}, which is no backend")
-        views.append((name, EndpointView(catalogue, {tool.name: tool for tool in catalogue.tools}, digest(raw))))
+        entries: list[Target] = [*catalogue.tools, *catalogue.prompts, *catalogue.resources, *catalogue.templates]
+        for entry in entries:
+            if entry.server not in backends:
+                raise ValueError(f"catalogue {name}: {entry.name} is at {entry.server}, which is no backend")
+        views.append((name, view(catalogue, digest(raw), backends)))
     return views

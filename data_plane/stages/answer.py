@@ -17,7 +17,8 @@ from core.mcp.revisions import MODERN
 if TYPE_CHECKING:
     from core.call import Inbound
     from core.snapshot import CompiledTool
-    from data_plane.snapshots import EndpointView, TenantSnapshot
+    from data_plane.endpoint_view import EndpointView
+    from data_plane.snapshots import TenantSnapshot
 
 LIST_TTL_MS = 5_000
 """How long a client may keep a list without asking: short, because it cannot be told of changes."""

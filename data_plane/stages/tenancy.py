@@ -11,7 +11,8 @@ from core.mcp.origin import origin_allowed
 if TYPE_CHECKING:
     from core.call import Inbound
     from core.identity import Caller
-    from data_plane.snapshots import EndpointView, TenantSnapshot
+    from data_plane.endpoint_view import EndpointView
+    from data_plane.snapshots import TenantSnapshot
 
 
 def admit(inbound: Inbound, caller: Caller, snapshot: TenantSnapshot, silence_s: float) -> EndpointView:

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import msgspec
 
+from core.call import Target
 from core.resource import Problem
 from core.sealing import SealBroken, Sealer
 from core.snapshot import (
@@ -21,6 +22,7 @@ from core.snapshot import (
     Secrets,
     secrets_context,
 )
+from core.uri_template import Template
 
 T = TypeVar("T")
 
@@ -100,10 +102,19 @@ def _catalogues(parts: _Parts, backends: Backends) -> Iterator[Problem]:
     for name, catalogue in parts.all("catalogue", _catalogue).items():
         if catalogue.endpoint != name:
             yield Problem(f"parts.catalogue.{name}", f"is of endpoint {catalogue.endpoint}")
-        if len({tool.name for tool in catalogue.tools}) != len(catalogue.tools):
-            yield Problem(f"parts.catalogue.{name}", "shows one name twice")
-        for server in sorted({tool.server for tool in catalogue.tools} - backends.servers.keys()):
-            yield Problem(f"parts.catalogue.{name}", f"has tools of {server}, which is no backend")
+        used = set[str]()
+        lists: list[tuple[Target, ...]] = [catalogue.tools, catalogue.prompts, catalogue.resources, catalogue.templates]
+        for entries in lists:
+            if len({entry.name for entry in entries}) != len(entries):
+                yield Problem(f"parts.catalogue.{name}", "shows one name twice")
+            used.update(entry.server for entry in entries)
+        for server in sorted(used - backends.servers.keys()):
+            yield Problem(f"parts.catalogue.{name}", f"has entries of {server}, which is no backend")
+        for template in catalogue.templates:
+            try:
+                Template(template.name)
+            except ValueError as broken:
+                yield Problem(f"parts.catalogue.{name}", f"template {template.name}: {broken}")
 
 
 def _keys(parts: _Parts, identity: Identity) -> Iterator[Problem]:

@@ -90,3 +90,9 @@ def test_a_server_cannot_offer_without_end() -> None:
     heavy, refused = offered(Offering(), saw(resources=[resource(f"a:{i}", x="y" * 60_000) for i in range(100)]))
     assert sum(len(one.definition) for one in heavy.resources) <= OFFERING_BYTES
     assert len(heavy.resources) + len(refused) == 100
+
+
+def test_a_template_that_cannot_be_read_is_left_out_with_the_reason() -> None:
+    offering, refused = offered(Offering(), saw(templates=[template("a:{b"), template("a:{b}")]))
+    assert [one.name for one in offering.templates] == ["a:{b}"]
+    assert refused == ["a:{b: has a brace without its partner"]

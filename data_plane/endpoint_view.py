@@ -1,0 +1,125 @@
+"""An endpoint as requests ask about it: by the name of a tool or prompt, and by URI."""
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from core import uris
+from core.endpoint import composed_instructions
+from core.resource import digest
+from core.snapshot import Backend, Catalogue, CompiledPrompt, CompiledResource, CompiledTool, Offer
+from core.uri_template import Template
+
+Templates = tuple[tuple[Template, CompiledResource], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointView:
+    """Immutable but for what it remembers. Equal content has an equal digest."""
+
+    catalogue: Catalogue
+    tools: dict[str, CompiledTool]
+    digest: bytes
+    """Of the catalogue part: what cached pages of it are keyed by."""
+    prompts: dict[str, CompiledPrompt]
+    resources: dict[str, CompiledResource]
+    offers: dict[str, frozenset[Offer]]
+    """Member to what it can do."""
+    _templates: Templates
+    """Those that say most first."""
+    _own: dict[str, frozenset[str]]
+    """Server to the URIs, as it spells them, that it lists itself."""
+    _narrow: dict[str, "EndpointView"] = field(default_factory=dict)
+
+    def resource(self, uri: str) -> CompiledResource | None:
+        """What a URI is: listed, of a template, or of the one member it can be of. None: nothing of this endpoint.
+
+        What is not listed gets `name` and `upstream_name` of its own, so that a policy decides about the URI and not
+        about the template; and it must read one way only, or a policy could be talked past (`core.uris.plain`).
+        """
+        listed = self.resources.get(uri)
+        if listed is not None or not uris.plain(uri):
+            return listed
+        for template, entry in self._templates:
+            if template.matches(uri):
+                moved = entry.name != entry.upstream_name
+                return _named(entry, uri, (uris.original(entry.server, uri) if moved else None) or uri)
+        for entry in self.catalogue.unlisted:
+            original = uris.original(entry.server, uri)
+            if original is not None and uris.plain(original):
+                return _named(entry, uri, original)
+        alone = self.catalogue.unlisted
+        return _named(alone[0], uri, uri) if len(alone) == 1 else None
+
+    def exposed_uri(self, server: str, uri: str) -> str:
+        """The URI that leads to `uri` of `server` here: another one only where its own leads to another server."""
+        if uri in self._own.get(server, ()):
+            mine = self.resources.get(uri)
+            return uri if mine is not None and mine.server == server else uris.exposed(server, uri)
+        found = self.resource(uri)
+        if found is None or found.server == server:
+            return uri
+        other = uris.exposed(server, uri)
+        back = self.resource(other)
+        return other if back is not None and (back.server, back.upstream_name) == (server, uri) else uri
+
+    def template(self, text: str) -> CompiledResource | None:
+        """The template as it is listed: what a completion refers to."""
+        return next((entry for template, entry in self._templates if template.text == text), None)
+
+    def narrowed(self, server: str) -> "EndpointView | None":
+        """This endpoint as if `server` were its only member, under the same names; None: it is none."""
+        if server not in members(self.catalogue):
+            return None
+        found = self._narrow.get(server)
+        if found is None:
+            key = digest(self.digest + server.encode())
+            found = self._narrow[server] = _view(_narrowed(self.catalogue, server), key, self.offers)
+        return found
+
+
+def view(catalogue: Catalogue, part_digest: bytes, backends: dict[str, Backend]) -> EndpointView:
+    """Raises ValueError for a template that cannot be read."""
+    offers = {server: frozenset(backends[server].offers) for server in members(catalogue) if server in backends}
+    return _view(catalogue, part_digest, offers)
+
+
+def members(catalogue: Catalogue) -> tuple[str, ...]:
+    return catalogue.servers or tuple(dict.fromkeys(tool.server for tool in catalogue.tools))
+
+
+def _view(catalogue: Catalogue, part_digest: bytes, offers: dict[str, frozenset[Offer]]) -> EndpointView:
+    templates = sorted(((Template(t.name), t) for t in catalogue.templates), key=lambda pair: -pair[0].literals)
+    own: dict[str, set[str]] = {}
+    for entry in catalogue.resources:
+        own.setdefault(entry.server, set()).add(entry.upstream_name)
+    return EndpointView(
+        catalogue=catalogue,
+        tools={tool.name: tool for tool in catalogue.tools},
+        digest=part_digest,
+        prompts={prompt.name: prompt for prompt in catalogue.prompts},
+        resources={entry.name: entry for entry in catalogue.resources},
+        offers={server: offers[server] for server in members(catalogue) if server in offers},
+        _templates=tuple(templates),
+        _own={server: frozenset(listed) for server, listed in own.items()},
+    )
+
+
+def _narrowed(catalogue: Catalogue, server: str) -> Catalogue:
+    said = catalogue.server_instructions.get(server)
+    return msgspec.structs.replace(
+        catalogue,
+        tools=tuple(one for one in catalogue.tools if one.server == server),
+        prompts=tuple(one for one in catalogue.prompts if one.server == server),
+        resources=tuple(one for one in catalogue.resources if one.server == server),
+        templates=tuple(one for one in catalogue.templates if one.server == server),
+        unlisted=tuple(one for one in catalogue.unlisted if one.server == server),
+        servers=(server,),
+        unavailable=(server,) if server in catalogue.unavailable else (),
+        instructions=composed_instructions(catalogue.own_instructions, {server: said} if said else {}),
+        server_instructions={server: said} if said else {},
+    )
+
+
+def _named(entry: CompiledResource, name: str, upstream_name: str) -> CompiledResource:
+    return msgspec.structs.replace(entry, name=name, upstream_name=upstream_name)
