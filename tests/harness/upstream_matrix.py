@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from tests.harness.upstream_matrix_server import Fixture
+from tests.harness.upstream_matrix_server import Fixture, Serving
 from tests.harness.upstream_matrix_tools import make
 from tests.harness.upstream_matrix_transport import PATHS, Era, Transport, app, listening, on_stdio
 
@@ -32,19 +32,22 @@ def command(era: Era) -> list[str]:
 
 
 @asynccontextmanager
-async def serving(era: Era, transport: Transport, port: int = 0) -> AsyncIterator[Matrix]:
+async def serving(
+    era: Era, transport: Transport, port: int = 0, server: Serving | None = None
+) -> AsyncIterator[Matrix]:
     """In this process, over any transport but stdio."""
-    fixture = make()
-    async with listening(app(fixture.server(), era, transport), port) as port_taken:
+    server = server or make().server()
+    async with listening(app(server, era, transport), port) as port_taken:
         scheme = "ws" if transport == "websocket" else "http"
-        yield Matrix(f"{scheme}://127.0.0.1:{port_taken}{PATHS[transport]}", fixture)
+        yield Matrix(f"{scheme}://127.0.0.1:{port_taken}{PATHS[transport]}", server.fixture)
 
 
-async def until_told(era: Era, transport: Transport, port: int) -> None:
+async def until_told(server: Serving, era: Era, transport: Transport, port: int) -> None:
+    """Serves until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with serving(era, transport, port) as matrix:
+    async with serving(era, transport, port, server) as matrix:
         print(matrix.url, flush=True)
         await stop.wait()
 
@@ -60,7 +63,7 @@ def main() -> None:
     if chosen.transport == "stdio":
         asyncio.run(on_stdio(make().server(), chosen.era))
     else:
-        asyncio.run(until_told(chosen.era, chosen.transport, chosen.port))
+        asyncio.run(until_told(make().server(), chosen.era, chosen.transport, chosen.port))
 
 
 if __name__ == "__main__":
