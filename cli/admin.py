@@ -57,6 +57,7 @@ class AdminApi:
         self.fleet = actions_pb2_grpc.FleetViewStub(self._channel)
         self.audit = actions_pb2_grpc.AuditStub(self._channel)
         self.nodes = actions_pb2_grpc.NodeTokensStub(self._channel)
+        self.signing = actions_pb2_grpc.SigningKeysStub(self._channel)
         self.seals = actions_pb2_grpc.SealsStub(self._channel)
 
     def __enter__(self) -> "AdminApi":

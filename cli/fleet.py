@@ -34,9 +34,12 @@ def _rows(node: pb.Node) -> list[tuple[str, ...]]:
     state = "connected" if node.connected else "away"
     seen = output.age(node.last_seen.ToJsonString()) if node.HasField("last_seen") else "-"
     head = (node.name, node.version, state, str(node.workers), seen, f"{node.lag_ms:.0f}")
+    odd = [text for text in (node.notice, "; ".join(node.trust_nack)) if text]
+    # Of the node and of no tenant: a name two gateways claim, an announcement of signing keys that was refused.
+    rows: list[tuple[str, ...]] = [(*head, "-", "-", "-", "-", "; ".join(odd))] if odd else []
     if not node.tenants:
-        return [(*head, "-", "-", "-", "-", "-")]
-    return [
+        return rows or [(*head, "-", "-", "-", "-", "-")]
+    return rows + [
         (*head, t.tenant, str(t.applied), str(t.current), t.digest[:12] or "-", "; ".join(t.nack) or "-")
         for t in node.tenants
     ]

@@ -141,12 +141,7 @@ def _actions(verbs: Parsers) -> None:
     revoke = _admin(keys, "revoke", "key:revoke", "end a key at once")
     revoke.add_argument("--name", required=True)
     revoke.add_argument("--platform", action="store_true", help="an admin key of the platform")
-    nodes = _group(verbs, "node-token", "issue and revoke what gateways prove themselves with")
-    for verb, run, what in (
-        ("create", "platform:create_node_token", "issue a gateway's token and print it, once"),
-        ("revoke", "platform:revoke_node_token", "refuse a gateway's token from now on"),
-    ):
-        _admin(nodes, verb, run, what).add_argument("--name", required=True)
+    _credentials(verbs)
     secrets = _group(verbs, "secret", "look after secrets at rest")
     _admin(secrets, "rotate", "platform:rotate_secrets", "seal every secret under the current key-encryption key")
     output.add_format_flag(_admin(verbs, "fleet", "fleet:fleet", "show every gateway and what it serves"))
@@ -179,6 +174,35 @@ def _actions(verbs: Parsers) -> None:
             parser.add_argument("tool", nargs="?", metavar="TOOL")
             parser.add_argument("--all", action="store_true", help="everything that waits")
             parser.add_argument("--digest", help="approve only if this is what was observed")
+
+
+def _credentials(verbs: Parsers) -> None:
+    """What the planes prove themselves to each other with."""
+    nodes = _group(verbs, "node-token", "issue, list and revoke what gateways prove themselves with")
+    create = _verb(nodes, "create", "platform:create_node_token", "issue a gateway's token and print it, once")
+    create.add_argument("--name", help="names the token, for audit and revocation (default: the node's name)")
+    create.add_argument(
+        "--node", action="append", default=[], metavar="NAME", help='its gateways\' name, or "edge-*"; may be repeated'
+    )
+    create.add_argument(
+        "-t", "--tenant", action="append", default=[], dest="tenants", metavar="T", help="only this; may be repeated"
+    )
+    create.add_argument("--expires", metavar="WHEN", help="30d, 12h or 2027-01-01T00:00:00Z")
+    connection.add_admin_flags(create)
+    output.add_format_flag(create)
+    output.add_format_flag(_admin(nodes, "list", "platform:list_node_tokens", "show what each token is good for"))
+    revoke = _admin(nodes, "revoke", "platform:revoke_node_token", "refuse a gateway's token, and end its streams")
+    revoke.add_argument("--name", required=True)
+    signing = _group(verbs, "signing-key", "whose signatures on snapshots gateways believe")
+    for verb, what in (
+        ("list", "show the keys that are trusted"),
+        ("rotate", "sign with a new key, announced by the one before"),
+        ("retire", "end the trust in a key that signs no more"),
+    ):
+        parser = _admin(signing, verb, f"signing_key:{verb}{'_' if verb == 'list' else ''}", what)
+        output.add_format_flag(parser)
+        if verb == "retire":
+            parser.add_argument("id", metavar="KEY_ID")
 
 
 def _agents(verbs: Parsers) -> None:

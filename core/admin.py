@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from core.identity import AdminRole, ApiKey
+from core.node_token import NodeToken
 from core.resource import Problem, Resource
 
 if TYPE_CHECKING:
@@ -116,13 +117,18 @@ class Credentials(Protocol):
         """ApiKey name to `identity.key_hash` of what was issued; one never issued is left out."""
         ...
 
-    async def node(self, token_hash: bytes) -> str | None:
-        """The name a node token was made for; None: unknown or revoked."""
+    async def node(self, token_hash: bytes) -> NodeToken | None:
+        """What a node token is good for; None: unknown or revoked."""
         ...
 
-    async def keep_node(self, name: str, token_hash: bytes | None, entry: "Entry") -> bool:
-        """Make or replace a node's token, or revoke it (None), with its row in the platform's audit log. Atomic.
+    async def nodes(self) -> list[NodeToken]:
+        """Every node token there is or was, by name."""
+        ...
 
-        False, and nothing is changed: it is that already, or was revoked, or there is none to revoke.
+    async def keep_node(self, token: NodeToken, token_hash: bytes | None, entry: "Entry") -> bool:
+        """Make or replace a node token, or revoke it (None), with its row in the platform's audit log. Atomic.
+
+        Every replica is told its name. False, and nothing is changed: it is that already, or was revoked, or there is
+        none to revoke.
         """
         ...

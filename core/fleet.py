@@ -92,7 +92,7 @@ class Subscription:
         if not self.serves(tenant) and tenant not in self.applied:
             return
         if flight is not None:
-            if flight.published.manifest_digest != published.manifest_digest:
+            if not _same(flight.published, published):
                 self._behind_a_flight[tenant] = published
         elif self._is_in_force(published):
             self._waiting.pop(tenant, None)
@@ -121,7 +121,8 @@ class Subscription:
         if flight is None:
             return None
         self._send_all.discard(held.tenant)
-        self.applied[held.tenant] = held
+        signed = flight.published.signed
+        self.applied[held.tenant] = msgspec.structs.replace(held, key_id=signed.key_id if signed is not None else "")
         self._remember(flight.published)
         self._resume(held.tenant)
         return flight.published
@@ -168,7 +169,10 @@ class Subscription:
         held = self.applied.get(published.tenant)
         if published.signed is None:
             return held is None
-        return held is not None and held.manifest_digest == published.manifest_digest
+        if held is None or held.manifest_digest != published.manifest_digest:
+            return False
+        # What another key has signed since is sent again: the node must find it after that key is trusted no more.
+        return held.key_id in ("", published.signed.key_id)
 
     def _has(self, part: bytes) -> bool:
         return part in self._kept or part in self._announced or part in self._flying
@@ -190,6 +194,11 @@ class Subscription:
                 if not self._kept[part]:
                     del self._kept[part]
                     self._announced.discard(part)
+
+
+def _same(one: Published, other: Published) -> bool:
+    ids = [published.signed.key_id if published.signed is not None else "" for published in (one, other)]
+    return one.manifest_digest == other.manifest_digest and ids[0] == ids[1]
 
 
 class TenantOnNode(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,14 +226,30 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 0
     lag_ms: float = 0.0
     """From commit to applied, of the newest change."""
+    stream: str = ""
+    """The stream that speaks for the node; a later one of the same name takes its place."""
+    first: bool = False
+    """This is the first that is recorded of the stream."""
+    public_key: bytes = b""
+    """The gateway's own: tells a gateway that came back from another that claims its name."""
+    notice: str = ""
+    """What is odd about it."""
+    trust_number: int = 0
+    """Announcement of signing keys in force on it."""
+    trust_nack: tuple[str, ...] = ()
+    """Why it refused a later one; empty: it did not."""
     tenants: tuple[TenantOnNode, ...] = ()
 
 
 class Nodes(Protocol):
     """Where the state of the fleet is kept."""
 
-    async def record(self, replica: str, nodes: Sequence[Node], gone: Sequence[str]) -> None:
-        """Keep what changed: each node's own fields, and of its tenants those given. `gone`: nodes that left us."""
+    async def record(self, replica: str, nodes: Sequence[Node], gone: Sequence[str]) -> list[str]:
+        """Keep what changed: each node's own fields, and of its tenants those given. `gone`: nodes that left us.
+
+        A stream takes its node over when it is first recorded; names of nodes that a later stream, on whichever
+        replica, has taken over since: of these nothing is kept.
+        """
         ...
 
     async def prune(self, node: str, tenants: Sequence[str]) -> None:

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from adapters.otel.spans import Spans
     from adapters.redis.counters import RedisCounters
 
-from adapters.crypto.sealing import AesGcmSealer, Ed25519Verifier, X25519NodeKey, key_id
+from adapters.crypto.sealing import AesGcmSealer, Ed25519Verifier, X25519NodeKey
 from adapters.memory.counters import MemoryCounters
 from core.bound import Bound
 from core.call import Record, Records
 from core.options import SettingsRejected
 from core.server import HttpTransport, StdioTransport
 from core.snapshot import SnapshotReceiver, SnapshotSource
+from core.trust import key_id
 from data_plane.leases import ScopedCounters
 from data_plane.parts import PartStore, node_key
 from data_plane.settings import Settings, WorkerSettings, read
@@ -266,6 +267,7 @@ def _outside(
             public_key=X25519NodeKey(node_key(settings.data_dir)).public_key,
             observe=servers.look,
             trusted=receiver.trust,
+            pinned=lambda: receiver.pinned.number,
             workers=lambda: workers.serving,
             tenants=settings.tenants,
         )

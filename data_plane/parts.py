@@ -3,8 +3,7 @@
     parts/*.pack              the parts (`data_plane.packs`), verified on every read: a changed one is never used
     tenants/<tenant>.json     the last good manifest with its signature, and the tenant's data key, sealed to this node
     tenants/journal           the newest of these, in force but not yet in their own files: one line each
-    trust.json                the signing keys this node accepts
-    heard                     when the control plane was last heard
+    trust, floors, heard      what must not be forgotten (`data_plane.ledger`)
 
 A file appears under its name whole or not at all. Making files and waiting for the disk are kept off the path of a
 push: what is new is appended and `flush`ed together soon after, parts before the files that name them. A killed process
@@ -22,6 +21,7 @@ import msgspec
 
 from core.resource import NAME, digest
 from core.snapshot import Manifest, SignedManifest
+from data_plane.ledger import Ledger
 from data_plane.packs import PackWriter, Place
 
 log = logging.getLogger("toolgate.parts")
@@ -57,13 +57,13 @@ class PartStore:
     """The supervisor's end: the only writer. Workers read parts where they are told they lie."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._dir = data_dir
         self._tenants = data_dir / "tenants"
         for folder in (data_dir / "parts", self._tenants):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._packs = PackWriter(data_dir / "parts")
         self._journal = _open_journal(self._tenants)
         self._pending = self._replay()
+        self.ledger = Ledger(data_dir, node_key(data_dir), fresh=not self.tenants())
 
     def close(self) -> None:
         os.close(self._journal)
@@ -147,6 +147,7 @@ class PartStore:
             if self._pending.get(tenant) is stored:
                 self._beside(tenant).rename(self._tenants / f"{tenant}.json")
                 del self._pending[tenant]
+                self.ledger.raise_to(decode_manifest(stored.signed), stored.manifest_digest)
             else:
                 self._beside(tenant).unlink(missing_ok=True)
         _write(self._tenants / JOURNAL, b"".join(_line(tenant, stored) for tenant, stored in self._pending.items()))
@@ -174,30 +175,6 @@ class PartStore:
     def collect(self, named: set[bytes], older_than_unix: float) -> int:
         """Give back the room of parts that are not `named`, in files older than that; how many bytes."""
         return self._packs.collect(named, older_than_unix)
-
-    # === trust and contact ===
-
-    def trusted(self) -> dict[str, bytes]:
-        """Signing keys pinned here: key id to raw public key. Raises ValueError where the file is unreadable."""
-        try:
-            return msgspec.json.decode((self._dir / "trust.json").read_bytes(), type=dict[str, bytes])
-        except FileNotFoundError:
-            return {}
-        except msgspec.MsgspecError as failure:
-            raise ValueError(f"trust.json: {failure}") from failure
-
-    def trust(self, keys: dict[str, bytes]) -> None:
-        _write(self._dir / "trust.json", msgspec.json.encode(keys), sync=True)
-
-    def heard_unix(self) -> float | None:
-        """When the control plane was last heard, to within some seconds; None: never."""
-        try:
-            return float((self._dir / "heard").read_text())
-        except (OSError, ValueError):
-            return None
-
-    def heard(self, at_unix: float) -> None:
-        _write(self._dir / "heard", f"{at_unix:.0f}".encode())
 
 
 def node_key(data_dir: Path) -> bytes:

@@ -1,7 +1,6 @@
 """AES-256-GCM for values, X25519 + HKDF for keys sealed to a node, Ed25519 for signatures."""
 
 import os
-from hashlib import blake2b
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -11,6 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from core.sealing import SealBroken
+from core.trust import key_id
 
 _NONCE_BYTES = 12
 _WRAP_INFO = b"toolgate node key wrap v1"
@@ -28,11 +28,6 @@ class AesGcmSealer:
             return AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context)
         except (InvalidTag, ValueError) as failure:
             raise SealBroken("the sealed value does not open") from failure
-
-
-def key_id(public_key: bytes) -> str:
-    """Short name of a public key: 16 hex digits of its BLAKE2b."""
-    return blake2b(public_key, digest_size=8).hexdigest()
 
 
 class Ed25519Signer:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import grpc
@@ -16,6 +16,7 @@ from core.bound import Bound
 from core.resource import Problem, digest
 from core.server import Observation
 from core.snapshot import Manifest, SignedManifest, SnapshotReceiver, TenantUpdate
+from core.trust import Announcement, Signature
 from toolgate.v1 import fleet_pb2 as pb
 from toolgate.v1 import fleet_pb2_grpc as rpc
 
@@ -28,8 +29,8 @@ OUTBOX = 1024
 
 Observe = Callable[[str, str], Awaitable[Observation]]
 """(tenant, server): look at a server of the snapshot in force."""
-Trust = Callable[[dict[str, bytes]], None]
-"""Key id to raw Ed25519 key: whose signatures count from now on."""
+Trust = Callable[[Sequence[Announcement]], list[str]]
+"""Announcements of signing keys, oldest first, the last one in force: why they are refused; empty: they count now."""
 
 log = logging.getLogger("toolgate.fleet")
 
@@ -50,16 +51,21 @@ class GrpcSnapshotSource:
         public_key: bytes,
         observe: Observe,
         trusted: Trust,
+        pinned: Callable[[], int] = lambda: 0,
         workers: Callable[[], int] = lambda: 1,
         tenants: tuple[str, ...] = (),
     ) -> None:
-        """`public_key`: the node's raw X25519 key. `tenants`: those served; none: all."""
+        """`public_key`: the node's raw X25519 key. `tenants`: those served; none: all its token is for.
+
+        `pinned`: number of the announcement of signing keys that is trusted; 0: of none yet.
+        """
         self._link = link
         self._node = node
         self._version = version
         self._public_key = public_key
         self._observe = observe
         self._trusted = trusted
+        self._pinned = pinned
         self._workers = workers
         self._tenants = tenants
         self.heard_at: float | None = None
@@ -104,11 +110,14 @@ class GrpcSnapshotSource:
                 workers=self._workers(),
                 tenants=self._tenants,
                 holdings=[
-                    pb.Holding(tenant=h.tenant, generation=h.generation, manifest_digest=h.manifest_digest)
+                    pb.Holding(
+                        tenant=h.tenant, generation=h.generation, manifest_digest=h.manifest_digest, key_id=h.key_id
+                    )
                     for h in holdings
                 ],
                 parts=sorted(parts),
                 public_key=self._public_key,
+                trust_number=self._pinned(),
             )
         )
 
@@ -122,8 +131,11 @@ class GrpcSnapshotSource:
     def heard(self) -> None:
         self.heard_at = time.monotonic()
 
-    def trust(self, keys: dict[str, bytes]) -> None:
-        self._trusted(keys)
+    def trust(self, message: pb.Trust) -> pb.NodeMessage:
+        """The node's answer."""
+        reasons = self._trusted([_announcement(one) for one in (*message.earlier, message)])
+        answer = pb.TrustAnswer(number=message.number, pinned=self._pinned(), reasons=reasons)
+        return pb.NodeMessage(trust_answer=answer)
 
     async def look(self, tenant: str, server: str) -> Observation:
         return await self._observe(tenant, server)
@@ -199,7 +211,8 @@ class _Stream:
         kind = message.WhichOneof("body")
         if kind == "trust":
             self.greeted = self._source.connected = True
-            self._source.trust({key.id: key.public_key for key in message.trust.keys})
+            with suppress(asyncio.QueueFull):
+                self._outbox.put_nowait(self._source.trust(message.trust))
         elif kind == "part":
             self._arrivals.chunk(message.part.digest, message.part.size, message.part.data)
         elif kind == "push":
@@ -273,6 +286,15 @@ async def _looked(source: GrpcSnapshotSource, probe: pb.Probe) -> Observation:
     except Exception as failure:  # As above: a look that fails is an answer.
         log.exception("a look at a server failed")
         return Observation(error=f"the gateway failed on it: {type(failure).__name__}")
+
+
+def _announcement(message: pb.Trust) -> Announcement:
+    return Announcement(
+        number=message.number,
+        keys={key.id: key.public_key for key in message.keys},
+        signs=message.signs,
+        signatures=tuple(Signature(made.key_id, made.signature) for made in message.signatures),
+    )
 
 
 def _named(manifest: bytes) -> list[bytes]:

@@ -1,12 +1,21 @@
 """Hashes of API keys and node tokens."""
 
 import msgspec
+from psycopg.rows import TupleRow
 
 from adapters.postgres.audit import append
 from adapters.postgres.database import Database
 from core.admin import KnownKey
 from core.audit import Entry
 from core.identity import ApiKey
+from core.node_token import NodeToken
+
+CHANNEL = "toolgate_node_tokens"
+"""Payload: the token's name."""
+_TOKENS = (
+    "SELECT name, nodes, tenants, extract(epoch FROM expires_at)::float8, extract(epoch FROM issued_at)::float8,"
+    " revoked FROM node_tokens"
+)
 
 
 class PostgresCredentials:
@@ -28,26 +37,48 @@ class PostgresCredentials:
             found = await conn.execute("SELECT name, hash FROM key_hashes WHERE tenant = %s", (tenant,))
             return {name: bytes(key_hash) for name, key_hash in await found.fetchall()}
 
-    async def node(self, token_hash: bytes) -> str | None:
+    async def node(self, token_hash: bytes) -> NodeToken | None:
         async with self._database.connection() as conn:
-            found = await conn.execute("SELECT name FROM node_tokens WHERE hash = %s AND NOT revoked", (token_hash,))
+            found = await conn.execute(f"{_TOKENS} WHERE hash = %s AND NOT revoked".encode(), (token_hash,))
             row = await found.fetchone()
-        return str(row[0]) if row is not None else None
+        return _token(row) if row is not None else None
 
-    async def keep_node(self, name: str, token_hash: bytes | None, entry: Entry) -> bool:
+    async def nodes(self) -> list[NodeToken]:
+        async with self._database.connection() as conn:
+            return [_token(row) for row in await (await conn.execute(f"{_TOKENS} ORDER BY name".encode())).fetchall()]
+
+    async def keep_node(self, token: NodeToken, token_hash: bytes | None, entry: Entry) -> bool:
         async with self._database.transaction() as conn:
             if token_hash is None:
                 done = await conn.execute(
-                    "UPDATE node_tokens SET revoked = true WHERE name = %s AND NOT revoked", (name,)
+                    "UPDATE node_tokens SET revoked = true WHERE name = %s AND NOT revoked", (token.name,)
                 )
             else:
                 # A token that was revoked stays so, however often it is handed in again.
                 done = await conn.execute(
-                    "INSERT INTO node_tokens (name, hash, issued_at) VALUES (%s, %s, to_timestamp(%s))"
+                    "INSERT INTO node_tokens (name, hash, issued_at, nodes, tenants, expires_at)"
+                    " VALUES (%s, %s, to_timestamp(%s), %s, %s, to_timestamp(%s))"
                     " ON CONFLICT (name) DO UPDATE SET hash = excluded.hash, issued_at = excluded.issued_at,"
+                    " nodes = excluded.nodes, tenants = excluded.tenants, expires_at = excluded.expires_at,"
                     " revoked = false WHERE node_tokens.hash <> excluded.hash",
-                    (name, token_hash, entry.at_unix),
+                    (
+                        *(token.name, token_hash, entry.at_unix),
+                        *(list(token.nodes), list(token.tenants), token.expires_unix),
+                    ),
                 )
             if done.rowcount:
                 await append(conn, "", [entry])
+                await conn.execute("SELECT pg_notify(%s, %s)", (CHANNEL, token.name))
             return bool(done.rowcount)
+
+
+def _token(row: TupleRow) -> NodeToken:
+    name, nodes, tenants, expires, issued, revoked = row
+    return NodeToken(
+        name=name,
+        nodes=tuple(nodes),
+        tenants=tuple(tenants),
+        expires_unix=expires,
+        issued_unix=issued,
+        revoked=revoked,
+    )

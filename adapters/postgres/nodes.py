@@ -10,6 +10,16 @@ from core.fleet import Node, TenantOnNode
 SILENT_S = 15.0
 """A node not heard of for so long is away, whatever its row says: its replica may have died."""
 
+_HERE = "nodes.connected AND nodes.seen_at > now() - make_interval(secs => %(silent_s)s)"
+_CLASH = f"{_HERE} AND nodes.public_key <> '' AND nodes.public_key <> excluded.public_key"
+_NOTICE = (
+    "'at ' || to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
+    " || ' a second gateway connected under this name: the newer one speaks for it, the other is kept out'"
+)
+_UNLESS_OUSTED = f"{_HERE} AND nodes.ousted <> '' AND nodes.ousted = excluded.public_key"
+"""Two gateways of one name, at different replicas, must not take turns."""
+_UNLESS_TAKEN_OVER = f"{_HERE} AND nodes.stream <> '' AND nodes.stream <> excluded.stream"
+
 
 class PostgresNodes:
     """Nodes."""
@@ -17,14 +27,19 @@ class PostgresNodes:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def record(self, replica: str, nodes: Sequence[Node], gone: Sequence[str]) -> None:
+    async def record(self, replica: str, nodes: Sequence[Node], gone: Sequence[str]) -> list[str]:
+        ordered = sorted(nodes, key=lambda node: node.name)
         async with self._database.transaction() as conn:
-            await _upsert(conn, replica, sorted(nodes, key=lambda node: node.name))
+            kept = await _upsert(conn, replica, [node for node in ordered if node.first], _UNLESS_OUSTED)
+            kept |= await _upsert(conn, replica, [node for node in ordered if not node.first], _UNLESS_TAKEN_OVER)
             if gone:
                 await conn.execute(
-                    "UPDATE nodes SET connected = false WHERE replica = %s AND name = ANY(%s)", (replica, list(gone))
+                    "UPDATE nodes SET connected = false, ousted = '', notice = ''"
+                    " WHERE replica = %s AND name = ANY(%s)",
+                    (replica, list(gone)),
                 )
-            await _upsert_tenants(conn, [(n.name, t) for n in nodes for t in n.tenants])
+            await _upsert_tenants(conn, [(n.name, t) for n in ordered for t in n.tenants if n.name in kept])
+        return [node.name for node in ordered if node.name not in kept]
 
     async def prune(self, node: str, tenants: Sequence[str]) -> None:
         async with self._database.connection() as conn:
@@ -43,7 +58,8 @@ class PostgresNodes:
             held = await _held(conn, tenant)
             found = await conn.execute(
                 "SELECT name, version, workers, connected AND seen_at > now() - make_interval(secs => %s),"
-                " extract(epoch FROM seen_at)::float8, lag_ms FROM nodes ORDER BY name",
+                " extract(epoch FROM seen_at)::float8, lag_ms, notice, trust_number, trust_nack"
+                " FROM nodes ORDER BY name",
                 (SILENT_S,),
             )
             rows = await found.fetchall()
@@ -55,9 +71,12 @@ class PostgresNodes:
                 connected=connected,
                 last_seen_unix=seen,
                 lag_ms=lag_ms,
+                notice=notice,
+                trust_number=trust_number,
+                trust_nack=tuple(trust_nack),
                 tenants=tuple(held.get(name, ())),
             )
-            for name, version, workers, connected, seen, lag_ms in rows
+            for name, version, workers, connected, seen, lag_ms, notice, trust_number, trust_nack in rows
             if tenant is None or name in held
         ]
 
@@ -75,22 +94,40 @@ class PostgresNodes:
             return refusals
 
 
-async def _upsert(conn: Connection, replica: str, nodes: list[Node]) -> None:
-    await conn.execute(
-        "INSERT INTO nodes (name, replica, version, workers, connected, seen_at, lag_ms)"
-        " SELECT name, %s, version, workers, true, to_timestamp(seen), lag FROM"
-        " unnest(%s::text[], %s::text[], %s::int[], %s::float8[], %s::float8[]) AS n(name, version, workers, seen, lag)"
+async def _upsert(conn: Connection, replica: str, nodes: list[Node], unless: str) -> set[str]:
+    """Names of those that were written."""
+    if not nodes:
+        return set()
+    statement = (
+        "INSERT INTO nodes (name, replica, version, workers, connected, seen_at, lag_ms,"
+        " stream, public_key, trust_number, trust_nack)"
+        " SELECT name, %(replica)s, version, workers, true, to_timestamp(seen), lag, stream, public_key, trust_number,"
+        " ARRAY(SELECT json_array_elements_text(trust_nack::json)) FROM unnest(%(names)s::text[], %(versions)s::text[],"
+        " %(workers)s::int[], %(seen)s::float8[], %(lags)s::float8[], %(streams)s::text[], %(keys)s::bytea[],"
+        " %(numbers)s::bigint[], %(nacks)s::text[])"
+        " AS n(name, version, workers, seen, lag, stream, public_key, trust_number, trust_nack)"
         " ON CONFLICT (name) DO UPDATE SET replica = excluded.replica, version = excluded.version,"
-        " workers = excluded.workers, connected = true, seen_at = excluded.seen_at, lag_ms = excluded.lag_ms",
-        (
-            replica,
-            [node.name for node in nodes],
-            [node.version for node in nodes],
-            [node.workers for node in nodes],
-            [node.last_seen_unix for node in nodes],
-            [node.lag_ms for node in nodes],
-        ),
+        " workers = excluded.workers, connected = true, seen_at = excluded.seen_at, lag_ms = excluded.lag_ms,"
+        " stream = excluded.stream, public_key = excluded.public_key, trust_number = excluded.trust_number,"
+        f" trust_nack = excluded.trust_nack, ousted = CASE WHEN {_CLASH} THEN nodes.public_key ELSE nodes.ousted END,"
+        f" notice = CASE WHEN {_CLASH} THEN {_NOTICE} ELSE nodes.notice END"
+        f" WHERE NOT ({unless}) RETURNING name"
     )
+    values = {
+        "replica": replica,
+        "silent_s": SILENT_S,
+        "names": [node.name for node in nodes],
+        "versions": [node.version for node in nodes],
+        "workers": [node.workers for node in nodes],
+        "seen": [node.last_seen_unix for node in nodes],
+        "lags": [node.lag_ms for node in nodes],
+        "streams": [node.stream for node in nodes],
+        "keys": [node.public_key for node in nodes],
+        "numbers": [node.trust_number for node in nodes],
+        "nacks": [msgspec.json.encode(node.trust_nack).decode() for node in nodes],
+    }
+    found = await conn.execute(statement.encode(), values)
+    return {row[0] for row in await found.fetchall()}
 
 
 async def _upsert_tenants(conn: Connection, held: list[tuple[str, TenantOnNode]]) -> None:

@@ -7,6 +7,7 @@ from psycopg.rows import TupleRow
 
 from adapters.postgres.database import Connection, Database
 from adapters.postgres.tenant_rows import LAST, last_of, read
+from adapters.postgres.trust import NEWEST, SIGNING, still_signs
 from core.fleet import Published
 from core.publication import Draft, Last, Rows, Sign
 from core.resource import digest, encode
@@ -46,12 +47,15 @@ class PostgresPublications:
         """Two round trips: this is on the way of every change to every gateway."""
         ordered = sorted(drafts, key=lambda draft: draft.tenant)
         async with self._database.connection() as conn, conn.pipeline(), conn.transaction():
-            await conn.execute("SELECT pg_advisory_xact_lock_shared(%s)", (_COLLECTING,))
+            locks = "SELECT pg_advisory_xact_lock_shared(%s), pg_advisory_xact_lock_shared(%s)"
+            await conn.execute(locks, (_COLLECTING, SIGNING))
+            announced = await conn.execute(NEWEST)
             last, stored = await _lock(conn, ordered)
             newer = [d for d in ordered if _is_newer(d, last[d.tenant])]
             fresh = [d for d in newer if not _is_in_force(d, last[d.tenant])]
             await _account(conn, [d for d in newer if _is_in_force(d, last[d.tenant])])
             numbered = [_numbered(d, last[d.tenant].generation + 1, sign) for d in fresh]
+            still_signs(await announced.fetchone(), {one.signed.key_id for one in numbered if one.signed is not None})
             await _store_parts(conn, {k: data for d in fresh for k, data in d.parts.items() if k not in stored})
             await _store(conn, fresh, numbered)
         return numbered

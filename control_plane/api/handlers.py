@@ -25,11 +25,13 @@ from control_plane.services.fleet_view import FleetView
 from control_plane.services.keys import Keys
 from control_plane.services.resources import Resources, change_entry
 from control_plane.services.secrets import Vault
+from control_plane.services.signing import SigningKeys
 from control_plane.services.watch import Watch
 from core.admin import Admin, AuditRow, Rejected, Why
 from core.audit import Wanted
 from core.definition import Definition
 from core.fleet import Node, TenantOnNode
+from core.node_token import ANY_NODE, NodeToken
 from core.resource import Problem, Ref
 from toolgate.v1 import actions_pb2 as actions
 from toolgate.v1 import resources_pb2 as resources
@@ -49,6 +51,7 @@ class Services:
     approvals: Approvals
     fleet: FleetView
     audit: AuditLog
+    signing: SigningKeys
 
 
 def admin_rpcs(services: Services) -> list[Rpc]:
@@ -60,6 +63,7 @@ def admin_rpcs(services: Services) -> list[Rpc]:
         "FleetView": _methods(FleetHandlers(services.fleet)),
         "Audit": _methods(AuditHandlers(services.audit)),
         "NodeTokens": _methods(NodeTokenHandlers(services.access)),
+        "SigningKeys": _methods(SigningKeyHandlers(services.signing)),
         "Seals": _methods(SealHandlers(services.vault, services.audit)),
     }
     declared = {**resources.DESCRIPTOR.services_by_name, **actions.DESCRIPTOR.services_by_name}
@@ -182,11 +186,47 @@ class NodeTokenHandlers:
         self._access = access
 
     async def issue(self, admin: Admin, request: actions.IssueNodeTokenRequest) -> actions.IssueNodeTokenResponse:
-        return actions.IssueNodeTokenResponse(token=await self._access.create_node_token(request.name, admin))
+        wanted = NodeToken(
+            name=request.name,
+            nodes=tuple(request.nodes) or (ANY_NODE,),
+            tenants=tuple(request.tenants),
+            expires_unix=unix_of(request.expires_at) if request.HasField("expires_at") else None,
+        )
+        return actions.IssueNodeTokenResponse(token=await self._access.create_node_token(wanted, admin))
+
+    async def list(self, admin: Admin, _: actions.ListNodeTokensRequest) -> actions.ListNodeTokensResponse:
+        now = time.time()
+        tokens = [_node_token(one, now) for one in await self._access.node_tokens(admin)]
+        return actions.ListNodeTokensResponse(tokens=tokens)
 
     async def revoke(self, admin: Admin, request: actions.RevokeNodeTokenRequest) -> actions.RevokeNodeTokenResponse:
         await self._access.revoke_node_token(request.name, admin)
         return actions.RevokeNodeTokenResponse()
+
+
+class SigningKeyHandlers:
+    def __init__(self, signing: SigningKeys) -> None:
+        self._signing = signing
+
+    async def list(self, admin: Admin, _: actions.ListSigningKeysRequest) -> actions.ListSigningKeysResponse:
+        number, keys = await self._signing.list(admin)
+        return actions.ListSigningKeysResponse(
+            number=number,
+            keys=[
+                actions.SigningKey(
+                    id=one.key_id, public_key=one.public_key, signs=one.signs, held=one.held_here, since=one.since
+                )
+                for one in keys
+            ],
+        )
+
+    async def rotate(self, admin: Admin, _: actions.RotateSigningKeyRequest) -> actions.RotateSigningKeyResponse:
+        done = await self._signing.rotate(admin)
+        return actions.RotateSigningKeyResponse(id=done.key_id, number=done.number, resigned=done.resigned)
+
+    async def retire(self, admin: Admin, request: actions.RetireSigningKeyRequest) -> actions.RetireSigningKeyResponse:
+        done = await self._signing.retire(admin, request.id)
+        return actions.RetireSigningKeyResponse(number=done.number, resigned=done.resigned)
 
 
 class SealHandlers:
@@ -234,6 +274,21 @@ def _node(node: Node) -> actions.Node:
         workers=node.workers,
         tenants=_held(node.tenants),
         lag_ms=node.lag_ms,
+        trust_number=node.trust_number,
+        trust_nack=list(node.trust_nack),
+        notice=node.notice,
+    )
+
+
+def _node_token(one: NodeToken, now: float) -> actions.NodeToken:
+    state = "revoked" if one.revoked else "expired" if one.expired(now) else "valid"
+    return actions.NodeToken(
+        name=one.name,
+        nodes=one.nodes,
+        tenants=one.tenants,
+        issued_at=timestamp_of(one.issued_unix),
+        expires_at=timestamp_of(one.expires_unix) if one.expires_unix is not None else None,
+        state=state,
     )
 
 

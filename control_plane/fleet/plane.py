@@ -8,19 +8,22 @@ from typing import Protocol
 
 from control_plane.fleet.hub import DataKey, Hub
 from control_plane.fleet.roster import Roster
+from control_plane.fleet.token_news import TokenNews
 from control_plane.services.definitions import Learning
 from control_plane.services.fleet_view import Refusals, report_refusals
 from control_plane.services.publisher import Policies, Ports, Publisher
+from control_plane.services.signing import SigningKeys
 from core.admin import Rejected
 from core.definition import Definitions
 from core.fleet import Nodes, Published
 from core.publication import Publications
 from core.resource import Ref
-from core.sealing import Sealer, Signer
+from core.sealing import Sealer
 from core.secret import Sealed
 from core.store import Statuses, Store
+from core.trust import Announcement
 
-CHANNELS = ("toolgate_changed", "toolgate_published", "toolgate_look")
+CHANNELS = ("toolgate_changed", "toolgate_published", "toolgate_look", "toolgate_trust", "toolgate_node_tokens")
 """What to listen to for `run`."""
 GATHER_S = 0.002
 SWEEP_S = 600.0
@@ -49,26 +52,25 @@ class Stores:
     open_sealed: Callable[[Ref, Sealed], bytes]
     data_key: DataKey
     sealer: Sealer
-    signer: Signer
-    trusted: dict[str, bytes]
-    """Key id to raw public key; the signer's own is added."""
+    signing: SigningKeys
 
 
 class FleetPlane:
     """Publisher, hub, roster and learning of one replica."""
 
     def __init__(self, stores: Stores, replica: str) -> None:
-        trusted = {**stores.trusted, stores.signer.key_id: stores.signer.public_key}
-        self.hub = Hub(stores.publications, stores.data_key, trusted)
+        self.hub = Hub(stores.publications, stores.data_key, self._chain)
         self.learning = Learning(stores.definitions, stores.store, stores.statuses, self.hub)
         self.hub.on_able = self.learning.wake
-        self.roster = Roster(replica, stores.nodes)
+        self.roster = Roster(replica, stores.nodes, self.hub.superseded)
+        self.tokens = TokenNews()
         self.publisher = Publisher(_ports(stores, self.hub))
         self.loaded = asyncio.Event()
         """Set once what is in force is known: streams before that would be told that every tenant is gone."""
         self._stores = stores
         self._published: set[str] = set()
         self._news = asyncio.Event()
+        self._trust = asyncio.Event()
 
     async def run(self, notices: Notices) -> None:
         """For ever, in one task group; every part waits by itself while the database is away."""
@@ -79,6 +81,7 @@ class FleetPlane:
                 self.learning.run,
                 lambda: self.roster.run(self._report),
                 self._announce,
+                self._follow_trust,
                 self._sweep,
             ):
                 tasks.create_task(_kept_running(part))
@@ -86,6 +89,7 @@ class FleetPlane:
     async def _listen(self, notices: Notices) -> None:
         async for channel, payload in notices:
             if not channel:
+                self.tokens.tell("")
                 await self._reload()
             elif channel == "toolgate_changed":
                 tenant = payload.partition(":")[2]
@@ -94,6 +98,10 @@ class FleetPlane:
             elif channel == "toolgate_published":
                 self._published.add(payload)
                 self._news.set()
+            elif channel == "toolgate_trust":
+                self._trust.set()
+            elif channel == "toolgate_node_tokens":
+                self.tokens.tell(payload)
             else:
                 self.learning.wake()
 
@@ -101,6 +109,8 @@ class FleetPlane:
         """Everything may have changed: what is in force, and what is not published yet."""
         while True:
             try:
+                await self._stores.signing.start()
+                await self.hub.learn_trust()
                 await self.hub.load()
                 self.loaded.set()
                 await self.publisher.catch_up()
@@ -123,6 +133,23 @@ class FleetPlane:
                 self._published |= tenants
                 await asyncio.sleep(RETRY_S)
                 self._news.set()
+
+    async def _chain(self) -> Sequence[Announcement]:
+        """As it is now; from here on this replica signs with the key in force."""
+        await self._stores.signing.refresh()
+        return self._stores.signing.chain
+
+    async def _follow_trust(self) -> None:
+        """A signing key was made or retired, here or at another replica."""
+        while True:
+            await self._trust.wait()
+            self._trust.clear()
+            try:
+                await self.hub.learn_trust()
+            except Rejected as away:
+                log.warning("the signing keys cannot be read: %s", away.public)
+                await asyncio.sleep(RETRY_S)
+                self._trust.set()
 
     async def _sweep(self) -> None:
         """Parts that nothing names any more."""
@@ -159,7 +186,7 @@ def _ports(stores: Stores, hub: Hub) -> Ports:
         parts=hub.parts,
         open_sealed=stores.open_sealed,
         sealer=stores.sealer,
-        signer=stores.signer,
+        signer=stores.signing.signer,
         keep_key=hub.keep_key,
         announce=announce,
     )

@@ -16,32 +16,61 @@ OnNews = Callable[[set[str]], Awaitable[None]]
 """Told of tenants for which a refusal came or went."""
 
 
+OnSuperseded = Callable[[list[str]], None]
+"""Told of nodes for which a later stream, at another replica, speaks now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """Who the node says it is."""
+
+    node: str
+    version: str
+    workers: int
+    public_key: bytes
+    stream: str
+    """Tells this stream from every other."""
+
+
 @dataclass(slots=True)
 class _Member:
     version: str
     workers: int
     seen_unix: float
+    stream: str
+    public_key: bytes
+    trust_number: int
+    trust_nack: tuple[str, ...] = ()
     lag_ms: float = 0.0
     dirty: dict[str, TenantOnNode] = field(default_factory=dict)
     dropped: set[str] = field(default_factory=set)
     refusing: set[str] = field(default_factory=set)
     changed: bool = True
+    recorded: bool = False
 
 
 class Roster:
     """The nodes connected to this replica."""
 
-    def __init__(self, replica: str, nodes: Nodes) -> None:
+    def __init__(self, replica: str, nodes: Nodes, on_superseded: OnSuperseded) -> None:
         self._replica = replica
         self._nodes = nodes
+        self._on_superseded = on_superseded
         self._members: dict[str, _Member] = {}
         self._gone: set[str] = set()
         self._news: set[str] = set()
         self._wake = asyncio.Event()
 
-    def joined(self, node: str, version: str, workers: int) -> None:
-        self._members[node] = _Member(version, workers, time.time())
-        self._gone.discard(node)
+    def joined(self, greeting: Greeting, trust_number: int) -> None:
+        self._members[greeting.node] = _Member(
+            version=greeting.version,
+            workers=greeting.workers,
+            seen_unix=time.time(),
+            stream=greeting.stream,
+            public_key=greeting.public_key,
+            trust_number=trust_number,
+        )
+        self._gone.discard(greeting.node)
         self._wake.set()
 
     def holds(self, node: str, holdings: Iterable[Holding]) -> None:
@@ -57,11 +86,21 @@ class Roster:
         if member is not None:
             member.seen_unix, member.workers, member.changed = time.time(), workers, True
 
-    def applied(self, node: str, published: Published, lag_ms: float) -> None:
+    def trusts(self, node: str, number: int, reasons: tuple[str, ...]) -> None:
+        """The announcement of signing keys in force on the node, and why it refused a later one."""
+        member = self._members.get(node)
+        if member is not None:
+            member.trust_number, member.trust_nack = number, reasons
+            self._wake.set()
+
+    def applied(self, node: str, published: Published, lag_ms: float | None) -> None:
+        """`lag_ms` None: it tells nothing of how late changes come."""
         member = self._members.get(node)
         if member is None:
             return
-        member.seen_unix, member.lag_ms, member.changed = time.time(), lag_ms, True
+        member.seen_unix, member.changed = time.time(), True
+        if lag_ms is not None:
+            member.lag_ms = lag_ms
         member.dirty[published.tenant] = TenantOnNode(
             tenant=published.tenant, applied=published.generation, digest=published.manifest_digest
         )
@@ -126,7 +165,7 @@ class Roster:
                 if dropped:
                     await self._nodes.prune(name, sorted(dropped))
             nodes = [_node(name, member, dirty) for name, (member, dirty, _) in taken.items()]
-            await self._nodes.record(self._replica, nodes, sorted(gone))
+            superseded = await self._nodes.record(self._replica, nodes, sorted(gone))
             if news:
                 await on_news(news)
         except Rejected:
@@ -136,6 +175,11 @@ class Roster:
             self._news |= news
             raise
         self._gone -= gone
+        for member, _, _ in taken.values():
+            member.recorded = True
+        lost = [name for name in superseded if self._members.get(name) is taken[name][0]]
+        if lost:
+            self._on_superseded(lost)
 
 
 def _node(name: str, member: _Member, dirty: dict[str, TenantOnNode]) -> Node:
@@ -146,5 +190,10 @@ def _node(name: str, member: _Member, dirty: dict[str, TenantOnNode]) -> Node:
         last_seen_unix=member.seen_unix,
         workers=member.workers,
         lag_ms=member.lag_ms,
+        stream=member.stream,
+        first=not member.recorded,
+        public_key=member.public_key,
+        trust_number=member.trust_number,
+        trust_nack=member.trust_nack,
         tenants=tuple(dirty.values()),
     )

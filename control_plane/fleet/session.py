@@ -4,14 +4,13 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from itertools import islice
 from uuid import uuid4
 
 from control_plane.fleet import wire
 from control_plane.fleet.hub import Hub
-from control_plane.fleet.roster import Roster
+from control_plane.fleet.roster import Greeting, Roster
 from core.admin import Rejected
 from core.definition import plain
 from core.fleet import Forget, Published, Push, Subscription
@@ -40,39 +39,40 @@ class StreamEnded(Exception):
     """The stream is over: the node hung up, fell silent, connected anew, or was revoked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Greeting:
-    """Who the node says it is."""
-
-    node: str
-    version: str
-    workers: int
-    public_key: bytes
-
-
 class Session:
     """State of one stream. `run` it until it ends; the hub talks to it meanwhile."""
 
-    def __init__(self, hello: pb.Hello, *, node: str, hub: Hub, roster: Roster, wrap: Wrap) -> None:
-        self.node = node
-        self._greeting = Greeting(node, hello.version, hello.workers, hello.public_key)
+    def __init__(self, hello: pb.Hello, *, tenants: Sequence[str], hub: Hub, roster: Roster, wrap: Wrap) -> None:
+        """`tenants`: those the node is let have; none: all. What it holds of others is taken from it."""
+        self.node = hello.node
+        self.public_key = hello.public_key
+        self._greeting = Greeting(hello.node, hello.version, hello.workers, hello.public_key, uuid4().hex)
         self._hub = hub
         self._roster = roster
         self._wrap = wrap
-        self._subscription = Subscription(hello.tenants, map(wire.holding, hello.holdings), hello.parts)
+        self._subscription = Subscription(tenants, map(wire.holding, hello.holdings), hello.parts)
         self._sealed: dict[str, tuple[bytes, bytes]] = {}
         """Tenant to its data key, and that key sealed to the node."""
         self._probes: OrderedDict[str, asyncio.Future[Observation]] = OrderedDict()
         self._outbox: list[bytes] = []
         self._wake = asyncio.Event()
         self._replaced = asyncio.Event()
+        self._farewell = ""
+        self._trust_due = True
+        self._pinned = hello.trust_number
+        """The newest announcement of signing keys the node is known to have."""
 
     def want(self, published: Published) -> None:
         self._subscription.want(published)
         self._wake.set()
 
-    def replace(self) -> None:
+    def replace(self, why: str) -> None:
+        self._farewell = why
         self._replaced.set()
+
+    def trust_changed(self) -> None:
+        self._trust_due = True
+        self._wake.set()
 
     async def probe(self, tenant: str, server: str) -> Observation:
         """Ask the node to look at a server. A node that is busy, late or lost gives a failed look."""
@@ -94,7 +94,7 @@ class Session:
         """Serve the stream until it ends or the node is `revoked`; gives what to tell the node, if anything."""
         self._hub.join(self)
         self._subscription.begin(self._hub.in_force())
-        self._roster.joined(self._greeting.node, self._greeting.version, self._greeting.workers)
+        self._roster.joined(self._greeting, self._pinned)
         self._roster.holds(self.node, self._subscription.applied.values())
         for held in self._subscription.applied.values():
             self._hub.applied(self, held.tenant, held.generation)
@@ -108,9 +108,7 @@ class Session:
             pass
         finally:
             self._lost()
-        return (
-            f"another gateway connected as {self.node}: each needs a name of its own" if self._replaced.is_set() else ""
-        )
+        return self._farewell
 
     def _lost(self) -> None:
         if self._hub.leave(self):
@@ -138,13 +136,20 @@ class Session:
             answer = self._probes.get(message.observed.probe_id)
             if answer is not None and not answer.done():
                 answer.set_result(wire.observation(message.observed.observation))
+        elif kind == "trust_answer":
+            self._pinned = max(self._pinned, message.trust_answer.pinned)
+            reasons = tuple(plain(reason) for reason in message.trust_answer.reasons[:REASONS])
+            self._roster.trusts(self.node, message.trust_answer.pinned, reasons)
         elif kind == "heartbeat":
             self._roster.seen(self.node, message.heartbeat.workers_alive)
 
     def _acknowledged(self, ack: pb.Ack) -> None:
+        before = self._subscription.applied.get(ack.tenant)
         published = self._subscription.ack(wire.holding(ack))
         if published is not None:
-            lag_ms = max(0.0, time.time() * 1000 - published.committed_unix_us / 1000)
+            # Only signed anew, its change was made long ago.
+            news = before is None or before.generation != published.generation
+            lag_ms = max(0.0, time.time() * 1000 - published.committed_unix_us / 1000) if news else None
             self._roster.applied(self.node, published, lag_ms)
             self._hub.applied(self, published.tenant, published.generation)
             self._wake.set()
@@ -156,11 +161,11 @@ class Session:
             self._wake.set()
 
     async def _write(self, write: Write) -> None:
-        await write(wire.trust(self._hub.trusted))
         loop = asyncio.get_running_loop()
         beat_at = loop.time()
         while True:
             self._wake.clear()
+            await self._tell_trust(write)
             if loop.time() >= beat_at:
                 await write(wire.heartbeat(time.time()))
                 beat_at = loop.time() + HEARTBEAT_S
@@ -189,6 +194,12 @@ class Session:
                 await self._send(step, parts, write)
         return bool(outbox or steps) and parts is not None
 
+    async def _tell_trust(self, write: Write) -> None:
+        """Before anything that a key the node has not heard of may have signed."""
+        if self._trust_due:
+            self._trust_due = False
+            await write(wire.trust(self._hub.chain, self._pinned))
+
     async def _ready(self, pushes: list[Push]) -> dict[bytes, bytes] | None:
         """The parts to send, with the keys sealed; None while the database is away and they are not all here."""
         try:
@@ -213,6 +224,7 @@ class Session:
                 for chunk in wire.chunks(digest, parts[digest]):
                     await write(chunk)
         _, sealed_key = self._sealed[push.published.tenant]
+        await self._tell_trust(write)
         await write(wire.push(push.published, sealed_key))
 
     async def _seal(self, tenants: list[str]) -> None:

@@ -1,21 +1,33 @@
 """The messages of the stream, to and from the domain's types."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from core.fleet import Published
 from core.server import Observation
 from core.snapshot import Holding
+from core.trust import Announcement
 from toolgate.v1 import fleet_pb2 as pb
 
 CHUNK_BYTES = 512 * 1024
 """Well below 1 MiB, so that a message with its frame never reaches it."""
 
 
-def trust(trusted: dict[str, bytes]) -> bytes:
-    keys = [pb.Trust.Key(id=kid, public_key=raw) for kid, raw in sorted(trusted.items())]
-    return encoded(pb.ControlMessage(trust=pb.Trust(keys=keys)))
+def trust(chain: Sequence[Announcement], since: int) -> bytes:
+    """The newest announcement, with those the node lacks that has announcement `since`."""
+    newest = _trust(chain[-1])
+    newest.earlier.extend(_trust(one) for one in chain[:-1] if one.number > since)
+    return encoded(pb.ControlMessage(trust=newest))
+
+
+def _trust(one: Announcement) -> pb.Trust:
+    return pb.Trust(
+        keys=[pb.Trust.Key(id=name, public_key=raw) for name, raw in one.keys.items()],
+        number=one.number,
+        signs=one.signs,
+        signatures=[pb.Trust.Signature(key_id=made.key_id, signature=made.signature) for made in one.signatures],
+    )
 
 
 def chunks(digest: bytes, data: bytes) -> Iterator[bytes]:
@@ -63,7 +75,8 @@ def encoded(message: pb.ControlMessage) -> bytes:
 
 
 def holding(message: pb.Holding | pb.Ack | pb.Nack) -> Holding:
-    return Holding(message.tenant, message.generation, message.manifest_digest)
+    key_id = message.key_id if isinstance(message, pb.Holding) else ""
+    return Holding(message.tenant, message.generation, message.manifest_digest, key_id)
 
 
 def observation(data: bytes) -> Observation:

@@ -178,7 +178,7 @@ class Node:
 
     def _remember_contact(self) -> None:
         """Silence goes on across a restart."""
-        heard = self.store.heard_unix()
+        heard = self.store.ledger.heard_unix()
         if heard is not None:
             self._remembered = time.monotonic() - max(0.0, time.time() - heard)
 
@@ -186,7 +186,7 @@ class Node:
         heard = self.heard_at()
         if heard is not None:
             try:
-                self.store.heard(time.time() - (time.monotonic() - heard))
+                self.store.ledger.heard(time.time() - (time.monotonic() - heard))
             except OSError:
                 log.exception("cannot note when the control plane was heard")
 
@@ -228,6 +228,11 @@ class Node:
         yield Gauge("toolgate_snapshot_nacks", "Snapshots refused.", receiver.nacks, counter=True)
         text = "Tenants whose files were not accepted at start."
         yield Gauge("toolgate_snapshot_refused_on_disk", text, len(receiver.refused_on_disk))
+        text = "Of these, tenants whose files are older than what was in force."
+        yield Gauge("toolgate_snapshot_rolled_back", text, receiver.rolled_back)
+        yield Gauge("toolgate_trust_number", "Announcement of signing keys in force.", receiver.pinned.number)
+        text = "Announcements of signing keys refused."
+        yield Gauge("toolgate_trust_nacks", text, receiver.trust_nacks, counter=True)
         yield Gauge("toolgate_ready", "1 if the node is ready.", 0 if self.readiness().reasons else 1)
 
     def _worker_gauges(self) -> Iterator[Gauge]:

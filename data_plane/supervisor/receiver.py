@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 from weakref import WeakValueDictionary
@@ -14,6 +13,8 @@ import msgspec
 from core.resource import NAME, NAME_RULE, Problem, digest
 from core.sealing import NodeKey, SealBroken, Sealer, Verifier
 from core.snapshot import Holding, Manifest, TenantUpdate
+from core.trust import Announcement, Pinned, Untrusted, follow
+from data_plane.ledger import LedgerBroken
 from data_plane.messages import Found
 from data_plane.parts import PART_MAX_BYTES, PartStore, Stored, decode_manifest
 from data_plane.supervisor.check import inspect
@@ -28,7 +29,6 @@ LATELY_S = 1.0
 """So long what was read and found unchanged counts as unchanged."""
 LATELY_KEPT = 64
 LATELY_MAX_BYTES = 16 * 1024
-_KEY_ID = re.compile(r"[0-9a-f]{1,64}")
 
 
 class InForce(NamedTuple):
@@ -37,6 +37,8 @@ class InForce(NamedTuple):
     generation: int
     manifest_digest: bytes
     parts: tuple[bytes, ...]
+    key_id: str
+    """Whose signature on it is on disk."""
 
 
 class Lately:
@@ -92,8 +94,9 @@ class Receiver:
         tenants: Collection[str] = (),
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """`configured_keys`: the only signing keys accepted, ever; empty: those announced over the stream, pinned.
+        """`configured_keys`: the signing keys trusted at first; empty: those of the first announcement over the stream.
 
+        From there on an announcement counts if a key trusted before signed it (`core.trust`).
         `tenants`: the shard this node serves; empty: all.
         """
         self._store = store
@@ -103,8 +106,9 @@ class Receiver:
         self._configured = configured_keys
         self._shard = frozenset(tenants)
         self._wall_clock = wall_clock
-        self._keys = configured_keys or store.trusted()
-        self._verifier = verifier(self._keys)
+        self._trust_broken = ""
+        self.pinned = self._pinned()
+        self._verifier = verifier(self.pinned.keys)
         self._candidates: dict[tuple[str, bytes], Stored] = {}
         self._lately = Lately(store)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -112,7 +116,11 @@ class Receiver:
         self.in_force: dict[str, InForce] = {}
         self.refused_on_disk: dict[str, str] = {}
         """Tenants whose files were not accepted at start, and why."""
+        self.rolled_back = 0
+        """Of these, tenants whose files are older than what was in force, or of which that cannot be told."""
+        self._older: set[str] = set()
         self.nacks = 0
+        self.trust_nacks = 0
         self.applied = 0
         self.serves = False
         """Every worker knows of something to serve."""
@@ -128,6 +136,8 @@ class Receiver:
     def load(self) -> None:
         """Take what is on disk, as far as it proves itself. What does not is logged and not served."""
         good: set[bytes] = set()
+        if self._store.ledger.problem:
+            log.error("the snapshots on disk are not believed: %s", self._store.ledger.problem)
         for tenant in self._store.tenants():
             if self._shard and tenant not in self._shard:
                 continue
@@ -139,6 +149,7 @@ class Receiver:
                 reasons.append(reason)
             if tenant not in self.in_force:
                 self.refused_on_disk[tenant] = "; ".join(reasons) or "unreadable"
+                self.rolled_back += tenant in self._older
                 log.error("tenant %s: the snapshot on disk is refused: %s", tenant, self.refused_on_disk[tenant])
         self.serves = bool(self.in_force)
 
@@ -150,6 +161,13 @@ class Receiver:
         manifest = decode_manifest(stored.signed)
         if manifest.tenant != tenant:
             return f"is of tenant {manifest.tenant}"
+        older = self._store.ledger.below(manifest, stored.manifest_digest)
+        if older:
+            self._older.add(tenant)
+            if self._store.ledger.problem:
+                # Else the next start would take it for one that came after the last time the floors were written.
+                self._store.ledger.withdraw(tenant, max(manifest.generation, self._store.ledger.generation(tenant)))
+            return older
         try:
             self._node_key.unwrap(stored.sealed_key)
             for ref in manifest.parts:
@@ -158,7 +176,7 @@ class Receiver:
                     good.add(ref.digest)
         except (SealBroken, OSError, ValueError) as failure:
             return str(failure)
-        self._remember(manifest, stored.manifest_digest)
+        self._remember(manifest, stored.manifest_digest, stored.signed.key_id)
         return ""
 
     # === core.snapshot.SnapshotReceiver ===
@@ -170,7 +188,7 @@ class Receiver:
         removed = self._store.collect(named, self._wall_clock() - GARBAGE_AGE_S)
         if removed:
             log.info("gave back %d bytes of parts that no snapshot names", removed)
-        held = [Holding(name, one.generation, one.manifest_digest) for name, one in self.in_force.items()]
+        held = [Holding(name, one.generation, one.manifest_digest, one.key_id) for name, one in self.in_force.items()]
         return held, {part for part in named if part in self._store}
 
     async def offer(self, update: TenantUpdate) -> list[Problem]:
@@ -190,30 +208,50 @@ class Receiver:
         if not NAME.fullmatch(tenant):
             return
         async with self._alone(tenant):
-            if self.in_force.pop(tenant, None) is not None:
+            held = self.in_force.pop(tenant, None)
+            if held is not None:
                 log.info("tenant %s: withdrawn", tenant)
             self._store.forget(tenant)
+            ledger = self._store.ledger
+            ledger.withdraw(tenant, max(ledger.generation(tenant), held.generation if held is not None else 0))
+            self.changed.set()
             if self.swap is not None:
                 self.swap.forget(tenant)
             self.on_change(tenant)
 
     # === trust ===
 
-    def trust(self, keys: dict[str, bytes]) -> None:
-        """The control plane announced, over its authenticated stream, the keys it signs with. Pinned on disk."""
-        if self._configured:
-            unknown = sorted(keys.keys() - self._configured.keys())
-            if unknown:
-                log.warning("announced signing keys %s are not among the configured ones: ignored", unknown)
-            return
-        if not keys or keys == self._keys:
-            return
-        if any(not _KEY_ID.fullmatch(name) or len(key) != 32 for name, key in keys.items()):
-            log.error("an announcement of malformed signing keys is ignored")
-            return
-        log.warning("signing keys accepted from here on: %s", ", ".join(sorted(keys)))
-        self._store.trust(keys)
-        self._keys, self._verifier = keys, self._make_verifier(keys)
+    def _pinned(self) -> Pinned:
+        try:
+            return self._store.ledger.trust(self._configured)
+        except LedgerBroken as broken:
+            # Not the first announcement again: whoever can change the file would choose whom this node believes.
+            self._trust_broken = f"{broken}; remove the file to have this node trust the next announcement"
+            log.error("no signing key is trusted: %s", self._trust_broken)  # noqa: TRY400 - the message says it all
+            return Pinned(keys={})
+
+    def trust(self, chain: Sequence[Announcement]) -> list[str]:
+        """Announcements of signing keys, the last one in force; why it is refused. What was trusted then still is."""
+        reached = self.pinned
+        try:
+            problem = self._trust_broken
+            if not problem:
+                reached = follow(self.pinned, chain, self._make_verifier)
+                self._keep_pinned(reached)
+        except (Untrusted, OSError) as refused:
+            problem = str(refused)
+        if problem:
+            self.trust_nacks += 1
+            log.error("an announcement of signing keys is refused: %s", problem)
+            return [problem]
+        if reached.keys != self.pinned.keys:
+            log.warning("announcement %d: signing keys are now %s", reached.number, ", ".join(reached.keys))
+        self.pinned, self._verifier = reached, self._make_verifier(reached.keys)
+        return []
+
+    def _keep_pinned(self, reached: Pinned) -> None:
+        if reached != self.pinned:
+            self._store.ledger.pin(reached, self._configured)
 
     # === workers.Rules ===
 
@@ -253,7 +291,7 @@ class Receiver:
 
     def _unsigned(self, stored: Stored) -> Problem | None:
         signed = stored.signed
-        if not self._keys:
+        if not self.pinned.keys:
             return Problem("signature", "this node trusts no signing key yet")
         if not self._verifier.verify(signed.key_id, signed.manifest, signed.signature):
             return Problem("signature", f"is not of a trusted key (it names {signed.key_id[:64]})")
@@ -285,6 +323,7 @@ class Receiver:
                 self._store.keep(tenant, stored)
             except (SealBroken, OSError) as failure:
                 return self._refuse(tenant, [Problem("sealed_key", str(failure))])
+            self.in_force[tenant] = self.in_force[tenant]._replace(key_id=update.signed.key_id)
             self.changed.set()
         return []
 
@@ -293,6 +332,10 @@ class Receiver:
             return [Problem("manifest.tenant", f"{manifest.tenant} is not in this node's shard")]
         if held is not None and manifest.generation <= held.generation:
             rule = f"must rise: {manifest.generation} was offered, {held.generation} is in force"
+            return [Problem("manifest.generation", rule)]
+        floor = self._store.ledger.generation(manifest.tenant)
+        if manifest.generation < floor:
+            rule = f"must not fall: {manifest.generation} was offered, {floor} was in force"
             return [Problem("manifest.generation", rule)]
         return []
 
@@ -336,7 +379,7 @@ class Receiver:
             if len(self._proven) >= PROVEN_KEPT:
                 self._proven.clear()
             self._proven.add(module)
-            self._remember(manifest, mark)
+            self._remember(manifest, mark, update.signed.key_id)
         except OSError as failure:
             return self._refuse(tenant, [Problem("node.disk", str(failure))])
         finally:
@@ -362,9 +405,9 @@ class Receiver:
             self.swap.abandon(tenant)
         return problems
 
-    def _remember(self, manifest: Manifest, mark: bytes) -> None:
+    def _remember(self, manifest: Manifest, mark: bytes, key_id: str) -> None:
         parts = tuple(ref.digest for ref in manifest.parts)
-        self.in_force[manifest.tenant] = InForce(manifest.generation, mark, parts)
+        self.in_force[manifest.tenant] = InForce(manifest.generation, mark, parts, key_id)
         self.refused_on_disk.pop(manifest.tenant, None)
 
     def _refuse(self, tenant: str, problems: list[Problem]) -> list[Problem]:
@@ -392,3 +435,11 @@ async def flush(store: PartStore) -> None:
     if pending:
         await asyncio.to_thread(store.write_out, pending)
         store.settle(pending)
+    # After what they speak for: a floor above what is on the disk would refuse it.
+    floors = store.ledger.taken()
+    if floors is not None:
+        try:
+            await asyncio.to_thread(store.ledger.write, floors)
+        except OSError:
+            store.ledger.again()
+            raise

@@ -18,6 +18,7 @@ from control_plane.fleet.servicer import FleetServicer
 from control_plane.services.audit import AuditLog
 from core.admin import Rejected, Why
 from core.call import Record, Records, RecordsAway
+from core.node_token import NodeToken
 from tests.harness.fleet import NODE_TOKEN, ROOT, ControlPlane, assemble, identify
 from tests.harness.postgres import Server
 
@@ -75,10 +76,10 @@ class InControlPlane:
         self._port = self._server.add_insecure_port(f"127.0.0.1:{self._port}")
         await self._server.start()
 
-    async def _store(self, node: str, records: list[bytes]) -> None:
+    async def _store(self, sender: NodeToken, records: list[bytes]) -> None:
         if self.broken:
             raise Rejected(Why.UNAVAILABLE, "the database is away")
-        await self.audit.store(node, records)
+        await self.audit.store(sender, records)
 
     def connect(self, token: str = NODE_TOKEN) -> GrpcRecords:
         self.records = GrpcRecords(Link(targets=(f"127.0.0.1:{self._port}",), token=token))

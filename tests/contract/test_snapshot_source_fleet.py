@@ -13,6 +13,7 @@ from adapters.crypto.sealing import Ed25519Signer, wrap_for_node
 from adapters.files.snapshots import FolderSource, TenantFile
 from core.resource import Problem
 from core.snapshot import Manifest
+from core.trust import Pinned
 from tests.harness.fleet import ROOT, SIGNING_KEY, ControlPlane, HoldingNode, connected, control_plane
 from tests.harness.postgres import Server
 
@@ -52,7 +53,7 @@ class Folder:
     @asynccontextmanager
     async def following(self, node: HoldingNode) -> AsyncIterator[object]:
         signer = Ed25519Signer(SIGNING_KEY)
-        node.trust({signer.key_id: signer.public_key})
+        node.pinned = Pinned(keys={signer.key_id: signer.public_key})
         task = asyncio.create_task(FolderSource(self._folder, poll_s=0.02).follow(node))
         yield task
         task.cancel()

@@ -12,21 +12,26 @@ import msgspec
 from adapters.crypto.sealing import AesGcmSealer, Ed25519Signer, Ed25519Verifier, X25519NodeKey, wrap_for_node
 from adapters.fleet.channel import Link
 from adapters.fleet.stream import GrpcSnapshotSource
+from adapters.postgres.admin_keys import PostgresCredentials
 from adapters.postgres.database import Database
 from adapters.postgres.definitions import PostgresDefinitions
 from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.resources import PostgresStore
 from adapters.postgres.secrets import PostgresSealedValues
 from adapters.postgres.snapshots import PostgresPublications
+from adapters.postgres.trust import PostgresTrust
 from control_plane.compiler.compile import COMPILER
 from control_plane.compiler.source import Found, TenantPolicy
 from control_plane.fleet.plane import CHANNELS, FleetPlane, Stores
 from control_plane.fleet.servicer import RECHECK_S, FleetServicer, Identify
+from control_plane.services.access import Access
 from control_plane.services.publisher import Policies
 from control_plane.services.resources import Resources
 from control_plane.services.secrets import KeyRing, Vault
+from control_plane.services.signing import SigningKeys
 from core.admin import Admin, Draft, Rejected, Why
 from core.definition import Definition
+from core.node_token import NodeToken
 from core.resource import Problem, Resource, digest
 from core.server import Observation
 from core.snapshot import (
@@ -40,6 +45,7 @@ from core.snapshot import (
     TenantUpdate,
     secrets_context,
 )
+from core.trust import Announcement, Pinned, Untrusted, follow
 
 ROOT = Admin("root", None, "owner")
 NODE_TOKEN = "a-node-token"
@@ -66,6 +72,8 @@ class ControlPlane:
     store: PostgresStore
     nodes: PostgresNodes
     vault: Vault
+    signing: SigningKeys
+    access: Access
     target: str = ""
     records: list[tuple[str, list[bytes]]] = field(default_factory=list)
     records_away: bool = False
@@ -105,25 +113,30 @@ class ControlPlane:
                 await asyncio.sleep(0.01)
             await self.plane.publisher.settled()
 
-    async def store_records(self, node: str, records: list[bytes]) -> None:
+    async def store_records(self, sender: NodeToken, records: list[bytes]) -> None:
         if self.records_away:
             raise Rejected(Why.UNAVAILABLE, "the database is away")
-        self.records.append((node, records))
+        self.records.append((sender.name, records))
 
 
-async def identify(token: str) -> str:
+async def identify(token: str) -> NodeToken:
     if token != NODE_TOKEN:
         raise Rejected(Why.UNAUTHENTICATED, "the node token is not known")
-    return "node"
+    return NodeToken(name="node")
 
 
-def assemble(database: Database, policies: Policies | None = None, *, replica: str = "one") -> ControlPlane:
+def assemble(
+    database: Database, policies: Policies | None = None, *, replica: str = "one", signing_key: bytes = SIGNING_KEY
+) -> ControlPlane:
     """Everything of a replica but its tasks and its port."""
     sealer = AesGcmSealer()
     store = PostgresStore(database)
     vault = Vault(sealer, KeyRing(KEK), PostgresSealedValues(database))
     definitions, nodes = PostgresDefinitions(database), PostgresNodes(database)
     publications = PostgresPublications(database)
+    trust = PostgresTrust(database)
+    configured = Ed25519Signer(signing_key)
+    signing = SigningKeys(trust, vault, configured=configured, make=Ed25519Signer, resign=trust.resign)
 
     async def data_key(tenant: str) -> bytes:
         keys = await vault.tenant_keys(tenant)
@@ -140,8 +153,7 @@ def assemble(database: Database, policies: Policies | None = None, *, replica: s
         open_sealed=vault.open,
         data_key=data_key,
         sealer=sealer,
-        signer=Ed25519Signer(SIGNING_KEY),
-        trusted={},
+        signing=signing,
     )
     return ControlPlane(
         database=database,
@@ -152,6 +164,8 @@ def assemble(database: Database, policies: Policies | None = None, *, replica: s
         store=store,
         nodes=nodes,
         vault=vault,
+        signing=signing,
+        access=Access(store, PostgresCredentials(database), vault),
     )
 
 
@@ -162,17 +176,22 @@ async def control_plane(
     *,
     replica: str = "one",
     port: int = 0,
-    identify: Identify = identify,
+    identify: Identify | None = identify,
     recheck_s: float = RECHECK_S,
+    signing_key: bytes = SIGNING_KEY,
 ) -> AsyncIterator[ControlPlane]:
-    """A running replica with its fleet port open."""
+    """A running replica with its fleet port open. `identify` None: real node tokens."""
     async with AsyncExitStack() as stack:
         database = await Database.open(dsn)
         stack.push_async_callback(database.close)
-        one = assemble(database, policies, replica=replica)
+        one = assemble(database, policies, replica=replica, signing_key=signing_key)
         server = grpc.aio.server()
         servicer = FleetServicer(
-            one.plane, identify=identify, store_records=one.store_records, wrap=wrap_for_node, recheck_s=recheck_s
+            one.plane,
+            identify=identify or one.access.identify_node,
+            store_records=one.store_records,
+            wrap=wrap_for_node,
+            recheck_s=recheck_s,
         )
         servicer.add_to(server)
         one.target = f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
@@ -201,7 +220,8 @@ class HoldingNode:
         self.manifests: dict[str, Manifest] = {}
         self.digests: dict[str, bytes] = {}
         self.secrets: dict[str, OpenSecrets] = {}
-        self.trusted: dict[str, bytes] = {}
+        self.pinned = Pinned(keys={})
+        self.distrusted: list[str] = []
         self.updates: list[TenantUpdate] = []
         self.withdrawn: list[str] = []
         self.refuse: Callable[[Manifest], list[Problem]] = lambda _: []
@@ -225,7 +245,7 @@ class HoldingNode:
         return problems
 
     def _checked(self, signed: SignedManifest, manifest: Manifest, parts: dict[bytes, bytes]) -> list[Problem]:
-        if not Ed25519Verifier(self.trusted).verify(signed.key_id, signed.manifest, signed.signature):
+        if not Ed25519Verifier(self.pinned.keys).verify(signed.key_id, signed.manifest, signed.signature):
             return [Problem("manifest", "is not signed by a trusted key")]
         now = self.manifests.get(manifest.tenant)
         if now is not None and manifest.generation <= now.generation:
@@ -257,8 +277,13 @@ class HoldingNode:
         self.probed.append((tenant, server))
         return self.observations.get(server, Observation(error="nobody is there"))
 
-    def trust(self, keys: dict[str, bytes]) -> None:
-        self.trusted = keys
+    def trust(self, chain: Sequence[Announcement]) -> list[str]:
+        try:
+            self.pinned = follow(self.pinned, chain, Ed25519Verifier)
+        except Untrusted as refused:
+            self.distrusted.append(str(refused))
+            return [str(refused)]
+        return []
 
     def part(self, tenant: str, kind: str, name: str = "") -> bytes:
         for ref in self.manifests[tenant].parts:
@@ -296,6 +321,7 @@ async def connected(
         public_key=node.key.public_key,
         observe=node.observe,
         trusted=node.trust,
+        pinned=lambda: node.pinned.number,
         tenants=tenants,
     )
     following = asyncio.create_task(source.follow(node))

@@ -122,7 +122,7 @@ class TenantOnNode(_message.Message):
     def __init__(self, tenant: _Optional[str] = ..., applied: _Optional[int] = ..., current: _Optional[int] = ..., digest: _Optional[str] = ..., nack: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Node(_message.Message):
-    __slots__ = ("name", "version", "connected", "last_seen", "workers", "tenants", "lag_ms")
+    __slots__ = ("name", "version", "connected", "last_seen", "workers", "tenants", "lag_ms", "trust_number", "trust_nack", "notice")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CONNECTED_FIELD_NUMBER: _ClassVar[int]
@@ -130,6 +130,9 @@ class Node(_message.Message):
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     TENANTS_FIELD_NUMBER: _ClassVar[int]
     LAG_MS_FIELD_NUMBER: _ClassVar[int]
+    TRUST_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TRUST_NACK_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     connected: bool
@@ -137,7 +140,10 @@ class Node(_message.Message):
     workers: int
     tenants: _containers.RepeatedCompositeFieldContainer[TenantOnNode]
     lag_ms: float
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., connected: _Optional[bool] = ..., last_seen: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., workers: _Optional[int] = ..., tenants: _Optional[_Iterable[_Union[TenantOnNode, _Mapping]]] = ..., lag_ms: _Optional[float] = ...) -> None: ...
+    trust_number: int
+    trust_nack: _containers.RepeatedScalarFieldContainer[str]
+    notice: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., connected: _Optional[bool] = ..., last_seen: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., workers: _Optional[int] = ..., tenants: _Optional[_Iterable[_Union[TenantOnNode, _Mapping]]] = ..., lag_ms: _Optional[float] = ..., trust_number: _Optional[int] = ..., trust_nack: _Optional[_Iterable[str]] = ..., notice: _Optional[str] = ...) -> None: ...
 
 class ListNodesRequest(_message.Message):
     __slots__ = ("tenant",)
@@ -224,10 +230,16 @@ class VerifyAuditResponse(_message.Message):
     def __init__(self, intact: _Optional[bool] = ..., rows: _Optional[int] = ..., first_bad_seq: _Optional[int] = ..., reason: _Optional[str] = ..., head: _Optional[str] = ...) -> None: ...
 
 class IssueNodeTokenRequest(_message.Message):
-    __slots__ = ("name",)
+    __slots__ = ("name", "nodes", "tenants", "expires_at")
     NAME_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    TENANTS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
     name: str
-    def __init__(self, name: _Optional[str] = ...) -> None: ...
+    nodes: _containers.RepeatedScalarFieldContainer[str]
+    tenants: _containers.RepeatedScalarFieldContainer[str]
+    expires_at: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., nodes: _Optional[_Iterable[str]] = ..., tenants: _Optional[_Iterable[str]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class IssueNodeTokenResponse(_message.Message):
     __slots__ = ("token",)
@@ -244,6 +256,86 @@ class RevokeNodeTokenRequest(_message.Message):
 class RevokeNodeTokenResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class NodeToken(_message.Message):
+    __slots__ = ("name", "nodes", "tenants", "issued_at", "expires_at", "state")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    TENANTS_FIELD_NUMBER: _ClassVar[int]
+    ISSUED_AT_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    nodes: _containers.RepeatedScalarFieldContainer[str]
+    tenants: _containers.RepeatedScalarFieldContainer[str]
+    issued_at: _timestamp_pb2.Timestamp
+    expires_at: _timestamp_pb2.Timestamp
+    state: str
+    def __init__(self, name: _Optional[str] = ..., nodes: _Optional[_Iterable[str]] = ..., tenants: _Optional[_Iterable[str]] = ..., issued_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state: _Optional[str] = ...) -> None: ...
+
+class ListNodeTokensRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListNodeTokensResponse(_message.Message):
+    __slots__ = ("tokens",)
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    tokens: _containers.RepeatedCompositeFieldContainer[NodeToken]
+    def __init__(self, tokens: _Optional[_Iterable[_Union[NodeToken, _Mapping]]] = ...) -> None: ...
+
+class SigningKey(_message.Message):
+    __slots__ = ("id", "public_key", "signs", "held", "since")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    SIGNS_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    public_key: bytes
+    signs: bool
+    held: bool
+    since: int
+    def __init__(self, id: _Optional[str] = ..., public_key: _Optional[bytes] = ..., signs: _Optional[bool] = ..., held: _Optional[bool] = ..., since: _Optional[int] = ...) -> None: ...
+
+class ListSigningKeysRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListSigningKeysResponse(_message.Message):
+    __slots__ = ("number", "keys")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    keys: _containers.RepeatedCompositeFieldContainer[SigningKey]
+    def __init__(self, number: _Optional[int] = ..., keys: _Optional[_Iterable[_Union[SigningKey, _Mapping]]] = ...) -> None: ...
+
+class RotateSigningKeyRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RotateSigningKeyResponse(_message.Message):
+    __slots__ = ("id", "number", "resigned")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    RESIGNED_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    number: int
+    resigned: int
+    def __init__(self, id: _Optional[str] = ..., number: _Optional[int] = ..., resigned: _Optional[int] = ...) -> None: ...
+
+class RetireSigningKeyRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class RetireSigningKeyResponse(_message.Message):
+    __slots__ = ("number", "resigned")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    RESIGNED_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    resigned: int
+    def __init__(self, number: _Optional[int] = ..., resigned: _Optional[int] = ...) -> None: ...
 
 class RotateSealsRequest(_message.Message):
     __slots__ = ()

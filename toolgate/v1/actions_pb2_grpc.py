@@ -506,6 +506,11 @@ class NodeTokensStub:
                 request_serializer=toolgate_dot_v1_dot_actions__pb2.RevokeNodeTokenRequest.SerializeToString,
                 response_deserializer=toolgate_dot_v1_dot_actions__pb2.RevokeNodeTokenResponse.FromString,
                 _registered_method=True)
+        self.List = channel.unary_unary(
+                '/toolgate.v1.NodeTokens/List',
+                request_serializer=toolgate_dot_v1_dot_actions__pb2.ListNodeTokensRequest.SerializeToString,
+                response_deserializer=toolgate_dot_v1_dot_actions__pb2.ListNodeTokensResponse.FromString,
+                _registered_method=True)
 
 
 class NodeTokensServicer:
@@ -524,6 +529,12 @@ class NodeTokensServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def List(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NodeTokensServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -536,6 +547,11 @@ def add_NodeTokensServicer_to_server(servicer, server):
                     servicer.Revoke,
                     request_deserializer=toolgate_dot_v1_dot_actions__pb2.RevokeNodeTokenRequest.FromString,
                     response_serializer=toolgate_dot_v1_dot_actions__pb2.RevokeNodeTokenResponse.SerializeToString,
+            ),
+            'List': grpc.unary_unary_rpc_method_handler(
+                    servicer.List,
+                    request_deserializer=toolgate_dot_v1_dot_actions__pb2.ListNodeTokensRequest.FromString,
+                    response_serializer=toolgate_dot_v1_dot_actions__pb2.ListNodeTokensResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -593,6 +609,196 @@ class NodeTokens:
             '/toolgate.v1.NodeTokens/Revoke',
             toolgate_dot_v1_dot_actions__pb2.RevokeNodeTokenRequest.SerializeToString,
             toolgate_dot_v1_dot_actions__pb2.RevokeNodeTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def List(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/toolgate.v1.NodeTokens/List',
+            toolgate_dot_v1_dot_actions__pb2.ListNodeTokensRequest.SerializeToString,
+            toolgate_dot_v1_dot_actions__pb2.ListNodeTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class SigningKeysStub:
+    """Whose signatures on snapshots gateways believe. For owners of the platform.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.List = channel.unary_unary(
+                '/toolgate.v1.SigningKeys/List',
+                request_serializer=toolgate_dot_v1_dot_actions__pb2.ListSigningKeysRequest.SerializeToString,
+                response_deserializer=toolgate_dot_v1_dot_actions__pb2.ListSigningKeysResponse.FromString,
+                _registered_method=True)
+        self.Rotate = channel.unary_unary(
+                '/toolgate.v1.SigningKeys/Rotate',
+                request_serializer=toolgate_dot_v1_dot_actions__pb2.RotateSigningKeyRequest.SerializeToString,
+                response_deserializer=toolgate_dot_v1_dot_actions__pb2.RotateSigningKeyResponse.FromString,
+                _registered_method=True)
+        self.Retire = channel.unary_unary(
+                '/toolgate.v1.SigningKeys/Retire',
+                request_serializer=toolgate_dot_v1_dot_actions__pb2.RetireSigningKeyRequest.SerializeToString,
+                response_deserializer=toolgate_dot_v1_dot_actions__pb2.RetireSigningKeyResponse.FromString,
+                _registered_method=True)
+
+
+class SigningKeysServicer:
+    """Whose signatures on snapshots gateways believe. For owners of the platform.
+    """
+
+    def List(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rotate(self, request, context):
+        """Makes a key, has the one in force announce it, and signs with it from then on. The old one is trusted until retired.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Retire(self, request, context):
+        """Ends the trust in a key that does not sign any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_SigningKeysServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'List': grpc.unary_unary_rpc_method_handler(
+                    servicer.List,
+                    request_deserializer=toolgate_dot_v1_dot_actions__pb2.ListSigningKeysRequest.FromString,
+                    response_serializer=toolgate_dot_v1_dot_actions__pb2.ListSigningKeysResponse.SerializeToString,
+            ),
+            'Rotate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rotate,
+                    request_deserializer=toolgate_dot_v1_dot_actions__pb2.RotateSigningKeyRequest.FromString,
+                    response_serializer=toolgate_dot_v1_dot_actions__pb2.RotateSigningKeyResponse.SerializeToString,
+            ),
+            'Retire': grpc.unary_unary_rpc_method_handler(
+                    servicer.Retire,
+                    request_deserializer=toolgate_dot_v1_dot_actions__pb2.RetireSigningKeyRequest.FromString,
+                    response_serializer=toolgate_dot_v1_dot_actions__pb2.RetireSigningKeyResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'toolgate.v1.SigningKeys', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('toolgate.v1.SigningKeys', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class SigningKeys:
+    """Whose signatures on snapshots gateways believe. For owners of the platform.
+    """
+
+    @staticmethod
+    def List(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/toolgate.v1.SigningKeys/List',
+            toolgate_dot_v1_dot_actions__pb2.ListSigningKeysRequest.SerializeToString,
+            toolgate_dot_v1_dot_actions__pb2.ListSigningKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rotate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/toolgate.v1.SigningKeys/Rotate',
+            toolgate_dot_v1_dot_actions__pb2.RotateSigningKeyRequest.SerializeToString,
+            toolgate_dot_v1_dot_actions__pb2.RotateSigningKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Retire(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/toolgate.v1.SigningKeys/Retire',
+            toolgate_dot_v1_dot_actions__pb2.RetireSigningKeyRequest.SerializeToString,
+            toolgate_dot_v1_dot_actions__pb2.RetireSigningKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17toolgate/v1/fleet.proto\x12\x0btoolgate.v1\"F\n\x07Holding\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x17\n\x0fmanifest_digest\x18\x03 \x01(\x0c\"\x93\x01\n\x05Hello\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07workers\x18\x03 \x01(\x05\x12\x0f\n\x07tenants\x18\x04 \x03(\t\x12&\n\x08holdings\x18\x05 \x03(\x0b\x32\x14.toolgate.v1.Holding\x12\r\n\x05parts\x18\x06 \x03(\x0c\x12\x12\n\npublic_key\x18\x07 \x01(\x0c\"B\n\x03\x41\x63k\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x17\n\x0fmanifest_digest\x18\x03 \x01(\x0c\"T\n\x04Nack\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x17\n\x0fmanifest_digest\x18\x03 \x01(\x0c\x12\x0f\n\x07reasons\x18\x04 \x03(\t\"8\n\tHeartbeat\x12\x14\n\x0csent_unix_ms\x18\x01 \x01(\x03\x12\x15\n\rworkers_alive\x18\x02 \x01(\x05\"Q\n\x08Observed\x12\x10\n\x08probe_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0e\n\x06server\x18\x03 \x01(\t\x12\x13\n\x0bobservation\x18\x04 \x01(\x0c\"\xd6\x01\n\x0bNodeMessage\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x12.toolgate.v1.HelloH\x00\x12\x1f\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x10.toolgate.v1.AckH\x00\x12!\n\x04nack\x18\x03 \x01(\x0b\x32\x11.toolgate.v1.NackH\x00\x12+\n\theartbeat\x18\x04 \x01(\x0b\x32\x16.toolgate.v1.HeartbeatH\x00\x12)\n\x08observed\x18\x05 \x01(\x0b\x32\x15.toolgate.v1.ObservedH\x00\x42\x06\n\x04\x62ody\"T\n\x05Trust\x12$\n\x04keys\x18\x01 \x03(\x0b\x32\x16.toolgate.v1.Trust.Key\x1a%\n\x03Key\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\"7\n\tPartChunk\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x8e\x01\n\x04Push\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x10\n\x08manifest\x18\x03 \x01(\x0c\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\x11\n\tsignature\x18\x05 \x01(\x0c\x12\x12\n\nsealed_key\x18\x06 \x01(\x0c\x12\x19\n\x11\x63ommitted_unix_us\x18\x07 \x01(\x03\"\x1a\n\x08Withdraw\x12\x0e\n\x06tenant\x18\x01 \x01(\t\"9\n\x05Probe\x12\x10\n\x08probe_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0e\n\x06server\x18\x03 \x01(\t\"\x85\x02\n\x0e\x43ontrolMessage\x12#\n\x05trust\x18\x01 \x01(\x0b\x32\x12.toolgate.v1.TrustH\x00\x12&\n\x04part\x18\x02 \x01(\x0b\x32\x16.toolgate.v1.PartChunkH\x00\x12!\n\x04push\x18\x03 \x01(\x0b\x32\x11.toolgate.v1.PushH\x00\x12)\n\x08withdraw\x18\x04 \x01(\x0b\x32\x15.toolgate.v1.WithdrawH\x00\x12#\n\x05probe\x18\x05 \x01(\x0b\x32\x12.toolgate.v1.ProbeH\x00\x12+\n\theartbeat\x18\x06 \x01(\x0b\x32\x16.toolgate.v1.HeartbeatH\x00\x42\x06\n\x04\x62ody\"-\n\x0bRecordBatch\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x04\x12\x0f\n\x07records\x18\x02 \x03(\x0c\"\x1a\n\tRecordAck\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x04\x32\x8b\x01\n\x05\x46leet\x12\x44\n\x07\x43onnect\x12\x18.toolgate.v1.NodeMessage\x1a\x1b.toolgate.v1.ControlMessage(\x01\x30\x01\x12<\n\x04Ship\x12\x18.toolgate.v1.RecordBatch\x1a\x16.toolgate.v1.RecordAck(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17toolgate/v1/fleet.proto\x12\x0btoolgate.v1\"V\n\x07Holding\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x17\n\x0fmanifest_digest\x18\x03 \x01(\x0c\x12\x0e\n\x06key_id\x18\x04 \x01(\t\"\xa9\x01\n\x05Hello\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07workers\x18\x03 \x01(\x05\x12\x0f\n\x07tenants\x18\x04 \x03(\t\x12&\n\x08holdings\x18\x05 \x03(\x0b\x32\x14.toolgate.v1.Holding\x12\r\n\x05parts\x18\x06 \x03(\x0c\x12\x12\n\npublic_key\x18\x07 \x01(\x0c\x12\x14\n\x0ctrust_number\x18\x08 \x01(\x03\"B\n\x03\x41\x63k\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x17\n\x0fmanifest_digest\x18\x03 \x01(\x0c\"T\n\x04Nack\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x17\n\x0fmanifest_digest\x18\x03 \x01(\x0c\x12\x0f\n\x07reasons\x18\x04 \x03(\t\">\n\x0bTrustAnswer\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x0e\n\x06pinned\x18\x02 \x01(\x03\x12\x0f\n\x07reasons\x18\x03 \x03(\t\"8\n\tHeartbeat\x12\x14\n\x0csent_unix_ms\x18\x01 \x01(\x03\x12\x15\n\rworkers_alive\x18\x02 \x01(\x05\"Q\n\x08Observed\x12\x10\n\x08probe_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0e\n\x06server\x18\x03 \x01(\t\x12\x13\n\x0bobservation\x18\x04 \x01(\x0c\"\x88\x02\n\x0bNodeMessage\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x12.toolgate.v1.HelloH\x00\x12\x1f\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x10.toolgate.v1.AckH\x00\x12!\n\x04nack\x18\x03 \x01(\x0b\x32\x11.toolgate.v1.NackH\x00\x12+\n\theartbeat\x18\x04 \x01(\x0b\x32\x16.toolgate.v1.HeartbeatH\x00\x12)\n\x08observed\x18\x05 \x01(\x0b\x32\x15.toolgate.v1.ObservedH\x00\x12\x30\n\x0ctrust_answer\x18\x06 \x01(\x0b\x32\x18.toolgate.v1.TrustAnswerH\x00\x42\x06\n\x04\x62ody\"\xfa\x01\n\x05Trust\x12$\n\x04keys\x18\x01 \x03(\x0b\x32\x16.toolgate.v1.Trust.Key\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\r\n\x05signs\x18\x03 \x01(\t\x12\x30\n\nsignatures\x18\x04 \x03(\x0b\x32\x1c.toolgate.v1.Trust.Signature\x12#\n\x07\x65\x61rlier\x18\x05 \x03(\x0b\x32\x12.toolgate.v1.Trust\x1a%\n\x03Key\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x1a.\n\tSignature\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"7\n\tPartChunk\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x8e\x01\n\x04Push\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x10\n\x08manifest\x18\x03 \x01(\x0c\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\x11\n\tsignature\x18\x05 \x01(\x0c\x12\x12\n\nsealed_key\x18\x06 \x01(\x0c\x12\x19\n\x11\x63ommitted_unix_us\x18\x07 \x01(\x03\"\x1a\n\x08Withdraw\x12\x0e\n\x06tenant\x18\x01 \x01(\t\"9\n\x05Probe\x12\x10\n\x08probe_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0e\n\x06server\x18\x03 \x01(\t\"\x85\x02\n\x0e\x43ontrolMessage\x12#\n\x05trust\x18\x01 \x01(\x0b\x32\x12.toolgate.v1.TrustH\x00\x12&\n\x04part\x18\x02 \x01(\x0b\x32\x16.toolgate.v1.PartChunkH\x00\x12!\n\x04push\x18\x03 \x01(\x0b\x32\x11.toolgate.v1.PushH\x00\x12)\n\x08withdraw\x18\x04 \x01(\x0b\x32\x15.toolgate.v1.WithdrawH\x00\x12#\n\x05probe\x18\x05 \x01(\x0b\x32\x12.toolgate.v1.ProbeH\x00\x12+\n\theartbeat\x18\x06 \x01(\x0b\x32\x16.toolgate.v1.HeartbeatH\x00\x42\x06\n\x04\x62ody\"-\n\x0bRecordBatch\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x04\x12\x0f\n\x07records\x18\x02 \x03(\x0c\"\x1a\n\tRecordAck\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x04\x32\x8b\x01\n\x05\x46leet\x12\x44\n\x07\x43onnect\x12\x18.toolgate.v1.NodeMessage\x1a\x1b.toolgate.v1.ControlMessage(\x01\x30\x01\x12<\n\x04Ship\x12\x18.toolgate.v1.RecordBatch\x1a\x16.toolgate.v1.RecordAck(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,37 +32,41 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'toolgate.v1.fleet_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HOLDING']._serialized_start=40
-  _globals['_HOLDING']._serialized_end=110
-  _globals['_HELLO']._serialized_start=113
-  _globals['_HELLO']._serialized_end=260
-  _globals['_ACK']._serialized_start=262
-  _globals['_ACK']._serialized_end=328
-  _globals['_NACK']._serialized_start=330
-  _globals['_NACK']._serialized_end=414
-  _globals['_HEARTBEAT']._serialized_start=416
-  _globals['_HEARTBEAT']._serialized_end=472
-  _globals['_OBSERVED']._serialized_start=474
-  _globals['_OBSERVED']._serialized_end=555
-  _globals['_NODEMESSAGE']._serialized_start=558
-  _globals['_NODEMESSAGE']._serialized_end=772
-  _globals['_TRUST']._serialized_start=774
-  _globals['_TRUST']._serialized_end=858
-  _globals['_TRUST_KEY']._serialized_start=821
-  _globals['_TRUST_KEY']._serialized_end=858
-  _globals['_PARTCHUNK']._serialized_start=860
-  _globals['_PARTCHUNK']._serialized_end=915
-  _globals['_PUSH']._serialized_start=918
-  _globals['_PUSH']._serialized_end=1060
-  _globals['_WITHDRAW']._serialized_start=1062
-  _globals['_WITHDRAW']._serialized_end=1088
-  _globals['_PROBE']._serialized_start=1090
-  _globals['_PROBE']._serialized_end=1147
-  _globals['_CONTROLMESSAGE']._serialized_start=1150
-  _globals['_CONTROLMESSAGE']._serialized_end=1411
-  _globals['_RECORDBATCH']._serialized_start=1413
-  _globals['_RECORDBATCH']._serialized_end=1458
-  _globals['_RECORDACK']._serialized_start=1460
-  _globals['_RECORDACK']._serialized_end=1486
-  _globals['_FLEET']._serialized_start=1489
-  _globals['_FLEET']._serialized_end=1628
+  _globals['_HOLDING']._serialized_end=126
+  _globals['_HELLO']._serialized_start=129
+  _globals['_HELLO']._serialized_end=298
+  _globals['_ACK']._serialized_start=300
+  _globals['_ACK']._serialized_end=366
+  _globals['_NACK']._serialized_start=368
+  _globals['_NACK']._serialized_end=452
+  _globals['_TRUSTANSWER']._serialized_start=454
+  _globals['_TRUSTANSWER']._serialized_end=516
+  _globals['_HEARTBEAT']._serialized_start=518
+  _globals['_HEARTBEAT']._serialized_end=574
+  _globals['_OBSERVED']._serialized_start=576
+  _globals['_OBSERVED']._serialized_end=657
+  _globals['_NODEMESSAGE']._serialized_start=660
+  _globals['_NODEMESSAGE']._serialized_end=924
+  _globals['_TRUST']._serialized_start=927
+  _globals['_TRUST']._serialized_end=1177
+  _globals['_TRUST_KEY']._serialized_start=1092
+  _globals['_TRUST_KEY']._serialized_end=1129
+  _globals['_TRUST_SIGNATURE']._serialized_start=1131
+  _globals['_TRUST_SIGNATURE']._serialized_end=1177
+  _globals['_PARTCHUNK']._serialized_start=1179
+  _globals['_PARTCHUNK']._serialized_end=1234
+  _globals['_PUSH']._serialized_start=1237
+  _globals['_PUSH']._serialized_end=1379
+  _globals['_WITHDRAW']._serialized_start=1381
+  _globals['_WITHDRAW']._serialized_end=1407
+  _globals['_PROBE']._serialized_start=1409
+  _globals['_PROBE']._serialized_end=1466
+  _globals['_CONTROLMESSAGE']._serialized_start=1469
+  _globals['_CONTROLMESSAGE']._serialized_end=1730
+  _globals['_RECORDBATCH']._serialized_start=1732
+  _globals['_RECORDBATCH']._serialized_end=1777
+  _globals['_RECORDACK']._serialized_start=1779
+  _globals['_RECORDACK']._serialized_end=1805
+  _globals['_FLEET']._serialized_start=1808
+  _globals['_FLEET']._serialized_end=1947
 # @@protoc_insertion_point(module_scope)

@@ -7,17 +7,19 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Holding(_message.Message):
-    __slots__ = ("tenant", "generation", "manifest_digest")
+    __slots__ = ("tenant", "generation", "manifest_digest", "key_id")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     generation: int
     manifest_digest: bytes
-    def __init__(self, tenant: _Optional[str] = ..., generation: _Optional[int] = ..., manifest_digest: _Optional[bytes] = ...) -> None: ...
+    key_id: str
+    def __init__(self, tenant: _Optional[str] = ..., generation: _Optional[int] = ..., manifest_digest: _Optional[bytes] = ..., key_id: _Optional[str] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("node", "version", "workers", "tenants", "holdings", "parts", "public_key")
+    __slots__ = ("node", "version", "workers", "tenants", "holdings", "parts", "public_key", "trust_number")
     NODE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
@@ -25,6 +27,7 @@ class Hello(_message.Message):
     HOLDINGS_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
     PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    TRUST_NUMBER_FIELD_NUMBER: _ClassVar[int]
     node: str
     version: str
     workers: int
@@ -32,7 +35,8 @@ class Hello(_message.Message):
     holdings: _containers.RepeatedCompositeFieldContainer[Holding]
     parts: _containers.RepeatedScalarFieldContainer[bytes]
     public_key: bytes
-    def __init__(self, node: _Optional[str] = ..., version: _Optional[str] = ..., workers: _Optional[int] = ..., tenants: _Optional[_Iterable[str]] = ..., holdings: _Optional[_Iterable[_Union[Holding, _Mapping]]] = ..., parts: _Optional[_Iterable[bytes]] = ..., public_key: _Optional[bytes] = ...) -> None: ...
+    trust_number: int
+    def __init__(self, node: _Optional[str] = ..., version: _Optional[str] = ..., workers: _Optional[int] = ..., tenants: _Optional[_Iterable[str]] = ..., holdings: _Optional[_Iterable[_Union[Holding, _Mapping]]] = ..., parts: _Optional[_Iterable[bytes]] = ..., public_key: _Optional[bytes] = ..., trust_number: _Optional[int] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("tenant", "generation", "manifest_digest")
@@ -56,6 +60,16 @@ class Nack(_message.Message):
     reasons: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, tenant: _Optional[str] = ..., generation: _Optional[int] = ..., manifest_digest: _Optional[bytes] = ..., reasons: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class TrustAnswer(_message.Message):
+    __slots__ = ("number", "pinned", "reasons")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    pinned: int
+    reasons: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, number: _Optional[int] = ..., pinned: _Optional[int] = ..., reasons: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class Heartbeat(_message.Message):
     __slots__ = ("sent_unix_ms", "workers_alive")
     SENT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
@@ -77,21 +91,23 @@ class Observed(_message.Message):
     def __init__(self, probe_id: _Optional[str] = ..., tenant: _Optional[str] = ..., server: _Optional[str] = ..., observation: _Optional[bytes] = ...) -> None: ...
 
 class NodeMessage(_message.Message):
-    __slots__ = ("hello", "ack", "nack", "heartbeat", "observed")
+    __slots__ = ("hello", "ack", "nack", "heartbeat", "observed", "trust_answer")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     NACK_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     OBSERVED_FIELD_NUMBER: _ClassVar[int]
+    TRUST_ANSWER_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     ack: Ack
     nack: Nack
     heartbeat: Heartbeat
     observed: Observed
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., observed: _Optional[_Union[Observed, _Mapping]] = ...) -> None: ...
+    trust_answer: TrustAnswer
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., observed: _Optional[_Union[Observed, _Mapping]] = ..., trust_answer: _Optional[_Union[TrustAnswer, _Mapping]] = ...) -> None: ...
 
 class Trust(_message.Message):
-    __slots__ = ("keys",)
+    __slots__ = ("keys", "number", "signs", "signatures", "earlier")
     class Key(_message.Message):
         __slots__ = ("id", "public_key")
         ID_FIELD_NUMBER: _ClassVar[int]
@@ -99,9 +115,24 @@ class Trust(_message.Message):
         id: str
         public_key: bytes
         def __init__(self, id: _Optional[str] = ..., public_key: _Optional[bytes] = ...) -> None: ...
+    class Signature(_message.Message):
+        __slots__ = ("key_id", "signature")
+        KEY_ID_FIELD_NUMBER: _ClassVar[int]
+        SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+        key_id: str
+        signature: bytes
+        def __init__(self, key_id: _Optional[str] = ..., signature: _Optional[bytes] = ...) -> None: ...
     KEYS_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    SIGNS_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURES_FIELD_NUMBER: _ClassVar[int]
+    EARLIER_FIELD_NUMBER: _ClassVar[int]
     keys: _containers.RepeatedCompositeFieldContainer[Trust.Key]
-    def __init__(self, keys: _Optional[_Iterable[_Union[Trust.Key, _Mapping]]] = ...) -> None: ...
+    number: int
+    signs: str
+    signatures: _containers.RepeatedCompositeFieldContainer[Trust.Signature]
+    earlier: _containers.RepeatedCompositeFieldContainer[Trust]
+    def __init__(self, keys: _Optional[_Iterable[_Union[Trust.Key, _Mapping]]] = ..., number: _Optional[int] = ..., signs: _Optional[str] = ..., signatures: _Optional[_Iterable[_Union[Trust.Signature, _Mapping]]] = ..., earlier: _Optional[_Iterable[_Union[Trust, _Mapping]]] = ...) -> None: ...
 
 class PartChunk(_message.Message):
     __slots__ = ("digest", "size", "data")

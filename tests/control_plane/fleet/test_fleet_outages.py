@@ -150,11 +150,11 @@ def link(target: str, authority: Authority, signer: Authority, name: str = "gate
 
 
 async def test_a_node_with_a_certificate_needs_no_token_and_is_known_by_its_name(dsn: str) -> None:
-    authority, node = Authority(), HoldingNode("node-1")
+    authority, node = Authority(), HoldingNode("gateway-7")
     async with control_plane(dsn) as plane, secured(plane, authority) as target:
         source = GrpcSnapshotSource(
             link(target, authority, authority),
-            node="node-1",
+            node=node.name,
             version="1",
             public_key=node.key.public_key,
             observe=node.observe,

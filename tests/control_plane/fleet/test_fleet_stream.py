@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import grpc
 import msgspec
@@ -15,6 +15,7 @@ from adapters.postgres.nodes import PostgresNodes
 from control_plane.services.fleet_view import FleetView
 from core.admin import Admin, Rejected, Why
 from core.fleet import Node
+from core.node_token import NodeToken
 from core.resource import Problem, Ref, digest
 from core.snapshot import Manifest
 from tests.harness.fleet import ROOT, ControlPlane, HoldingNode, connected, control_plane
@@ -342,11 +343,11 @@ async def test_a_stream_ends_when_its_token_is_revoked_and_not_while_nobody_can_
     said: list[Why] = []
     asked = asyncio.Event()
 
-    async def identify(_: str) -> str:
+    async def identify(_: str) -> NodeToken:
         if said:
             asked.set()
             raise Rejected(said[0], "no")
-        return "node"
+        return NodeToken(name="node")
 
     async with control_plane(dsn, identify=identify, recheck_s=0.05) as plane:
         await plane.tenant("acme")
@@ -357,8 +358,11 @@ async def test_a_stream_ends_when_its_token_is_revoked_and_not_while_nobody_can_
             await asyncio.wait_for(asked.wait(), 5)
             if why is Why.UNAUTHENTICATED:
                 async with asyncio.timeout(20):
-                    while await stream.read() is not grpc.aio.EOF:
-                        pass
+                    with suppress(grpc.aio.AioRpcError):
+                        while True:
+                            await stream.read()
+                assert await stream.code() is grpc.StatusCode.UNAUTHENTICATED
+                assert await stream.details() == "no"
             else:
                 asked.clear()
                 await asyncio.wait_for(asked.wait(), 5)

@@ -8,6 +8,7 @@ from control_plane.services.access import CACHE_TTL_S
 from core.admin import Admin, Rejected, Why
 from core.audit import Wanted
 from core.identity import ApiKey, key_hash
+from core.node_token import NodeToken
 from tests.control_plane.services.conftest import ROOT, Plane, admin_of
 
 
@@ -154,14 +155,14 @@ async def test_keys_of_a_tenant_made_again_are_not_good(plane: Plane) -> None:
 
 
 async def test_node_tokens_are_made_replaced_and_revoked(plane: Plane) -> None:
-    first = await plane.access.create_node_token("gw-1", ROOT)
-    assert await plane.access.identify_node(first) == "gw-1"
-    second = await plane.access.create_node_token("gw-1", ROOT)
-    assert await plane.access.identify_node(second) == "gw-1"
-    await plane.access.keep_node_token("gw-1", second, ROOT)
+    first = await plane.access.create_node_token(NodeToken(name="gw-1"), ROOT)
+    assert (await plane.access.identify_node(first)).name == "gw-1"
+    second = await plane.access.create_node_token(NodeToken(name="gw-1"), ROOT)
+    assert (await plane.access.identify_node(second)).name == "gw-1"
+    await plane.access.keep_node_token(NodeToken(name="gw-1"), second, ROOT)
     await plane.access.revoke_node_token("gw-1", ROOT)
     # Handed in again, as from a file at a start.
-    await plane.access.keep_node_token("gw-1", second, ROOT)
+    await plane.access.keep_node_token(NodeToken(name="gw-1"), second, ROOT)
     for name in ("gw-1", "gw-2"):
         with pytest.raises(Rejected) as rejected:
             await plane.access.revoke_node_token(name, ROOT)
@@ -177,7 +178,7 @@ async def test_node_tokens_are_made_replaced_and_revoked(plane: Plane) -> None:
 
 
 async def test_an_admin_key_is_no_node_token_and_the_other_way_round(plane: Plane) -> None:
-    node = await plane.access.create_node_token("gw-1", ROOT)
+    node = await plane.access.create_node_token(NodeToken(name="gw-1"), ROOT)
     assert (await refused(plane, node))[0] is Why.UNAUTHENTICATED
     admin = await plane.keys.issue(ROOT, "", "ops", {"admin_role": "owner"})
     with pytest.raises(Rejected):

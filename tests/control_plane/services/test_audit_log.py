@@ -9,8 +9,11 @@ from core.admin import Rejected, Why
 from core.audit import Wanted
 from core.call import Record
 from core.guard import Finding
+from core.node_token import NodeToken
 from core.resource import Ref
 from tests.control_plane.services.conftest import ROOT, Plane, admin_of
+
+GATEWAY = NodeToken(name="gw-1")
 
 
 def record(number: int, tenant: str = "acme", **more: object) -> bytes:
@@ -31,7 +34,7 @@ def record(number: int, tenant: str = "acme", **more: object) -> bytes:
 
 async def test_a_call_is_in_its_tenants_log_with_all_that_is_known(plane: Plane) -> None:
     finding = Finding("card", "mask", "out", 2)
-    await plane.audit.store("gw-1", [record(1, findings=(finding,), arguments_digest=b"\x01", decision_cached=True)])
+    await plane.audit.store(GATEWAY, [record(1, findings=(finding,), arguments_digest=b"\x01", decision_cached=True)])
     (row,) = (await plane.audit.list(ROOT, "acme", Wanted(type="call"))).rows
     assert (row.id, row.caller, row.tool, row.outcome) == ("call-1", "alice/bot", "get_time", "ok")
     assert row.detail == {
@@ -46,13 +49,13 @@ async def test_a_call_is_in_its_tenants_log_with_all_that_is_known(plane: Plane)
 
 async def test_a_batch_sent_again_is_stored_once(plane: Plane) -> None:
     batch = [record(i) for i in range(50)]
-    await plane.audit.store("gw-1", batch)
-    await plane.audit.store("gw-1", batch)
+    await plane.audit.store(GATEWAY, batch)
+    await plane.audit.store(GATEWAY, batch)
     assert (await plane.audit.verify(ROOT, "acme")).rows == 50
 
 
 async def test_calls_of_nobody_known_are_the_platforms(plane: Plane) -> None:
-    await plane.audit.store("gw-1", [record(1, ""), record(2, "nowhere"), record(3)])
+    await plane.audit.store(GATEWAY, [record(1, ""), record(2, "nowhere"), record(3)])
     calls = await plane.audit.list(ROOT, "", Wanted(type="call"))
     assert [row.id for row in calls.rows] == ["call-2", "call-1"]
     assert [row.id for row in (await plane.audit.list(ROOT, "acme", Wanted(type="call"))).rows] == ["call-3"]
@@ -61,8 +64,8 @@ async def test_calls_of_nobody_known_are_the_platforms(plane: Plane) -> None:
 async def test_what_cannot_be_read_or_stored_as_it_is_never_blocks_the_rest(plane: Plane) -> None:
     batch = [b"garbage", record(1, tool="a\0b", detail="c\0", reasons=("x\0",)), b"", record(2, id="")]
     batch += [record(3, id="x" * 9000, at_unix=float("nan")), record(4, at_unix=float("inf"), tool="t" * 9000)]
-    await plane.audit.store("gw-1", batch)
-    await plane.audit.store("gw-1", batch)
+    await plane.audit.store(GATEWAY, batch)
+    await plane.audit.store(GATEWAY, batch)
     rows = (await plane.audit.list(ROOT, "acme", Wanted(type="call"))).rows
     assert [row.tool for row in rows] == ["t" * 9000, "get_time", "get_time", "a\N{REPLACEMENT CHARACTER}b"]
     unreadable = await plane.audit.list(ROOT, "", Wanted(outcome="unreadable"))
@@ -75,11 +78,11 @@ async def test_last_use_of_a_key_is_shown_and_is_no_change(plane: Plane) -> None
     await plane.apply("User", "alice", {})
     await plane.keys.issue(ROOT, "acme", "laptop", {"user": "alice"})
     revision, _ = await plane.store.load("acme")
-    await plane.audit.store("gw-1", [record(1), record(2)])
+    await plane.audit.store(GATEWAY, [record(1), record(2)])
     assert (await plane.get("ApiKey", "laptop")).status["last_used_at"] == "2027-01-15T08:00:02Z"
-    await plane.audit.store("gw-1", [record(30)])
+    await plane.audit.store(GATEWAY, [record(30)])
     assert (await plane.get("ApiKey", "laptop")).status["last_used_at"] == "2027-01-15T08:00:02Z"
-    await plane.audit.store("gw-1", [record(90)])
+    await plane.audit.store(GATEWAY, [record(90)])
     key = await plane.get("ApiKey", "laptop")
     assert (key.status["last_used_at"], key.status["issued"]) == ("2027-01-15T08:01:30Z", True)
     assert key.generation == 1
@@ -87,7 +90,7 @@ async def test_last_use_of_a_key_is_shown_and_is_no_change(plane: Plane) -> None
 
 
 async def test_only_owners_of_the_tenant_read_its_log(plane: Plane) -> None:
-    await plane.audit.store("gw-1", [record(1)])
+    await plane.audit.store(GATEWAY, [record(1)])
     assert len((await plane.audit.list(admin_of("acme"), "acme", Wanted(type="call"))).rows) == 1
     for admin, tenant, why in (
         (admin_of("acme", "editor"), "acme", Why.DENIED),
@@ -101,7 +104,7 @@ async def test_only_owners_of_the_tenant_read_its_log(plane: Plane) -> None:
 
 
 async def test_pages_of_the_log_cover_it_once(plane: Plane) -> None:
-    await plane.audit.store("gw-1", [record(i) for i in range(7)])
+    await plane.audit.store(GATEWAY, [record(i) for i in range(7)])
     seen, cursor = [], ""
     while True:
         page = await plane.audit.list(ROOT, "acme", Wanted(type="call"), page_size=3, cursor=cursor)
@@ -109,7 +112,7 @@ async def test_pages_of_the_log_cover_it_once(plane: Plane) -> None:
         cursor = page.next_cursor
         if not cursor:
             break
-        await plane.audit.store("gw-1", [record(100 + len(seen))])
+        await plane.audit.store(GATEWAY, [record(100 + len(seen))])
     assert seen == [f"call-{i}" for i in range(6, -1, -1)]
     with pytest.raises(Rejected) as rejected:
         await plane.audit.list(ROOT, "acme", Wanted(), cursor="zzz")
@@ -118,7 +121,7 @@ async def test_pages_of_the_log_cover_it_once(plane: Plane) -> None:
 
 async def test_retention_is_the_tenants_own(plane: Plane) -> None:
     await plane.apply("Tenant", "umbrella", {"retention_days": 1})
-    await plane.audit.store("gw-1", [record(1), record(1, "umbrella")])
+    await plane.audit.store(GATEWAY, [record(1), record(1, "umbrella")])
     plane.clock.now += 2 * 86_400
     assert await plane.audit.prune() == 1
     assert (await plane.audit.verify(ROOT, "umbrella")).rows == 0
@@ -129,7 +132,7 @@ async def test_retention_is_the_tenants_own(plane: Plane) -> None:
 async def test_the_log_of_a_deleted_tenant_is_kept_as_long_as_the_platforms(plane: Plane) -> None:
     rows = PostgresAudit(plane.database)
     await plane.apply("Tenant", "umbrella", {"retention_days": 1})
-    await plane.audit.store("gw-1", [record(1, "umbrella")])
+    await plane.audit.store(GATEWAY, [record(1, "umbrella")])
     await plane.resources.delete(ROOT, "Tenant", "", "umbrella")
     for days, left in ((2, 1), (PLATFORM_RETENTION_DAYS, 0)):
         plane.clock.now += days * 86_400

@@ -1,6 +1,7 @@
 """Valid snapshots, signed and sealed as the control plane does, with one thing changed where a test wants it."""
 
 import os
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from core.snapshot import (
     TenantUpdate,
     secrets_context,
 )
+from core.trust import Announcement, announce
 from data_plane.parts import PartStore
 from data_plane.supervisor.receiver import Receiver
 
@@ -130,6 +132,13 @@ def receiver(data_dir: Path, *, store: PartStore | None = None, **options: objec
     )
     made.load()
     return made
+
+
+def announced(number: int, *signers: Ed25519Signer, trusted: Sequence[Ed25519Signer] = ()) -> Announcement:
+    """An announcement by `signers`, the first of which signs from then on; `trusted`: all that count, else it alone."""
+    keys = {one.key_id: one.public_key for one in trusted or signers[:1]}
+    before = Announcement(number=1, keys={one.key_id: one.public_key for one in signers}, signs=signers[0].key_id)
+    return announce(number, keys, signers[0].key_id, signers, before)
 
 
 def other_signer() -> Ed25519Signer:
