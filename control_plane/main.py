@@ -17,7 +17,7 @@ from importlib.resources import files
 from hypercorn.asyncio import serve as serve_http
 from hypercorn.config import Config
 
-from adapters.crypto.sealing import AesGcmSealer, Ed25519Signer, wrap_for_node
+from adapters.crypto.sealing import AesGcmSealer, Ed25519Signer, key_id, wrap_for_node
 from adapters.opa.compiler import OpaCompiler
 from adapters.postgres import changes
 from adapters.postgres.admin_keys import PostgresCredentials
@@ -30,7 +30,6 @@ from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.resources import PostgresStore
 from adapters.postgres.secrets import PostgresSealedValues
 from adapters.postgres.snapshots import PostgresPublications
-from adapters.postgres.trust import PostgresTrust
 from control_plane import keyfiles, logs, policies, settings
 from control_plane.api.call import Calls
 from control_plane.api.grpc_edge import GrpcEdge, Tls
@@ -50,14 +49,12 @@ from control_plane.services.keys import Keys
 from control_plane.services.policies import RegoPolicies
 from control_plane.services.resources import Resources
 from control_plane.services.secrets import KeyRing, Vault
-from control_plane.services.signing import SigningKeys
 from control_plane.services.watch import Watch
 from control_plane.settings import Settings
 from core.admin import Rejected
-from core.node_token import NodeToken
+from core.bound import Bound
 from core.options import SettingsRejected
 from core.sealing import Signer
-from core.trust import key_id
 
 FORGET_NODES_S = 7 * 86400.0
 NODES = "default"
@@ -116,6 +113,7 @@ class Made:
 
     services: Services
     housekeeping: Housekeeping
+    bounds: Callable[[], dict[str, Bound]]
     plane: FleetPlane
     fleet: FleetServicer
 
@@ -138,7 +136,6 @@ async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving]
 
         metrics = Metrics()
         made = _made(wanted, database, signer, kek, metrics)
-        await made.services.signing.start()
         identify = made.services.access.identify
         rpcs = admin_rpcs(made.services)
         grpc_edge = GrpcEdge(
@@ -152,6 +149,7 @@ async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving]
         stack.push_async_callback(grpc_edge.stop, 0)
         ready = partial(_ready, made.plane, database)
         rest = RestEdge(rpcs, Calls("rest", identify, metrics), figures=metrics, ready=ready)
+        metrics.bounds(lambda: {**rest.bounds(), **database.bounds(), **made.bounds()})
         listener = _listener(wanted.listen_address, wanted.admin_port)
         stack.callback(listener.close)
         bootstrap_token = await _bootstrap_token(wanted, made.services.access, made.services.keys)
@@ -190,19 +188,11 @@ def _made(wanted: Settings, database: Database, signer: Signer, kek: bytes, metr
     sealer = AesGcmSealer()
     vault = Vault(sealer, KeyRing(kek, wanted.previous_keks), PostgresSealedValues(database))
     access = Access(store, PostgresCredentials(database), vault)
-    trust = PostgresTrust(database)
-    signing = SigningKeys(
-        trust,
-        vault,
-        configured=signer,
-        make=Ed25519Signer,
-        resign=trust.resign,
-        trusted={key_id(raw): raw for raw in wanted.trusted_keys},
-    )
     definitions = PostgresDefinitions(database)
     nodes = PostgresNodes(database)
     audit = AuditLog(PostgresAudit(database), store, store)
     compiler = OpaCompiler(policies.sources(), opa=wanted.opa or None)
+    rego = RegoPolicies(policies.platform_module(), compiler)
     plane = FleetPlane(
         Stores(
             publications=MeasuredPublications(PostgresPublications(database), metrics.registry),
@@ -210,11 +200,12 @@ def _made(wanted: Settings, database: Database, signer: Signer, kek: bytes, metr
             nodes=nodes,
             store=store,
             statuses=store,
-            policies=RegoPolicies(policies.platform_module(), compiler),
+            policies=rego,
             open_sealed=vault.open,
             data_key=partial(_data_key, vault),
             sealer=sealer,
-            signing=signing,
+            signer=signer,
+            trusted={key_id(raw): raw for raw in wanted.trusted_keys},
         ),
         replica=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
     )
@@ -228,7 +219,6 @@ def _made(wanted: Settings, database: Database, signer: Signer, kek: bytes, metr
         approvals=Approvals(definitions, store, store, time.time),
         fleet=FleetView(nodes),
         audit=audit,
-        signing=signing,
     )
     fleet = FleetServicer(
         plane,
@@ -244,7 +234,20 @@ def _made(wanted: Settings, database: Database, signer: Signer, kek: bytes, metr
             "audit rows past their tenants' retention": audit.prune,
         }
     )
-    return Made(services, housekeeping, plane, fleet)
+
+    def bounds() -> dict[str, Bound]:
+        return {
+            **services.watch.bounds(),
+            **fleet.bounds(),
+            **plane.hub.bounds(),
+            "looks": plane.learning.bound,
+            "admin_keys": access.bound,
+            **audit.bounds(),
+            **rego.bounds(),
+            "policy_compilers": compiler.bound,
+        }
+
+    return Made(services, housekeeping, bounds, plane, fleet)
 
 
 async def _data_key(vault: Vault, tenant: str) -> bytes:
@@ -301,11 +304,11 @@ async def _node_token(wanted: Settings, access: Access, *, first: bool) -> str |
     """With a file, the token in it counts, and is made if there is none; else one is made at the first start."""
     file = wanted.node_token_file
     if file is not None and file.exists():
-        await access.keep_node_token(NodeToken(name=NODES), keyfiles.read(file).strip(), ITSELF)
+        await access.keep_node_token(NODES, keyfiles.read(file).strip(), ITSELF)
         return None
     if file is None and not first:
         return None
-    token = await access.create_node_token(NodeToken(name=NODES), ITSELF)
+    token = await access.create_node_token(NODES, ITSELF)
     if file is not None:
         keyfiles.write(file, token + "\n")
     return token

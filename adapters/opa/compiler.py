@@ -12,6 +12,7 @@ import msgspec
 
 from adapters.opa import binary, builtins, lint
 from adapters.opa.binary import Finished, OpaOverran
+from core.bound import Bound
 from core.policy import PolicyCompilerMissing, RegoRejected, package_path
 from core.resource import Problem
 
@@ -62,6 +63,29 @@ class Found(NamedTuple):
     rule: str
 
 
+class Slots:
+    """So many processes at once; the next ones wait."""
+
+    def __init__(self, at_once: int) -> None:
+        self._free = asyncio.Semaphore(at_once)
+        self._at_once = at_once
+        self._running = self._waited = 0
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(self._running, self._at_once, self._waited)
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        self._waited += self._free.locked()
+        async with self._free:
+            self._running += 1
+            try:
+                yield
+            finally:
+                self._running -= 1
+
+
 class OpaCompiler:
     """Holds nothing between compilations but what the binary can do. Several may run at once; each may use a core."""
 
@@ -77,8 +101,13 @@ class OpaCompiler:
         self._shipped = dict(shipped)
         self._opa = opa
         self._deadline_s = deadline_s
-        self._slots = asyncio.Semaphore(at_once)
+        self._slots = Slots(at_once)
         self._capabilities: dict[str, bytes] = {}
+
+    @property
+    def bound(self) -> Bound:
+        """Processes running."""
+        return self._slots.bound
 
     async def compile(self, modules: dict[str, str], tests: dict[str, str]) -> bytes:
         opa = binary.find(self._opa)
@@ -108,9 +137,7 @@ class OpaCompiler:
 class _Job:
     """One compilation in its folder."""
 
-    def __init__(
-        self, opa: str, folder: Path, deadline_s: float, slots: asyncio.Semaphore, known: frozenset[str]
-    ) -> None:
+    def __init__(self, opa: str, folder: Path, deadline_s: float, slots: Slots, known: frozenset[str]) -> None:
         self._opa = opa
         self._folder = folder
         self._deadline_s = deadline_s
@@ -181,7 +208,7 @@ class _Job:
         return tree
 
     async def _run(self, words: list[str]) -> Finished:
-        async with self._slots:
+        async with self._slots.one():
             return await binary.run(self._opa, words, self._folder, self._deadline_s)
 
 

@@ -16,6 +16,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from core.admin import Rejected, Why
+from core.bound import Bound
 
 AWAY = (
     psycopg.OperationalError,
@@ -93,6 +94,16 @@ class Database:
 
     async def close(self) -> None:
         await self._pool.close()
+
+    def bounds(self) -> dict[str, Bound]:
+        """Connections in use, and requests that wait for one."""
+        stats = self._pool.get_stats()
+        in_use = stats.get("pool_size", 0) - stats.get("pool_available", 0)
+        waiting, failed = stats.get("requests_waiting", 0), stats.get("requests_errors", 0)
+        return {
+            "postgres_connections": Bound(in_use, self._pool.max_size, stats.get("requests_queued", 0)),
+            "postgres_waiting": Bound(waiting, MAX_WAITING, failed),
+        }
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:

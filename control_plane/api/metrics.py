@@ -1,8 +1,12 @@
 """The control plane's own figures. Labels are bounded: RPC names and statuses, never tenants."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from core.bound import Bound
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -34,5 +38,33 @@ class Metrics:
         tenants = Gauge("toolgate_fleet_tenants", "Tenants with a publication", registry=self.registry)
         tenants.set_function(published)
 
+    def bounds(self, read: Callable[[], Mapping[str, Bound]]) -> None:
+        """What this process holds that has a cap, read when it is asked for."""
+        self.registry.register(_Bounds(read))
+
     def expose(self) -> bytes:
         return generate_latest(self.registry)
+
+
+class _Bounds(Collector):
+    """As on a gateway (`data_plane.telemetry.bounds`): three families for all there is."""
+
+    def __init__(self, read: Callable[[], Mapping[str, Bound]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        names = ("process", "what")
+        held = GaugeMetricFamily("toolgate_held", "What a process holds now.", labels=names)
+        cap = GaugeMetricFamily("toolgate_cap", "How much of it that may be.", labels=names)
+        text = "Times the cap was met: something was refused, dropped, or let go to make room."
+        hits = CounterMetricFamily("toolgate_cap_hits", text, labels=names)
+        for what, bound in self._read().items():
+            labels = ("control-plane", what)
+            held.add_metric(labels, bound.held)
+            cap.add_metric(labels, bound.cap)
+            hits.add_metric(labels, bound.hits)
+        yield from (held, cap, hits)
+
+    def describe(self) -> Iterator[Metric]:
+        """Empty, so that registering reads nothing: what is to be read is not made yet."""
+        return iter(())

@@ -12,15 +12,16 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from control_plane.api import jsonwire, metrics, openapi
+from control_plane.api.bodies import MAX_BODY_BYTES, Bodies, TooLarge, TooSlow
 from control_plane.api.call import Broken, Calls
 from control_plane.api.refusal import HTTP_STATUS, incident, problem, rejected_problem
 from control_plane.api.rpc import Binding, Rpc
 from core.admin import Rejected, Why
+from core.bound import Bound
 from core.kinds import kind_named
 
 FIRST_MESSAGE_S = 0.5
-MAX_BODY_BYTES = 4 * 1024 * 1024
-DRAIN_BYTES = 8 * MAX_BODY_BYTES
+REQUESTS_MAX = 2_000
 PROBLEM_TYPE = "application/problem+json"
 NDJSON_TYPE = "application/x-ndjson"
 
@@ -35,10 +36,6 @@ SECURITY_HEADERS = {
 _log = logging.getLogger("toolgate.api")
 
 Ready = Callable[[], Awaitable[bool]]
-
-
-class TooLarge(Exception):
-    """The body passes MAX_BODY_BYTES."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +56,8 @@ class RestEdge:
         self._document = openapi.document(rpcs)
         self._figures = figures
         self._ready = ready
+        self._bodies = Bodies()
+        self._open = self._refused = 0
         self._plain: dict[str, Callable[[], Awaitable[Response]]] = {
             "/healthz": self._healthz,
             "/readyz": self._readyz,
@@ -72,11 +71,24 @@ class RestEdge:
             return
         if scope["type"] != "http":
             raise ValueError(f"no {scope['type']} here")
-        request = Request(scope, receive)
-        response = await self._answer(request)
-        for name, value in SECURITY_HEADERS.items():
-            response.headers.setdefault(name, value)
-        await response(scope, receive, send)
+        self._open += 1
+        try:
+            response = await self._answer(Request(scope, receive)) if self._open <= REQUESTS_MAX else self._busy()
+            for name, value in SECURITY_HEADERS.items():
+                response.headers.setdefault(name, value)
+            await response(scope, receive, send)
+        finally:
+            self._open -= 1
+
+    def bounds(self) -> dict[str, Bound]:
+        return {
+            "rest_requests": Bound(self._open, REQUESTS_MAX, self._refused),
+            "rest_body_bytes": self._bodies.bound,
+        }
+
+    def _busy(self) -> Response:
+        self._refused += 1
+        return _problem_response(problem(503, "busy", "too many requests at once: try again"), {"retry-after": "1"})
 
     async def _answer(self, request: Request) -> Response:
         try:
@@ -85,6 +97,8 @@ class RestEdge:
             return _problem_response(rejected_problem(rejected), _challenge(rejected))
         except TooLarge:
             return _problem_response(problem(413, "too_large", f"the body may have {MAX_BODY_BYTES} bytes at most"))
+        except TooSlow:
+            return _problem_response(problem(408, "too_slow", "the body did not arrive in time"))
         except Broken as broken:
             return _problem_response(problem(500, "internal", str(broken)))
         except Exception:  # noqa: BLE001 the edge: what is outside a handler may break too
@@ -106,7 +120,7 @@ class RestEdge:
         return _not_allowed(sorted({r.binding.verb for r, _ in matches}))
 
     async def _serve(self, route: Route, path: dict[str, str], request: Request) -> Response:
-        body = await _body(request)
+        body = await self._bodies.read(request.stream())
         if body.strip() and route.binding.has_body and not _is_json(request):
             return _problem_response(problem(415, "not_json", "send content-type: application/json"))
 
@@ -151,21 +165,6 @@ async def _live(receive: Receive, send: Send) -> None:
 def routes(rpcs: Sequence[Rpc]) -> list[Route]:
     found = [Route(r, b, jsonwire.template_regex(b.template)) for r in rpcs for b in r.bindings]
     return sorted(found, key=lambda r: (len(jsonwire.template_variables(r.binding.template)), r.binding.template))
-
-
-async def _body(request: Request) -> bytes:
-    """Raises TooLarge, having read past the cap for a while: a client that is still sending hears no answer."""
-    chunks = bytearray()
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > DRAIN_BYTES:
-            break
-        if size <= MAX_BODY_BYTES:
-            chunks += chunk
-    if size > MAX_BODY_BYTES:
-        raise TooLarge
-    return bytes(chunks)
 
 
 def _is_json(request: Request) -> bool:

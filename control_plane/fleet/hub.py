@@ -2,31 +2,25 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
+from core.bound import Bound
 from core.fleet import Published
 from core.publication import Publications
 from core.server import Observation
-from core.trust import Announcement
 
 PARTS_BYTES = 256 * 1024 * 1024
 KEYS_KEPT = 10_000
-OUSTED_MAX = 16
 
 DataKey = Callable[[str], Awaitable[bytes]]
 """A tenant's data key."""
-
-
-Announced = Callable[[], Awaitable[Sequence[Announcement]]]
-"""Reads the chain of announcements of signing keys."""
 
 
 class Listener(Protocol):
     """A connected node, as the hub sees it."""
 
     node: str
-    public_key: bytes
 
     def want(self, published: Published) -> None:
         """A snapshot is in force; never blocks."""
@@ -34,12 +28,8 @@ class Listener(Protocol):
 
     async def probe(self, tenant: str, server: str) -> Observation: ...
 
-    def replace(self, why: str) -> None:
-        """Another stream speaks for the node: end this one, and say `why`."""
-        ...
-
-    def trust_changed(self) -> None:
-        """There is a new announcement of signing keys, to be sent before anything else; never blocks."""
+    def replace(self) -> None:
+        """The same node connected again: end this stream."""
         ...
 
 
@@ -51,6 +41,11 @@ class PartCache:
         self._limit = limit_bytes
         self._held: OrderedDict[bytes, bytes] = OrderedDict()
         self._size = 0
+        self._evicted = 0
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(self._size, self._limit, self._evicted)
 
     def keep(self, parts: Mapping[bytes, bytes]) -> None:
         for digest, data in parts.items():
@@ -60,6 +55,7 @@ class PartCache:
         while self._size > self._limit:
             _, dropped = self._held.popitem(last=False)
             self._size -= len(dropped)
+            self._evicted += 1
 
     async def get(self, digests: Collection[bytes]) -> dict[bytes, bytes]:
         """All of `digests` that exist; one query for those not held."""
@@ -77,19 +73,16 @@ class PartCache:
 class Hub:
     """This replica's side of all its streams."""
 
-    def __init__(self, publications: Publications, data_key: DataKey, announced: Announced) -> None:
+    def __init__(self, publications: Publications, data_key: DataKey, trusted: dict[str, bytes]) -> None:
+        """`trusted`: key id to raw Ed25519 public key of everyone who may sign snapshots."""
         self.parts = PartCache(publications)
-        self.chain: Sequence[Announcement] = ()
-        """Announcements of signing keys, oldest first."""
-        self._announced = announced
-        self._rank: dict[str, int] = {}
+        self.trusted = trusted
         self._publications = publications
         self._read_data_key = data_key
         self._data_keys: OrderedDict[str, bytes] = OrderedDict()
+        self._keys_evicted = 0
         self._in_force: dict[str, Published] = {}
         self._sessions: dict[str, Listener] = {}
-        self._ousted: dict[str, set[bytes]] = {}
-        """Node to the keys of gateways that had its name before, while the one that has it now stays."""
         self._able: dict[str, set[str]] = {}
         self.on_able: Callable[[], None] = lambda: None
         """Told when a tenant's newest snapshot is in force on a first node; must not block."""
@@ -97,37 +90,20 @@ class Hub:
     async def load(self, tenants: Collection[str] | None = None) -> None:
         """Read what is in force, everything or these tenants, and tell the connected nodes. Rows are the truth."""
         current = await self._publications.current(tenants)
-        if any(one.signed is not None and one.signed.key_id not in self._rank for one in current):
-            await self.learn_trust()
         for one in filter(self._is_news, current):
-            # A tenant that was deleted and made again has other keys than it had. Signed anew, it costs a look-up.
+            # A tenant that was deleted and made again has other keys than it had.
             self._data_keys.pop(one.tenant, None)
         self.announce(current)
 
-    async def learn_trust(self) -> None:
-        """Read who signs; every node is told before it is sent what a new key signed."""
-        chain = await self._announced()
-        if chain and (not self.chain or chain[-1].number > self.chain[-1].number):
-            self.chain = chain
-            self._rank = {one.signs: one.number for one in reversed(chain)}
-            for session in self._sessions.values():
-                session.trust_changed()
-
     def _is_news(self, one: Published) -> bool:
-        """Later keys only sign anew what earlier ones signed, never the other way round."""
         before = self._in_force.get(one.tenant)
-        return before is None or self._age(before) < self._age(one)
-
-    def _age(self, one: Published) -> tuple[int, int]:
-        return one.generation, self._rank.get(one.signed.key_id, 0) if one.signed is not None else 0
+        return before is None or before.generation < one.generation
 
     def announce(self, published: Iterable[Published]) -> None:
         """These are in force. One that is older than what is known is late news and ignored."""
         for one in filter(self._is_news, published):
-            before = self._in_force.get(one.tenant)
             self._in_force[one.tenant] = one
-            if before is None or before.generation != one.generation:
-                self._able.pop(one.tenant, None)
+            self._able.pop(one.tenant, None)
             for session in self._sessions.values():
                 session.want(one)
 
@@ -140,34 +116,16 @@ class Hub:
         return published.generation if published is not None and published.signed is not None else 0
 
     def join(self, session: Listener) -> None:
-        """The newest stream speaks for the node, and the one before ends. See `claimed`."""
         before = self._sessions.get(session.node)
         self._sessions[session.node] = session
-        if before is None:
-            return
-        if before.public_key != session.public_key:
-            ousted = self._ousted.setdefault(session.node, set())
-            if len(ousted) < OUSTED_MAX:
-                ousted.add(before.public_key)
-        before.replace(f"another gateway connected as {session.node}: each needs a name of its own")
-
-    def claimed(self, node: str, public_key: bytes) -> bool:
-        """Whether this gateway had the name until another took it, which is still here: the two must not take turns."""
-        return public_key in self._ousted.get(node, ())
-
-    def superseded(self, nodes: Iterable[str]) -> None:
-        """Streams at another replica speak for these now."""
-        for name in nodes:
-            session = self._sessions.get(name)
-            if session is not None:
-                session.replace(f"{name} is connected to another replica of the control plane")
+        if before is not None:
+            before.replace()
 
     def leave(self, session: Listener) -> bool:
         """Whether this was the node's newest stream: if not, the node is still here."""
         if self._sessions.get(session.node) is not session:
             return False
         del self._sessions[session.node]
-        self._ousted.pop(session.node, None)
         for tenant in [tenant for tenant, nodes in self._able.items() if session.node in nodes]:
             self._able[tenant].discard(session.node)
             if not self._able[tenant]:
@@ -182,6 +140,12 @@ class Hub:
         able.add(session.node)
         if len(able) == 1:
             self.on_able()
+
+    def bounds(self) -> dict[str, Bound]:
+        return {
+            "part_bytes": self.parts.bound,
+            "data_keys": Bound(len(self._data_keys), KEYS_KEPT, self._keys_evicted),
+        }
 
     @property
     def connected(self) -> int:
@@ -211,3 +175,4 @@ class Hub:
         self._data_keys[tenant] = key
         while len(self._data_keys) > KEYS_KEPT:
             self._data_keys.popitem(last=False)
+            self._keys_evicted += 1

@@ -12,6 +12,7 @@ from uuid import uuid4
 from control_plane.services.authority import absent, need, see_tenant
 from core.admin import Admin, Rejected, Why
 from core.audit import Entry
+from core.bound import Bound
 from core.definition import Definition, Definitions, Due, Known, Learnt, learn
 from core.offering import Offering
 from core.resource import Problem, Ref, Resource
@@ -52,6 +53,11 @@ class Learning:
         self._wake = asyncio.Event()
         self._free = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._under_way = 0
+        self._full = 0
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(self._under_way, LOOKS_AT_ONCE, self._full)
 
     def wake(self) -> None:
         """Something may be due: a snapshot came into force, or somebody asked for a look."""
@@ -83,6 +89,7 @@ class Learning:
             self._under_way += 1
             start(self._look(due))
         if len(claimed) == room:
+            self._full += 1
             self._wake.set()
 
     async def _look(self, due: Due) -> None:

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from control_plane.compiler.policy import policy_data, role_problems
 from control_plane.compiler.source import Found, TenantPolicy, found_in
+from core.bound import Bound, Hits
 from core.identity import Role
 from core.policy import Policy, PolicyCompiler, PolicyCompilerMissing, RegoRejected
 from core.resource import Problem, Ref, Resource, digest, encode
@@ -24,6 +25,13 @@ class RegoPolicies:
         self._compiler = compiler
         self._modules: OrderedDict[bytes, bytes] = OrderedDict()
         self._refusals: OrderedDict[bytes, dict[str, list[Problem]]] = OrderedDict()
+        self._modules_full, self._refusals_full = Hits(), Hits()
+
+    def bounds(self) -> dict[str, Bound]:
+        return {
+            "policy_modules": Bound(len(self._modules), MODULES_KEPT, self._modules_full.count),
+            "policy_refusals": Bound(len(self._refusals), REFUSALS_KEPT, self._refusals_full.count),
+        }
 
     async def make(self, resources: Sequence[Resource]) -> TenantPolicy | list[Found]:
         """The policy, or everything wrong with the roles and the Rego it is made of."""
@@ -49,19 +57,20 @@ class RegoPolicies:
             module = self._modules.get(source) or await self._compiler.compile(modules, tests)
         except RegoRejected as rejected:
             if not rejected.by_policy.get(""):  # What is no policy's own fault, such as a deadline, may pass.
-                _keep(self._refusals, source, rejected.by_policy, REFUSALS_KEPT)
+                _keep(self._refusals, source, rejected.by_policy, REFUSALS_KEPT, self._refusals_full)
             return list(_faults(own, rejected.by_policy))
         except PolicyCompilerMissing as missing:
             return list(_faults(own, {"": [Problem("spec.rego", str(missing))]}))
-        _keep(self._modules, source, module, MODULES_KEPT)
+        _keep(self._modules, source, module, MODULES_KEPT, self._modules_full)
         return module
 
 
-def _keep(kept: OrderedDict[bytes, _Value], key: bytes, value: _Value, most: int) -> None:
+def _keep(kept: OrderedDict[bytes, _Value], key: bytes, value: _Value, most: int, full: Hits) -> None:
     kept[key] = value
     kept.move_to_end(key)
     while len(kept) > most:
         kept.popitem(last=False)
+        full.count += 1
 
 
 def _role_faults(resources: Iterable[Resource]) -> Iterator[Found]:

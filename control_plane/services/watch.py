@@ -9,6 +9,7 @@ import msgspec
 from control_plane.services.authority import no_tenant, see_tenant, sees
 from control_plane.services.resources import known
 from core.admin import Admin, Event, Rejected, Why
+from core.bound import Bound, Hits
 from core.identity import ApiKey
 from core.kinds import KINDS
 from core.resource import Ref
@@ -34,8 +35,9 @@ class Notices(Protocol):
 class Watcher:
     """One watcher's place in the stream. Made by `Watch` only."""
 
-    def __init__(self, admin: Admin, began: int) -> None:
-        """`began`: the revision when it began."""
+    def __init__(self, admin: Admin, began: int, too_slow: Hits | None = None) -> None:
+        """`began`: the revision when it began. `too_slow`: counts watches ended for being behind."""
+        self._too_slow = too_slow or Hits()
         self.admin = admin
         self.began = began
         self.events: asyncio.Queue[Event | Rejected] = asyncio.Queue(QUEUE)
@@ -46,6 +48,7 @@ class Watcher:
         try:
             self.events.put_nowait(event)
         except asyncio.QueueFull:
+            self._too_slow.count += 1
             self.end(Rejected(Why.UNAVAILABLE, f"too slow: watch again, since revision {event.revision - 1} or from 0"))
 
     async def next(self) -> Event:
@@ -76,6 +79,15 @@ class Watch:
         self._revision = 0
         self._ready = asyncio.Event()
         self._ready_s = ready_s
+        self._turned_away = 0
+        self._too_slow = Hits()
+
+    def bounds(self) -> dict[str, Bound]:
+        behind = max((watcher.events.qsize() for watcher in self._watchers), default=0)
+        return {
+            "watchers": Bound(len(self._watchers), MAX_WATCHERS, self._turned_away),
+            "watch_events": Bound(behind, QUEUE, self._too_slow.count),
+        }
 
     async def run(self) -> None:
         """Read changes and hand them out. For ever: give it a task of the root's group."""
@@ -98,8 +110,9 @@ class Watch:
                 raise no_tenant(tenant)
         await self._is_ready()
         if len(self._watchers) >= MAX_WATCHERS:
+            self._turned_away += 1
             raise Rejected(Why.UNAVAILABLE, f"there are {MAX_WATCHERS} watchers already")
-        watcher = Watcher(admin, await self._latest())
+        watcher = Watcher(admin, await self._latest(), self._too_slow)
         self._watchers.add(watcher)
         try:
             at = await self._latest()

@@ -1,0 +1,27 @@
+"""Everything a control plane holds that has a cap, in words: rows of docs/metrics.md."""
+
+from collections.abc import Iterable
+
+from core.bound import Kept
+
+_OLDEST = "the one longest unused is let go"
+
+CONTROL_PLANE: Iterable[Kept] = (
+    Kept("rest_requests", "REST requests being answered, watches among them", "2,000", "refused with 503", "-"),
+    Kept("rest_body_bytes", "bodies of REST requests being read", "64 MiB", "refused with 503", "60 s to arrive"),
+    Kept("watchers", "watches, over REST and gRPC", "1,000", "refused: unavailable", "1 h, or a change of its key"),
+    Kept("watch_events", "events the slowest watcher is behind", "1,024", "its watch ends", "-"),
+    Kept("fleet_streams", "gateways connected", "10,000", "refused", "15 s of silence"),
+    Kept("record_streams", "gateways sending records", "10,000", "refused, and sent later", "30 s without a batch"),
+    Kept("part_bytes", "parts of snapshots kept for gateways that will ask", "256 MiB", _OLDEST, "-"),
+    Kept("data_keys", "tenants' data keys, open", "10,000", "the oldest is read anew", "-"),
+    Kept("looks", "looks at servers under way", "32", "the next ones wait", "45 s"),
+    Kept("postgres_connections", "connections to PostgreSQL in use", "8", "the request waits", "30 s a statement"),
+    Kept("postgres_waiting", "requests waiting for one", "1,000", "refused: unavailable", "3 s"),
+    Kept("admin_keys", "administrators' keys seen and found good", "2,048", _OLDEST, "0.5 s"),
+    Kept("audit_tenants", "tenants known to exist, for records", "10,000", _OLDEST, "5 s"),
+    Kept("audit_keys", "API keys whose last use was reported", "50,000", _OLDEST, "60 s"),
+    Kept("policy_modules", "compiled policies", "64", _OLDEST, "-"),
+    Kept("policy_refusals", "policies that do not compile, and why", "256", _OLDEST, "-"),
+    Kept("policy_compilers", "OPA processes", "2", "the next ones wait", "their deadline"),
+)
