@@ -170,6 +170,8 @@ class Raw(msgspec.Struct, frozen=True, kw_only=True):
     error: bytes = b""
     """The JSON-RPC `error` object, as received: a protocol error of the upstream."""
     size_bytes: int = 0
+    parked: str = ""
+    """Handle of the parked call whose questions `result` asks; empty: none."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,6 +184,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """The tool itself said it failed (`isError`)."""
     revision: str = ""
     """Revision to answer in: the session's for a legacy request, the request's own for a modern one."""
+    etag: str = ""
+    """Of a list: equal where the caller sees the same."""
     session: str = ""
     """A session id minted by this very request (initialize); empty otherwise."""
     era: Era | None = None

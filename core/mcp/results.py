@@ -1,6 +1,6 @@
 """Results the gateway makes itself, in the form of the newest revision; `translate` turns them into older ones."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -9,6 +9,8 @@ from core.mcp.revisions import META_PREFIX, SUPPORTED, negotiate
 
 SERVER_NAME = "toolgate"
 SERVER_INFO_KEY = META_PREFIX + "serverInfo"
+UNAVAILABLE_KEY = "toolgate/unavailable"
+"""In `_meta` of lists: servers that could not be looked at last time, so that their part may be old."""
 
 CacheScope = Literal["public", "private"]
 
@@ -57,6 +59,33 @@ def discover_result(
     )
 
 
+def list_result(
+    member: str,
+    definitions: Iterable[bytes],
+    next_cursor: str = "",
+    ttl_ms: int = 0,
+    cache_scope: CacheScope = "private",
+    *,
+    version: str = "",
+    meta: Mapping[str, object] | None = None,
+) -> bytes:
+    """Answers a list method with definitions as they are, each a JSON object. An empty cursor is the last page.
+
+    `member`: what the result calls them, such as "tools". `meta`: further members of `_meta`.
+    """
+    cursor = b',"nextCursor":' + msgspec.json.encode(next_cursor) if next_cursor else b""
+    more = b"".join(b',"%b":%b' % (key.encode(), msgspec.json.encode(value)) for key, value in (meta or {}).items())
+    about = b',"_meta":{"%b":%b%b}' % (SERVER_INFO_KEY.encode(), server_info(version), more) if version else b""
+    hints = _hints(ttl_ms, cache_scope)
+    return b'{"resultType":"complete","%b":[%b]%b%b%b}' % (
+        member.encode(),
+        b",".join(definitions),
+        cursor,
+        hints,
+        about,
+    )
+
+
 def tools_list_result(
     definitions: Iterable[bytes],
     next_cursor: str = "",
@@ -65,11 +94,8 @@ def tools_list_result(
     *,
     version: str = "",
 ) -> bytes:
-    """Answers `tools/list` with definitions as they are, each a JSON object. An empty cursor is the last page."""
-    cursor = b',"nextCursor":' + msgspec.json.encode(next_cursor) if next_cursor else b""
-    meta = b',"_meta":{"%b":%b}' % (SERVER_INFO_KEY.encode(), server_info(version)) if version else b""
-    tools = b",".join(definitions)
-    return b'{"resultType":"complete","tools":[%b]%b%b%b}' % (tools, cursor, _hints(ttl_ms, cache_scope), meta)
+    """Answers `tools/list`, as `list_result`."""
+    return list_result("tools", definitions, next_cursor, ttl_ms, cache_scope, version=version)
 
 
 def tool_error_result(text: str) -> bytes:

@@ -1,0 +1,122 @@
+"""What a request is about: a tool, a prompt or a resource of the endpoint, or nothing that is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from core.errors import Reason, Refused
+from core.mcp.tickets import TaskId, redeem
+from core.sealing import SealBroken
+
+if TYPE_CHECKING:
+    from core.call import Inbound, Target
+    from core.identity import Caller
+    from core.sealing import Sealer
+    from core.snapshot import OpenSecrets
+    from data_plane.endpoint_view import EndpointView
+
+ROUTED: Final = frozenset(
+    {
+        "tools/call",
+        "prompts/get",
+        "resources/read",
+        "completion/complete",
+        "tasks/get",
+        "tasks/update",
+        "tasks/cancel",
+    }
+)
+"""Methods that a server answers; all others are answered here."""
+TASKS: Final = "io.modelcontextprotocol/tasks"
+_MAX_VALUE: Final = 1024
+
+
+class _Ref(msgspec.Struct, tag_field="type", frozen=True):
+    pass
+
+
+class _PromptRef(_Ref, tag="ref/prompt", frozen=True):
+    name: str
+
+
+class _ResourceRef(_Ref, tag="ref/resource", frozen=True):
+    uri: str
+
+
+class _Completion(msgspec.Struct, frozen=True):
+    ref: _PromptRef | _ResourceRef
+
+
+_completion = msgspec.json.Decoder(_Completion)
+
+
+def find(
+    inbound: Inbound, caller: Caller, endpoint: EndpointView, secrets: OpenSecrets, sealer: Sealer
+) -> Target | None:
+    """None: there is no such thing here. For a task its tool, and `inbound.name` becomes the id at the server.
+
+    Raises Refused(INVALID) for a completion that refers to nothing, MISSING_CAPABILITY for a task nobody can have.
+    """
+    method, name = inbound.method, inbound.name
+    if method == "tools/call":
+        return endpoint.tools.get(name)
+    if method == "prompts/get":
+        return endpoint.prompts.get(name)
+    if method == "resources/read":
+        return endpoint.resource(name)
+    if method == "completion/complete":
+        return _completed(inbound, endpoint)
+    if method in ROUTED:
+        return _tasks_tool(inbound, caller, endpoint, secrets, sealer)
+    return None
+
+
+def _completed(inbound: Inbound, endpoint: EndpointView) -> Target | None:
+    try:
+        ref = _completion.decode(inbound.params).ref
+    except msgspec.DecodeError as failure:
+        raise Refused(
+            Reason.INVALID, "params.ref must be a ref/prompt with name or a ref/resource with uri"
+        ) from failure
+    if isinstance(ref, _PromptRef):
+        inbound.name = ref.name
+        return endpoint.prompts.get(ref.name)
+    inbound.name = ref.uri
+    return endpoint.template(ref.uri) or endpoint.resource(ref.uri)
+
+
+def _tasks_tool(
+    inbound: Inbound, caller: Caller, endpoint: EndpointView, secrets: OpenSecrets, sealer: Sealer
+) -> Target | None:
+    if inbound.era != "modern":
+        raise Refused(Reason.UNKNOWN_METHOD, f"Method not found: {inbound.method}")
+    if TASKS not in _extensions(inbound.capabilities):
+        required = b'{"requiredCapabilities":{"extensions":{"%b":{}}}}' % TASKS.encode()
+        raise Refused(Reason.MISSING_CAPABILITY, f"{inbound.method} needs the extension {TASKS}", data=required)
+    try:
+        ticket = redeem(TaskId, inbound.name, sealer, secrets.session_key, 0.0, *task_context(inbound, caller))
+    except SealBroken as broken:
+        raise Refused(Reason.INVALID, "params.taskId is none that this server gave", detail=str(broken)) from broken
+    tool = endpoint.tools.get(ticket.tool)
+    if tool is None or tool.server != ticket.server:
+        raise Refused(Reason.INVALID, "params.taskId is none that this server gave", detail="its tool is gone")
+    inbound.name = ticket.id
+    return tool
+
+
+def task_context(inbound: Inbound, caller: Caller) -> tuple[str, ...]:
+    """What a task's id is bound to."""
+    return (caller.tenant, inbound.endpoint, caller.subject)
+
+
+class _Capabilities(msgspec.Struct):
+    extensions: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
+
+
+def _extensions(capabilities: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        return msgspec.json.decode(capabilities, type=_Capabilities).extensions
+    except msgspec.DecodeError:
+        return {}

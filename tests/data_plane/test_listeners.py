@@ -1,0 +1,96 @@
+"""Who listens hears of what changes for them, and of nothing else."""
+
+import asyncio
+
+import pytest
+
+from core.call import Notification
+from core.errors import Unavailable
+from data_plane.listeners import Listener, Listeners, Sight, Wanted
+from data_plane.snapshots import TenantSnapshot
+from tests.data_plane.stages.builders import snapshot
+
+ALL = Wanted(tools=True, prompts=True, resources=True)
+BEFORE = Sight(tools=b"t", prompts=b"p", resources=b"r")
+
+
+class Stream:
+    """A listener's end, which remembers."""
+
+    def __init__(self, now: Sight | None, wanted: Wanted = ALL) -> None:
+        self.heard: list[str] = []
+        self.ended = asyncio.Event()
+        self.now = now
+        self.listener = Listener(
+            tenant="acme",
+            wanted=wanted,
+            look=lambda _: self.now,
+            sight=BEFORE,
+            tell=self._tell,
+            end=self.ended.set,
+            generation=1,
+        )
+
+    def _tell(self, notification: Notification) -> None:
+        self.heard.append(notification.method.split("/")[1])
+
+
+def listeners(cap: int = 100) -> Listeners:
+    return Listeners(lambda _: None, cap)
+
+
+async def settled(held: Listeners, taken: TenantSnapshot) -> None:
+    held.swapped(taken)
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("now", "wanted", "heard"),
+    [
+        (BEFORE, ALL, []),
+        (Sight(tools=b"T", prompts=b"p", resources=b"r"), ALL, ["tools"]),
+        (Sight(tools=b"T", prompts=b"P", resources=b"R"), ALL, ["tools", "prompts", "resources"]),
+        (Sight(tools=b"T", prompts=b"P", resources=b"R"), Wanted(prompts=True), ["prompts"]),
+    ],
+)
+async def test_a_change_is_told_to_those_who_see_it(now: Sight, wanted: Wanted, heard: list[str]) -> None:
+    held, stream = listeners(), Stream(now, wanted)
+    held.open(stream.listener)
+    await settled(held, snapshot(generation=2))
+    assert stream.heard == heard
+    await settled(held, snapshot(generation=3))
+    assert stream.heard == heard
+    assert not stream.ended.is_set()
+
+
+async def test_an_older_snapshot_that_comes_late_changes_nothing() -> None:
+    held, stream = listeners(), Stream(Sight(tools=b"T"))
+    held.open(stream.listener)
+    await settled(held, snapshot(generation=3))
+    stream.heard.clear()
+    stream.now = Sight(tools=b"old")
+    await settled(held, snapshot(generation=2))
+    assert stream.heard == []
+
+
+async def test_who_has_no_right_any_more_is_ended() -> None:
+    held, stream, other = listeners(), Stream(None), Stream(BEFORE)
+    held.open(stream.listener)
+    held.open(other.listener)
+    await settled(held, snapshot(generation=2))
+    assert stream.ended.is_set()
+    assert not other.ended.is_set()
+    held.withdrawn("acme")
+    assert other.ended.is_set()
+
+
+async def test_beyond_the_cap_nobody_listens_until_somebody_leaves() -> None:
+    held = listeners(cap=1)
+    close = held.open(Stream(BEFORE).listener)
+    with pytest.raises(Unavailable):
+        held.open(Stream(BEFORE).listener)
+    close()
+    close()
+    assert (len(held), held.refused) == (0, 1)
+    held.open(Stream(BEFORE).listener)
