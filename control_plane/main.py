@@ -17,7 +17,7 @@ from importlib.resources import files
 from hypercorn.asyncio import serve as serve_http
 from hypercorn.config import Config
 
-from adapters.crypto.sealing import AesGcmSealer, Ed25519Signer, key_id, wrap_for_node
+from adapters.crypto.sealing import AesGcmSealer, Ed25519Signer, wrap_for_node
 from adapters.opa.compiler import OpaCompiler
 from adapters.postgres import changes
 from adapters.postgres.admin_keys import PostgresCredentials
@@ -30,6 +30,7 @@ from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.resources import PostgresStore
 from adapters.postgres.secrets import PostgresSealedValues
 from adapters.postgres.snapshots import PostgresPublications
+from adapters.postgres.trust import PostgresTrust
 from control_plane import keyfiles, logs, policies, settings
 from control_plane.api.call import Calls
 from control_plane.api.grpc_edge import GrpcEdge, Tls
@@ -49,12 +50,15 @@ from control_plane.services.keys import Keys
 from control_plane.services.policies import RegoPolicies
 from control_plane.services.resources import Resources
 from control_plane.services.secrets import KeyRing, Vault
+from control_plane.services.signing import SigningKeys
 from control_plane.services.watch import Watch
 from control_plane.settings import Settings
 from core.admin import Rejected
 from core.bound import Bound
+from core.node_token import NodeToken
 from core.options import SettingsRejected
 from core.sealing import Signer
+from core.trust import key_id
 
 FORGET_NODES_S = 7 * 86400.0
 NODES = "default"
@@ -136,6 +140,7 @@ async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving]
 
         metrics = Metrics()
         made = _made(wanted, database, signer, kek, metrics)
+        await made.services.signing.start()
         identify = made.services.access.identify
         rpcs = admin_rpcs(made.services)
         grpc_edge = GrpcEdge(
@@ -188,6 +193,15 @@ def _made(wanted: Settings, database: Database, signer: Signer, kek: bytes, metr
     sealer = AesGcmSealer()
     vault = Vault(sealer, KeyRing(kek, wanted.previous_keks), PostgresSealedValues(database))
     access = Access(store, PostgresCredentials(database), vault)
+    trust = PostgresTrust(database)
+    signing = SigningKeys(
+        trust,
+        vault,
+        configured=signer,
+        make=Ed25519Signer,
+        resign=trust.resign,
+        trusted={key_id(raw): raw for raw in wanted.trusted_keys},
+    )
     definitions = PostgresDefinitions(database)
     nodes = PostgresNodes(database)
     audit = AuditLog(PostgresAudit(database), store, store)
@@ -204,8 +218,7 @@ def _made(wanted: Settings, database: Database, signer: Signer, kek: bytes, metr
             open_sealed=vault.open,
             data_key=partial(_data_key, vault),
             sealer=sealer,
-            signer=signer,
-            trusted={key_id(raw): raw for raw in wanted.trusted_keys},
+            signing=signing,
         ),
         replica=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
     )
@@ -219,6 +232,7 @@ def _made(wanted: Settings, database: Database, signer: Signer, kek: bytes, metr
         approvals=Approvals(definitions, store, store, time.time),
         fleet=FleetView(nodes),
         audit=audit,
+        signing=signing,
     )
     fleet = FleetServicer(
         plane,
@@ -304,11 +318,11 @@ async def _node_token(wanted: Settings, access: Access, *, first: bool) -> str |
     """With a file, the token in it counts, and is made if there is none; else one is made at the first start."""
     file = wanted.node_token_file
     if file is not None and file.exists():
-        await access.keep_node_token(NODES, keyfiles.read(file).strip(), ITSELF)
+        await access.keep_node_token(NodeToken(name=NODES), keyfiles.read(file).strip(), ITSELF)
         return None
     if file is None and not first:
         return None
-    token = await access.create_node_token(NODES, ITSELF)
+    token = await access.create_node_token(NodeToken(name=NODES), ITSELF)
     if file is not None:
         keyfiles.write(file, token + "\n")
     return token

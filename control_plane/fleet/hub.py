@@ -2,25 +2,32 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from core.bound import Bound
 from core.fleet import Published
 from core.publication import Publications
 from core.server import Observation
+from core.trust import Announcement
 
 PARTS_BYTES = 256 * 1024 * 1024
 KEYS_KEPT = 10_000
+OUSTED_MAX = 16
 
 DataKey = Callable[[str], Awaitable[bytes]]
 """A tenant's data key."""
+
+
+Announced = Callable[[], Awaitable[Sequence[Announcement]]]
+"""Reads the chain of announcements of signing keys."""
 
 
 class Listener(Protocol):
     """A connected node, as the hub sees it."""
 
     node: str
+    public_key: bytes
 
     def want(self, published: Published) -> None:
         """A snapshot is in force; never blocks."""
@@ -28,8 +35,12 @@ class Listener(Protocol):
 
     async def probe(self, tenant: str, server: str) -> Observation: ...
 
-    def replace(self) -> None:
-        """The same node connected again: end this stream."""
+    def replace(self, why: str) -> None:
+        """Another stream speaks for the node: end this one, and say `why`."""
+        ...
+
+    def trust_changed(self) -> None:
+        """There is a new announcement of signing keys, to be sent before anything else; never blocks."""
         ...
 
 
@@ -73,16 +84,20 @@ class PartCache:
 class Hub:
     """This replica's side of all its streams."""
 
-    def __init__(self, publications: Publications, data_key: DataKey, trusted: dict[str, bytes]) -> None:
-        """`trusted`: key id to raw Ed25519 public key of everyone who may sign snapshots."""
+    def __init__(self, publications: Publications, data_key: DataKey, announced: Announced) -> None:
         self.parts = PartCache(publications)
-        self.trusted = trusted
+        self.chain: Sequence[Announcement] = ()
+        """Announcements of signing keys, oldest first."""
+        self._announced = announced
+        self._rank: dict[str, int] = {}
         self._publications = publications
         self._read_data_key = data_key
         self._data_keys: OrderedDict[str, bytes] = OrderedDict()
         self._keys_evicted = 0
         self._in_force: dict[str, Published] = {}
         self._sessions: dict[str, Listener] = {}
+        self._ousted: dict[str, set[bytes]] = {}
+        """Node to the keys of gateways that had its name before, while the one that has it now stays."""
         self._able: dict[str, set[str]] = {}
         self.on_able: Callable[[], None] = lambda: None
         """Told when a tenant's newest snapshot is in force on a first node; must not block."""
@@ -90,20 +105,37 @@ class Hub:
     async def load(self, tenants: Collection[str] | None = None) -> None:
         """Read what is in force, everything or these tenants, and tell the connected nodes. Rows are the truth."""
         current = await self._publications.current(tenants)
+        if any(one.signed is not None and one.signed.key_id not in self._rank for one in current):
+            await self.learn_trust()
         for one in filter(self._is_news, current):
-            # A tenant that was deleted and made again has other keys than it had.
+            # A tenant that was deleted and made again has other keys than it had. Signed anew, it costs a look-up.
             self._data_keys.pop(one.tenant, None)
         self.announce(current)
 
+    async def learn_trust(self) -> None:
+        """Read who signs; every node is told before it is sent what a new key signed."""
+        chain = await self._announced()
+        if chain and (not self.chain or chain[-1].number > self.chain[-1].number):
+            self.chain = chain
+            self._rank = {one.signs: one.number for one in reversed(chain)}
+            for session in self._sessions.values():
+                session.trust_changed()
+
     def _is_news(self, one: Published) -> bool:
+        """Later keys only sign anew what earlier ones signed, never the other way round."""
         before = self._in_force.get(one.tenant)
-        return before is None or before.generation < one.generation
+        return before is None or self._age(before) < self._age(one)
+
+    def _age(self, one: Published) -> tuple[int, int]:
+        return one.generation, self._rank.get(one.signed.key_id, 0) if one.signed is not None else 0
 
     def announce(self, published: Iterable[Published]) -> None:
         """These are in force. One that is older than what is known is late news and ignored."""
         for one in filter(self._is_news, published):
+            before = self._in_force.get(one.tenant)
             self._in_force[one.tenant] = one
-            self._able.pop(one.tenant, None)
+            if before is None or before.generation != one.generation:
+                self._able.pop(one.tenant, None)
             for session in self._sessions.values():
                 session.want(one)
 
@@ -116,16 +148,34 @@ class Hub:
         return published.generation if published is not None and published.signed is not None else 0
 
     def join(self, session: Listener) -> None:
+        """The newest stream speaks for the node, and the one before ends. See `claimed`."""
         before = self._sessions.get(session.node)
         self._sessions[session.node] = session
-        if before is not None:
-            before.replace()
+        if before is None:
+            return
+        if before.public_key != session.public_key:
+            ousted = self._ousted.setdefault(session.node, set())
+            if len(ousted) < OUSTED_MAX:
+                ousted.add(before.public_key)
+        before.replace(f"another gateway connected as {session.node}: each needs a name of its own")
+
+    def claimed(self, node: str, public_key: bytes) -> bool:
+        """Whether this gateway had the name until another took it, which is still here: the two must not take turns."""
+        return public_key in self._ousted.get(node, ())
+
+    def superseded(self, nodes: Iterable[str]) -> None:
+        """Streams at another replica speak for these now."""
+        for name in nodes:
+            session = self._sessions.get(name)
+            if session is not None:
+                session.replace(f"{name} is connected to another replica of the control plane")
 
     def leave(self, session: Listener) -> bool:
         """Whether this was the node's newest stream: if not, the node is still here."""
         if self._sessions.get(session.node) is not session:
             return False
         del self._sessions[session.node]
+        self._ousted.pop(session.node, None)
         for tenant in [tenant for tenant, nodes in self._able.items() if session.node in nodes]:
             self._able[tenant].discard(session.node)
             if not self._able[tenant]:

@@ -1,28 +1,32 @@
 """`toolgate.v1.Fleet` over gRPC: who may connect, and bytes to and from sessions."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
-from functools import partial
 
 import grpc
 
+from control_plane.fleet.hub import Hub
 from control_plane.fleet.plane import FleetPlane
 from control_plane.fleet.session import DEAD_AFTER_S, Session, StreamEnded, Wrap
 from core.admin import Rejected, Why
 from core.bound import Bound
+from core.node_token import NodeToken, exactly
 from core.resource import NAME
 from toolgate.v1 import fleet_pb2 as pb
 
-Identify = Callable[[str], Awaitable[str]]
-"""The name a node token was issued for. Raises Rejected(UNAUTHENTICATED)."""
-StoreRecords = Callable[[str, list[bytes]], Awaitable[None]]
-"""(node, encoded Records): returns once they are stored. Raises Rejected(UNAVAILABLE)."""
+Identify = Callable[[str], Awaitable[NodeToken]]
+"""What a node token is good for. Raises Rejected(UNAUTHENTICATED)."""
+StoreRecords = Callable[[NodeToken, list[bytes]], Awaitable[None]]
+"""(who sends them, encoded Records): returns once they are stored. Raises Rejected(UNAVAILABLE)."""
 
 RECORDS_PER_BATCH = 10_000
 STREAMS = 10_000
 RECHECK_S = 60.0
-"""A stream outlives the revocation of its node's token by so long at most."""
+"""A stream's token is looked at again so often, for notices of its revocation that were lost."""
+_CLAIMED = "hello.node is {}, and another gateway has that name by now: each needs a name of its own"
 _STATUS = {
     Why.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
     Why.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
@@ -42,7 +46,8 @@ class FleetServicer:
         certified: Sequence[str] = (),
         recheck_s: float = RECHECK_S,
     ) -> None:
-        """`certified`: globs over the common names whose client certificate alone makes a gateway of its holder."""
+        """`certified`: globs over the names whose client certificate alone makes a gateway of its holder."""
+        self._tokens = plane.tokens
         self._hub = plane.hub
         self._roster = plane.roster
         self._loaded = plane.loaded
@@ -92,8 +97,14 @@ class FleetServicer:
         self, messages: AsyncIterator[pb.NodeMessage], context: grpc.aio.ServicerContext[pb.NodeMessage, bytes]
     ) -> None:
         """One node's stream, until it ends."""
-        await self._admitted(context)
+        told = self._tokens.told
+        token = await self._admitted(context)
         hello = await self._hello(messages, context)
+        beyond = " and ".join(token.problems(hello.node, hello.tenants))
+        if beyond:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, beyond)
+        if self._hub.claimed(hello.node, hello.public_key):
+            await context.abort(grpc.StatusCode.ALREADY_EXISTS, _CLAIMED.format(hello.node))
         await self._loaded.wait()
 
         async def write(message: bytes) -> None:
@@ -102,8 +113,16 @@ class FleetServicer:
             except (grpc.aio.BaseError, grpc.aio.AioRpcError, asyncio.InvalidStateError) as over:
                 raise StreamEnded from over
 
-        session = Session(hello, node=hello.node, hub=self._hub, roster=self._roster, wrap=self._wrap)
-        farewell = await session.run(messages, write, partial(self._until_revoked, context))
+        refusals: list[Rejected] = []
+
+        async def revoked() -> None:
+            refusals.append(await self._until_revoked(context, token, told))
+
+        tenants = hello.tenants or token.tenants
+        session = Session(hello, tenants=tenants, hub=self._hub, roster=self._roster, wrap=self._wrap)
+        farewell = await session.run(messages, write, revoked)
+        if refusals:
+            await _abort(context, refusals[0])
         if farewell:
             await context.abort(grpc.StatusCode.ABORTED, farewell)
 
@@ -113,45 +132,71 @@ class FleetServicer:
         context: grpc.aio.ServicerContext[pb.RecordBatch, pb.RecordAck],
     ) -> None:
         """Records, acknowledged batch by batch once they are stored."""
-        loop = asyncio.get_running_loop()
-        node, admitted_at = await self._admitted(context), loop.time()
+        told = self._tokens.told
+        token = await self._admitted(context)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                watch = tasks.create_task(self._revoke(context, token, told))
+                await self._ship(batches, context, token)
+                watch.cancel()
+        except* Rejected as ended:
+            refusal = ended.exceptions[0]
+            assert isinstance(refusal, Rejected)
+            await _abort(context, refusal)
+
+    async def _revoke(self, context: grpc.aio.ServicerContext[object, object], token: NodeToken, told: int) -> None:
+        raise await self._until_revoked(context, token, told)
+
+    async def _ship(
+        self,
+        batches: AsyncIterator[pb.RecordBatch],
+        context: grpc.aio.ServicerContext[pb.RecordBatch, pb.RecordAck],
+        token: NodeToken,
+    ) -> None:
         async for batch in batches:
-            if loop.time() - admitted_at >= self._recheck_s:
-                node, admitted_at = await self._admitted(context), loop.time()
             if len(batch.records) > RECORDS_PER_BATCH:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"at most {RECORDS_PER_BATCH} records a batch")
-            try:
-                await self._store_records(node, list(batch.records))
-            except Rejected as refusal:
-                await _abort(context, refusal)
+            await self._store_records(token, list(batch.records))
             await context.write(pb.RecordAck(batch=batch.batch))
 
-    async def _admitted(self, context: grpc.aio.ServicerContext[object, object]) -> str:
-        """The name of the node, proven by its token or else by its certificate. Ends the call of anyone else."""
-        token = _bearer(context.invocation_metadata() or ())
+    async def _admitted(self, context: grpc.aio.ServicerContext[object, object]) -> NodeToken:
+        """What the node may be, proven by its token or else by its certificate. Ends the call of anyone else."""
+        bearer = _bearer(context.invocation_metadata() or ())
         try:
-            if token:
-                return await self._identify(token)
+            if bearer:
+                return await self._identify(bearer)
         except Rejected as refusal:
             await _abort(context, refusal)
-        for raw in context.auth_context().get("x509_common_name", ()):
-            name = raw.decode("utf-8", "replace")
-            if any(fnmatchcase(name, glob) for glob in self._certified):
-                return name
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a node token or a gateway's certificate is required")
-        raise AssertionError("abort always raises")
+        certified = _certified(context.auth_context(), self._certified)
+        if certified is None:
+            why = "a node token or a gateway's certificate is required"
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, why)
+            raise AssertionError("abort always raises")
+        return certified
 
-    async def _until_revoked(self, context: grpc.aio.ServicerContext[object, object]) -> None:
-        """Returns when the node's token does not count any more. While the database is away nobody is revoked."""
-        token = _bearer(context.invocation_metadata() or ())
+    async def _until_revoked(
+        self, context: grpc.aio.ServicerContext[object, object], token: NodeToken, told: int
+    ) -> Rejected:
+        """Why the node's token does not count any more, once that is so. While the database is away nobody is revoked.
+
+        `told`: how much news there was when the token was looked at.
+        """
+        bearer = _bearer(context.invocation_metadata() or ())
+        if not bearer:
+            await asyncio.Event().wait()
+        look_now = told != self._tokens.told
         while True:
-            await asyncio.sleep(self._recheck_s)
+            news = self._tokens.of(token.name)
+            if not look_now:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_next_look_s(token, self._recheck_s)):
+                        await news.wait()
+            look_now = False
             try:
-                if token:
-                    await self._identify(token)
+                await self._identify(bearer)
             except Rejected as refusal:
                 if refusal.why is Why.UNAUTHENTICATED:
-                    return
+                    return refusal
 
     async def _hello(
         self, messages: AsyncIterator[pb.NodeMessage], context: grpc.aio.ServicerContext[pb.NodeMessage, bytes]
@@ -162,14 +207,34 @@ class FleetServicer:
         except (TimeoutError, StopAsyncIteration):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be hello")
             raise
-        problem = _hello_problem(first, self._hub.connected)
+        problem = _hello_problem(first, self._hub)
         self._refused += self._hub.connected >= STREAMS
         if problem:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
         return first.hello
 
 
-def _hello_problem(first: pb.NodeMessage, connected: int) -> str:
+def _next_look_s(token: NodeToken, recheck_s: float) -> float:
+    if token.expires_unix is None:
+        return recheck_s
+    return min(recheck_s, max(0.05, token.expires_unix - time.time()))
+
+
+def _certified(proven: Mapping[str, Iterable[bytes]], globs: Sequence[str]) -> NodeToken | None:
+    """A gateway's certificate is good for the names in it: whole, or up to their first dot. None: it is no gateway's.
+
+    Names of the subject and DNS names count alike; those no glob matches do not.
+    """
+    raw = [*proven.get("x509_common_name", ()), *proven.get("x509_subject_alternative_name", ())]
+    names = [name.decode("utf-8", "replace") for name in raw]
+    matching = list(dict.fromkeys(name for name in names if any(fnmatchcase(name, glob) for glob in globs)))
+    if not matching:
+        return None
+    nodes = {exactly(form) for name in matching for form in (name, name.partition(".")[0])}
+    return NodeToken(name=matching[0], nodes=tuple(sorted(nodes)))
+
+
+def _hello_problem(first: pb.NodeMessage, hub: Hub) -> str:
     if first.WhichOneof("body") != "hello":
         return "the first message must be hello"
     if not NAME.fullmatch(first.hello.node.lower().replace(".", "-").replace("_", "-")):
@@ -180,7 +245,7 @@ def _hello_problem(first: pb.NodeMessage, connected: int) -> str:
         return "hello.version must be at most 128 printable characters"
     if not all(NAME.fullmatch(held.tenant) for held in first.hello.holdings):
         return "hello.holdings must name tenants"
-    if connected >= STREAMS:
+    if hub.connected >= STREAMS:
         return f"this replica serves {STREAMS} gateways already"
     return ""
 

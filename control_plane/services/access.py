@@ -4,7 +4,7 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from control_plane.services.authority import absent, own_platform
 from control_plane.services.resources import change_entry
@@ -13,6 +13,7 @@ from core.admin import Admin, Credentials, KnownKey, Rejected, Why
 from core.audit import Entry
 from core.bound import Bound
 from core.identity import KEY_PREFIX, ApiKey, key_hash, key_tenant
+from core.node_token import NODES_MAX, TENANTS_MAX, NodeToken
 from core.resource import NAME, NAME_RULE, Problem, Ref, Resource
 from core.store import IssuedKey, Put, Store
 
@@ -31,6 +32,7 @@ ITSELF = Admin("toolgate", None, "owner")
 """What the control plane does by itself is done as this one."""
 
 _KEY = re.compile(rf"{KEY_PREFIX}_(?:-|[a-z0-9-]{{1,63}})_[0-9a-z]+_[0-9A-Za-z]+")
+_NODES = re.compile(r"[A-Za-z0-9_.*?-]{1,63}")
 _NODE = re.compile(rf"{NODE_PREFIX}_[0-9a-z]+_[0-9A-Za-z]+")
 
 
@@ -111,41 +113,56 @@ class Access:
         known = await self._credentials.key(key_hash(pepper, token.encode()))
         return known if known is not None and keys is not None and known.tenant == tenant else None
 
-    async def create_node_token(self, name: str, admin: Admin) -> str:
-        """A gateway's token, shown here only; one of the same name is replaced."""
+    async def create_node_token(self, wanted: NodeToken, admin: Admin) -> str:
+        """A gateway's token, shown here only; one of the same name is replaced, and its streams end."""
         own_platform(admin)
-        if not NAME.fullmatch(name):
-            raise Rejected(Why.INVALID, "the name is not valid", [Problem("name", NAME_RULE)])
+        problems = list(_token_problems(wanted, self._clock()))
+        if problems:
+            raise Rejected(Why.INVALID, "the node token is not valid", problems)
         text = f"{NODE_PREFIX}_{secrets.token_hex(ID_BYTES)}_{secrets.token_hex(SECRET_BYTES)}"
-        await self.keep_node_token(name, text, admin)
+        await self.keep_node_token(wanted, text, admin)
         return text
 
-    async def keep_node_token(self, name: str, token: str, admin: Admin) -> None:
+    async def keep_node_token(self, wanted: NodeToken, token: str, admin: Admin) -> None:
         """Accept a token that was made before, such as one from a file; one that was revoked stays so."""
         if not _NODE.fullmatch(token):
             raise Rejected(
                 Why.INVALID, "the node token is not valid", [Problem("token", "must read tgn_<id>_<secret>")]
             )
         token_hash = key_hash((await self._platform()).pepper, token.encode())
-        await self._credentials.keep_node(name, token_hash, self._node_entry(admin, name, "issued"))
+        detail: dict[str, object] = {
+            "nodes": list(wanted.nodes),
+            "tenants": list(wanted.tenants),
+            "expires_unix": wanted.expires_unix,
+        }
+        await self._credentials.keep_node(wanted, token_hash, self._node_entry(admin, wanted.name, "issued", detail))
+
+    async def node_tokens(self, admin: Admin) -> list[NodeToken]:
+        """Every token there is or was; what proves them is kept nowhere."""
+        own_platform(admin)
+        return await self._credentials.nodes()
 
     async def revoke_node_token(self, name: str, admin: Admin) -> None:
-        """Its streams end within a minute. Raises Rejected (NOT_FOUND) for a token that is not there."""
+        """Its streams end within a second. Raises Rejected (NOT_FOUND) for a token that is not there."""
         own_platform(admin)
-        if not await self._credentials.keep_node(name, None, self._node_entry(admin, name, "revoked")):
+        if not await self._credentials.keep_node(
+            NodeToken(name=name), None, self._node_entry(admin, name, "revoked", {})
+        ):
             raise absent(_token_ref(name))
 
-    def _node_entry(self, admin: Admin, name: str, outcome: str) -> Entry:
-        return change_entry(admin, _token_ref(name), outcome, {}, self._clock())
+    def _node_entry(self, admin: Admin, name: str, outcome: str, detail: dict[str, object]) -> Entry:
+        return change_entry(admin, _token_ref(name), outcome, detail, self._clock())
 
-    async def identify_node(self, token: str) -> str:
-        """The name the token was made for. Raises Rejected as `identify` does."""
-        name = None
+    async def identify_node(self, token: str) -> NodeToken:
+        """What the token is good for. Raises Rejected as `identify` does."""
+        known = None
         if _NODE.fullmatch(token) and len(token) <= MAX_TOKEN:
-            name = await self._credentials.node(key_hash((await self._platform()).pepper, token.encode()))
-        if name is None:
+            known = await self._credentials.node(key_hash((await self._platform()).pepper, token.encode()))
+        if known is None:
             raise Rejected(Why.UNAUTHENTICATED, "the node token is not valid")
-        return name
+        if known.expired(self._clock()):
+            raise Rejected(Why.UNAUTHENTICATED, f"the node token {known.name} has expired")
+        return known
 
     async def _platform(self) -> TenantKeys:
         keys = await self._vault.tenant_keys("")
@@ -159,6 +176,24 @@ class Access:
 def issued_status(issued: IssuedKey) -> dict[str, object]:
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(issued.issued_unix))
     return {"issued": True, "key_id": issued.key_id, "issued_at": at}
+
+
+def _token_problems(wanted: NodeToken, now: float) -> Iterator[Problem]:
+    if not NAME.fullmatch(wanted.name):
+        yield Problem("name", NAME_RULE)
+    if not 0 < len(wanted.nodes) <= NODES_MAX:
+        yield Problem("nodes", f"must be 1 to {NODES_MAX} globs")
+    for i, glob in enumerate(wanted.nodes):
+        if not _NODES.fullmatch(glob):
+            yield Problem(f"nodes[{i}]", "must be a node's name, in which * and ? stand for any letters, or one letter")
+    if len(wanted.tenants) > TENANTS_MAX:
+        yield Problem("tenants", f"must be at most {TENANTS_MAX}")
+    for i, tenant in enumerate(wanted.tenants):
+        # It need not exist yet: gateways are often set up before their tenants.
+        if not NAME.fullmatch(tenant):
+            yield Problem(f"tenants[{i}]", NAME_RULE)
+    if wanted.expired(now):
+        yield Problem("expires_at", "must be in the future")
 
 
 def _token_ref(name: str) -> Ref:

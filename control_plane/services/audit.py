@@ -1,5 +1,6 @@
 """The audit log: calls come in from the gateways in batches, changes with the change itself; both are chained."""
 
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from core.admin import Admin, AuditRow
 from core.audit import AuditRows, Entry, Verdict, Wanted, entry_of_record
 from core.bound import Bound
 from core.call import Record
+from core.node_token import NodeToken
 from core.resource import Ref, digest
 from core.store import Statuses, Store
 from core.tenant import Tenant
@@ -27,6 +29,8 @@ MAX_ID = 128
 """A longer id is no gateway's, and would not fit the index."""
 MAX_UNIX = 1e11
 PLATFORM_RETENTION_DAYS = 365
+
+log = logging.getLogger("toolgate.audit")
 
 _record = msgspec.msgpack.Decoder(Record)
 
@@ -55,16 +59,19 @@ class AuditLog:
             "audit_tenants": Bound(len(self._tenants), TENANTS_KNOWN, self._tenants_evicted),
             "audit_keys": Bound(len(self._used), KEYS_REMEMBERED, self._used_evicted),
         }
+        self.misattributed = 0
+        """Records of tenants, or in names of nodes, that their sender has no right to."""
 
-    async def store(self, node: str, records: list[bytes]) -> None:
+    async def store(self, sender: NodeToken, records: list[bytes]) -> None:
         """Returns once all are stored; storing one again is harmless. Raises Rejected(UNAVAILABLE): send them again.
 
-        What cannot be read is kept too, as its digest: a gateway that is never told "stored" would send it for ever.
+        What cannot be read, and what the sender may not report, is kept too, as its digest and in the platform's chain:
+        a gateway that is never told "stored" would send it for ever, and the good records behind it never.
         """
         batches: dict[str, list[Entry]] = {}
         used: dict[Ref, float] = {}
         for raw in records:
-            tenant, entry, key = self._entry(node, raw)
+            tenant, entry, key = self._entry(sender, raw)
             chain = tenant if await self._exists(tenant) else ""
             batches.setdefault(chain, []).append(entry)
             if key is not None and chain:
@@ -72,13 +79,13 @@ class AuditLog:
         await self._rows.store(batches)
         await self._report_used(used)
 
-    def _entry(self, node: str, raw: bytes) -> tuple[str, Entry, Ref | None]:
+    def _entry(self, sender: NodeToken, raw: bytes) -> tuple[str, Entry, Ref | None]:
         """The tenant it claims, the entry, and the key it was made with."""
         try:
             record = _record.decode(raw)
         except (msgspec.DecodeError, UnicodeError):
             mark = digest(raw).hex()
-            detail: dict[str, object] = {"node": node, "size_bytes": len(raw)}
+            detail: dict[str, object] = {"node": sender.name, "size_bytes": len(raw)}
             now = self._clock()
             unread = Entry(
                 id=f"unreadable-{mark}",
@@ -95,10 +102,24 @@ class AuditLog:
         if not 0 <= record.at_unix < MAX_UNIX:
             record.at_unix = self._clock()
         if not record.node:
-            record.node = node
+            record.node = sender.name
+        elif not sender.admits(record.node):
+            return "", self._misattributed(sender, record, raw), None
+        if record.tenant and not sender.covers(record.tenant):
+            return "", self._misattributed(sender, record, raw), None
         kind, _, name = record.credential.partition(":")
         key = Ref("ApiKey", record.tenant, name) if kind == "key" and name else None
         return record.tenant, _storable(entry_of_record(record)), key
+
+    def _misattributed(self, sender: NodeToken, record: Record, raw: bytes) -> Entry:
+        """A record in another's name, whole, for the platform's chain: it must not enter the log it claims to be of."""
+        log.warning("%s sent a record as %s of tenant %s, which it may not", sender.name, record.node, record.tenant)
+        self.misattributed += 1
+        entry = entry_of_record(record)
+        claims = {"sender": sender.name, "tenant": record.tenant, "outcome": entry.outcome, "id": entry.id}
+        detail = {**entry.detail, "claims": claims}
+        mark = f"misattributed-{digest(raw).hex()}"
+        return _storable(msgspec.structs.replace(entry, id=mark, outcome="misattributed", detail=detail))
 
     async def _exists(self, tenant: str) -> bool:
         if not tenant:
