@@ -5,23 +5,42 @@ conversation that crosses processes, with its protocol's own answer.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
+
+NAME_MAX_BYTES: Final = 512
+"""Of a topic, a key, a stream's name. Names are seen by whoever operates the store: no secrets, no personal data."""
+MESSAGE_MAX_BYTES: Final = 8 * 1024 * 1024
+"""Redis cuts a subscriber that is 32 MiB behind: a message must stay well below."""
+VALUE_MAX_BYTES: Final = 256 * 1024
+EVENT_MAX_BYTES: Final = 1024 * 1024
 
 
 class BusAway(Exception):
     """Nothing can be shared now."""
 
 
+class TooLarge(BusAway):
+    """This cannot be shared, now or later: it is larger than its kind may be."""
+
+
+def check(kind: str, name: str, data: bytes, most_bytes: int) -> None:
+    """Raises TooLarge: for adapters, so that all of them refuse alike."""
+    if len(name.encode()) > NAME_MAX_BYTES:
+        raise TooLarge(f"the name of a {kind} may have {NAME_MAX_BYTES} bytes")
+    if len(data) > most_bytes:
+        raise TooLarge(f"a {kind} of {len(data)} bytes; {most_bytes} may be shared")
+
+
 Deliver = Callable[[bytes], None]
 """Takes a message; never blocks, never raises."""
 Leave = Callable[[], None]
-"""Ends a subscription."""
+"""Ends a subscription; more than once is harmless. What is under way may still be delivered once."""
 
 
 class Bus(Protocol):
-    """Messages by topic: at most once, in order per publisher, to those subscribed at that moment."""
+    """Messages by topic: at most once, in order per publisher, to those subscribed at that moment, itself included."""
 
     async def publish(self, topic: str, message: bytes) -> None:
         """Raises BusAway."""
@@ -55,9 +74,19 @@ class EventLog(Protocol):
     """The last events of streams: `cap` of each, for `ttl_s` from the newest on; both are the adapter's settings."""
 
     async def append(self, stream: str, event: Event) -> None:
-        """Raises BusAway."""
+        """One not newer than the newest is dropped. Raises BusAway."""
         ...
 
     async def after(self, stream: str, number: int) -> list[Event] | None:
         """Those behind `number`, in order; None where any of them, or the whole stream, is no more. Raises BusAway."""
         ...
+
+
+def unbroken(events: list[Event], number: int) -> list[Event] | None:
+    """What `EventLog.after` returns, of the events kept from `number` itself on, in order."""
+    if not events:
+        return None
+    if events[0].number == number:
+        events = events[1:]
+    expected = range(number + 1, number + 1 + len(events))
+    return events if all(e.number == n for e, n in zip(events, expected, strict=True)) else None

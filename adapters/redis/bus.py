@@ -1,0 +1,277 @@
+"""What the workers of all gateways share, in Redis (or Valkey): pub/sub, values with an expiry, and capped streams."""
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+from adapters.redis.commands import FIRST_PAUSE_S, LONGEST_PAUSE_S, Commands
+from core.bus import (
+    EVENT_MAX_BYTES,
+    MESSAGE_MAX_BYTES,
+    VALUE_MAX_BYTES,
+    BusAway,
+    Deliver,
+    Event,
+    Leave,
+    check,
+    unbroken,
+)
+
+log = logging.getLogger("toolgate.redis")
+
+PREFIX = "toolgate:"
+MAX_TOPICS = 100_000
+EVENTS_PER_STREAM = 128
+EVENTS_TTL_S = 300.0
+PING_EVERY_S = 5.0
+"""A connection that is silent for twice as long is taken for lost."""
+_SUBSCRIBE_AT_ONCE = 500
+
+
+class RedisBus:
+    """Implements `core.bus.Bus`. `aclose` ends all subscriptions."""
+
+    def __init__(self, commands: Commands, *, prefix: str = PREFIX, max_topics: int = MAX_TOPICS) -> None:
+        self._commands = commands
+        self._prefix = prefix + "bus:"
+        self._max_topics = max_topics
+        self._listening: dict[str, dict[object, Deliver]] = {}
+        """By channel."""
+        self._in_force: dict[str, asyncio.Future[None]] = {}
+        """Done: this connection has confirmed that it listens to the channel."""
+        self._sent: set[str] = set()
+        """Channels this connection was told of."""
+        self._touched: dict[str, None] = {}
+        """Channels whose subscription may not be as it should."""
+        self._woken = asyncio.Event()
+        self._down = False
+        self._closed = False
+        self._following: asyncio.Task[None] | None = None
+        self.outages = 0
+
+    @property
+    def topics(self) -> int:
+        return len(self._listening)
+
+    async def publish(self, topic: str, message: bytes) -> None:
+        check("message", topic, message, MESSAGE_MAX_BYTES)
+        await self._commands.ask("PUBLISH", self._prefix + topic, message)
+
+    async def subscribe(self, topic: str, deliver: Deliver) -> Leave:
+        check("topic", topic, b"", 0)
+        if self._down or self._closed:
+            raise BusAway("Redis cannot be listened to now")
+        channel, mark = self._prefix + topic, object()
+        if channel not in self._listening and len(self._listening) >= self._max_topics:
+            raise BusAway(f"{self._max_topics} topics are listened to already")
+        self._listening.setdefault(channel, {})[mark] = deliver
+        try:
+            async with asyncio.timeout(self._commands.timeout_s):
+                # Others may be waiting for the same: it is not this caller's to cancel.
+                await asyncio.shield(self._asked_for(channel))
+        except TimeoutError as late:
+            self._leave(channel, mark)
+            raise BusAway("Redis did not confirm a subscription in time") from late
+        except BaseException:
+            self._leave(channel, mark)
+            raise
+        return lambda: self._leave(channel, mark)
+
+    async def aclose(self) -> None:
+        self._closed = True
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait({self._following})
+            self._following = None
+        self._lose("Redis is not used any more")
+
+    def _asked_for(self, channel: str) -> "asyncio.Future[None]":
+        if self._following is None:
+            self._following = asyncio.get_running_loop().create_task(self._follow())
+        self._touch(channel)
+        return self._promise(channel)
+
+    def _leave(self, channel: str, mark: object) -> None:
+        listening = self._listening.get(channel, {})
+        if listening.pop(mark, None) is not None and not listening:
+            del self._listening[channel]
+            self._touch(channel)
+
+    def _touch(self, channel: str) -> None:
+        self._touched[channel] = None
+        self._woken.set()
+
+    # The connection that listens.
+
+    async def _follow(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        # A connection that fails while this is cancelled raises its failure instead of the cancellation.
+        while not self._closed:
+            try:
+                await self._connected()
+            except* (RedisError, OSError, TimeoutError) as failures:
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S) if self._down else FIRST_PAUSE_S
+                self._note_loss(failures.exceptions[0])
+            self._lose("the connection to Redis was lost")
+            await asyncio.sleep(pause_s)
+
+    def _note_loss(self, failure: Exception) -> None:
+        if not self._down:
+            self.outages += 1
+            log.warning("listening to Redis failed, and is tried again: %s", type(failure).__name__)
+        self._down = True
+
+    async def _connected(self) -> None:
+        """Until the connection is lost. Raises RedisError, OSError, TimeoutError, also in groups."""
+        pubsub = self._commands.listener()
+        try:
+            async with asyncio.timeout(self._commands.timeout_s):
+                # Listening to one channel at least is what makes it such a connection.
+                await pubsub.execute_command("SUBSCRIBE", self._prefix.rstrip(":"))
+            if self._down:
+                log.info("listening to Redis again")
+            self._down = False
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._tell(pubsub))
+                tasks.create_task(self._hear(pubsub))
+        finally:
+            with suppress(RedisError, OSError):
+                await pubsub.aclose()  # type: ignore[no-untyped-call]  # the driver's
+
+    async def _tell(self, pubsub: PubSub) -> None:
+        """Keep the connection's subscriptions as they should be."""
+        while True:
+            self._woken.clear()
+            joining, leaving = self._due()
+            if joining:
+                await pubsub.execute_command("SUBSCRIBE", *joining)
+            if leaving:
+                await pubsub.execute_command("UNSUBSCRIBE", *leaving)
+            if not joining and not leaving:
+                await self._woken.wait()
+
+    def _due(self) -> tuple[list[str], list[str]]:
+        joining: list[str] = []
+        leaving: list[str] = []
+        while self._touched and len(joining) + len(leaving) < _SUBSCRIBE_AT_ONCE:
+            channel = next(iter(self._touched))
+            del self._touched[channel]
+            wanted, known = channel in self._listening, self._in_force.get(channel)
+            if wanted and channel not in self._sent:
+                self._sent.add(channel)
+                self._promise(channel)
+                joining.append(channel)
+            elif not wanted and channel not in self._sent:
+                self._in_force.pop(channel, None)
+            elif not wanted and known is not None and known.done():
+                # One not confirmed yet is left once it is, so that its confirmation is not taken for a later one's.
+                self._sent.discard(channel)
+                del self._in_force[channel]
+                leaving.append(channel)
+        return joining, leaving
+
+    def _promise(self, channel: str) -> "asyncio.Future[None]":
+        known = self._in_force.get(channel)
+        if known is None:
+            known = self._in_force[channel] = asyncio.get_running_loop().create_future()
+            # Retrieved: there may be nobody who waits for it.
+            known.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return known
+
+    async def _hear(self, pubsub: PubSub) -> None:
+        pinged = False
+        while True:
+            message = await pubsub.get_message(timeout=PING_EVERY_S)
+            if message is not None:
+                pinged = False
+                self._heard(message["type"], bytes(message["channel"] or b"").decode(), message["data"])
+                # Messages that are here already are read without waiting: others want their turn.
+                await asyncio.sleep(0)
+            elif pinged:
+                raise TimeoutError
+            else:
+                pinged = True
+                await pubsub.execute_command("PING")
+
+    def _heard(self, kind: str, channel: str, data: object) -> None:
+        if kind == "subscribe":
+            known = self._in_force.get(channel)
+            if known is not None and not known.done():
+                known.set_result(None)
+            if channel not in self._listening:
+                self._touch(channel)
+        elif kind == "message" and isinstance(data, bytes):
+            listening = self._listening.get(channel, {})
+            for mark, deliver in list(listening.items()):
+                if mark in listening:
+                    deliver(data)
+
+    def _lose(self, why: str) -> None:
+        for known in self._in_force.values():
+            if not known.done():
+                known.set_exception(BusAway(why))
+        self._in_force.clear()
+        self._sent.clear()
+        self._touched = dict.fromkeys(self._listening)
+        self._woken.set()
+
+
+class RedisCache:
+    """Implements `core.bus.Cache`. What it may hold altogether is Redis's `maxmemory`."""
+
+    def __init__(self, commands: Commands, *, prefix: str = PREFIX) -> None:
+        self._commands = commands
+        self._prefix = prefix + "value:"
+
+    async def put(self, key: str, value: bytes, ttl_s: float) -> None:
+        check("value", key, value, VALUE_MAX_BYTES)
+        if ttl_s > 0:
+            await self._commands.ask("SET", self._prefix + key, value, "PX", max(1, round(ttl_s * 1000)))
+        else:
+            await self._commands.ask("DEL", self._prefix + key)
+
+    async def get(self, key: str) -> bytes | None:
+        check("value", key, b"", 0)
+        value = await self._commands.ask("GET", self._prefix + key)
+        return value if isinstance(value, bytes) else None
+
+
+_APPEND = """
+local added = redis.pcall('XADD', KEYS[1], 'MAXLEN', ARGV[3], ARGV[1] .. '-0', 'm', ARGV[2])
+if type(added) == 'table' and added.err then
+  if string.find(added.err, 'equal or smaller', 1, true) then return 0 end
+  return added
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return 1
+"""
+"""One script, because a stream without an expiry would stay for ever."""
+
+
+class RedisEvents:
+    """Implements `core.bus.EventLog`: a stream's key is a Redis stream, its entries' ids are the events' numbers."""
+
+    def __init__(
+        self, commands: Commands, *, prefix: str = PREFIX, cap: int = EVENTS_PER_STREAM, ttl_s: float = EVENTS_TTL_S
+    ) -> None:
+        self._commands = commands
+        self._prefix = prefix + "events:"
+        self._cap = cap
+        self._ttl_ms = round(ttl_s * 1000)
+
+    async def append(self, stream: str, event: Event) -> None:
+        check("event", stream, event.message, EVENT_MAX_BYTES)
+        key = self._prefix + stream
+        await self._commands.ask("EVAL", _APPEND, 1, key, event.number, event.message, self._cap, self._ttl_ms)
+
+    async def after(self, stream: str, number: int) -> list[Event] | None:
+        check("event", stream, b"", 0)
+        entries = await self._commands.ask("XRANGE", self._prefix + stream, f"{number}-0", "+")
+        return unbroken([_event(*entry) for entry in entries], number) if isinstance(entries, list) else None
+
+
+def _event(entry: bytes, fields: dict[bytes, bytes]) -> Event:
+    return Event(int(entry.partition(b"-")[0]), fields[b"m"])

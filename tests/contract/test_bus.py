@@ -1,0 +1,401 @@
+"""The contract of `core.bus`: memory, Redis, and what a node shares over each."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from time import monotonic
+
+import pytest
+
+from adapters.memory.bus import MemoryBus, MemoryCache, MemoryEvents
+from adapters.redis.bus import RedisBus, RedisCache, RedisEvents
+from adapters.redis.commands import Commands
+from core.bus import EVENT_MAX_BYTES, MESSAGE_MAX_BYTES, VALUE_MAX_BYTES, Bus, BusAway, Cache, Event, EventLog, TooLarge
+from tests.harness.redis import RedisServer
+
+WITHIN_S = 5.0
+
+
+class Inbox:
+    """A subscriber that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.messages: list[bytes] = []
+        self._news = asyncio.Event()
+
+    def __call__(self, message: bytes) -> None:
+        self.messages.append(message)
+        self._news.set()
+
+    async def has(self, count: int) -> list[bytes]:
+        async with asyncio.timeout(WITHIN_S):
+            while len(self.messages) < count:
+                self._news.clear()
+                await self._news.wait()
+        return self.messages
+
+
+class Shared:
+    """The three ports over one store; every call of `of` is another process's, as far as it knows."""
+
+    def __init__(self, stack: AsyncExitStack, server: RedisServer | None, prefix: str) -> None:
+        self._stack = stack
+        self._server = server
+        self._prefix = prefix
+        self._bus = MemoryBus()
+        self._cache = MemoryCache(monotonic)
+        self._events: dict[tuple[int, float], MemoryEvents] = {}
+
+    def _commands(self) -> Commands | None:
+        if self._server is None:
+            return None
+        commands = Commands(self._server.url, timeout_s=2.0)
+        self._stack.push_async_callback(commands.aclose)
+        return commands
+
+    def bus(self) -> Bus:
+        commands = self._commands()
+        if commands is None:
+            return self._bus
+        bus = RedisBus(commands, prefix=self._prefix)
+        self._stack.push_async_callback(bus.aclose)
+        return bus
+
+    def cache(self) -> Cache:
+        commands = self._commands()
+        return RedisCache(commands, prefix=self._prefix) if commands else self._cache
+
+    def events(self, cap: int = 128, ttl_s: float = 60.0) -> EventLog:
+        commands = self._commands()
+        if commands is not None:
+            return RedisEvents(commands, prefix=self._prefix, cap=cap, ttl_s=ttl_s)
+        return self._events.setdefault((cap, ttl_s), MemoryEvents(monotonic, cap=cap, ttl_s=ttl_s))
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def shared(request: pytest.FixtureRequest) -> AsyncIterator[Shared]:
+    async with AsyncExitStack() as stack:
+        server = request.getfixturevalue("redis_server") if request.param == "redis" else None
+        yield Shared(stack, server, f"{request.node.name}:")
+
+
+# Bus.
+
+
+async def test_a_message_reaches_every_subscriber_of_its_topic_the_publisher_included(shared: Shared) -> None:
+    one, other = shared.bus(), shared.bus()
+    mine, theirs, elsewhere = Inbox(), Inbox(), Inbox()
+    await one.subscribe("t", mine)
+    await other.subscribe("t", theirs)
+    await other.subscribe("u", elsewhere)
+    await one.publish("t", b"\x00hello\xff")
+    await one.publish("u", b"end")
+    assert await mine.has(1) == [b"\x00hello\xff"]
+    assert await theirs.has(1) == [b"\x00hello\xff"]
+    assert await elsewhere.has(1) == [b"end"]
+
+
+async def test_what_is_published_when_subscribe_has_returned_is_delivered(shared: Shared) -> None:
+    one, other = shared.bus(), shared.bus()
+    for number in range(20):
+        inbox = Inbox()
+        leave = await one.subscribe(f"t{number}", inbox)
+        await other.publish(f"t{number}", b"now")
+        assert await inbox.has(1) == [b"now"]
+        leave()
+
+
+async def test_messages_of_one_publisher_come_in_order_however_they_are_sent(shared: Shared) -> None:
+    one, other, inbox = shared.bus(), shared.bus(), Inbox()
+    await one.subscribe("t", inbox)
+    sent = [b"%d" % number for number in range(2000)]
+    async with asyncio.timeout(WITHIN_S):
+        await asyncio.gather(*(other.publish("t", message) for message in sent))
+    assert await inbox.has(2000) == sent
+
+
+async def test_who_left_hears_nothing_and_the_others_still_do(shared: Shared) -> None:
+    bus, leaving, staying = shared.bus(), Inbox(), Inbox()
+    leave = await bus.subscribe("t", leaving)
+    await bus.subscribe("t", staying)
+    leave()
+    leave()
+    await bus.publish("t", b"x")
+    assert await staying.has(1) == [b"x"]
+    assert leaving.messages == []
+
+
+async def test_leaving_and_coming_back_at_once_loses_nothing(shared: Shared) -> None:
+    bus = shared.bus()
+    for number in range(50):
+        leave = await bus.subscribe("t", Inbox())
+        leave()
+        inbox = Inbox()
+        leave = await bus.subscribe("t", inbox)
+        await bus.publish("t", b"%d" % number)
+        assert await inbox.has(1) == [b"%d" % number]
+        leave()
+
+
+async def test_many_topics_are_told_apart(shared: Shared) -> None:
+    bus, inboxes = shared.bus(), [Inbox() for _ in range(1200)]
+    async with asyncio.timeout(WITHIN_S):
+        await asyncio.gather(*(bus.subscribe(f"t{n}", inbox) for n, inbox in enumerate(inboxes)))
+        await asyncio.gather(*(bus.publish(f"t{n}", b"%d" % n) for n in range(1200)))
+    assert [await inbox.has(1) for inbox in inboxes] == [[b"%d" % n] for n in range(1200)]
+
+
+async def test_a_subscriber_that_leaves_while_it_is_told_is_told_once(shared: Shared) -> None:
+    bus, told = shared.bus(), Inbox()
+
+    def once(message: bytes) -> None:
+        told(message)
+        leave()
+
+    leave = await bus.subscribe("t", once)
+    after = Inbox()
+    await bus.subscribe("t", after)
+    await bus.publish("t", b"1")
+    await bus.publish("t", b"2")
+    await after.has(2)
+    assert told.messages == [b"1"]
+
+
+async def test_a_subscriber_that_is_cancelled_before_it_is_one_leaves_nothing_behind(shared: Shared) -> None:
+    bus, heard = shared.bus(), Inbox()
+    waiting = asyncio.ensure_future(bus.subscribe("t", heard))
+    await asyncio.sleep(0)
+    if not waiting.done():
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        after = Inbox()
+        await bus.subscribe("t", after)
+        await bus.publish("t", b"x")
+        assert await after.has(1) == [b"x"]
+        assert heard.messages == []
+
+
+async def test_the_largest_message_passes_and_a_larger_one_is_refused(shared: Shared) -> None:
+    bus, inbox = shared.bus(), Inbox()
+    await bus.subscribe("t", inbox)
+    await bus.publish("t", b"x" * MESSAGE_MAX_BYTES)
+    with pytest.raises(TooLarge):
+        await bus.publish("t", b"x" * (MESSAGE_MAX_BYTES + 1))
+    with pytest.raises(TooLarge):
+        await bus.publish("t" * 513, b"x")
+    assert await inbox.has(1) == [b"x" * MESSAGE_MAX_BYTES]
+
+
+# Cache.
+
+
+async def test_a_value_is_everybodys_until_it_is_replaced(shared: Shared) -> None:
+    one, other = shared.cache(), shared.cache()
+    assert await other.get("k") is None
+    await one.put("k", b"\x00v", 60)
+    assert await other.get("k") == b"\x00v"
+    await other.put("k", b"", 60)
+    assert await one.get("k") == b""
+
+
+async def test_a_value_expires(shared: Shared) -> None:
+    cache = shared.cache()
+    await cache.put("k", b"v", 0.05)
+    await cache.put("stays", b"v", 60)
+    async with asyncio.timeout(WITHIN_S):
+        while await cache.get("k") is not None:
+            await asyncio.sleep(0.01)
+    assert await cache.get("stays") == b"v"
+    await cache.put("stays", b"v", 0)
+    assert await cache.get("stays") is None
+
+
+async def test_a_value_too_large_is_refused(shared: Shared) -> None:
+    cache = shared.cache()
+    with pytest.raises(TooLarge):
+        await cache.put("k", b"x" * (VALUE_MAX_BYTES + 1), 60)
+    assert await cache.get("k") is None
+
+
+# Events.
+
+
+async def test_events_are_given_again_from_where_the_reader_was(shared: Shared) -> None:
+    one, other = shared.events(), shared.events()
+    events = [Event(number, b"\x00e%d" % number) for number in range(1, 6)]
+    for event in events:
+        await one.append("s", event)
+    assert await other.after("s", 0) == events
+    assert await other.after("s", 3) == events[3:]
+    assert await other.after("s", 5) == []
+    assert await other.after("s", 6) is None
+    assert await other.after("unknown", 0) is None
+
+
+async def test_events_beyond_the_cap_are_no_more_and_a_reader_behind_them_is_told(shared: Shared) -> None:
+    log = shared.events(cap=3)
+    events = [Event(number, b"e") for number in range(1, 8)]
+    for event in events:
+        await log.append("s", event)
+    assert await log.after("s", 4) == events[4:]
+    assert await log.after("s", 3) is None
+    assert await log.after("s", 0) is None
+
+
+async def test_events_appended_together_keep_their_order(shared: Shared) -> None:
+    log = shared.events(cap=500)
+    events = [Event(number, b"%d" % number) for number in range(1, 401)]
+    async with asyncio.timeout(WITHIN_S):
+        await asyncio.gather(*(log.append("s", event) for event in events))
+    assert await log.after("s", 0) == events
+
+
+async def test_an_event_appended_twice_or_late_is_dropped(shared: Shared) -> None:
+    log = shared.events()
+    for event in (Event(1, b"a"), Event(2, b"b"), Event(2, b"again"), Event(1, b"late")):
+        await log.append("s", event)
+    assert await log.after("s", 0) == [Event(1, b"a"), Event(2, b"b")]
+
+
+async def test_a_gap_in_the_events_is_told_and_not_passed_over(shared: Shared) -> None:
+    log = shared.events()
+    for event in (Event(1, b"a"), Event(3, b"c")):
+        await log.append("s", event)
+    assert await log.after("s", 1) is None
+    assert await log.after("s", 2) == [Event(3, b"c")]
+
+
+async def test_a_stream_expires_from_its_newest_event_on(shared: Shared) -> None:
+    log = shared.events(ttl_s=0.1)
+    await log.append("s", Event(1, b"a"))
+    async with asyncio.timeout(WITHIN_S):
+        while await log.after("s", 0) is not None:
+            await asyncio.sleep(0.01)
+
+
+async def test_an_event_too_large_is_refused(shared: Shared) -> None:
+    log = shared.events()
+    with pytest.raises(TooLarge):
+        await log.append("s", Event(1, b"x" * (EVENT_MAX_BYTES + 1)))
+    assert await log.after("s", 0) is None
+
+
+# What only memory does.
+
+
+async def test_memory_keeps_so_many_values_and_bytes_and_drops_the_longest_untouched() -> None:
+    now = 0.0
+    cache = MemoryCache(lambda: now, max_values=3, max_bytes=100)
+    for key in "abc":
+        await cache.put(key, b"v", 60)
+    await cache.get("a")
+    await cache.put("d", b"v", 60)
+    assert [await cache.get(key) for key in "abcd"] == [b"v", None, b"v", b"v"]
+    await cache.put("e", b"x" * 97, 60)
+    assert len(cache) <= 2
+    now = 61.0
+    await cache.put("f", b"v", 60)
+    assert len(cache) == 1
+
+
+async def test_memory_keeps_so_many_streams_and_bytes_of_events() -> None:
+    now = 0.0
+    log = MemoryEvents(lambda: now, max_streams=2, max_bytes=10, ttl_s=60)
+    for stream in "abc":
+        await log.append(stream, Event(1, b"1234"))
+    assert [await log.after(stream, 0) is not None for stream in "abc"] == [False, True, True]
+    await log.append("c", Event(2, b"123456"))
+    assert [await log.after(stream, 0) is not None for stream in "bc"] == [False, True]
+    now = 61.0
+    await log.append("d", Event(1, b"1"))
+    assert len(log) == 1
+
+
+async def test_memory_takes_so_many_subscriptions() -> None:
+    bus = MemoryBus(max_subscriptions=1)
+    leave = await bus.subscribe("t", Inbox())
+    with pytest.raises(BusAway):
+        await bus.subscribe("t", Inbox())
+    leave()
+    assert bus.topics == 0
+    await bus.subscribe("t", Inbox())
+
+
+# Redis killed, and back.
+
+
+@pytest.fixture
+async def redis(redis_server: RedisServer) -> AsyncIterator[tuple[Commands, RedisBus]]:
+    commands = Commands(redis_server.url, timeout_s=0.5)
+    bus = RedisBus(commands, prefix="killed:")
+    yield commands, bus
+    await bus.aclose()
+    await commands.aclose()
+
+
+async def test_while_redis_is_away_everything_says_so_and_nobody_waits(
+    redis: tuple[Commands, RedisBus], redis_server: RedisServer
+) -> None:
+    commands, bus = redis
+    await bus.subscribe("t", Inbox())
+    redis_server.kill()
+    with pytest.raises(BusAway):
+        await bus.publish("t", b"x")
+    began = monotonic()
+    attempts: list[Callable[[], object]] = [
+        lambda: bus.publish("t", b"x"),
+        lambda: bus.subscribe("u", Inbox()),
+        lambda: RedisCache(commands).put("k", b"v", 1),
+        lambda: RedisCache(commands).get("k"),
+        lambda: RedisEvents(commands).append("s", Event(1, b"e")),
+        lambda: RedisEvents(commands).after("s", 0),
+    ]
+    for attempt in attempts * 50:
+        with pytest.raises(BusAway):
+            await attempt()  # type: ignore[misc]
+    assert monotonic() - began < WITHIN_S / 2
+    assert commands.outages == 1
+
+
+async def test_subscriptions_survive_redis_killed_and_started_again(
+    redis: tuple[Commands, RedisBus], redis_server: RedisServer
+) -> None:
+    _, bus = redis
+    inbox, gone = Inbox(), Inbox()
+    await bus.subscribe("t", inbox)
+    leave = await bus.subscribe("left meanwhile", gone)
+    redis_server.kill()
+    leave()
+    await asyncio.to_thread(redis_server.start)
+    async with asyncio.timeout(WITHIN_S):
+        while not inbox.messages:
+            try:
+                await bus.publish("t", b"again")
+                await bus.publish("left meanwhile", b"again")
+            except BusAway:
+                pass
+            await asyncio.sleep(0.01)
+    assert inbox.messages[0] == b"again"
+    assert gone.messages == []
+    assert bus.outages == 1
+
+
+async def test_a_flood_of_commands_is_bounded(redis: tuple[Commands, RedisBus]) -> None:
+    commands, _ = redis
+    cache = RedisCache(commands)
+    async with asyncio.timeout(WITHIN_S):
+        done = await asyncio.gather(
+            *(cache.put("k", b"x" * VALUE_MAX_BYTES, 1) for _ in range(400)), return_exceptions=True
+        )
+    refused = [failure for failure in done if failure is not None]
+    assert 0 < len(refused) < 400
+    assert {str(failure) for failure in refused} == {"more waits for Redis than may"}
+
+
+async def test_closing_fails_what_waits(redis_server: RedisServer) -> None:
+    commands = Commands(redis_server.url)
+    waiting = asyncio.ensure_future(commands.ask("BLPOP", "nothing", 0))
+    await asyncio.sleep(0)
+    await commands.aclose()
+    with pytest.raises(BusAway):
+        await asyncio.wait_for(waiting, WITHIN_S)
