@@ -121,6 +121,8 @@ class Clean(msgspec.Struct, frozen=True, kw_only=True):
 
     arguments: bytes
     findings: tuple[Finding, ...] = ()
+    responses: bytes = b""
+    """A retry's `inputResponses`, a JSON object; empty: none."""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,6 +176,27 @@ class Raw(msgspec.Struct, frozen=True, kw_only=True):
     """Handle of the parked call whose questions `result` asks; empty: none."""
 
 
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """A resource or a task that a listener wants to be told of."""
+
+    method: Literal["notifications/resources/updated", "notifications/tasks"]
+    exposed: str
+    """URI or task id as the agent spells it."""
+    route: Route
+    """To the server; `route.tool` is its own spelling."""
+
+
+class Opening(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream that the caller may have, and what it will hear on it."""
+
+    tenant: str
+    tools: bool = False
+    prompts: bool = False
+    resources: bool = False
+    """Whether it hears of these lists changing."""
+    subjects: tuple[Subject, ...] = ()
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What may be shown to the caller: a guarded result, or a list made for it. From `stages.guard` and `lists`."""
 
@@ -188,6 +211,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """Of a list: equal where the caller sees the same."""
     session: str = ""
     """A session id minted by this very request (initialize); empty otherwise."""
+    opening: Opening | None = None
+    """The answer is a stream: `result` is the acknowledgement it begins with."""
     era: Era | None = None
     """Era of the upstream the result came from, None for results of the gateway's own: what translation starts from."""
 
