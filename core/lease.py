@@ -14,6 +14,7 @@ MAX_SLICE = 1000
 IDLE_S = 0.2
 """Tokens not touched for so long go back."""
 MIN_DENIAL_S = 0.001
+_ONE = Grant(1)
 MAX_DENIAL_S = 1.0
 """A refusal is believed so long at most: tokens may come back from others sooner than computed."""
 
@@ -38,6 +39,9 @@ class Slice(msgspec.Struct):
     def spend(self, want: int, now_s: float) -> Grant | None:
         """Tokens at hand, or a refusal still believed; None: ask the counters."""
         self.used_s = now_s
+        if self.tokens and want == 1:
+            self.tokens -= 1
+            return _ONE
         if self.tokens:
             tokens = min(want, self.tokens)
             self.tokens -= tokens

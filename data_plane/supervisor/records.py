@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -87,16 +88,16 @@ class RecordPump:
             log.warning("the spool is full: %d records were dropped, %d in all", now - before, self.dropped)
 
     def _discover(self) -> None:
-        for path in sorted(self._folder.glob(f"*{SUFFIX}")):
-            if path.name in self._segments or path.name in self._unreadable:
+        for name in sorted(os.listdir(self._folder)):  # noqa: PTH208 - a quarter of the cost
+            if not name.endswith(SUFFIX) or name in self._segments or name in self._unreadable:
                 continue
             try:
-                self._segments[path.name] = Segment(path)
+                self._segments[name] = Segment(self._folder / name)
             except FileNotFoundError:
                 continue
             except (OSError, ValueError):
-                self._unreadable.add(path.name)
-                log.exception("%s is left where it is", path.name)
+                self._unreadable.add(name)
+                log.exception("%s is left where it is", name)
 
     def _tidy(self) -> None:
         """Segments that were never finished being made."""
