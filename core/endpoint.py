@@ -29,6 +29,12 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Tool name at the server to exposed name; taken as it is, never prefixed."""
     descriptions: dict[str, str] = msgspec.field(default_factory=dict)
     """Tool name at the server to the description agents see."""
+    prompts: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    """Globs over prompt names at the server."""
+    rename_prompts: dict[str, str] = msgspec.field(default_factory=dict)
+    """As `rename`, for prompts."""
+    resources: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    """Globs over URIs at the server, and over URI templates as they are written."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -38,6 +44,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     prefix: Literal["never", "on_collision", "always"] = "on_collision"
     """`never`: a collision holds back the endpoint: it goes on as it was published last."""
     instructions: str = ""
+    server_instructions: Literal["auto", "always", "never"] = "auto"
+    """Whether agents are also told what the servers say of themselves; `auto`: where `instructions` is empty."""
+    page_size: int = 1000
+    """Entries of a list page; the rest comes by cursor."""
     allowed_origins: list[str] = msgspec.field(default_factory=list)
     """Browser origins besides the gateway's own host, such as `https://chat.example.com`."""
     max_body_bytes: int = 4 * 1024 * 1024
@@ -46,6 +56,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def problems(self) -> Iterator[Problem]:
         if not 1024 <= self.max_body_bytes <= 4 * 1024 * 1024:
             yield Problem("spec.max_body_bytes", "must be 1 KiB-4 MiB")
+        if not 1 <= self.page_size <= 5000:
+            yield Problem("spec.page_size", "must be 1-5000")
         seen: set[str] = set()
         for i, member in enumerate(self.members):
             if member.server in seen:
@@ -71,10 +83,11 @@ def composed_instructions(own: str, servers: dict[str, str]) -> str:
 def _member_problems(path: str, member: Member) -> Iterator[Problem]:
     if not _PREFIX.fullmatch(member.prefix):
         yield Problem(f"{path}.prefix", "must be at most 32 of A-Z, a-z, 0-9, '_', '-' and '.'")
-    exposed: dict[str, str] = {}
-    for tool, name in member.rename.items():
-        if not TOOL_NAME.fullmatch(name):
-            yield Problem(f"{path}.rename.{tool}", TOOL_NAME_RULE)
-        if name in exposed:
-            yield Problem(f"{path}.rename.{tool}", f"{name!r} is the new name of {exposed[name]!r} already")
-        exposed[name] = tool
+    for field, renames in (("rename", member.rename), ("rename_prompts", member.rename_prompts)):
+        exposed: dict[str, str] = {}
+        for original, name in renames.items():
+            if not TOOL_NAME.fullmatch(name):
+                yield Problem(f"{path}.{field}.{original}", TOOL_NAME_RULE)
+            if name in exposed:
+                yield Problem(f"{path}.{field}.{original}", f"{name!r} is the new name of {exposed[name]!r} already")
+            exposed[name] = original

@@ -1,7 +1,8 @@
-"""How an endpoint names the tools of its members: short, unique, and stable when members are added.
+"""How an endpoint names what its members offer: short, unique, and stable when members are added.
 
 Names are decided in listing order, so a member added at the end never renames what is already there. Renames are taken
 as they are; everything else may be prefixed, and cut with a hash where it is too long or holds foreign characters.
+Tools and prompts have the same rules and do not meet; resources keep their URIs (see `core.uris`).
 """
 
 import re
@@ -12,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from core import uris
 from core.endpoint import NAME_BUDGET, TOOL_NAME, Endpoint, Member
 from core.resource import Problem
 
@@ -20,14 +22,16 @@ _FOREIGN = re.compile(r"[^A-Za-z0-9_.-]")
 _HASH_CHARS = 8
 
 PrefixMode = Literal["never", "on_collision", "always"]
+Noun = Literal["tool", "prompt"]
 
 
 class Named(msgspec.Struct, frozen=True):
-    """One row of the reversible table: the exposed name, and whose tool it is."""
+    """One row of the reversible table: the exposed name or URI, and whose it is."""
 
     name: str
     server: str
     tool: str
+    """The name at the server: of a tool or prompt, or a URI or template."""
 
 
 class Naming(msgspec.Struct, frozen=True):
@@ -35,6 +39,13 @@ class Naming(msgspec.Struct, frozen=True):
 
     tools: tuple[Named, ...]
     problems: tuple[Problem, ...]
+
+
+class Placing(msgspec.Struct, frozen=True):
+    """`rows` is in listing order; `lost`: those whose rewritten URI is taken as well."""
+
+    rows: tuple[Named, ...]
+    lost: tuple[Named, ...]
 
 
 def fit(name: str) -> str:
@@ -51,6 +62,14 @@ def selected(member: Member, tools: Iterable[str]) -> list[str]:
     return sorted(included - _chosen(member.exclude, included))
 
 
+def selected_prompts(member: Member, prompts: Iterable[str]) -> list[str]:
+    return sorted(_chosen(member.prompts, set(prompts)))
+
+
+def selected_resources(member: Member, uris_or_templates: Iterable[str]) -> list[str]:
+    return sorted(_chosen(member.resources, set(uris_or_templates)))
+
+
 def _chosen(globs: list[str], names: set[str]) -> set[str]:
     """Those that any of the globs names."""
     if not globs or "*" in globs:
@@ -60,47 +79,72 @@ def _chosen(globs: list[str], names: set[str]) -> set[str]:
 
 def name_tools(endpoint: Endpoint, offered: dict[str, list[str]]) -> Naming:
     """Exposed names for `offered` (server to tool names). A member whose server offers nothing yet is simply empty."""
-    table = _Table(endpoint.prefix)
+    table = _Table(endpoint.prefix, "tool")
     for index, member in enumerate(endpoint.members):
-        table.add(f"spec.members[{index}]", member, selected(member, offered.get(member.server, ())))
+        tools = selected(member, offered.get(member.server, ()))
+        table.add(f"spec.members[{index}]", member, tools, member.rename)
     return Naming(tuple(table.rows), tuple(table.problems))
+
+
+def name_prompts(endpoint: Endpoint, offered: dict[str, list[str]]) -> Naming:
+    """The same for prompts."""
+    table = _Table(endpoint.prefix, "prompt")
+    for index, member in enumerate(endpoint.members):
+        prompts = selected_prompts(member, offered.get(member.server, ()))
+        table.add(f"spec.members[{index}]", member, prompts, member.rename_prompts)
+    return Naming(tuple(table.rows), tuple(table.problems))
+
+
+def place_resources(endpoint: Endpoint, offered: dict[str, list[str]]) -> Placing:
+    """Exposed URIs for `offered` (server to URIs, or to templates): their own where no earlier member has the same."""
+    taken: dict[str, Named] = {}
+    lost: list[Named] = []
+    for member in endpoint.members:
+        for uri in selected_resources(member, offered.get(member.server, ())):
+            name = uri if uri not in taken else uris.exposed(member.server, uri)
+            row = Named(name, member.server, uri)
+            if taken.setdefault(name, row) is not row:
+                lost.append(row)
+    return Placing(tuple(taken.values()), tuple(lost))
 
 
 class _Table:
     """Names as they are given away, member by member."""
 
-    def __init__(self, mode: PrefixMode) -> None:
+    def __init__(self, mode: PrefixMode, noun: Noun) -> None:
         self.rows: list[Named] = []
         self.problems: list[Problem] = []
         self._mode = mode
+        self._noun = noun
         self._taken: dict[str, Named] = {}
 
-    def add(self, path: str, member: Member, tools: list[str]) -> None:
+    def add(self, path: str, member: Member, names: list[str], renames: dict[str, str]) -> None:
         """Renames are claimed first: within a member, what was asked for literally wins over what was not."""
         first = len(self.rows)
-        for tool in tools:
-            if tool in member.rename:
-                self._claim(f"{path}.rename.{tool}", Named(member.rename[tool], member.server, tool))
-        for tool in tools:
-            if tool not in member.rename:
-                self._claim(path, Named(self._unrenamed(member, tool), member.server, tool))
+        field = "rename" if self._noun == "tool" else "rename_prompts"
+        for name in names:
+            if name in renames:
+                self._claim(f"{path}.{field}.{name}", Named(renames[name], member.server, name))
+        for name in names:
+            if name not in renames:
+                self._claim(path, Named(self._unrenamed(member, name), member.server, name))
         self.rows[first:] = sorted(self.rows[first:], key=lambda row: row.tool)
 
-    def _unrenamed(self, member: Member, tool: str) -> str:
-        bare = fit(tool)
+    def _unrenamed(self, member: Member, name: str) -> str:
+        bare = fit(name)
         if self._mode == "never" or (self._mode == "on_collision" and bare not in self._taken):
             return bare
-        return fit(f"{member.prefix or member.server}{SEPARATOR}{tool}")
+        return fit(f"{member.prefix or member.server}{SEPARATOR}{name}")
 
     def _claim(self, path: str, row: Named) -> None:
         owner = self._taken.setdefault(row.name, row)
         if owner is row:
             self.rows.append(row)
         else:
-            self.problems.append(Problem(path, _clash(self._mode, row, owner)))
+            self.problems.append(Problem(path, self._clash(row, owner)))
 
-
-def _clash(mode: PrefixMode, row: Named, owner: Named) -> str:
-    remedy = "rename one of them" + (", or set spec.prefix to on_collision" if mode == "never" else "")
-    taken = f"already tool {owner.tool!r} of server {owner.server!r}"
-    return f"tool {row.tool!r} would be {row.name!r}, which is {taken}: {remedy}"
+    def _clash(self, row: Named, owner: Named) -> str:
+        never = self._mode == "never"
+        remedy = "rename one of them" + (", or set spec.prefix to on_collision" if never else "")
+        taken = f"already {self._noun} {owner.tool!r} of server {owner.server!r}"
+        return f"{self._noun} {row.tool!r} would be {row.name!r}, which is {taken}: {remedy}"

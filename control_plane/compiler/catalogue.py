@@ -1,66 +1,37 @@
-"""Endpoints: which tools they show, under which names, with what the tenant says of them."""
+"""Endpoints: what they show, under which names, with what the tenant says of it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 
 import msgspec
 
-from control_plane.compiler.definition import HeaderRefused, claims_read_only, header_params, respelled
+from control_plane.compiler.shelf import Shelf
 from control_plane.compiler.source import Dropped, Found, Parts, Source, found_in
-from core.endpoint import Endpoint, Member
-from core.naming import Named, name_tools, selected
+from core.call import Target
+from core.endpoint import Endpoint, composed_instructions
+from core.naming import (
+    Named,
+    name_prompts,
+    name_tools,
+    place_resources,
+    selected,
+    selected_prompts,
+    selected_resources,
+)
+from core.offering import KINDS, Kind
 from core.resource import Ref, Resource
-from core.server import ApprovedTool, Server, ToolOverlay
-from core.snapshot import Catalogue, CompiledTool
+from core.snapshot import Catalogue
 
 
-class Shelf:
-    """The tools a tenant's servers have to show; those no client may see are put aside in `dropped`."""
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What an endpoint shows, in listing order."""
 
-    def __init__(self, source: Source, held: AbstractSet[Ref]) -> None:
-        """`held`: servers among them have something to show only if they served before."""
-        self.dropped: list[Dropped] = []
-        self._before = {r.name: source.previous.backends.get(r.name) for r, _ in source.of(Server) if r.ref in held}
-        self._servers = {
-            r.name: (r, spec)
-            for r, spec in source.of(Server)
-            if not spec.disabled and (r.ref not in held or self._before[r.name])
-        }
-        self._tools = {
-            name: {tool.name: (tool, headers) for tool, headers in self._sound(name, source.known[name].approved())}
-            for name in self._servers
-            if name in source.known
-        }
-        self.offered = {name: list(tools) for name, tools in self._tools.items()}
-
-    def _sound(self, server: str, tools: Iterable[ApprovedTool]) -> Iterator[tuple[ApprovedTool, dict[str, str]]]:
-        for tool in tools:
-            try:
-                yield tool, header_params(tool.definition)
-            except HeaderRefused as problem:
-                self.dropped.append(Dropped(server, tool.name, str(problem)))
-
-    def compiled(self, row: Named, member: Member) -> CompiledTool:
-        tool, headers = self._tools[row.server][row.tool]
-        resource, server = self._servers[row.server]
-        overlay = server.tools.get(row.tool, _NOTHING_SAID)
-        read_only = claims_read_only(tool.definition) if overlay.read_only is None else overlay.read_only
-        before = self._before.get(row.server)
-        return CompiledTool(
-            name=row.name,
-            server=row.server,
-            upstream_name=row.tool,
-            definition=respelled(tool.definition, row.name, row.tool, member.descriptions.get(row.tool)),
-            digest=tool.digest,
-            risk=overlay.risk or server.risk,
-            labels={**resource.labels, **overlay.labels},
-            read_only=read_only,
-            timeout_s=before.timeout_s if before else overlay.timeout_s or server.timeout_s,
-            header_params=headers,
-        )
-
-
-_NOTHING_SAID = ToolOverlay()
+    tools: Sequence[Named]
+    prompts: Sequence[Named]
+    resources: Sequence[Named]
+    templates: Sequence[Named]
 
 
 def compile_catalogues(source: Source, shelf: Shelf, held: AbstractSet[Ref], parts: Parts) -> list[Found]:
@@ -69,28 +40,56 @@ def compile_catalogues(source: Source, shelf: Shelf, held: AbstractSet[Ref], par
     for resource, endpoint in source.of(Endpoint):
         if endpoint.disabled:
             continue
-        naming = name_tools(endpoint, shelf.offered)
-        found += found_in(resource.ref, naming.problems)
+        tools, prompts = name_tools(endpoint, shelf.offered), name_prompts(endpoint, shelf.entries("prompts"))
+        problems = (*tools.problems, *prompts.problems)
+        found += found_in(resource.ref, problems)
         catalogue: Catalogue | None
-        if naming.problems or resource.ref in held:
+        if problems or resource.ref in held:
             before = source.previous.catalogues.get(resource.name)
             catalogue = _as_before(before, resource, endpoint, shelf) if before else None
         else:
-            catalogue = _compiled(naming.tools, resource, endpoint, shelf)
+            resources = _placed(resource, endpoint, shelf, "resources")
+            templates = _placed(resource, endpoint, shelf, "templates")
+            rows = _Rows(tools.tools, prompts.tools, resources, templates)
+            catalogue = _compiled(rows, resource, endpoint, shelf)
         if catalogue is not None:
             parts.add("catalogue", catalogue, resource.name)
     return found
 
 
-def _compiled(rows: Iterable[Named], resource: Resource, endpoint: Endpoint, shelf: Shelf) -> Catalogue:
+def _placed(resource: Resource, endpoint: Endpoint, shelf: Shelf, kind: Kind) -> Sequence[Named]:
+    placing = place_resources(endpoint, shelf.entries(kind))
+    for row in placing.lost:
+        reason = f"endpoint {resource.name} has another {row.name}, where it would have to be"
+        shelf.dropped.append(Dropped(row.server, row.tool, reason))
+    return placing.rows
+
+
+def _compiled(rows: _Rows, resource: Resource, endpoint: Endpoint, shelf: Shelf) -> Catalogue:
     members = {member.server: member for member in endpoint.members}
+    moved: dict[str, dict[str, str]] = {}
+    for row in rows.resources:
+        if row.name != row.tool:
+            moved.setdefault(row.server, {})[row.tool] = row.name
+    told = endpoint.server_instructions
+    wanted = told == "always" or (told == "auto" and not endpoint.instructions)
+    said = shelf.instructions(endpoint.members) if wanted else {}
     return Catalogue(
         endpoint=resource.name,
         namespace=resource.namespace,
-        tools=tuple(shelf.compiled(row, members[row.server]) for row in rows),
-        instructions=endpoint.instructions,
+        tools=tuple(shelf.tool(row, members[row.server], moved.get(row.server, {})) for row in rows.tools),
+        instructions=composed_instructions(endpoint.instructions, said),
         allowed_origins=tuple(endpoint.allowed_origins),
         max_body_bytes=endpoint.max_body_bytes,
+        prompts=tuple(map(shelf.prompt, rows.prompts)),
+        resources=tuple(shelf.resource(row, "resources") for row in rows.resources),
+        templates=tuple(shelf.resource(row, "templates") for row in rows.templates),
+        servers=shelf.members(endpoint.members),
+        page_size=endpoint.page_size,
+        unavailable=shelf.unavailable(endpoint.members),
+        unlisted=tuple(shelf.unlisted(endpoint.members)),
+        own_instructions=endpoint.instructions,
+        server_instructions=said,
     )
 
 
@@ -99,11 +98,31 @@ def _as_before(before: Catalogue, resource: Resource, endpoint: Endpoint, shelf:
 
     What is said of a tool is what is declared now: its risk and labels decide who may call it.
     """
-    shown = {(m.server, tool) for m in endpoint.members for tool in selected(m, shelf.offered.get(m.server, ()))}
-    rows = [Named(t.name, t.server, t.upstream_name) for t in before.tools if (t.server, t.upstream_name) in shown]
+    tools, prompts = set[tuple[str, str]](), set[tuple[str, str]]()
+    resources, templates = set[tuple[str, str]](), set[tuple[str, str]]()
+    offered = {kind: shelf.entries(kind) for kind in KINDS}
+    for member in endpoint.members:
+        name = member.server
+        tools.update((name, one) for one in selected(member, shelf.offered.get(name, ())))
+        prompts.update((name, one) for one in selected_prompts(member, offered["prompts"].get(name, ())))
+        resources.update((name, one) for one in selected_resources(member, offered["resources"].get(name, ())))
+        templates.update((name, one) for one in selected_resources(member, offered["templates"].get(name, ())))
+    rows = _Rows(
+        _still(before.tools, tools),
+        _still(before.prompts, prompts),
+        _still(before.resources, resources),
+        _still(before.templates, templates),
+    )
     return msgspec.structs.replace(
         _compiled(rows, resource, endpoint, shelf),
         instructions=before.instructions,
+        own_instructions=before.own_instructions,
+        server_instructions=before.server_instructions,
         allowed_origins=tuple(origin for origin in before.allowed_origins if origin in endpoint.allowed_origins),
         max_body_bytes=before.max_body_bytes,
+        page_size=before.page_size,
     )
+
+
+def _still(before: Iterable[Target], there: AbstractSet[tuple[str, str]]) -> list[Named]:
+    return [Named(t.name, t.server, t.upstream_name) for t in before if (t.server, t.upstream_name) in there]

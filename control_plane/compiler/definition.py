@@ -1,7 +1,7 @@
-"""A tool's definition as agents see it: renamed and re-described, all else byte for byte as it was approved."""
+"""Definitions as agents see them: renamed and re-described, all else byte for byte as it was approved."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 import msgspec
@@ -50,15 +50,55 @@ class HeaderRefused(Exception):
     """An `x-mcp-header` annotation breaks a rule: clients must not be shown the tool."""
 
 
-def respelled(definition: bytes, name: str, upstream_name: str, description: str | None) -> bytes:
-    """The definition with these two members replaced; every other member keeps its bytes and its place."""
-    if name == upstream_name and description is None:
+def respelled(
+    definition: bytes, name: str, upstream_name: str, description: str | None, pages: Mapping[str, str] | None = None
+) -> bytes:
+    """The definition with these members replaced; every other member keeps its bytes and its place.
+
+    `pages`: URI to exposed URI, for the page of an app that the tool names in its `_meta`.
+    """
+    moved = _moved(definition, pages) if pages and b'"ui' in definition else {}
+    if name == upstream_name and description is None and not moved:
         return definition
     members = _members.decode(definition)
     members["name"] = msgspec.Raw(msgspec.json.encode(name))
     if description is not None:
         members["description"] = msgspec.Raw(msgspec.json.encode(description))
+    members.update(moved)
     return msgspec.json.encode(members)
+
+
+def renamed(definition: bytes, member: str, name: str, upstream_name: str) -> bytes:
+    """The definition of a prompt, resource or template with the member it is known by replaced."""
+    if name == upstream_name:
+        return definition
+    members = _members.decode(definition)
+    members[member] = msgspec.Raw(msgspec.json.encode(name))
+    return msgspec.json.encode(members)
+
+
+def _moved(definition: bytes, pages: Mapping[str, str]) -> dict[str, msgspec.Raw]:
+    """`_meta` with its `ui.resourceUri`, and the older `ui/resourceUri`, exposed. Empty: there is nothing to change."""
+    try:
+        meta = _members.decode(_members.decode(definition)["_meta"])
+        ui = _members.decode(meta["ui"]) if "ui" in meta else {}
+    except (KeyError, msgspec.MsgspecError):
+        return {}
+    changed = False
+    for holder, key in ((ui, "resourceUri"), (meta, "ui/resourceUri")):
+        exposed = pages.get(_text(holder.get(key)))
+        if exposed is not None:
+            holder[key] = msgspec.Raw(msgspec.json.encode(exposed))
+            changed = True
+    if not changed:
+        return {}
+    if ui:
+        meta["ui"] = msgspec.Raw(msgspec.json.encode(ui))
+    return {"_meta": msgspec.Raw(msgspec.json.encode(meta))}
+
+
+def _text(raw: msgspec.Raw | None) -> str:
+    return msgspec.json.decode(raw, type=str) if raw is not None and bytes(raw)[:1] == b'"' else ""
 
 
 def claims_read_only(definition: bytes) -> bool:

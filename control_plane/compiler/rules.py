@@ -44,6 +44,7 @@ def _backend(name: str, server: Server, known: Known) -> Backend:
         protocol_version=known.look.protocol_version if agrees else "",
         timeout_s=server.timeout_s,
         max_result_bytes=server.max_result_bytes,
+        offers=known.offering.offers,
     )
 
 

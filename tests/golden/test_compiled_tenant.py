@@ -10,15 +10,24 @@ import msgspec
 
 from control_plane.compiler.compile import compile_tenant
 from control_plane.compiler.source import Compiled
+from core.offering import Offering
 from core.resource import encode
-from tests.control_plane.compiler.sources import seal, source
+from core.server import ObservedEntry
+from tests.control_plane.compiler.sources import LOG, NOW, PUSH, known, seal, source
 
 GOLDEN = Path(__file__).with_name("compiled_tenant.json")
+OFFERING = Offering(
+    prompts=(ObservedEntry(name="review", definition=b'{"name":"review",  "arguments":[]}'),),
+    resources=(ObservedEntry(name="ui://page", definition=b'{"uri":"ui://page","name":"page"}'),),
+    templates=(ObservedEntry(name="log:{day}", definition=b'{"uriTemplate":"log:{day}","name":"log"}'),),
+    offers=("completions", "prompts", "resources", "tools"),
+)
 
 
 def written() -> str:
     """Digests of everything, and what is inside for people to compare."""
-    result = compile_tenant(source(), seal)
+    servers = {"clock": known(NOW, offering=OFFERING), "git": known(LOG, PUSH, offering=OFFERING, unavailable=True)}
+    result = compile_tenant(source(known_servers=servers), seal)
     assert isinstance(result, Compiled)
     parts = {
         f"{ref.kind}/{ref.name}": {

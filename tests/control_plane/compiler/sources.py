@@ -10,6 +10,7 @@ from core.endpoint import Endpoint, Member
 from core.guard import Guard
 from core.identity import Agent, ApiKey, Permission, Role, RoleBinding, Subject, User
 from core.limits import RateLimit
+from core.offering import Offering
 from core.resource import Resource, Spec
 from core.secret import Secret
 from core.server import HttpTransport, Server, StdioTransport, ToolOverlay
@@ -29,14 +30,23 @@ def a(kind_spec: Spec, name: str, **more: object) -> Resource:
     return Resource(kind=kind, tenant=tenant, name=name, spec=kind_spec, generation=1, **more)
 
 
-def known(*definitions: bytes, era: str | None = "modern", version: str = "2026-07-28") -> Known:
+NOTHING = Offering()
+
+
+def known(
+    *definitions: bytes,
+    era: str | None = "modern",
+    version: str = "2026-07-28",
+    offering: Offering = NOTHING,
+    **look_changes: object,
+) -> Known:
     rows = []
     for raw in definitions:
         digest = canonical_digest(raw)
         name = msgspec.json.decode(raw)["name"]
         rows.append(Definition(name=name, approved=raw, approved_digest=digest, observed=raw, observed_digest=digest))
-    look = Look(era=era, protocol_version=version, looked_unix=1.0, seen_unix=1.0)
-    return Known(look=look, definitions=tuple(sorted(rows, key=lambda row: row.name)))
+    look = Look(era=era, protocol_version=version, looked_unix=1.0, seen_unix=1.0, **look_changes)
+    return Known(look=look, definitions=tuple(sorted(rows, key=lambda row: row.name)), offering=offering)
 
 
 CLOCK = Server(transport=HttpTransport(url="https://clock.example.com/mcp", secret_headers={"Authorization": "token"}))

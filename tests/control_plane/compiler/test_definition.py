@@ -119,3 +119,24 @@ def test_only_a_plain_true_claims_to_change_nothing(annotations: object, claimed
 
 def test_annotations_of_another_shape_claim_nothing() -> None:
     assert not claims_read_only(b'{"name":"t","inputSchema":{},"annotations":["readOnlyHint"]}')
+
+
+PAGES = {"ui://app": "ui://git/app"}
+
+
+@pytest.mark.parametrize(
+    ("meta", "after"),
+    [
+        (b'{"ui":{"resourceUri":"ui://app","csp":1.0}}', b'{"ui":{"resourceUri":"ui://git/app","csp":1.0}}'),
+        (b'{"ui/resourceUri":"ui://app","x":[]}', b'{"ui/resourceUri":"ui://git/app","x":[]}'),
+        (b'{"ui":{"resourceUri":"ui://other"}}', None),
+        (b'{"ui":{"resourceUri":7}}', None),
+        (b'{"ui":"ui://app"}', None),
+        (b'"ui://app"', None),
+    ],
+)
+def test_the_page_of_an_app_is_named_as_it_is_exposed(meta: bytes, after: bytes | None) -> None:
+    raw = b'{"name":"a", "_meta":%b}'
+    changed = respelled(raw % meta, "a", "a", None, PAGES)
+    assert changed == (raw % meta if after is None else b'{"name":"a","_meta":%b}' % after)
+    assert respelled(raw % meta, "a", "a", None, {}) == raw % meta
