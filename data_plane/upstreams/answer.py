@@ -19,7 +19,7 @@ _STREAM_FACTOR = 2
 """A stream may carry its answer and as much again of notifications."""
 
 Ask = Callable[[Message], None]
-"""What to do with a request of the server's own."""
+"""What to do with a request of the server's own, or with its taking one back (`notifications/cancelled`)."""
 
 
 class SessionGone(msgspec.Struct, frozen=True):
@@ -76,6 +76,13 @@ class Answer:
     def expect(self) -> None:
         """Wait anew: nothing was sent, so nothing was heard either."""
         self.outcome = self._loop.create_future()
+
+    def give_up(self, failure: BaseException) -> None:
+        """What the server needs in order to answer could not be had."""
+        if not self.outcome.done():
+            self.outcome.set_exception(failure)
+            if self.connection is not None:
+                self.connection.abandon()
 
     # Receiver.
 
@@ -173,6 +180,8 @@ class Answer:
             note = self._listener.heard(message)
             if note is not None:
                 self._notify(note)
+            elif message.method == "notifications/cancelled" and self._on_request is not None:
+                self._on_request(message)
         elif message.method is not None:
             if self._on_request is not None:
                 self._on_request(message)

@@ -74,12 +74,18 @@ class Deadline:
         self._rung = True
         self._task.cancel()
 
-    def __enter__(self) -> None:
+    @property
+    def when(self) -> float:
+        """In the loop's time; while paused, a moment that is surely to come."""
+        return self._loop.time() + self._left_s if self._paused else self._when
+
+    def __enter__(self) -> "Deadline":
         task = asyncio.current_task(self._loop)
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()
         self._tick = self._deadlines.enter(self, self._when)
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None

@@ -7,6 +7,24 @@ class UnintelligibleError(Unavailable):
     """The server is alive and refuses the request in words that are not MCP: it may speak another era."""
 
 
+class NotSentError(Unavailable):
+    """Nothing of the request has left: it may be tried elsewhere."""
+
+
+def unsent(detail: str, *, retry_after_s: float | None = None) -> NotSentError:
+    return NotSentError(
+        Reason.UPSTREAM_UNAVAILABLE,
+        "the tool's server is not available",
+        detail=clipped(detail),
+        retry_after_s=retry_after_s,
+    )
+
+
+def not_sent(failure: Unavailable) -> NotSentError:
+    """The same, of what had to be done before the request could be sent."""
+    return NotSentError(failure.reason, failure.public, detail=failure.detail, retry_after_s=failure.retry_after_s)
+
+
 def unintelligible(detail: str) -> UnintelligibleError:
     return UnintelligibleError(
         Reason.UPSTREAM_UNAVAILABLE, "the tool's server is not available", detail=clipped(detail)

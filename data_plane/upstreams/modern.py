@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from core.call import Notify, Outgoing, Raw, Route
 from core.mcp.headers import encode_value
-from data_plane.upstreams import jsonrpc
+from data_plane.upstreams import jsonrpc, params
 from data_plane.upstreams.answer import Answer
 from data_plane.upstreams.failure import unavailable
 from data_plane.upstreams.jsonrpc import Listener
@@ -14,16 +14,21 @@ from data_plane.upstreams.upstream import Upstream
 _CONTENT = b"Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n"
 
 
-def _own(method: str) -> bytes:
+@lru_cache(64)
+def own_headers(method: str) -> bytes:
     """Header lines that every modern request has."""
     return b"%bMCP-Protocol-Version: %b\r\nMcp-Method: %b\r\n" % (_CONTENT, jsonrpc.MODERN.encode(), method.encode())
 
 
-_CALL = _own("tools/call")
+_CALL = own_headers("tools/call")
+_NAMED = frozenset(("tools/call", "prompts/get", "resources/read", "tasks/get", "tasks/update", "tasks/cancel"))
+"""Requests that `Mcp-Name` says of what they are about."""
 
 
 async def call(upstream: Upstream, route: Route, outgoing: Outgoing, notify: Notify, deadline: float) -> Raw:
-    """tools/call. Raises Unavailable."""
+    """Any method. Raises Unavailable."""
+    if outgoing.members or outgoing.method != "tools/call":
+        return await _other(upstream, route, outgoing, notify, deadline)
     request_id = next(upstream.ids)
     token = request_id if outgoing.wants_progress else None
     name, name_header = _name(route.tool)
@@ -41,13 +46,28 @@ async def call(upstream: Upstream, route: Route, outgoing: Outgoing, notify: Not
     return await _exchange(upstream, upstream.post(route.headers, own, body), answer, deadline)
 
 
-async def ask(upstream: Upstream, route: Route, method: str, members: bytes, deadline: float) -> Raw:
-    """Any method that needs no `Mcp-Name`. `members`: those of params besides `_meta`, each with a comma after it."""
+async def _other(upstream: Upstream, route: Route, outgoing: Outgoing, notify: Notify, deadline: float) -> Raw:
+    """What a call of a tool is not, or has besides."""
     request_id = next(upstream.ids)
-    params = b'{%b"_meta":%b}' % (members, jsonrpc.meta(jsonrpc.MODERN, b"{}"))
-    body = jsonrpc.request(request_id, method, params)
+    token = request_id if outgoing.wants_progress else None
+    sent = params.of_call("modern", route, outgoing, token)
+    name_header = _name(route.tool)[1] if outgoing.method in _NAMED else b""
+    trace = trace_headers(outgoing.traceparent, outgoing.tracestate)
+    own = b"".join((own_headers(outgoing.method), name_header, _mirrored(route), trace))
+    listener = Listener(token, outgoing.log_level)
+    answer = Answer(request_id, route.backend.max_result_bytes, listener, notify, loop=upstream.loop)
+    body = jsonrpc.request(request_id, outgoing.method, sent)
+    return await _exchange(upstream, upstream.post(route.headers, own, body), answer, deadline)
+
+
+async def ask(upstream: Upstream, route: Route, method: str, members: bytes, deadline: float) -> Raw:
+    """A request of the gateway's own, of a method that needs no `Mcp-Name`. `members`: of params besides `_meta`, each
+    with a comma after it.
+    """
+    request_id = next(upstream.ids)
+    body = jsonrpc.request(request_id, method, params.own("modern", members))
     answer = Answer(request_id, route.backend.max_result_bytes, Listener(None, ""), lambda _: None)
-    return await _exchange(upstream, upstream.post(route.headers, _own(method), body), answer, deadline)
+    return await _exchange(upstream, upstream.post(route.headers, own_headers(method), body), answer, deadline)
 
 
 async def _exchange(upstream: Upstream, request: bytes, answer: Answer, deadline: float) -> Raw:

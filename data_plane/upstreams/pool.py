@@ -8,7 +8,7 @@ from core.bound import Hits
 from data_plane.outbox import Outbox
 from data_plane.upstreams.breaker import Breaker
 from data_plane.upstreams.connection import Connection
-from data_plane.upstreams.failure import overloaded, unavailable
+from data_plane.upstreams.failure import overloaded, unavailable, unsent
 
 Dial = Callable[[Callable[[], Connection]], Awaitable[Connection]]
 """Opens a connection made by the given factory. Raises Unavailable."""
@@ -114,7 +114,7 @@ class Pool:
         loop = asyncio.get_running_loop()
         wait_s = self._breaker.wait_s(loop.time())
         if wait_s:
-            raise unavailable("the last attempts to connect failed: not trying for a moment", retry_after_s=wait_s)
+            raise unsent("the last attempts to connect failed: not trying for a moment", retry_after_s=wait_s)
         self._dialling += 1
         connected = False
         try:

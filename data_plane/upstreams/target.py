@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from core.server import HttpTransport
+from core.server import Remote
 from data_plane.upstreams.address import Resolver, literal
 from data_plane.upstreams.connection import Connection
-from data_plane.upstreams.failure import unavailable
+from data_plane.upstreams.failure import unavailable, unsent
 
 _CONNECT_S = 5.0
 _ADDRESSES_TRIED = 4
@@ -70,7 +70,7 @@ def _check_header(name: bytes, value: bytes) -> None:
         raise unavailable(f"the value configured for header {name.decode('ascii')} holds a control character")
 
 
-def tls_context(transport: HttpTransport) -> ssl.SSLContext:
+def tls_context(transport: Remote) -> ssl.SSLContext:
     """Verifies certificate and name, always. Costs tens of milliseconds: make one per backend. Raises Unavailable."""
     try:
         context = ssl.create_default_context(cadata=transport.ca_pem or None)
@@ -93,7 +93,7 @@ async def dial(
         except OSError as error:
             failure = error
     why = "timed out" if isinstance(failure, TimeoutError) else _why(failure)
-    raise unavailable(f"cannot connect to {target.host}:{target.port}: {why}") from failure
+    raise unsent(f"cannot connect to {target.host}:{target.port}: {why}") from failure
 
 
 async def _open(target: Target, address: str, tls: ssl.SSLContext | None, make: Callable[[], Connection]) -> Connection:

@@ -11,11 +11,12 @@ from data_plane.outbox import Outbox
 from data_plane.upstreams.address import Resolver
 from data_plane.upstreams.answer import Acknowledgement, Answer, Outcome
 from data_plane.upstreams.connection import Connection, ExchangeError, Receiver
-from data_plane.upstreams.failure import unavailable
+from data_plane.upstreams.failure import unavailable, unsent
 from data_plane.upstreams.pool import Pool, PoolHits
 from data_plane.upstreams.target import dial, header_block, target_of, tls_context
 
 _FAILED_SENDS = 3
+_STREAMS = 32
 _USER_AGENT = ((b"User-Agent", b"toolgate"),)
 
 ConfiguredHeaders = tuple[tuple[bytes, bytes], ...]
@@ -42,6 +43,8 @@ class Upstream:
         self._resolver = resolver
         self._tls: ssl.SSLContext | None = None
         self.pool = Pool(self._dial, max_connections=transport.max_connections, outbox=outbox, hits=hits)
+        self.streams = Pool(self._dial, max_connections=_STREAMS, outbox=outbox)
+        """Apart, so that who listens takes no call's place."""
         self._plain = tuple(
             (k.encode("latin-1", "replace"), v.encode("latin-1", "replace")) for k, v in transport.headers.items()
         )
@@ -87,7 +90,25 @@ class Upstream:
             connection = self.pool.take() or await self.pool.acquire(deadline)
             if connection.send(request, receiver):
                 return connection
-        raise unavailable("its connections close before anything can be written")
+        raise unsent("its connections close before anything can be written")
+
+    async def open_stream(self, request: bytes, receiver: Receiver, deadline: float) -> Connection:
+        """As `send`, on a connection that lasts, and whose peer is known to be there. Raises Unavailable."""
+        for _ in range(_FAILED_SENDS):
+            connection = await self.streams.acquire(deadline)
+            if connection.send(request, receiver):
+                connection.probe_peer()
+                return connection
+        raise unsent("its connections close before anything can be written")
+
+    def close(self) -> None:
+        """Calls under way finish; who listens hears no more."""
+        self.pool.close()
+        self.streams.abort()
+
+    def abort(self) -> None:
+        self.pool.abort()
+        self.streams.abort()
 
     async def _dial(self, make: Callable[[], Connection]) -> Connection:
         if self._target.secure and self._tls is None:

@@ -7,7 +7,7 @@ import pytest
 
 from core.call import Outgoing
 from core.errors import Reason, Unavailable
-from data_plane.upstreams.legacy import carried
+from data_plane.upstreams.declared import carried
 from data_plane.upstreams.mcp_http import HttpBackend
 from tests.harness.upstream_raw import Peer, RawServer, Request, Script, event, result, scripted
 from tests.harness.upstream_route import ECHO, over_http, route_to
@@ -99,9 +99,16 @@ async def test_callers_with_other_credentials_or_capabilities_do_not_share_it(ba
 
 
 def test_only_what_holds_through_the_gateway_is_declared_and_always_in_the_same_bytes() -> None:
-    declared = b'{"sampling":{},"roots":{"listChanged":true},"elicitation":{},"extensions":{"b":{},"a":{}}}'
-    assert carried(declared) == b'{"extensions":{"a":{},"b":{}}}'
-    assert carried(b"") == carried(b"no json") == carried(b'{"sampling":{}}') == b"{}"
+    said = b'{"sampling":{"tools":{},"x":{}},"roots":{"listChanged":true},"elicitation":{"form":{}},"tasks":{},'
+    said += b'"experimental":{"y":{}},"extensions":{"b":{},"a":{"z":1,"y":2}}}'
+    extensions = b'"extensions":{"a":{"y":2,"z":1},"b":{}}'
+    assert carried(said, asked=False) == b"{%b}" % extensions
+    assert carried(said, asked=True) == b'{"elicitation":{},%b,"roots":{},"sampling":{"tools":{}}}' % extensions
+    both = b'{"elicitation":{"form":{},"url":{}}}'
+    assert carried(b'{ "elicitation" : {"url":{}, "form":{}} }', asked=True) == carried(both, asked=True) == both
+    for nothing in (b"", b"no json", b"[]", b'{"sampling":7}', b'{"extensions":[]}', b'{"sampling":null}'):
+        assert carried(nothing, asked=True) == b"{}"
+    assert carried(b'{"extensions":{"a":{"long":"%b"}}}' % (b"x" * 20_000), asked=True) == b"{}"
 
 
 @pytest.mark.parametrize("unknown", ["404 Not Found", "400 Bad Request"])
