@@ -20,6 +20,7 @@ Answer = TypeVar("Answer", bound=Message)
 _CODES = {
     grpc.StatusCode.INVALID_ARGUMENT: USAGE,
     grpc.StatusCode.UNAVAILABLE: AWAY,
+    grpc.StatusCode.CANCELLED: AWAY,
     grpc.StatusCode.DEADLINE_EXCEEDED: AWAY,
     grpc.StatusCode.INTERNAL: AWAY,
     grpc.StatusCode.UNKNOWN: AWAY,
@@ -39,7 +40,10 @@ class Refusal(Failure):
 
     def __init__(self, status: grpc.StatusCode, text: str, problems: list[tuple[str, str]]) -> None:
         shown = f"{_PREFIXES[status]}: {text}" if status in _PREFIXES else text
-        super().__init__(_CODES.get(status, REFUSED), shown, [f"  {path}: {rule}" for path, rule in problems])
+        lines = [f"  {path}: {rule}" for path, rule in problems]
+        if status is grpc.StatusCode.UNAUTHENTICATED:
+            lines.append("  give another with --token, TOOLGATE_ADMIN_TOKEN or --connection")
+        super().__init__(_CODES.get(status, REFUSED), shown, lines)
         self.status = status
         self.problems = problems
 
@@ -86,7 +90,8 @@ class AdminApi:
     def _failure(self, error: grpc.RpcError) -> Failure:
         status = error.code()
         if status is grpc.StatusCode.UNAVAILABLE and not _is_ours(error):
-            return Failure(AWAY, f"{self._target} cannot be reached: {error.details()}")
+            hint = "  is the control plane running, and is this its gRPC address?"
+            return Failure(AWAY, f"{self._target} cannot be reached: {error.details()}", [hint])
         if not _is_ours(error) and "Received http2 header" in (error.details() or ""):
             return Failure(AWAY, f"{self._target} answers, but not to gRPC: is it the control plane's gRPC port?")
         return Refusal(status, error.details(), _problems(error))

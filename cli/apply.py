@@ -8,9 +8,10 @@ import grpc
 
 from cli import documents, held, manifest, output
 from cli.admin import AdminApi, Refusal, json_of
-from cli.connection import admin_connection, default_tenant
+from cli.connection import admin_connection
 from cli.failure import AWAY, NEGATIVE, OK, REFUSED, USAGE, Failure
 from cli.manifest import Declared
+from cli.scope import wanted
 from control_plane.api.envelope import struct_of
 from control_plane.api.jsonwire import whole_numbers
 from core.resource import Ref
@@ -80,21 +81,26 @@ def apply_all(api: AdminApi, found: Sequence[Declared], *, dry_run: bool = False
 def diff(args: argparse.Namespace) -> int:
     """A unified diff of what is stored against the manifest; 1 when there is any difference."""
     found = _declared(args)
-    different = False
+    different: list[output.Json] = []
     with AdminApi(admin_connection(args)) as api:
         for one in found:
             stored = _stored(api, one.ref)
             lines = _difference(one, stored)
             if stored is not None and not lines and "value" in one.draft.spec and one.draft.kind == "Secret":
                 lines = _other_value(api, one)
-            different = different or bool(lines)
-            for line in lines:
+            if lines:
+                ref = one.ref
+                shown = {"kind": ref.kind, "tenant": ref.tenant, "name": ref.name, "stored": stored is not None}
+                different.append({**shown, "diff": lines})
+            for line in lines if args.output == "table" else ():
                 print(line)
+    if args.output != "table":
+        print(output.dumped(args.output, {"different": different}), end="")
     return NEGATIVE if different else OK
 
 
 def _declared(args: argparse.Namespace) -> list[Declared]:
-    return manifest.declared(documents.read(args.file), args.tenant or default_tenant(args))
+    return manifest.declared(documents.read(args.file), wanted(args))
 
 
 def _apply_one(api: AdminApi, one: Declared, batch: set[Ref], *, dry_run: bool) -> str:

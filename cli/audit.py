@@ -1,21 +1,18 @@
 """`toolgate audit list | verify`."""
 
 import argparse
-import re
-from datetime import UTC, datetime, timedelta
-
-from google.protobuf.timestamp_pb2 import Timestamp
+from datetime import UTC, datetime
 
 from cli import output
 from cli.admin import AdminApi, json_of
 from cli.connection import admin_connection
-from cli.failure import NEGATIVE, OK, USAGE, Failure
-from cli.resources import tenant_of
+from cli.failure import NEGATIVE, OK
+from cli.scope import tenant_of
+from cli.when import past
 from toolgate.v1 import actions_pb2 as pb
 
 HEADER = ("SEQ", "TIME", "TYPE", "OUTCOME", "CALLER", "TOOL")
 PAGE = 500
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def list_(args: argparse.Namespace) -> int:
@@ -28,7 +25,7 @@ def list_(args: argparse.Namespace) -> int:
     )
     for name in ("since", "until"):
         if getattr(args, name):
-            getattr(request, name).CopyFrom(moment(getattr(args, name), datetime.now(UTC), f"--{name}"))
+            getattr(request, name).FromDatetime(past(getattr(args, name), datetime.now(UTC), f"--{name}"))
     with AdminApi(admin_connection(args)) as api:
         entries = _listed(api, request, args.limit)
     shown = [json_of(e) for e in entries]
@@ -48,21 +45,6 @@ def verify(args: argparse.Namespace) -> int:
     else:
         print(f"{tenant or 'platform'}: TAMPERED at row {answer.first_bad_seq}: {answer.reason}")
     return OK if answer.intact else NEGATIVE
-
-
-def moment(text: str, now: datetime, flag: str) -> Timestamp:
-    """A time, or so long ago: `10m`, `2d`. Raises Failure."""
-    span = re.fullmatch(r"([1-9]\d{0,6})([smhdw])", text)
-    stamp = Timestamp()
-    if span:
-        stamp.FromDatetime(now - timedelta(seconds=int(span[1]) * _UNITS[span[2]]))
-        return stamp
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError as failure:
-        raise Failure(USAGE, f"{flag} {text}: must read like 10m, 2d or 2027-01-01T00:00:00Z") from failure
-    stamp.FromDatetime(when if when.tzinfo else when.replace(tzinfo=UTC))
-    return stamp
 
 
 def _listed(api: AdminApi, request: pb.ListAuditRequest, limit: int) -> list[pb.AuditEntry]:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
 from cli.failure import USAGE, Failure
 from cli.output import progress
@@ -32,8 +33,11 @@ class AdminConnection:
 
 @dataclass(frozen=True)
 class McpConnection:
+    """`ca_file`: whom to trust instead of the system's."""
+
     url: str
     key: str
+    ca_file: str = ""
 
 
 def add_admin_flags(parser: argparse.ArgumentParser) -> None:
@@ -45,18 +49,24 @@ def add_admin_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--connection", metavar="FILE", help="connection.json to use [TOOLGATE_CONNECTION]")
     group.add_argument("--tls", action="store_true", help="use TLS; the default away from this machine")
     group.add_argument("--plaintext", action="store_true", help="send the token unencrypted to another machine")
-    group.add_argument(
-        "--ca-file", default="", metavar="FILE", help="PEM to trust instead of the system's [TOOLGATE_CA_FILE]"
-    )
+    _add_ca_flag(group)
     group.add_argument("--cert-file", default="", metavar="FILE", help="PEM client certificate [TOOLGATE_CERT_FILE]")
     group.add_argument("--key-file", default="", metavar="FILE", help="its key [TOOLGATE_KEY_FILE]")
 
 
+def _add_ca_flag(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--ca-file", default="", metavar="FILE", help="PEM to trust instead of the system's [TOOLGATE_CA_FILE]"
+    )
+
+
 def add_mcp_flags(parser: argparse.ArgumentParser) -> None:
+    """Of commands that call a gateway, or tell others how to."""
     group = parser.add_argument_group("connection")
     group.add_argument("--url", help="MCP URL of the gateway [TOOLGATE_MCP_URL]")
     group.add_argument("--key", help="API key [TOOLGATE_API_KEY]; better in the environment or a file")
     group.add_argument("--connection", metavar="FILE", help="connection.json to use [TOOLGATE_CONNECTION]")
+    _add_ca_flag(group)
 
 
 def admin_connection(args: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> AdminConnection:
@@ -83,7 +93,20 @@ def mcp_connection(args: argparse.Namespace, environment: Mapping[str, str] = os
     url, key = _pair(
         args, environment, ("url", "key"), ("TOOLGATE_MCP_URL", "TOOLGATE_API_KEY"), ("mcp_url", "api_key")
     )
-    return McpConnection(url, key)
+    url_parts(url)
+    return McpConnection(url, key, args.ca_file or environment.get("TOOLGATE_CA_FILE", ""))
+
+
+def url_parts(url: str) -> SplitResult:
+    """Of a URL that MCP can be spoken to. Raises Failure."""
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole or not url.isprintable() or " " in url:
+        raise Failure(USAGE, f"{url}: must be an http or https URL, such as http://127.0.0.1:8080/mcp")
+    return parts
 
 
 def default_tenant(args: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> str:
@@ -126,7 +149,10 @@ def _pair(
             USAGE,
             f"{found[0] or 'the connection file'}: no credential: give --{flags[1]}, or {' and '.join(variables)}",
         )
-    return found
+    address, credential = found[0].strip(), found[1].strip()
+    if not credential.isascii() or not credential.isprintable() or " " in credential:
+        raise Failure(USAGE, f"the credential for {address} holds characters that none has: give another --{flags[1]}")
+    return address, credential
 
 
 def _file(args: argparse.Namespace, environment: Mapping[str, str]) -> Path | None:

@@ -7,7 +7,7 @@ from cli import output
 from cli.admin import AdminApi, json_of
 from cli.connection import admin_connection
 from cli.failure import OK, REFUSED, USAGE, Failure
-from cli.resources import tenant_of
+from cli.scope import tenant_of
 from toolgate.v1 import actions_pb2 as pb
 from toolgate.v1 import resources_pb2
 
@@ -47,17 +47,16 @@ def approve(args: argparse.Namespace) -> int:
             request.tool = args.tool
             request.digest = args.digest or waiting.observed_digest
         answer = api.call(api.definitions.Approve, request)
-    for name in answer.approved:
-        print(f"{args.server_name}/{name} approved")
-    if not answer.approved:
-        print("nothing waits for approval")
+    lines = [f"{args.server_name}/{name} approved" for name in answer.approved] or ["nothing waits for approval"]
+    value = {"server": args.server_name, "approved": list(answer.approved)}
+    output.tell(args.output, value, "\n".join(lines))
     return OK
 
 
 def refresh(args: argparse.Namespace) -> int:
     with AdminApi(admin_connection(args)) as api:
         api.call(api.definitions.Refresh, pb.RefreshRequest(tenant=tenant_of(args, "Server"), server=args.server_name))
-    print(f"a gateway will look at {args.server_name} now")
+    output.tell(args.output, {"server": args.server_name}, f"a gateway will look at {args.server_name} now")
     return OK
 
 

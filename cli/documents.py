@@ -1,5 +1,6 @@
 """Manifests: YAML or JSON documents with the line of every field, so that a problem can say where it is."""
 
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ MAX_NODES = 500_000
 """Anchors can make a small file a huge document."""
 
 
+_HALF = re.compile("[\ud800-\udfff]")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _LAST_STEP = re.compile(r"(\[\d+\]|\[\"[^\"]*\"\]|\.?[A-Za-z0-9_-]+|.)$", re.DOTALL)
 
@@ -48,10 +50,8 @@ def read(sources: list[str]) -> list[Document]:
 
 def parse(name: str, text: str) -> Iterator[Document]:
     """The documents of one text; a list, or an object with `resources`, stands for its items. Raises Failure."""
-    if name.endswith(".json"):
-        text = text.replace(
-            "\t", " "
-        )  # JSON allows tabs between tokens, YAML does not; inside strings both forbid them
+    if "\t" in text and (name.endswith(".json") or _is_json(text)):
+        text = text.replace("\t", " ")  # JSON allows tabs between tokens, YAML does not; strings of JSON hold none
     try:
         for node in yaml.compose_all(text, Loader=yaml.SafeLoader):
             if node is not None and node.tag != "tag:yaml.org,2002:null":
@@ -61,14 +61,29 @@ def parse(name: str, text: str) -> Iterator[Document]:
     except yaml.YAMLError as failure:
         mark = getattr(failure, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark else name
+        if isinstance(failure, yaml.reader.ReaderError):
+            where = f"{name}:{text.count(chr(10), 0, failure.position) + 1}"
+            failure.problem = f"the character U+{_code(failure.character):04X} has no place in a manifest"  # type: ignore[attr-defined]
         problem = getattr(failure, "problem", None) or str(failure)
         raise Failure(USAGE, f"{where}: is not YAML or JSON: {problem}") from failure
+
+
+def _code(character: object) -> int:
+    return character if isinstance(character, int) else ord(str(character)[:1] or "\0")
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _texts(sources: list[str]) -> Iterator[tuple[str, str]]:
     for source in sources:
         if source == "-":
-            yield "-", sys.stdin.read(MAX_BYTES)
+            yield "-", _decoded("-", sys.stdin.buffer.read(MAX_BYTES + 1))
             continue
         path = Path(source)
         files = sorted(f for f in path.rglob("*") if f.suffix in SUFFIXES) if path.is_dir() else [path]
@@ -76,11 +91,22 @@ def _texts(sources: list[str]) -> Iterator[tuple[str, str]]:
             raise Failure(USAGE, f"{source}: holds no {', '.join(SUFFIXES)} file")
         for file in files:
             try:
-                if file.stat().st_size > MAX_BYTES:
-                    raise Failure(USAGE, f"{file}: is larger than {MAX_BYTES} bytes")
-                yield str(file), file.read_text("utf-8")
-            except (OSError, UnicodeDecodeError) as failure:
-                raise Failure(USAGE, f"{file}: cannot be read: {failure}") from failure
+                with file.open("rb") as opened:
+                    read = opened.read(MAX_BYTES + 1)
+            except OSError as failure:
+                raise Failure(USAGE, f"{file}: cannot be read: {failure.strerror}") from failure
+            yield str(file), _decoded(str(file), read)
+
+
+def _decoded(name: str, read: bytes) -> str:
+    """Text with or without a byte order mark, its lines ended in any way. Raises Failure."""
+    if len(read) > MAX_BYTES:
+        raise Failure(USAGE, f"{name}: is larger than {MAX_BYTES} bytes")
+    try:
+        return read.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as failure:
+        line = read.count(b"\n", 0, failure.start) + 1
+        raise Failure(USAGE, f"{name}:{line}: is not UTF-8 text; save it as UTF-8") from failure
 
 
 def _items(node: Node) -> Iterator[Node]:
@@ -153,12 +179,19 @@ class _Reader:
             line = node.start_mark.line + 1
             self.problems.append((line, f"{path}: is not a plain value: {getattr(failure, 'problem', failure)}"))
             return None
+        if isinstance(value, str):
+            return _whole(value)
         if isinstance(value, datetime | date):
             return node.value  # YAML reads unquoted times; specs want them as text
-        if isinstance(value, str | int | float | bool) or value is None:
+        if isinstance(value, int | float | bool) or value is None:
             return value
         self.problems.append((node.start_mark.line + 1, f"{path}: {node.tag} has no place in JSON"))
         return None
+
+
+def _whole(text: str) -> str:
+    """JSON writes what is beyond 16 bits as two escapes, which YAML reads as two halves."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass") if _HALF.search(text) else text
 
 
 def _member(path: str, key: str) -> str:

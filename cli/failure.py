@@ -12,6 +12,9 @@ REFUSED = 3
 AWAY = 4
 """A server cannot be reached or cannot answer now."""
 
+BUG = 5
+"""A fault of the command itself."""
+
 
 class Failure(Exception):
     """Ends the command with `code`; `lines` are the details, one each."""

@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TypeAlias
 
-from cli import connection, output
-from cli.failure import Failure
+from cli import connection, output, scope
+from cli.failure import BUG, Failure
 
-EPILOG = """exit codes: 0 done, 1 different or no, 2 wrong usage or invalid input,
-3 refused, not found or in conflict, 4 a server cannot be reached"""
+EPILOG = """exit codes: 0 done; 1 the answer is no (different, tampered, the tool failed); 2 wrong usage or
+invalid input; 3 refused, not found or in conflict; 4 a server cannot be reached or cannot answer;
+5 a fault of this command itself; 130 interrupted"""
 
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 (it has no public name)
 
@@ -34,6 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as bug:  # the edge: people get a line, and whoever looks for the fault the rest
+        if os.environ.get("TOOLGATE_TRACEBACK"):
+            raise
+        said = f"{type(bug).__name__}: {bug}".splitlines()[0]
+        print(f"toolgate: this is a fault of toolgate itself: {said}", file=sys.stderr)
+        print("with TOOLGATE_TRACEBACK=1 it says where; please report it", file=sys.stderr)
+        return BUG
 
 
 def _run(where: str, args: argparse.Namespace) -> int:
@@ -81,7 +89,7 @@ def _serving(verbs: Parsers) -> None:
     # Carried out by `_plane`, before this parser is asked: here for the help only.
     _verb(verbs, "control-plane", "", "run the control plane")
     _verb(verbs, "gateway", "", "run a gateway node")
-    _verb(verbs, "version", "version:show", "print the version")
+    output.add_format_flag(_verb(verbs, "version", "version:show", "print the version"))
 
 
 def _resources(verbs: Parsers) -> None:
@@ -100,12 +108,12 @@ def _resources(verbs: Parsers) -> None:
         )
         if verb == "apply":
             parser.add_argument("--dry-run", action="store_true", help="check and report, change nothing")
-            output.add_format_flag(parser)
+        output.add_format_flag(parser)
     for verb, run, what in (
         ("get", "resources:get", "show resources of a kind, or one"),
         ("delete", "resources:delete", "delete a resource, or what manifests declare"),
     ):
-        parser = _admin(verbs, verb, run, what)
+        parser = _admin(verbs, verb, run, what, every=verb == "get")
         optional = "?" if verb == "delete" else None
         parser.add_argument("kind", nargs=optional, metavar="KIND", help="such as servers, Server or Server/NAME")
         parser.add_argument("name", nargs="?", metavar="NAME")
@@ -113,13 +121,13 @@ def _resources(verbs: Parsers) -> None:
         if verb == "get":
             parser.add_argument("-l", "--selector", help='labels, such as "team=pay,tier!=test,owner"')
             parser.add_argument("-n", "--namespace", help="only this namespace")
-            output.add_format_flag(parser)
         else:
             parser.add_argument("--generation", type=int, default=0, help="refuse if it has changed since")
             parser.add_argument(
                 "-f", "--file", action="append", metavar="PATH", help="everything a file, folder or - declares"
             )
-    watch = _admin(verbs, "watch", "resources:watch", "show changes as they happen")
+        output.add_format_flag(parser)
+    watch = _admin(verbs, "watch", "watch:watch", "show changes as they happen", every=True)
     watch.add_argument("kind", nargs="?", metavar="KIND", help="only this kind")
     watch.add_argument("--since", type=int, default=0, metavar="REVISION", help="changes after it only")
     watch.add_argument("--count", type=int, default=0, metavar="N", help="end after N events")
@@ -129,7 +137,7 @@ def _resources(verbs: Parsers) -> None:
 def _actions(verbs: Parsers) -> None:
     keys = _group(verbs, "key", "issue and revoke keys")
     create = _admin(keys, "create", "key:create", "issue a key and print it, once")
-    create.add_argument("--name", required=True)
+    create.add_argument("--name", required=True, help="the ApiKey's")
     create.add_argument("--user", help="the person it acts for")
     create.add_argument("--agent", help="the program that holds it")
     create.add_argument("--endpoint", action="append", metavar="NAME", help="open only this endpoint; may be repeated")
@@ -139,12 +147,15 @@ def _actions(verbs: Parsers) -> None:
     create.add_argument("--rotate", action="store_true", help="replace the secret of a key that exists")
     output.add_format_flag(create)
     revoke = _admin(keys, "revoke", "key:revoke", "end a key at once")
-    revoke.add_argument("--name", required=True)
+    revoke.add_argument("--name", required=True, help="the ApiKey's")
     revoke.add_argument("--platform", action="store_true", help="an admin key of the platform")
+    output.add_format_flag(revoke)
     _credentials(verbs)
     secrets = _group(verbs, "secret", "look after secrets at rest")
-    _admin(secrets, "rotate", "platform:rotate_secrets", "seal every secret under the current key-encryption key")
-    output.add_format_flag(_admin(verbs, "fleet", "fleet:fleet", "show every gateway and what it serves"))
+    what = "seal every secret under the current key-encryption key"
+    output.add_format_flag(_admin(secrets, "rotate", "platform:rotate_secrets", what))
+    what = "show every gateway and what it serves"
+    output.add_format_flag(_admin(verbs, "fleet", "fleet:fleet", what, every=True))
     audit = _group(verbs, "audit", "read and prove the audit log")
     rows = _admin(audit, "list", "audit:list_", "show calls and changes, newest first")
     for flag, what in (
@@ -168,8 +179,7 @@ def _actions(verbs: Parsers) -> None:
     ):
         parser = _admin(verbs, verb, run, what)
         parser.add_argument("server_name", metavar="SERVER")
-        if verb == "definitions":
-            output.add_format_flag(parser)
+        output.add_format_flag(parser)
         if verb == "approve":
             parser.add_argument("tool", nargs="?", metavar="TOOL")
             parser.add_argument("--all", action="store_true", help="everything that waits")
@@ -192,7 +202,8 @@ def _credentials(verbs: Parsers) -> None:
     output.add_format_flag(create)
     output.add_format_flag(_admin(nodes, "list", "platform:list_node_tokens", "show what each token is good for"))
     revoke = _admin(nodes, "revoke", "platform:revoke_node_token", "refuse a gateway's token, and end its streams")
-    revoke.add_argument("--name", required=True)
+    revoke.add_argument("--name", required=True, help="the token's")
+    output.add_format_flag(revoke)
     signing = _group(verbs, "signing-key", "whose signatures on snapshots gateways believe")
     for verb, what in (
         ("list", "show the keys that are trusted"),
@@ -217,7 +228,10 @@ def _agents(verbs: Parsers) -> None:
         parser.add_argument("--timeout", type=float, default=120.0, metavar="S", help="seconds to wait (default: 120)")
     connect = _mcp(verbs, "connect", "connect:connect", "print the configuration of an MCP client")
     connect.add_argument(
-        "--client", required=True, choices=("antigravity", "claude", "claude-desktop", "cursor", "vscode", "gemini")
+        "--client",
+        required=True,
+        choices=("antigravity", "claude", "claude-desktop", "cursor", "vscode", "gemini"),
+        help="whose configuration",
     )
     connect.add_argument("--name", default="toolgate", help="what the client shall call it (default: toolgate)")
 
@@ -228,14 +242,20 @@ def _group(verbs: Parsers, name: str, what: str) -> Parsers:
 
 
 def _verb(verbs: Parsers, name: str, run: str, what: str) -> argparse.ArgumentParser:
-    parser = verbs.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".")
+    parser = verbs.add_parser(
+        name,
+        help=what,
+        description=what[0].upper() + what[1:] + ".",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.set_defaults(run=run)
     return parser
 
 
-def _admin(verbs: Parsers, name: str, run: str, what: str) -> argparse.ArgumentParser:
+def _admin(verbs: Parsers, name: str, run: str, what: str, *, every: bool = False) -> argparse.ArgumentParser:
     parser = _verb(verbs, name, run, what)
-    parser.add_argument("-t", "--tenant", help="the tenant [TOOLGATE_TENANT; default: the connection file's]")
+    scope.add_tenant_flag(parser, every=every)
     connection.add_admin_flags(parser)
     return parser
 

@@ -61,7 +61,7 @@ def declared(documents: Sequence[Document], tenant: str = "") -> list[Declared]:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise Failure(USAGE, f"{count} in the manifest; nothing was applied", problems)
     if not found:
-        raise Failure(USAGE, "the manifest holds no resources")
+        raise Failure(USAGE, "there are no resources in what -f names: it is empty, or holds comments only")
     return ordered(found)
 
 

@@ -5,10 +5,9 @@ import json
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from cli import version
-from cli.connection import McpConnection
+from cli.connection import McpConnection, url_parts
 from cli.failure import AWAY, REFUSED, USAGE, Failure
 from core.mcp import revisions
 from core.mcp.errors import HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, MISSING_CAPABILITY, UNSUPPORTED_VERSION
@@ -45,18 +44,17 @@ class McpClient:
 
     def __init__(self, connection: McpConnection, timeout_s: float) -> None:
         """Raises Failure for what is no http(s) URL."""
-        parts = urlsplit(connection.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Failure(USAGE, f"{connection.url}: must be an http or https URL")
+        parts = url_parts(connection.url)
+        host = str(parts.hostname)
         self._url = connection.url
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._key = connection.key
         self._http: http.client.HTTPConnection
         if parts.scheme == "https":
-            tls = ssl.create_default_context()
-            self._http = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=timeout_s, context=tls)
+            tls = _trusting(connection.ca_file)
+            self._http = http.client.HTTPSConnection(host, parts.port, timeout=timeout_s, context=tls)
         else:
-            self._http = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
+            self._http = http.client.HTTPConnection(host, parts.port, timeout=timeout_s)
         self._legacy = ""
         self._session = ""
         self._ids = iter(range(1, 1_000_000))
@@ -192,6 +190,13 @@ class McpClient:
         code = AWAY if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.OK else REFUSED
         said = f"HTTP {status} {response.reason}".rstrip()
         return Failure(code, f"{self._url}: {said}, and no MCP answer: is it the gateway's MCP port?")
+
+
+def _trusting(ca_file: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file or None)
+    except OSError as failure:  # SSLError is one too
+        raise Failure(USAGE, f"{ca_file}: cannot be used as PEM of whom to trust: {failure}") from failure
 
 
 def _is_older(status: int, code: int, data: object) -> bool:

@@ -21,6 +21,11 @@ def show(fmt: str, value: object, table: Iterable[Sequence[str]], header: Sequen
         print(dumped(fmt, value), end="")
 
 
+def tell(fmt: str, value: object, line: str) -> None:
+    """What was done: `value` for programs, or one line for people."""
+    print(line if fmt == "table" else dumped(fmt, value).removesuffix("\n"), flush=True)
+
+
 def dumped(fmt: str, value: object) -> str:
     if fmt == "json":
         return json.dumps(value, indent=2, ensure_ascii=False) + "\n"

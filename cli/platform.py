@@ -7,7 +7,7 @@ from cli import output
 from cli.admin import AdminApi, json_of
 from cli.connection import admin_connection
 from cli.failure import OK, USAGE, Failure
-from cli.key import expiry
+from cli.when import expiry
 from core.resource import NAME
 from toolgate.v1 import actions_pb2 as pb
 
@@ -54,12 +54,13 @@ def list_node_tokens(args: argparse.Namespace) -> int:
 def revoke_node_token(args: argparse.Namespace) -> int:
     with AdminApi(admin_connection(args)) as api:
         api.call(api.nodes.Revoke, pb.RevokeNodeTokenRequest(name=args.name))
-    print(f"node token {args.name} is revoked")
+    output.tell(args.output, {"revoked": args.name}, f"node token {args.name} is revoked")
     return OK
 
 
 def rotate_secrets(args: argparse.Namespace) -> int:
     with AdminApi(admin_connection(args)) as api:
         rotated = api.call(api.seals.Rotate, pb.RotateSealsRequest(), deadline_s=600)
-    print(f"{rotated.resealed} values sealed under the current key")
+    line = f"{rotated.resealed} values sealed under the current key"
+    output.tell(args.output, {"resealed": rotated.resealed}, line)
     return OK

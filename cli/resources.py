@@ -1,4 +1,4 @@
-"""`toolgate get | delete | watch`: resources of one kind, or one by name."""
+"""`toolgate get | delete`: resources of one kind, or one by name."""
 
 import argparse
 from collections.abc import Iterator
@@ -7,8 +7,9 @@ import grpc
 
 from cli import documents, manifest, output
 from cli.admin import AdminApi, Refusal, json_of
-from cli.connection import admin_connection, default_tenant
-from cli.failure import USAGE, Failure
+from cli.connection import admin_connection
+from cli.failure import OK, USAGE, Failure
+from cli.scope import tenant_of, wanted
 from core.kinds import KINDS, PLATFORM_SCOPE, kind_named
 from toolgate.v1 import resources_pb2 as pb
 
@@ -19,6 +20,8 @@ def get(args: argparse.Namespace) -> int:
     """`get KIND`, `get KIND NAME`, `get KIND/NAME`."""
     kind, name = target(args)
     tenant = tenant_of(args, kind)
+    if name and args.all_tenants and kind not in PLATFORM_SCOPE:
+        raise Failure(USAGE, f"{kind}/{name} is of one tenant: give --tenant instead of --all-tenants")
     with AdminApi(admin_connection(args)) as api:
         if name:
             message = api.call(api.resources.Get, pb.GetRequest(kind=kind, tenant=tenant, name=name))
@@ -38,7 +41,7 @@ def get(args: argparse.Namespace) -> int:
             )
     value: object = found[0] if name else {"resources": found}
     output.show(args.output, value, (_row(r) for r in found), ("KIND", "TENANT", "NAME", "GENERATION", "STATE", "AGE"))
-    return 0
+    return OK
 
 
 def delete(args: argparse.Namespace) -> int:
@@ -52,59 +55,49 @@ def delete(args: argparse.Namespace) -> int:
     request = pb.DeleteRequest(kind=kind, tenant=tenant_of(args, kind), name=name, generation=args.generation)
     with AdminApi(admin_connection(args)) as api:
         api.call(api.resources.Delete, request)
-    print(f"{kind}/{name} deleted")
-    return 0
+    output.tell(args.output, {"deleted": [_told(request, "deleted")]}, f"{kind}/{name} deleted")
+    return OK
 
 
 def _delete_declared(args: argparse.Namespace) -> int:
     """What the manifests declare, in the opposite of the order in which it is applied."""
     if args.kind or args.generation or args.platform:
         raise Failure(USAGE, "-f takes everything from the manifests: give nothing else")
-    found = manifest.declared(documents.read(args.file), args.tenant or default_tenant(args))
-    with AdminApi(admin_connection(args)) as api:
-        for one in reversed(found):
-            outcome = "deleted"
-            try:
+    found = manifest.declared(documents.read(args.file), wanted(args))
+    done: list[output.Json] = []
+    try:
+        with AdminApi(admin_connection(args)) as api:
+            for one in reversed(found):
                 ref = one.ref
-                api.call(api.resources.Delete, pb.DeleteRequest(kind=ref.kind, tenant=ref.tenant, name=ref.name))
-            except Refusal as refusal:
-                if refusal.status is not grpc.StatusCode.NOT_FOUND:
-                    raise
-                outcome = "is not there"
-            print(f"{one.ref} {outcome}", flush=True)
-    return 0
+                request = pb.DeleteRequest(kind=ref.kind, tenant=ref.tenant, name=ref.name)
+                outcome = "deleted"
+                try:
+                    api.call(api.resources.Delete, request)
+                except Refusal as refusal:
+                    if refusal.status is not grpc.StatusCode.NOT_FOUND:
+                        raise
+                    outcome = "is not there"
+                done.append(_told(request, outcome.replace(" ", "_")))
+                if args.output == "table":
+                    print(f"{ref} {outcome}", flush=True)
+    finally:  # Where one is refused, what was deleted before it is deleted.
+        if args.output != "table":
+            print(output.dumped(args.output, {"deleted": done}), end="")
+    return OK
 
 
-def watch(args: argparse.Namespace) -> int:
-    """Changes as they happen, one line each; ends with the connection, with Ctrl-C or after --count."""
-    kind = _kind(args.kind) if args.kind else ""
-    request = pb.WatchRequest(kind=kind, tenant=args.tenant or "", since=args.since)
-    with AdminApi(admin_connection(args)) as api:
-        for seen, event in enumerate(api.stream(api.resources.Watch, request), 1):
-            _print_event(args.output, event)
-            if seen == args.count:
-                break
-    return 0
+def _told(request: pb.DeleteRequest, outcome: str) -> output.Json:
+    return {"kind": request.kind, "tenant": request.tenant, "name": request.name, "outcome": outcome}
 
 
 def target(args: argparse.Namespace) -> tuple[str, str]:
     kind, _, name = args.kind.partition("/")
     if name and args.name:
         raise Failure(USAGE, f"{args.kind} {args.name}: the name is there twice")
-    return _kind(kind), name or args.name or ""
+    return kind_of(kind), name or args.name or ""
 
 
-def tenant_of(args: argparse.Namespace, kind: str) -> str:
-    """The tenant meant; empty for the platform's own kinds and for keys with `--platform`. Raises Failure."""
-    if kind in PLATFORM_SCOPE or getattr(args, "platform", False):
-        return ""
-    tenant = args.tenant or default_tenant(args)
-    if not tenant:
-        raise Failure(USAGE, f"which tenant's {kind}? Give --tenant or TOOLGATE_TENANT")
-    return tenant
-
-
-def _kind(text: str) -> str:
+def kind_of(text: str) -> str:
     kind = kind_named(text)
     if kind is None:
         raise Failure(USAGE, f"there is no kind {text!r}; kinds are {', '.join(KINDS)}")
@@ -150,17 +143,3 @@ def _state(status: object) -> str:
         if found:
             return f"{word}: {len(found)}"
     return "error" if status.get("error") else "ok"
-
-
-def _print_event(fmt: str, event: pb.Event) -> None:
-    if fmt == "table":
-        resource = event.resource
-        what = f"{resource.kind}/{resource.name}" if event.HasField("resource") else "-"
-        kind = pb.EventType.Name(event.type).removeprefix("EVENT_TYPE_").lower()
-        print(f"{event.revision:>8}  {kind:<8}  {resource.tenant or '-':<20}  {what}", flush=True)
-    elif fmt == "json":
-        import json
-
-        print(json.dumps(json_of(event), ensure_ascii=False), flush=True)
-    else:
-        print("---\n" + output.dumped("yaml", json_of(event)), end="", flush=True)

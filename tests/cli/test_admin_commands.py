@@ -245,6 +245,41 @@ async def test_watch_ends_after_as_many_events_as_were_asked_for(toolgate: Toolg
     assert [e["type"] for e in events] == ["EVENT_TYPE_APPLIED", "EVENT_TYPE_SYNCED"]
 
 
+async def test_the_default_tenant_counts_everywhere_and_all_tenants_can_be_asked_for(
+    toolgate: Toolgate, manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await toolgate("apply", "-f", str(manifest))
+    other = "kind: Tenant\nname: other\nspec: {}\n---\nkind: User\nname: bob\ntenant: other\nspec: {}\n"
+    (manifest.parent / "other.yaml").write_text(other)
+    await toolgate("apply", "-f", str(manifest.parent / "other.yaml"))
+    monkeypatch.setenv("TOOLGATE_TENANT", "other")
+    seen = await toolgate("watch", "users", "--count", "2", "-o", "json", tenant="")
+    assert [json.loads(line)["resource"]["name"] for line in seen.out.splitlines()[:1]] == ["bob"]
+    every = await toolgate("get", "users", "-A", "-o", "json", tenant="")
+    assert [one["name"] for one in every.json()["resources"]] == ["ada", "bob"]  # type: ignore[attr-defined]
+    seen = await toolgate("watch", "users", "-A", "--count", "3", "-o", "json", tenant="")
+    assert len(seen.out.splitlines()) == 3
+    assert (await toolgate("fleet", "-A", tenant="")).code == 0
+    assert (await toolgate("fleet", "-A", tenant="acme")).code == 2
+
+
+async def test_what_was_done_is_told_to_programs_too(toolgate: Toolgate, manifest: Path) -> None:
+    different = (await toolgate("diff", "-f", str(manifest), "-o", "json")).json()["different"]
+    assert [one["name"] for one in different] == ["acme", "shop", "ada", "default"]  # type: ignore[attr-defined]
+    await toolgate("apply", "-f", str(manifest))
+    assert (await toolgate("diff", "-f", str(manifest), "-o", "json")).json() == {"different": []}
+    refreshed = await toolgate("refresh", "shop", "-o", "json")
+    assert (refreshed.code, refreshed.out) in ((0, '{\n  "server": "shop"\n}\n'), (2, ""))
+    assert (await toolgate("approve", "shop", "--all", "-o", "json")).json() == {"server": "shop", "approved": []}
+    created = await toolgate("key", "create", "--name", "k", "--user", "ada", "-o", "json")
+    assert created.code == 0
+    revoked = await toolgate("key", "revoke", "--name", "k", "-o", "yaml")
+    assert revoked.out == "tenant: acme\nrevoked: k\n"
+    await toolgate("delete", "ApiKey/k")
+    gone = await toolgate("delete", "-f", str(manifest), "-o", "json")
+    assert [one["outcome"] for one in gone.json()["deleted"]] == ["deleted"] * 4  # type: ignore[attr-defined]
+
+
 async def test_audit_is_listed_and_a_tampered_row_is_named(toolgate: Toolgate, manifest: Path, plane: Plane) -> None:
     await toolgate("apply", "-f", str(manifest))
     listed = (await toolgate("audit", "list", "--tool", "User/ada", "--since", "1h", "-o", "json")).json()
@@ -262,7 +297,41 @@ async def test_the_fleet_node_tokens_and_seals_answer(toolgate: Toolgate) -> Non
     token = await toolgate("node-token", "create", "--name", "edge", tenant="")
     assert token.out.startswith("tgn_")
     assert (await toolgate("node-token", "revoke", "--name", "edge", tenant="")).code == 0
+    listed = (await toolgate("node-token", "list", "-o", "json", tenant="")).json()["tokens"]
+    assert [(one["name"], one["state"]) for one in listed if one["name"] == "edge"] == [("edge", "revoked")]  # type: ignore[index, attr-defined]
     assert (await toolgate("secret", "rotate", tenant="")).out == "0 values sealed under the current key\n"
+
+
+async def test_a_node_token_is_bound_to_names_and_tenants_and_ends(toolgate: Toolgate) -> None:
+    words = ["node-token", "create", "--node", "edge-1", "--tenant", "acme", "--tenant", "umbrella", "--expires", "30d"]
+    assert (await toolgate(*words, tenant="")).out.startswith("tgn_")
+    shown = (await toolgate("node-token", "list", tenant="")).out.splitlines()
+    (row,) = [line for line in shown if line.startswith("edge-1")]
+    assert "acme, umbrella" in row
+    assert "valid" in row
+    nameless = await toolgate("node-token", "create", "--node", "edge-*", tenant="")
+    assert (nameless.code, "--name is needed" in nameless.err) == (2, True)
+    wrong = ["node-token", "create", "--name", "x", "--node", "no/slash", "--tenant", "Not A Tenant"]
+    refused = await toolgate(*wrong, tenant="")
+    assert refused.code == 2
+    assert "nodes[0]: must be a node's name" in refused.err
+    assert "tenants[0]: must be 1-63" in refused.err
+
+
+async def test_signing_keys_are_rotated_and_retired(toolgate: Toolgate) -> None:
+    def ids(answer: object) -> list[tuple[str, bool]]:
+        return [(one["id"], one["signs"]) for one in answer["keys"]]  # type: ignore[index]
+
+    ((first, _),) = ids((await toolgate("signing-key", "list", "-o", "json", tenant="")).json())
+    assert "signs: rotate it first" in (await toolgate("signing-key", "retire", first, tenant="")).err
+    rotated = (await toolgate("signing-key", "rotate", "-o", "json", tenant="")).json()
+    listed = ids((await toolgate("signing-key", "list", "-o", "json", tenant="")).json())
+    assert sorted(listed) == sorted([(first, False), (rotated["id"], True)])
+    assert "trusted no more" in (await toolgate("signing-key", "retire", first, tenant="")).out
+    assert (await toolgate("signing-key", "retire", first, tenant="")).code == 3
+    changes = (await toolgate("audit", "list", "--platform", "-o", "json", tenant="")).json()["entries"]
+    seen = [entry["outcome"] for entry in changes if entry["tool"].startswith("SigningKey/")]  # type: ignore[index, attr-defined]
+    assert seen == ["retired", "rotated", "announced"]
 
 
 async def test_a_wrong_token_is_exit_code_3(plane: Plane, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,20 +1,23 @@
 """The command as a program: how it starts, what it prints for clients, and how it reads what it is given."""
 
 import argparse
+import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from cli.audit import moment
 from cli.connect import CLIENTS, block
 from cli.connection import McpConnection
 from cli.failure import Failure
-from cli.key import expiry
-from cli.main import main
+from cli.main import _parser, main
 from cli.tools import arguments
+from cli.when import expiry, past
 
 CONNECTION = McpConnection("http://127.0.0.1:8080/mcp", "tgk_demo_a_b")
 NOW = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
@@ -94,10 +97,73 @@ def test_an_expiry_that_is_neither_or_past_is_refused(given: str) -> None:
 
 
 def test_since_is_a_time_or_so_long_ago() -> None:
-    assert moment("10m", NOW, "--since").ToJsonString() == "2026-11-20T07:50:00Z"
-    assert moment("2026-11-01T00:00:00+01:00", NOW, "--since").ToJsonString() == "2026-10-31T23:00:00Z"
-    with pytest.raises(Failure, match="--since yesterday"):
-        moment("yesterday", NOW, "--since")
+    assert past("10m", NOW, "--since") == datetime(2026, 11, 20, 7, 50, tzinfo=UTC)
+    assert past("2026-11-01T00:00:00+01:00", NOW, "--since") == datetime(2026, 10, 31, 23, tzinfo=UTC)
+    for given in ("yesterday", "999999w"):
+        with pytest.raises(Failure, match=f"--since {given}"):
+            past(given, NOW, "--since")
+
+
+def verbs(parser: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Every verb there is, with its parser."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not groups:
+        yield " ".join(path), parser
+    for group in groups:
+        for name, below in group.choices.items():
+            yield from verbs(below, (*path, name))
+
+
+EVERY = dict(verbs(_parser()))
+SERVING = ("up", "control-plane", "gateway")
+AGENTS = ("tools", "call", "connect")
+PRINTS_JSON = ("connect",)
+
+
+@pytest.mark.parametrize("verb", sorted(EVERY))
+def test_every_verb_says_what_its_exit_codes_mean_and_takes_what_the_others_take(verb: str) -> None:
+    flags = {flag for action in EVERY[verb]._actions for flag in action.option_strings}
+    helped = EVERY[verb].format_help()
+    assert "exit codes: 0 done" in helped
+    assert [action.dest for action in EVERY[verb]._actions if action.option_strings and not action.help] == []
+    if verb not in SERVING + PRINTS_JSON:
+        assert {"-o", "--output"} <= flags
+    if verb not in (*SERVING, "version"):
+        assert {"--connection", "--ca-file"} <= flags
+    if verb not in (*SERVING, *AGENTS, "version"):
+        assert {"--server", "--token", "-t", "--tenant", "--tls"} <= flags
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["tools", "--url", "http://[", "--key", "k"], "must be an http or https URL"),
+        (["connect", "--client", "cursor", "--url", "http://h:99999/", "--key", "k"], "must be an http or https URL"),
+        (["tools", "--url", "https://127.0.0.1:1/mcp", "--key", "k", "--ca-file", "/nowhere"], "/nowhere"),
+        (["get", "tenants", "--server", "127.0.0.1:1", "--token", "\u00fc"], "holds characters"),
+        (["get", "servers", "--server", "127.0.0.1:1", "--token", "t"], "--all-tenants"),
+        (["get", "servers", "-A", "-t", "a", "--server", "127.0.0.1:1", "--token", "t"], "give one of them"),
+        (["get", "servers/a", "-A", "--server", "127.0.0.1:1", "--token", "t"], "is of one tenant"),
+    ],
+)
+def test_what_cannot_work_is_said_before_anything_is_sent(
+    given: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(given) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+
+
+def test_a_fault_of_the_command_itself_is_a_line_and_not_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    class Broken(io.StringIO):
+        def write(self, _: str) -> int:
+            raise RuntimeError("no such luck")
+
+    with redirect_stdout(Broken()):
+        assert main(["version"]) == 5
+    assert "fault of toolgate itself: RuntimeError: no such luck" in capsys.readouterr().err
 
 
 SCHEMA = {

@@ -1,6 +1,8 @@
 """Manifests: what is wrong with them and where, and the order they are applied in."""
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -173,5 +175,48 @@ def test_folders_are_read_sorted_and_other_files_are_left_alone(tmp_path: Path) 
 def test_a_manifest_that_is_not_there_or_empty_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="cannot be read"):
         documents.read([str(tmp_path / "none.yaml")])
-    with pytest.raises(Failure, match="holds no resources"):
+    with pytest.raises(Failure, match="there are no resources"):
         declared("# nothing\n---\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xef\xbb\xbfkind: Tenant\r\nname: t\r\nspec: {display_name: \xf0\x9f\x98\x80}\r\n",
+        b"---\n---\n# nothing\n---\nkind: Tenant\rname: t\rspec:\r  display_name: \xf0\x9f\x98\x80\r---\n",
+        b'[\n\t{"kind": "Tenant", "name": "t",\t"spec": {"display_name": "\\ud83d\\ude00"}}\n]',
+    ],
+)
+@pytest.mark.parametrize("name", ["m.yaml", "m.json", "-"])
+def test_any_way_of_writing_text_is_read(
+    text: bytes, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "-":
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    else:
+        (tmp_path / name).write_bytes(text)
+    (one,) = manifest.declared(documents.read([name if name == "-" else str(tmp_path)]))
+    assert str(one.ref) == "Tenant/t"
+    assert one.draft.spec == {"display_name": "\N{GRINNING FACE}"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", "there are no resources"),
+        (b"# nothing\n---\n---\n", "there are no resources"),
+        (b"kind: Tenant\nname: \xff\n", "m.yaml:2: is not UTF-8"),
+        (b"kind: Tenant\nname: a\x01\n", "m.yaml:2: is not YAML or JSON: the character U.0001"),
+        (b"5\n", "must be an object with kind, name and spec"),
+    ],
+)
+def test_what_holds_no_resource_says_so_and_where(text: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_bytes(text)
+    with pytest.raises(Failure, match=said) as caught:
+        manifest.declared(documents.read([str(tmp_path / "m.yaml")]))
+    assert caught.value.code == USAGE
+
+
+def test_an_unknown_kind_does_not_hide_what_else_is_wrong() -> None:
+    found = problems("kind: Gizmo\nname: A\nlables: {}\nlabels: {'!': x}\n")
+    assert [line.split(": ")[1] for line in found] == ["kind", "name", "lables", 'labels["!"]']
