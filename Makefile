@@ -6,10 +6,10 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench proto policy clean
+.PHONY: help setup run test check conformance bench proto policy clean
 
 help: ## Print this help
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "setting up $(VENV): a minute or two, once"
@@ -33,6 +33,10 @@ test: $(STAMP) ## All tests, against real servers; installs those it lacks
 	bash tests/setup.sh
 	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term $(ARGS)
 
+conformance: $(STAMP) ## The official MCP suite against the fixture, one gateway and two
+	bash tests/setup.sh conformance opa redis
+	$(BIN)/python -m tests.conformance.runner $(ARGS)
+
 bench: $(STAMP) ## Measure speed and memory; figures and commands are in bench/README.md
 	bash bench/run.sh $(ARGS)
 
@@ -44,4 +48,4 @@ policy: $(STAMP) ## Recompile the shipped policy to WASM
 	$(BIN)/python -m control_plane.policies.build
 
 clean: ## Remove everything that can be made again; data/ stays
-	rm -rf $(VENV) .tools .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache tests/clients/node_modules
+	rm -rf $(VENV) .tools .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache tests/clients/node_modules tests/conformance/node_modules

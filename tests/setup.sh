@@ -2,7 +2,7 @@
 # Installs what the tests need and a fresh machine lacks. Quiet when all is there; says plainly what cannot be had.
 #
 #   tests/setup.sh                 opa, redis and node
-#   tests/setup.sh PART...         of opa, redis, node, bench (wrk and haproxy)
+#   tests/setup.sh PART...         of opa, redis, node, conformance (the official MCP suite), bench (wrk and haproxy)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -71,21 +71,31 @@ bench() {
   debian wrk wrk haproxy haproxy
 }
 
-node() {
-  local folder=tests/clients
-  if [ ! -f "$folder/package.json" ]; then return; fi
+# Installs a folder's package-lock.json, unless it is: the folder, and what to call it.
+packages() {
   command -v npm >/dev/null || debian npm npm
-  local stamp="$folder/node_modules/.installed"
-  if [ -f "$stamp" ] && [ "$stamp" -nt "$folder/package-lock.json" ]; then return; fi
-  echo "tests/setup.sh: installing the TypeScript client" >&2
-  npm ci --prefix "$folder" --silent --no-audit --no-fund || fail "npm ci failed in $folder"
+  local stamp="$1/node_modules/.installed"
+  if [ -f "$stamp" ] && [ "$stamp" -nt "$1/package-lock.json" ]; then return; fi
+  echo "tests/setup.sh: installing $2" >&2
+  npm ci --prefix "$1" --silent --no-audit --no-fund || fail "npm ci failed in $1"
   touch "$stamp"
+}
+
+node() {
+  packages tests/clients "the TypeScript clients"
+}
+
+# The suite needs Node 22, which comes as a package beside it, whatever this machine's own is.
+conformance() {
+  packages tests/conformance "the conformance suite"
+  tests/conformance/node_modules/node/bin/node --version >/dev/null 2>&1 ||
+    fail "the node package has no binary: its install script did not run (npm config ignore-scripts)"
 }
 
 if [ $# -eq 0 ]; then set -- opa redis node; fi
 for part in "$@"; do
   case "$part" in
-    opa | redis | node | bench) "$part" ;;
-    *) fail "no part $part: there are opa, redis, node and bench" ;;
+    opa | redis | node | conformance | bench) "$part" ;;
+    *) fail "no part $part: there are opa, redis, node, conformance and bench" ;;
   esac
 done

@@ -16,7 +16,17 @@ from mcp.types import RequestParams, SubscriptionsListenRequestParams
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel
 
-from tests.harness.upstream_matrix_server import INVALID_PARAMS, MISSING_CAPABILITY, Call, Json, Serving, form, text
+from tests.harness.upstream_matrix_server import (
+    INVALID_PARAMS,
+    MISSING_CAPABILITY,
+    Call,
+    Json,
+    Serving,
+    covers,
+    form,
+    needs,
+    text,
+)
 
 EXTENSION = "io.modelcontextprotocol/tasks"
 METHOD_NOT_FOUND = -32601
@@ -268,7 +278,10 @@ def add(tasks: Tasks) -> None:
             sure = (answered["confirm"].get("content") or {}).get("confirm") is True
             return text(f"{call.arguments.get('filename')}: {'deleted' if sure else 'kept'}")
 
-        return tasks.start(delete) if tasks.declared(call) else await delete(call)
+        if tasks.declared(call):
+            return tasks.start(delete)
+        # The suite calls the first tool of a list, whichever it is, without any capability.
+        return await delete(call) if covers(call.capabilities, needs(agree)) else text("kept: nobody can be asked")
 
     @fixture.tool("Asks for two things at once.")
     async def multi_input(call: Call) -> Json:
