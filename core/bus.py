@@ -4,15 +4,19 @@ In memory for one node, in Redis for many. Nothing here is needed to answer a ca
 conversation that crosses processes, with its protocol's own answer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 import msgspec
+
+from core.bound import Bound
 
 NAME_MAX_BYTES: Final = 512
 """Of a topic, a key, a stream's name. Names are seen by whoever operates the store: no secrets, no personal data."""
 MESSAGE_MAX_BYTES: Final = 8 * 1024 * 1024
 """Redis cuts a subscriber that is 32 MiB behind: a message must stay well below."""
+ENVELOPE_BYTES: Final = 64
+"""What whoever passes messages on may put around one: adapters take so much more."""
 VALUE_MAX_BYTES: Final = 256 * 1024
 EVENT_MAX_BYTES: Final = 1024 * 1024
 
@@ -49,6 +53,62 @@ class Bus(Protocol):
     async def subscribe(self, topic: str, deliver: Deliver) -> Leave:
         """In force when it returns; it survives reconnections, with gaps. Raises BusAway."""
         ...
+
+
+class Topics:
+    """Who listens to what in one process: the part every bus has. Not for two threads."""
+
+    def __init__(self, most: int, emptied: Callable[[str], None] = lambda _: None) -> None:
+        """`most` subscriptions. `emptied` hears of a topic when the last has left it."""
+        self._most = most
+        self._emptied = emptied
+        self._topics: dict[str, dict[object, Deliver]] = {}
+        self._count = 0
+        self._refused = 0
+
+    def __len__(self) -> int:
+        return len(self._topics)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._topics)
+
+    def __contains__(self, topic: str) -> bool:
+        return topic in self._topics
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(self._count, self._most, self._refused)
+
+    def join(self, topic: str, deliver: Deliver) -> Leave:
+        """Raises BusAway."""
+        check("topic", topic, b"", 0)
+        if self._count >= self._most:
+            self._refused += 1
+            raise BusAway(f"{self._most} subscriptions are held already")
+        mark = object()
+        self._topics.setdefault(topic, {})[mark] = deliver
+        self._count += 1
+        return lambda: self._leave(topic, mark)
+
+    def deliver(self, topic: str, message: bytes) -> int:
+        """To how many."""
+        listening = self._topics.get(topic)
+        if listening is None:
+            return 0
+        # A copy: whoever hears it may leave, or bring others in, who are not to hear it any more.
+        marked = list(listening.items())
+        for mark, deliver in marked:
+            if mark in listening:
+                deliver(message)
+        return len(marked)
+
+    def _leave(self, topic: str, mark: object) -> None:
+        listening = self._topics.get(topic, {})
+        if listening.pop(mark, None) is not None:
+            self._count -= 1
+            if not listening:
+                del self._topics[topic]
+                self._emptied(topic)
 
 
 class Cache(Protocol):

@@ -3,14 +3,16 @@
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
+from core.bound import Bound
 from core.bus import (
+    ENVELOPE_BYTES,
     EVENT_MAX_BYTES,
     MESSAGE_MAX_BYTES,
     VALUE_MAX_BYTES,
-    BusAway,
     Deliver,
     Event,
     Leave,
+    Topics,
     check,
     unbroken,
 )
@@ -31,51 +33,18 @@ class MemoryBus:
     """Implements `core.bus.Bus`: a message is with all its subscribers when `publish` returns."""
 
     def __init__(self, max_subscriptions: int = MAX_SUBSCRIPTIONS) -> None:
-        self._max = max_subscriptions
-        self._topics: dict[str, dict[object, Deliver]] = {}
-        self._count = 0
+        self._topics = Topics(max_subscriptions)
 
     @property
     def topics(self) -> int:
         return len(self._topics)
 
-    def listened(self, topic: str) -> bool:
-        return topic in self._topics
-
     async def publish(self, topic: str, message: bytes) -> None:
-        self.deliver(topic, message)
+        check("message", topic, message, MESSAGE_MAX_BYTES + ENVELOPE_BYTES)
+        self._topics.deliver(topic, message)
 
     async def subscribe(self, topic: str, deliver: Deliver) -> Leave:
-        return self.join(topic, deliver)
-
-    def deliver(self, topic: str, message: bytes) -> int:
-        """To how many. Raises BusAway (TooLarge)."""
-        check("message", topic, message, MESSAGE_MAX_BYTES)
-        listening = self._topics.get(topic)
-        if listening is None:
-            return 0
-        # A copy: whoever hears it may leave, or bring others in, who are not to hear it any more.
-        for mark, deliver in list(listening.items()):
-            if mark in listening:
-                deliver(message)
-        return len(listening)
-
-    def join(self, topic: str, deliver: Deliver) -> Leave:
-        """Raises BusAway."""
-        check("topic", topic, b"", 0)
-        if self._count >= self._max:
-            raise BusAway(f"{self._max} subscriptions are held already")
-        mark = object()
-        self._topics.setdefault(topic, {})[mark] = deliver
-        self._count += 1
-        return lambda: self._leave(topic, mark)
-
-    def _leave(self, topic: str, mark: object) -> None:
-        listening = self._topics.get(topic, {})
-        if listening.pop(mark, None) is not None:
-            self._count -= 1
-            if not listening:
-                del self._topics[topic]
+        return self._topics.join(topic, deliver)
 
 
 class MemoryCache:
@@ -89,10 +58,16 @@ class MemoryCache:
         self._max_values = max_values
         self._max_bytes = max_bytes
         self._values: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
-        self._bytes = 0
+        self._bytes = self._forgotten = 0
 
     def __len__(self) -> int:
         return len(self._values)
+
+    def bounds(self) -> dict[str, Bound]:
+        return {
+            "shared_values": Bound(len(self._values), self._max_values, self._forgotten),
+            "shared_value_bytes": Bound(self._bytes, self._max_bytes, self._forgotten),
+        }
 
     async def put(self, key: str, value: bytes, ttl_s: float) -> None:
         check("value", key, value, VALUE_MAX_BYTES)
@@ -105,6 +80,7 @@ class MemoryCache:
             if self._values[old][1] <= now:
                 self._drop(old)
         while len(self._values) > self._max_values or self._bytes > self._max_bytes:
+            self._forgotten += 1
             self._drop(next(iter(self._values)))
 
     async def get(self, key: str) -> bytes | None:
@@ -151,10 +127,16 @@ class MemoryEvents:
         self._max_streams = max_streams
         self._max_bytes = max_bytes
         self._streams: OrderedDict[str, _Stream] = OrderedDict()
-        self._bytes = 0
+        self._bytes = self._forgotten = 0
 
     def __len__(self) -> int:
         return len(self._streams)
+
+    def bounds(self) -> dict[str, Bound]:
+        return {
+            "shared_streams": Bound(len(self._streams), self._max_streams, self._forgotten),
+            "shared_event_bytes": Bound(self._bytes, self._max_bytes, self._forgotten),
+        }
 
     async def append(self, stream: str, event: Event) -> None:
         check("event", stream, event.message, EVENT_MAX_BYTES)
@@ -191,6 +173,7 @@ class MemoryEvents:
             full = len(self._streams) > self._max_streams or self._bytes > self._max_bytes
             if self._streams[oldest].until > now and not full:
                 return
+            self._forgotten += full
             self._drop(oldest)
 
     def _grow(self, kept: _Stream, size: int) -> None:

@@ -8,7 +8,9 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from adapters.redis.commands import FIRST_PAUSE_S, LONGEST_PAUSE_S, Commands
+from core.bound import Bound
 from core.bus import (
+    ENVELOPE_BYTES,
     EVENT_MAX_BYTES,
     MESSAGE_MAX_BYTES,
     VALUE_MAX_BYTES,
@@ -16,6 +18,7 @@ from core.bus import (
     Deliver,
     Event,
     Leave,
+    Topics,
     check,
     unbroken,
 )
@@ -23,7 +26,7 @@ from core.bus import (
 log = logging.getLogger("toolgate.redis")
 
 PREFIX = "toolgate:"
-MAX_TOPICS = 100_000
+MAX_SUBSCRIPTIONS = 100_000
 EVENTS_PER_STREAM = 128
 EVENTS_TTL_S = 300.0
 PING_EVERY_S = 5.0
@@ -34,11 +37,10 @@ _SUBSCRIBE_AT_ONCE = 500
 class RedisBus:
     """Implements `core.bus.Bus`. `aclose` ends all subscriptions."""
 
-    def __init__(self, commands: Commands, *, prefix: str = PREFIX, max_topics: int = MAX_TOPICS) -> None:
+    def __init__(self, commands: Commands, *, prefix: str = PREFIX, max_subscriptions: int = MAX_SUBSCRIPTIONS) -> None:
         self._commands = commands
         self._prefix = prefix + "bus:"
-        self._max_topics = max_topics
-        self._listening: dict[str, dict[object, Deliver]] = {}
+        self._listening = Topics(max_subscriptions, self._touch)
         """By channel."""
         self._in_force: dict[str, asyncio.Future[None]] = {}
         """Done: this connection has confirmed that it listens to the channel."""
@@ -53,32 +55,28 @@ class RedisBus:
         self.outages = 0
 
     @property
-    def topics(self) -> int:
-        return len(self._listening)
+    def bound(self) -> Bound:
+        return self._listening.bound
 
     async def publish(self, topic: str, message: bytes) -> None:
-        check("message", topic, message, MESSAGE_MAX_BYTES)
+        check("message", topic, message, MESSAGE_MAX_BYTES + ENVELOPE_BYTES)
         await self._commands.ask("PUBLISH", self._prefix + topic, message)
 
     async def subscribe(self, topic: str, deliver: Deliver) -> Leave:
-        check("topic", topic, b"", 0)
         if self._down or self._closed:
             raise BusAway("Redis cannot be listened to now")
-        channel, mark = self._prefix + topic, object()
-        if channel not in self._listening and len(self._listening) >= self._max_topics:
-            raise BusAway(f"{self._max_topics} topics are listened to already")
-        self._listening.setdefault(channel, {})[mark] = deliver
+        leave = self._listening.join(self._prefix + topic, deliver)
         try:
             async with asyncio.timeout(self._commands.timeout_s):
                 # Others may be waiting for the same: it is not this caller's to cancel.
-                await asyncio.shield(self._asked_for(channel))
+                await asyncio.shield(self._asked_for(self._prefix + topic))
         except TimeoutError as late:
-            self._leave(channel, mark)
+            leave()
             raise BusAway("Redis did not confirm a subscription in time") from late
         except BaseException:
-            self._leave(channel, mark)
+            leave()
             raise
-        return lambda: self._leave(channel, mark)
+        return leave
 
     async def aclose(self) -> None:
         self._closed = True
@@ -93,12 +91,6 @@ class RedisBus:
             self._following = asyncio.get_running_loop().create_task(self._follow())
         self._touch(channel)
         return self._promise(channel)
-
-    def _leave(self, channel: str, mark: object) -> None:
-        listening = self._listening.get(channel, {})
-        if listening.pop(mark, None) is not None and not listening:
-            del self._listening[channel]
-            self._touch(channel)
 
     def _touch(self, channel: str) -> None:
         self._touched[channel] = None
@@ -204,10 +196,7 @@ class RedisBus:
             if channel not in self._listening:
                 self._touch(channel)
         elif kind == "message" and isinstance(data, bytes):
-            listening = self._listening.get(channel, {})
-            for mark, deliver in list(listening.items()):
-                if mark in listening:
-                    deliver(data)
+            self._listening.deliver(channel, data)
 
     def _lose(self, why: str) -> None:
         for known in self._in_force.values():

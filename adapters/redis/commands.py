@@ -12,6 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from core.bound import Bound
 from core.bus import BusAway
 
 TIMEOUT_S = 0.5
@@ -52,6 +53,7 @@ class Commands:
         )
         self.timeout_s = timeout_s
         self.outages = 0
+        self._refused = 0
         self._clock = clock
         self._queue: deque[_Command] = deque()
         self._bytes = 0
@@ -63,12 +65,19 @@ class Commands:
         """A connection of its own, that subscribes."""
         return self._redis.pubsub()
 
+    def bounds(self) -> dict[str, Bound]:
+        return {
+            "redis_commands": Bound(len(self._queue), WAITING, self._refused),
+            "redis_command_bytes": Bound(self._bytes, WAITING_BYTES, self._refused),
+        }
+
     async def ask(self, *words: Word) -> object:
         """What Redis answers. Queued at once, and so in the order of these calls. Raises BusAway."""
         if self._clock() < self._quiet_until_s:
             raise BusAway("Redis did not answer a moment ago")
         size = sum(len(word) for word in words if not isinstance(word, int))
         if len(self._queue) >= WAITING or self._bytes + size > WAITING_BYTES:
+            self._refused += 1
             raise BusAway("more waits for Redis than may")
         answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self._queue.append(_Command(words, size, answer))

@@ -10,7 +10,18 @@ import pytest
 from adapters.memory.bus import MemoryBus, MemoryCache, MemoryEvents
 from adapters.redis.bus import RedisBus, RedisCache, RedisEvents
 from adapters.redis.commands import Commands
-from core.bus import EVENT_MAX_BYTES, MESSAGE_MAX_BYTES, VALUE_MAX_BYTES, Bus, BusAway, Cache, Event, EventLog, TooLarge
+from core.bus import (
+    ENVELOPE_BYTES,
+    EVENT_MAX_BYTES,
+    MESSAGE_MAX_BYTES,
+    VALUE_MAX_BYTES,
+    Bus,
+    BusAway,
+    Cache,
+    Event,
+    EventLog,
+    TooLarge,
+)
 from tests.harness.redis import RedisServer
 
 WITHIN_S = 5.0
@@ -180,7 +191,7 @@ async def test_the_largest_message_passes_and_a_larger_one_is_refused(shared: Sh
     await bus.subscribe("t", inbox)
     await bus.publish("t", b"x" * MESSAGE_MAX_BYTES)
     with pytest.raises(TooLarge):
-        await bus.publish("t", b"x" * (MESSAGE_MAX_BYTES + 1))
+        await bus.publish("t", b"x" * (MESSAGE_MAX_BYTES + ENVELOPE_BYTES + 1))
     with pytest.raises(TooLarge):
         await bus.publish("t" * 513, b"x")
     assert await inbox.has(1) == [b"x" * MESSAGE_MAX_BYTES]
