@@ -40,13 +40,13 @@ class Housekeeping:
             removed = await self._chores[name]()
         except Rejected as away:
             self.failed[name] += 1
-            log.warning("%s are not cut back this time: %s", name, away.public)
+            log.warning("housekeeping: %s not cut back this time: %s", name, away.public)
         except Exception:
             self.failed[name] += 1
-            log.exception("%s are not cut back this time", name)
+            log.exception("housekeeping: %s not cut back this time", name)
         else:
             self.removed[name] += removed
-            log.info("%d %s removed", removed, name)
+            log.info("housekeeping: %s: %d removed", name, removed)
 
 
 def pauses() -> Iterator[float]:

@@ -154,6 +154,7 @@ async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving]
         stack.push_async_callback(grpc_edge.stop, 0)
         ready = partial(_ready, made.plane, database)
         rest = RestEdge(rpcs, Calls("rest", identify, metrics), figures=metrics, ready=ready)
+        metrics.chores(made.housekeeping.removed, made.housekeeping.failed)
         metrics.bounds(lambda: {**rest.bounds(), **database.bounds(), **made.bounds()})
         listener = _listener(wanted.listen_address, wanted.admin_port)
         stack.callback(listener.close)
@@ -243,9 +244,9 @@ def _made(wanted: Settings, database: Database, signer: Signer, kek: bytes, metr
     )
     housekeeping = Housekeeping(
         {
-            "old changes": store.prune_changes,
-            "silent nodes": lambda: nodes.forget(FORGET_NODES_S),
-            "audit rows past their tenants' retention": audit.prune,
+            "changes": store.prune_changes,
+            "nodes": lambda: nodes.forget(FORGET_NODES_S),
+            "audit": audit.prune,
         }
     )
 

@@ -42,6 +42,10 @@ class Metrics:
         """What this process holds that has a cap, read when it is asked for."""
         self.registry.register(_Bounds(read))
 
+    def chores(self, removed: Mapping[str, int], failed: Mapping[str, int]) -> None:
+        """Housekeeping: by chore, what it removed in all, and how often it could not."""
+        self.registry.register(_Chores(removed, failed))
+
     def expose(self) -> bytes:
         return generate_latest(self.registry)
 
@@ -68,3 +72,19 @@ class _Bounds(Collector):
     def describe(self) -> Iterator[Metric]:
         """Empty, so that registering reads nothing: what is to be read is not made yet."""
         return iter(())
+
+
+class _Chores(Collector):
+    def __init__(self, removed: Mapping[str, int], failed: Mapping[str, int]) -> None:
+        self._removed = removed
+        self._failed = failed
+
+    def collect(self) -> Iterator[Metric]:
+        text = "Rows that housekeeping cut back."
+        rows = CounterMetricFamily("toolgate_housekeeping_removed", text, labels=("chore",))
+        text = "Times a chore of housekeeping could not be done."
+        failures = CounterMetricFamily("toolgate_housekeeping_failures", text, labels=("chore",))
+        for chore in self._removed:
+            rows.add_metric((chore,), self._removed[chore])
+            failures.add_metric((chore,), self._failed[chore])
+        yield from (rows, failures)

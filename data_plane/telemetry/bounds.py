@@ -68,6 +68,8 @@ WORKER: Iterable[Kept] = (
     Kept("upstream_connections_idle", "connections to them kept open", "the same", "-", "30 s idle"),
     Kept("upstream_waiters", "calls waiting for the busiest one", "4,096", "unavailable", "the call's deadline"),
     Kept("upstream_sessions", "sessions with servers of the handshake era", "64 a server", _OLDEST, "300 s unused"),
+    Kept("upstream_streams", "streams on which servers tell of changes", "32 a server", "not opened", "30 s idle"),
+    Kept("upstream_replicas_ejected", "replicas of servers left alone for failing", "all of them", "-", "their turn"),
     Kept("upstream_errands", "cancellations and goodbyes on their way to servers", "1,024", "not sent", "5 s"),
     Kept("names_asked", "host names being resolved", "256", "unavailable", "5 s"),
     Kept("names_known", "host names resolved", "1,024", "all are asked anew", "10 s"),

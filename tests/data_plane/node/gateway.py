@@ -150,6 +150,10 @@ class Node:
                 return float(found.rsplit(" ", 1)[1])
         return 0.0
 
+    def page(self) -> str:
+        """What a scraper sees."""
+        return self.get("/metrics")[1].decode()
+
     def ready(self) -> bool:
         return self.get("/readyz")[0] == 200
 

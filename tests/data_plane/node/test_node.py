@@ -17,6 +17,7 @@ import pytest
 from core.resource import encode
 from core.server import StdioTransport
 from core.snapshot import Limits
+from data_plane.telemetry.bounds import SUPERVISOR, WORKER
 from tests.data_plane.node.gateway import (
     PLATFORM,
     Load,
@@ -31,7 +32,11 @@ from tests.data_plane.node.gateway import (
     served,
     upstream,
 )
+from tests.harness.metrics import caps_told_wrong, undocumented
 
+ELSEWHERE = frozenset({"redis_connections", "spans", *(f"fleet_{what}" for what in ("outbox", "bytes", "probes"))})
+"""What a node without Redis, collector and control plane does not have."""
+NO_REDIS = frozenset({"fleet_leases", "fleet_lease_waiters", "fleet_lent"})
 CALL = {"name": "tool-0", "arguments": {}}
 HELD = {"name": "tool-0", "arguments": {"hold": True}}
 
@@ -71,6 +76,11 @@ def test_a_call_is_answered_counted_logged_and_recorded_once(tmp_path: Path, slo
         for what in ("tenants", "upstream_connections_idle"):
             series = [f'toolgate_held{{process="worker-{number}",what="{what}"}}' for number in (0, 1)]
             gateway.until(lambda series=series: any(map(gateway.metric, series)), f"{what} are held")
+        page = gateway.page()
+        assert undocumented(page, "data_plane", "adapters") == []
+        for number in (0, 1):
+            assert caps_told_wrong(page, f"worker-{number}", WORKER) == []
+        assert caps_told_wrong(page, "supervisor", SUPERVISOR, absent=ELSEWHERE | NO_REDIS) == []
         assert gateway.stop() == 0
 
 
