@@ -257,7 +257,7 @@ class StdioServers:
             await asyncio.sleep(wait_s)
 
     async def _make_room(self) -> None:
-        """Raises Unavailable (OVERLOADED) when no child is idle long enough to go."""
+        """Raises Unavailable (OVERLOADED) when no child is ending, or idle long enough to go."""
         self._full += len(self._children) >= self._limits.max_children
         while len(self._children) >= self._limits.max_children:
             now = asyncio.get_running_loop().time()
@@ -266,10 +266,12 @@ class StdioServers:
                 key=lambda child: child.last_used,
                 default=None,
             )
-            if leaving is None:
+            if leaving is not None:
+                leaving.give_up()
+            ending = [task for child, task in self._endings.items() if child.down.is_set()]
+            if not ending:
                 raise overloaded(f"{self._limits.max_children} server processes run on this node already")
-            leaving.give_up()
-            await asyncio.wait({self._endings[leaving]})
+            await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
 
     def _is_idle(self, child: Child, now: float) -> bool:
         return not child.in_flight and now - child.last_used >= self._limits.evict_s
