@@ -1,9 +1,13 @@
-// The TypeScript client v2, pinned to revision 2026-07-28: node modern.mjs URL KEY TOOL ARGUMENTS. Prints one JSON object.
+// The TypeScript client v2, pinned to revision 2026-07-28: node modern.mjs URL KEY TOOL ARGUMENTS [ANSWER]. Prints one JSON object.
+// ANSWER: what is filled into every form it is asked; without it, it cannot be asked.
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 
-const [url, key, name, args] = process.argv.slice(2);
+const [url, key, name, args, answer] = process.argv.slice(2);
 const headers = { Authorization: `Bearer ${key}` };
-const client = new Client({ name: "toolgate-tests", version: "1" }, { versionNegotiation: { mode: { pin: "2026-07-28" } } });
+const capabilities = answer ? { elicitation: {} } : {};
+const options = { capabilities, versionNegotiation: { mode: { pin: "2026-07-28" } } };
+const client = new Client({ name: "toolgate-tests", version: "1" }, options);
+if (answer) client.setRequestHandler("elicitation/create", () => ({ action: "accept", content: JSON.parse(answer) }));
 await client.connect(new StreamableHTTPClientTransport(new URL(url), { requestInit: { headers } }));
 const { tools } = await client.listTools();
 const progress = [];
