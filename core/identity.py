@@ -89,7 +89,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     attribute: str
     """`user.<attribute>`, `agent.<attribute>`, `tool.risk|server|name|label.<key>`, `ctx.hour|weekday|ip`.
 
-    Hours are 0-23 and weekdays `Monday`..`Sunday`, both UTC.
+    Hours are 0-23 and weekdays `Monday`..`Sunday`, both UTC. `tool.` is the tool, prompt or resource asked for.
     """
     op: Literal["eq", "ne", "in", "not_in", "lt", "lte", "gt", "gte", "contains", "cidr"]
     value: str | int | bool | list[str | int]
@@ -102,13 +102,17 @@ class Permission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """A deny of any role wins over every allow."""
     tools: list[str] = msgspec.field(default_factory=lambda: ["*"])
     """Globs over the tool's name at its server."""
+    prompts: list[str] = msgspec.field(default_factory=list)
+    """Globs over the prompt's name at its server; none: no prompt."""
+    resources: list[str] = msgspec.field(default_factory=list)
+    """Globs over the resource's URI at its server, for templates over the template as it is written; none: none."""
     servers: list[str] = msgspec.field(default_factory=lambda: ["*"])
     endpoints: list[str] = msgspec.field(default_factory=lambda: ["*"])
     labels: dict[str, str] = msgspec.field(default_factory=dict)
-    """Labels the tool must carry."""
+    """Labels the tool, prompt or resource must carry: a prompt has those of its server, and so has a resource."""
     max_risk: Risk | None = None
     read_only: bool = False
-    """Match only tools known to change nothing."""
+    """Match only tools known to change nothing. Prompts and resources are taken to change nothing."""
     when: list[Condition] = msgspec.field(default_factory=list)
 
 

@@ -1,6 +1,6 @@
 """Roles that only lose: what a publication that is held back still allows under the roles as they are declared now."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -40,9 +40,34 @@ class _Set(msgspec.Struct, frozen=True, omit_defaults=True):
     globs: tuple[_Permission, ...] = ()
 
 
-class _Role(msgspec.Struct, frozen=True, omit_defaults=True):
+class _Kind(msgspec.Struct, frozen=True, omit_defaults=True):
     allow: _Set = _Set()
     deny: _Set = _Set()
+
+    def denials(self) -> "_Kind":
+        return _Kind(deny=self.deny)
+
+    def narrowed(self, new: "_Kind") -> "_Kind":
+        return _Kind(allow=_both(self.allow, new.allow), deny=_either(self.deny, new.deny))
+
+
+_NOTHING = _Kind()
+"""One object: what is equal to a default and is not that object is written out."""
+
+
+class _Role(_Kind, frozen=True, omit_defaults=True):
+    """What it says of tools, beside what it says of the rest."""
+
+    prompts: _Kind = _NOTHING
+    resources: _Kind = _NOTHING
+
+    @property
+    def tools(self) -> _Kind:
+        return _Kind(self.allow, self.deny)
+
+    def each(self, change: Callable[[_Kind], _Kind]) -> "_Role":
+        tools = change(self.tools)
+        return _Role(tools.allow, tools.deny, _lean(change(self.prompts)), _lean(change(self.resources)))
 
 
 class _Data(msgspec.Struct, frozen=True):
@@ -57,7 +82,9 @@ def denying(policy: PolicyData) -> dict[str, str]:
     """Of a published policy's roles that deny something: the name under which only that is left."""
     roles = _decoder.decode(policy.data).roles
     return {
-        name: name if name.endswith(DENIES) else name + DENIES for name, role in roles.items() if role.deny != _Set()
+        name: name if name.endswith(DENIES) else name + DENIES
+        for name, role in roles.items()
+        if role.each(_Kind.denials) != _Role()
     }
 
 
@@ -75,7 +102,7 @@ def narrowed(policy: PolicyData, roles: Mapping[str, Role], left: Iterable[str])
         n: r if n in roles and n not in sound else _narrowed(r, declared.get(n, _Role())) for n, r in before.items()
     }
     for name in left:
-        kept.setdefault(name, _Role(deny=kept[name.removesuffix(DENIES)].deny))
+        kept.setdefault(name, kept[name.removesuffix(DENIES)].each(_Kind.denials))
     if kept == before:
         return policy
     return PolicyData(
@@ -87,7 +114,13 @@ def narrowed(policy: PolicyData, roles: Mapping[str, Role], left: Iterable[str])
 
 
 def _narrowed(old: _Role, new: _Role) -> _Role:
-    return _Role(allow=_both(old.allow, new.allow), deny=_either(old.deny, new.deny))
+    tools = old.tools.narrowed(new.tools)
+    prompts, resources = old.prompts.narrowed(new.prompts), old.resources.narrowed(new.resources)
+    return _Role(tools.allow, tools.deny, _lean(prompts), _lean(resources))
+
+
+def _lean(kind: _Kind) -> _Kind:
+    return _NOTHING if kind == _NOTHING else kind
 
 
 def _both(old: _Set, new: _Set) -> _Set:

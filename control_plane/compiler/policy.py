@@ -7,6 +7,7 @@ decision then looks up more than it compares.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_network
+from typing import Literal
 
 import msgspec
 
@@ -26,6 +27,9 @@ _ORDERED = ("lt", "lte", "gt", "gte")
 _RANKS: dict[str, int] = {risk: rank for rank, risk in enumerate(RISKS)}
 _TOOL_PATHS = {"name": "upstream_name", "server": "server", "risk": "risk", "read_only": "read_only"}
 
+_Kind = Literal["tools", "prompts", "resources"]
+_KINDS: tuple[_Kind, ...] = ("tools", "prompts", "resources")
+
 Check = dict[str, object]
 
 _encoder = msgspec.json.Encoder(order="deterministic")
@@ -35,7 +39,12 @@ def role_problems(role: Role) -> Iterator[Problem]:
     """Everything in a role that could not be compiled, or could never match. Paths start at `spec`."""
     for i, permission in enumerate(role.permissions):
         path = f"spec.permissions[{i}]"
-        for field in ("tools", "servers", "endpoints"):
+        if not (permission.tools or permission.prompts or permission.resources):
+            yield Problem(f"{path}.tools", 'must not be empty where prompts and resources are: ["*"] is all')
+        for field in ("servers", "endpoints"):
+            if not getattr(permission, field):
+                yield Problem(f"{path}.{field}", 'must not be empty: ["*"] is all')
+        for field in (*_KINDS, "servers", "endpoints"):
             yield from _glob_problems(f"{path}.{field}", getattr(permission, field))
         for j, condition in enumerate(permission.when):
             for field, rule in _condition_faults(condition):
@@ -61,8 +70,6 @@ def policy_data(roles: Mapping[str, Role], rego: Iterable[str] = ()) -> PolicyDa
 
 
 def _glob_problems(path: str, patterns: list[str]) -> Iterator[Problem]:
-    if not patterns:
-        yield Problem(path, 'must not be empty: ["*"] is all')
     for i, glob in enumerate(patterns):
         rule = globs.fault(glob)
         if rule is not None:
@@ -125,21 +132,30 @@ def _network(text: str) -> str | None:
 
 
 def _role(role: Role) -> dict[str, object]:
-    filed = {effect: _filed([p for p in role.permissions if p.effect == effect]) for effect in ("allow", "deny")}
+    """What it says of tools, and under `prompts` and `resources` the same of those."""
+    kinds = {kind: _effects(role, kind) for kind in _KINDS}
+    return {**kinds.pop("tools"), **{kind: effects for kind, effects in kinds.items() if effects}}
+
+
+def _effects(role: Role, kind: _Kind) -> dict[str, object]:
+    filed = {effect: _filed([p for p in role.permissions if p.effect == effect], kind) for effect in ("allow", "deny")}
     return {effect: permissions for effect, permissions in filed.items() if permissions}
 
 
-def _filed(permissions: list[Permission]) -> dict[str, object]:
+def _filed(permissions: list[Permission], kind: _Kind) -> dict[str, object]:
     exact: dict[str, list[object]] = {}
     others: list[object] = []
     for permission in permissions:
+        listed: list[str] = getattr(permission, kind)
+        if not listed:
+            continue
         what, who = _checks(permission)
-        named = [glob for glob in dict.fromkeys(permission.tools) if globs.is_name(glob)]
-        if len(named) > _FILED_TOOLS or "*" in permission.tools:
+        named = [glob for glob in dict.fromkeys(listed) if globs.is_name(glob)]
+        if len(named) > _FILED_TOOLS or "*" in listed:
             named = []
         for tool in named:
             exact.setdefault(tool, []).append({"what": what, "who": who})
-        rest = [glob for glob in permission.tools if glob not in named]
+        rest = [glob for glob in listed if glob not in named]
         if rest:
             others.append({"what": [*what, *_named(["upstream_name"], rest)], "who": who})
     return {key: value for key, value in (("exact", exact), ("globs", others)) if value}
@@ -234,8 +250,9 @@ def _canaries(roles: Mapping[str, Role], *, certain: bool) -> Iterator[Canary]:
 
 def _sure(role: Role) -> Permission | None:
     """A permission that alone settles a call it matches: an unconditional deny, or an allow where nothing denies."""
-    denies = [permission for permission in role.permissions if permission.effect == "deny"]
-    return next((permission for permission in denies or role.permissions if not permission.when), None)
+    about_tools = [permission for permission in role.permissions if permission.tools]
+    denies = [permission for permission in about_tools if permission.effect == "deny"]
+    return next((permission for permission in denies or about_tools if not permission.when), None)
 
 
 def _matching(role: str, permission: Permission) -> bytes | None:

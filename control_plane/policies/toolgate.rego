@@ -2,15 +2,20 @@
 #
 # data.roles[name][effect] = {"exact": {tool: [permission...]}, "globs": [permission...]}, effect "allow" or "deny".
 #   "exact" holds permissions by the tool they name; "globs" those that do not name their tools one by one.
+# data.roles[name].prompts[effect], data.roles[name].resources[effect] = the same of prompts and resources.
 # permission = {"who": [check...], "what": [check...]}: it applies when every check holds.
 # check = {"path": [...], "op": "...", "value": ...}: "who" paths start at the input, "what" paths at the tool.
 # All of it is made by control_plane/compiler/policy.py from what people write: core.identity.Permission.
 #
 # input = {"user": principal or null, "agent": principal or null, "roles": [name...], "endpoint": name,
-#          "action": "tools/call", "ctx": {"hour"?, "weekday"?, "ip"?}, and "tool": tool for a decision,
-#          "tools": [tool...] for what is visible}
+#          "action": action, "ctx": {"hour"?, "weekday"?, "ip"?}, and for a decision what it is about, or all of which
+#          some may be visible:
+#            "tools/call":     "tool": target      or "tools": [target...]
+#            "prompts/get":    "prompt": target    or "prompts": [target...]
+#            "resources/read": "resource": target  or "resources": [target...]}
 # principal = {"name"?, "groups": [...], "attributes": {...}}
-# tool = {"name", "upstream_name", "server", "risk", "labels": {...}, "read_only": bool}
+# target = {"name", "upstream_name", "server", "risk", "labels": {...}, "read_only": bool}; of a resource the names are
+#   URIs, and in a list of templates the templates as they are written.
 #
 # An absent attribute and a value of another type satisfy no check, whatever its operator.
 package toolgate.authz
@@ -28,26 +33,61 @@ decision := {"allow": false, "reasons": sort(refusals)} if {
 
 default visible := []
 
-visible := [tool.name | some tool in input.tools; permitted(tool)]
+visible := [target.name | some target in listed; permitted(target)]
 
-permitted(tool) if {
-	count(granting(tool)) > 0
-	count(denying(tool)) == 0
-	count(tenant_refusals) == 0 with input.tool as tool
+listed := input.tools if {
+	input.action == "tools/call"
+} else := input.prompts if {
+	input.action == "prompts/get"
+} else := input.resources if {
+	input.action == "resources/read"
 }
 
-grants := {concat(":", ["role", role]) | some role in granting(input.tool)}
+asked := input.tool if {
+	input.action == "tools/call"
+} else := input.prompt if {
+	input.action == "prompts/get"
+} else := input.resource if {
+	input.action == "resources/read"
+}
 
-refusals := {concat(":", ["denied_by_role", role]) | some role in denying(input.tool)} | tenant_refusals
+permitted(target) if {
+	count(granting(target)) > 0
+	count(denying(target)) == 0
+	unrefused(target)
+}
+
+unrefused(target) if {
+	input.action == "tools/call"
+	count(tenant_refusals) == 0 with input.tool as target
+} else if {
+	input.action == "prompts/get"
+	count(tenant_refusals) == 0 with input.prompt as target
+} else if {
+	input.action == "resources/read"
+	count(tenant_refusals) == 0 with input.resource as target
+}
+
+grants := {concat(":", ["role", role]) | some role in granting(asked)}
+
+refusals := {concat(":", ["denied_by_role", role]) | some role in denying(asked)} | tenant_refusals
 
 granting(tool) := {held.role | some held in allows; applies(held, tool)}
 
 denying(tool) := {held.role | some held in denies; applies(held, tool)}
 
 # What the caller's roles hold, looked up once.
-allows := [{"role": role, "set": set} | some role in input.roles; set := data.roles[role].allow]
+allows := [{"role": role, "set": set} | some role in input.roles; set := of_kind(data.roles[role]).allow]
 
-denies := [{"role": role, "set": set} | some role in input.roles; set := data.roles[role].deny]
+denies := [{"role": role, "set": set} | some role in input.roles; set := of_kind(data.roles[role]).deny]
+
+of_kind(role) := role if {
+	input.action == "tools/call"
+} else := role.prompts if {
+	input.action == "prompts/get"
+} else := role.resources if {
+	input.action == "resources/read"
+}
 
 applies(held, tool) if {
 	some permission in held.set.exact[tool.upstream_name]

@@ -149,3 +149,56 @@ test_a_request_without_a_tool_is_denied if {
 	}}}
 	not d.allow
 }
+
+about(action, member) := object.union(
+	object.remove(call(["r"], {"action": action}), ["tool"]),
+	{member: call([], {}).tool},
+)
+
+test_a_role_of_tools_says_nothing_of_prompts_and_resources if {
+	roles := {"r": {"allow": everything}}
+	allowed(roles)
+	not authz.decision.allow with input as about("prompts/get", "prompt") with data.roles as roles
+	not authz.decision.allow with input as about("resources/read", "resource") with data.roles as roles
+}
+
+test_prompts_and_resources_have_permissions_of_their_own if {
+	prompts := {"r": {"prompts": {"allow": everything}}}
+	authz.decision.allow with input as about("prompts/get", "prompt") with data.roles as prompts
+	not authz.decision.allow with input as about("resources/read", "resource") with data.roles as prompts
+	not allowed(prompts)
+	resources := {"r": {"resources": {"allow": {"exact": {"log": [{"what": [], "who": []}]}}, "deny": {"globs": []}}}}
+	authz.decision.allow with input as about("resources/read", "resource") with data.roles as resources
+}
+
+test_a_denial_is_of_its_kind_too if {
+	roles := {"r": {"allow": everything, "prompts": {"allow": everything, "deny": everything}}}
+	d := authz.decision with input as about("prompts/get", "prompt") with data.roles as roles
+	d == {"allow": false, "reasons": ["denied_by_role:r"]}
+	allowed(roles)
+}
+
+test_what_is_asked_about_must_be_what_the_action_says if {
+	roles := {"r": {"allow": everything, "prompts": {"allow": everything}, "resources": {"allow": everything}}}
+	not authz.decision.allow with input as about("prompts/get", "tool") with data.roles as roles
+	not authz.decision.allow with input as about("tools/call", "prompt") with data.roles as roles
+	not authz.decision.allow with input as about("tools/list", "tool") with data.roles as roles
+	not authz.decision.allow with input as object.remove(call(["r"], {}), ["action"]) with data.roles as roles
+}
+
+test_prompts_and_resources_are_visible_as_tools_are if {
+	roles := {"r": {"prompts": {"allow": everything}, "resources": {"deny": everything, "allow": everything}}}
+	one := call([], {}).tool
+	prompts := object.union(about("prompts/get", "x"), {"prompts": [one], "resources": [one], "tools": [one]})
+	["git__log"] == authz.visible with input as prompts with data.roles as roles
+	[] == authz.visible with input as object.union(prompts, {"action": "resources/read"}) with data.roles as roles
+	[] == authz.visible with input as object.union(prompts, {"action": "tools/call"}) with data.roles as roles
+}
+
+test_a_tenants_refusal_sees_prompts_and_resources_by_their_own_names if {
+	roles := {"r": {"prompts": {"allow": everything}, "resources": {"allow": everything}}}
+	mine := {"p": {"deny": {"secret"}}}
+	d := authz.decision with input as about("resources/read", "resource") with data.roles as roles
+		with data.toolgate.tenant as mine
+	d == {"allow": false, "reasons": ["tenant:secret"]}
+}

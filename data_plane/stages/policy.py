@@ -1,32 +1,34 @@
-"""May this caller use this tool: the only maker of Permit.
+"""May this caller use this tool, prompt or resource: the only maker of Permit.
 
 The policy is asked about a *policy class* (all that a decision may depend on besides tool, endpoint and context), so
 callers alike share decisions. A cached one costs 2 us where the engine costs 25 and more.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv6Address, ip_address
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar, cast
 
 import msgspec
 
 from core.bound import Hits
-from core.call import Inbound, Permit
+from core.call import Inbound, Permit, Target
 from core.errors import Reason, Refused
 from core.identity import Caller
 from core.policy import ERROR, UNDEFINED, Decision, PreparedPolicy
 from core.resource import digest as blake2b_256
 from core.resource import encode
-from core.snapshot import CompiledTool, Identity, PolicyData, Principal
+from core.snapshot import CompiledPrompt, CompiledResource, CompiledTool, Identity, PolicyData, Principal
 
 TTL_S = 60.0
 """A decision depends on nothing that changes within its key; the bound is there so that nothing is trusted for ever."""
 DECISIONS_CAP = 20_000
-LISTS_CAP = 500
+LISTS_CAP = 2000
 INPUT_CAP_BYTES = 256 * 1024
 TOOLS_AT_ONCE = 64
 """Per evaluation of a list, so that each stays far below the engine's deadline whatever the roles."""
+NAMES_AT_ONCE = 16 * 1024
+"""Characters of their names in one evaluation: URIs may be long, and no list of them may pass the input's cap."""
 
 _HOUR_S, _DAY_S = 3600, 86400
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -35,10 +37,26 @@ _NOBODY = Principal()
 
 _encode = msgspec.json.Encoder().encode
 
-Tools = tuple[CompiledTool, ...]
-
+T = TypeVar("T", bound=Target)
 K = TypeVar("K")
 V = TypeVar("V")
+
+Targets = tuple[Target, ...]
+
+
+class _Asked(NamedTuple):
+    """How the policy is asked about a kind of target."""
+
+    action: str
+    one: str
+    many: str
+
+
+_ASKED: dict[type, _Asked] = {
+    CompiledTool: _Asked("tools/call", "tool", "tools"),
+    CompiledPrompt: _Asked("prompts/get", "prompt", "prompts"),
+    CompiledResource: _Asked("resources/read", "resource", "resources"),
+}
 
 Context = tuple[str | int | None, ...]
 """Values of `PolicyData.context`, in its order; None where there is none. Part of every cache key."""
@@ -68,9 +86,11 @@ class Authorizer:
         self._members = data.context
         self._identity = identity
         self._salt = encode((digest, epoch))
-        self._decisions = _Kept[tuple[bytes, str, str, Context], Decision](DECISIONS_CAP, decisions_full or Hits())
-        self._lists = _Kept[tuple[bytes, str, Context], tuple[Tools, Tools]](LISTS_CAP, lists_full or Hits())
-        self._alike: dict[tuple[str, frozenset[str]], tuple[Tools, Tools]] = {}
+        self._decisions = _Kept[tuple[bytes, str, type, str, str, Context], Decision](
+            DECISIONS_CAP, decisions_full or Hits()
+        )
+        self._lists = _Kept[tuple[bytes, str, int, Context], tuple[Targets, Targets]](LISTS_CAP, lists_full or Hits())
+        self._alike: dict[tuple[str, int, frozenset[str]], tuple[Targets, Targets]] = {}
 
     @property
     def held(self) -> tuple[int, int]:
@@ -85,53 +105,64 @@ class Authorizer:
         """What of the request's circumstances any rule reads; lists that depend on it are for this context only."""
         return tuple([read(inbound, now_unix) for read in self._context]) if self._context else ()
 
-    def decide(self, inbound: Inbound, caller: Caller, tool: CompiledTool, now_unix: float) -> tuple[Decision, bool]:
+    def decide(self, inbound: Inbound, caller: Caller, target: Target, now_unix: float) -> tuple[Decision, bool]:
         """The decision, and whether it was made before. Failures of the policy are not remembered."""
         context = self.context(inbound, now_unix)
-        key = (caller.policy_class, inbound.endpoint, tool.name, context)
+        kind = type(target)
+        # With the server: a URI may be of another one where the endpoint is narrowed to it.
+        key = (caller.policy_class, inbound.endpoint, kind, target.server, target.name, context)
         decision = self._decisions.get(key, now_unix)
         if decision is not None:
             return decision, True
-        asked = self._input(inbound.endpoint, caller, context, {"tool": _shown(tool)})
+        about = _ASKED[kind]
+        asked = self._input(inbound.endpoint, caller, context, about.action, {about.one: _shown(target)})
         decision = self._prepared.decide(asked) if _is_sane(asked) else ERROR
         if decision not in (ERROR, UNDEFINED):
             self._decisions.put(key, decision, _until(caller, now_unix))
         return decision, False
 
-    def visible(self, inbound: Inbound, caller: Caller, tools: Tools, now_unix: float) -> Tools:
-        """Those of `tools` (all of the endpoint's) the caller may use; equal answers are one object."""
+    def visible(self, inbound: Inbound, caller: Caller, targets: tuple[T, ...], now_unix: float) -> tuple[T, ...]:
+        """Those of `targets` (all the endpoint has, of one kind) the caller may use; equal answers are one object."""
+        if not targets:
+            return targets
         context = self.context(inbound, now_unix)
-        key = (caller.policy_class, inbound.endpoint, context)
+        key = (caller.policy_class, inbound.endpoint, id(targets), context)
         held = self._lists.get(key, now_unix)
-        if held is not None and held[0] is tools:
-            return held[1]
-        names = self._visible_names(inbound.endpoint, caller, tools, context)
-        if names is None:
-            return ()
-        held = self._alike.get((inbound.endpoint, names))
-        if held is None or held[0] is not tools:
+        if held is None or held[0] is not targets:
+            names = self._visible_names(inbound.endpoint, caller, targets, context)
+            if names is None:
+                return ()
+            held = self._shared(inbound.endpoint, targets, names)
+            self._lists.put(key, held, _until(caller, now_unix))
+        return cast(tuple[T, ...], held[1])
+
+    def _shared(self, endpoint: str, targets: Targets, names: frozenset[str]) -> tuple[Targets, Targets]:
+        key = (endpoint, id(targets), names)
+        held = self._alike.get(key)
+        if held is None or held[0] is not targets:
             if len(self._alike) >= LISTS_CAP:
                 self._alike.clear()
-            held = self._alike[inbound.endpoint, names] = (tools, tuple(tool for tool in tools if tool.name in names))
-        self._lists.put(key, held, _until(caller, now_unix))
-        return held[1]
+            held = self._alike[key] = (targets, tuple(one for one in targets if one.name in names))
+        return held
 
-    def _visible_names(self, endpoint: str, caller: Caller, tools: Tools, context: Context) -> frozenset[str] | None:
+    def _visible_names(
+        self, endpoint: str, caller: Caller, targets: Targets, context: Context
+    ) -> frozenset[str] | None:
         """None where the policy fails."""
         names: set[str] = set()
-        for start in range(0, len(tools), TOOLS_AT_ONCE):
-            shown = [_shown(tool) for tool in tools[start : start + TOOLS_AT_ONCE]]
-            asked = self._input(endpoint, caller, context, {"tools": shown})
-            some = self._prepared.visible(asked) if _is_sane(asked) else None
-            if some is None:
+        about = _ASKED[type(targets[0])]
+        for some in _portions(targets):
+            asked = self._input(endpoint, caller, context, about.action, {about.many: [_shown(one) for one in some]})
+            seen = self._prepared.visible(asked) if _is_sane(asked) else None
+            if seen is None:
                 return None
-            names |= some
+            names |= seen
         return frozenset(names)
 
-    def _input(self, endpoint: str, caller: Caller, context: Context, about: dict[str, object]) -> bytes:
+    def _input(self, endpoint: str, caller: Caller, context: Context, action: str, about: dict[str, object]) -> bytes:
         circumstances = {m: value for m, value in zip(self._members, context, strict=True) if value is not None}
         who = self._caller(caller.user, caller.agent)
-        return _encode({**who, "endpoint": endpoint, "action": "tools/call", "ctx": circumstances, **about})
+        return _encode({**who, "endpoint": endpoint, "action": action, "ctx": circumstances, **about})
 
     def _caller(self, user: str, agent: str) -> dict[str, object]:
         """`user`, `agent` and `roles` of the input. Somebody named and not known here takes every role with them."""
@@ -152,32 +183,50 @@ class Authorizer:
 
 
 def authorize(
-    inbound: Inbound, caller: Caller, tool: CompiledTool | None, authorizer: Authorizer, now_unix: float
+    inbound: Inbound, caller: Caller, target: Target | None, authorizer: Authorizer, now_unix: float
 ) -> Permit:
-    """The right to call `tool`, which is what the endpoint has under `inbound.name`, if anything.
+    """The right to use `target`, which is what the endpoint has under `inbound.name`, if anything.
 
-    Raises Refused: UNKNOWN_TOOL without a tool, FORBIDDEN where the policy says no. The caller cannot tell them apart;
-    the record can.
+    Raises Refused: UNKNOWN_TOOL without a target, FORBIDDEN where the policy says no. The caller cannot tell them
+    apart; the record can.
     """
-    public = f"Unknown tool: {inbound.name[:128]}"
-    if tool is None:
+    public = f"{_UNKNOWN.get(inbound.method, 'Unknown tool')}: {inbound.name[:128]}"
+    if target is None:
         raise Refused(Reason.UNKNOWN_TOOL, public)
-    decision, cached = authorizer.decide(inbound, caller, tool, now_unix)
+    decision, cached = authorizer.decide(inbound, caller, target, now_unix)
     if not decision.allow:
         raise Refused(Reason.FORBIDDEN, public, detail=", ".join(decision.reasons))
-    return Permit(caller=caller, endpoint=inbound.endpoint, tool=tool, reasons=decision.reasons, cached=cached)
+    return Permit(caller=caller, endpoint=inbound.endpoint, tool=target, reasons=decision.reasons, cached=cached)
 
 
-def sighted(
-    inbound: Inbound, caller: Caller, tool: CompiledTool | None, authorizer: Authorizer, now_unix: float
-) -> CompiledTool | None:
-    """`tool` if the caller may use it: to a caller that may not, it is not there."""
-    return tool if tool is not None and authorizer.decide(inbound, caller, tool, now_unix)[0].allow else None
+_UNKNOWN = {
+    "prompts/get": "Unknown prompt",
+    "resources/read": "Resource not found",
+    "completion/complete": "Unknown prompt or resource",
+}
 
 
-def visible(inbound: Inbound, caller: Caller, tools: Tools, authorizer: Authorizer, now_unix: float) -> Tools:
-    """The tools of an endpoint that `authorize` would permit, in their order."""
-    return authorizer.visible(inbound, caller, tools, now_unix)
+def sighted(inbound: Inbound, caller: Caller, target: T | None, authorizer: Authorizer, now_unix: float) -> T | None:
+    """`target` if the caller may use it: to a caller that may not, it is not there."""
+    return target if target is not None and authorizer.decide(inbound, caller, target, now_unix)[0].allow else None
+
+
+def visible(
+    inbound: Inbound, caller: Caller, targets: tuple[T, ...], authorizer: Authorizer, now_unix: float
+) -> tuple[T, ...]:
+    """Those of one kind an endpoint has that `authorize` would permit, in their order."""
+    return authorizer.visible(inbound, caller, targets, now_unix)
+
+
+def _portions(targets: Targets) -> Iterator[Targets]:
+    """In order, each small enough for one evaluation."""
+    start = size = 0
+    for at, one in enumerate(targets):
+        size += len(one.name) + len(one.upstream_name)
+        if at > start and (at - start >= TOOLS_AT_ONCE or size > NAMES_AT_ONCE):
+            yield targets[start:at]
+            start, size = at, len(one.name) + len(one.upstream_name)
+    yield targets[start:]
 
 
 class _Kept(Generic[K, V]):
@@ -217,15 +266,15 @@ def _is_sane(asked: bytes) -> bool:
     return len(asked) <= INPUT_CAP_BYTES and _NUL not in asked
 
 
-def _shown(tool: CompiledTool) -> dict[str, object]:
-    """A tool as policies see it."""
+def _shown(target: Target) -> dict[str, object]:
+    """A tool, prompt or resource as policies see it."""
     return {
-        "name": tool.name,
-        "upstream_name": tool.upstream_name,
-        "server": tool.server,
-        "risk": tool.risk,
-        "labels": tool.labels,
-        "read_only": tool.read_only,
+        "name": target.name,
+        "upstream_name": target.upstream_name,
+        "server": target.server,
+        "risk": target.risk,
+        "labels": target.labels,
+        "read_only": target.read_only,
     }
 
 

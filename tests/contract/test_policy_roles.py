@@ -15,7 +15,12 @@ from core.identity import RISKS, Condition, Permission, Role
 from core.resource import Problem
 from tests.harness import opa
 
-CASES = 500
+CASES = 800
+KINDS = {
+    "tools/call": ("tool", "tools"),
+    "prompts/get": ("prompt", "prompts"),
+    "resources/read": ("resource", "resources"),
+}
 ORDERED = {"lt": lambda a, b: a < b, "lte": lambda a, b: a <= b, "gt": lambda a, b: a > b, "gte": lambda a, b: a >= b}
 
 
@@ -68,12 +73,14 @@ def test_what_is_visible_is_what_may_be_called(engine, tmp_path):
     lists = []
     for _ in range(20):
         request = _some_request(rng, list(roles))
-        del request["tool"]
-        lists.append({**request, "tools": [{**_some_tool(rng), "name": f"t{n}"} for n in range(30)]})
+        one, many = KINDS[request["action"]]
+        del request[one]
+        lists.append({**request, many: [{**_some_tool(rng), "name": f"t{n}"} for n in range(30)]})
     by_opa = opa.evaluate("toolgate.authz.visible", lists, data.data, tmp_path)
     for request, names in zip(lists, by_opa, strict=True):
         seen = policy.visible(json.dumps(request).encode())
-        called = {tool["name"] for tool in request["tools"] if policy.decide(_one(request, tool)).allow}
+        listed = request[KINDS[request["action"]][1]]
+        called = {tool["name"] for tool in listed if policy.decide(_one(request, tool)).allow}
         assert seen == called == set(names)
 
 
@@ -263,9 +270,10 @@ def _says(roles: dict[str, Role], request: dict) -> bool:
 
 
 def _matches(permission: Permission, request: dict) -> bool:
-    tool = request["tool"]
+    one, many = KINDS[request["action"]]
+    tool = request[one]
     return (
-        any(fnmatchcase(tool["upstream_name"], glob) for glob in permission.tools)
+        any(fnmatchcase(tool["upstream_name"], glob) for glob in getattr(permission, many))
         and any(fnmatchcase(tool["server"], glob) for glob in permission.servers)
         and any(fnmatchcase(request["endpoint"], glob) for glob in permission.endpoints)
         and all(tool["labels"].get(key) == value for key, value in permission.labels.items())
@@ -279,7 +287,7 @@ def _holds(condition: Condition, request: dict) -> bool:
     root, _, name = condition.attribute.partition(".")
     op, wanted = condition.op, condition.value
     if root == "tool":
-        tool = request["tool"]
+        tool = request[KINDS[request["action"]][0]]
         found = (
             tool["labels"].get(name[6:])
             if name.startswith("label.")
@@ -326,6 +334,8 @@ def _some_permission(rng: random.Random) -> Permission:
     return Permission(
         effect=rng.choice(["allow", "allow", "allow", "allow", "deny"]),
         tools=rng.sample(patterns, rng.randint(1, 3)),
+        prompts=rng.sample(patterns, rng.randint(0, 3)),
+        resources=rng.sample(patterns, rng.randint(0, 3)),
         servers=rng.choice([["*"], ["*"], ["git"], ["git", "time*"]]),
         endpoints=rng.choice([["*"], ["*"], ["default"], ["d*", "other"]]),
         labels=rng.choice([{}, {}, {"env": "prod"}]),
@@ -378,20 +388,22 @@ def _some_request(rng: random.Random, roles: list[str]) -> dict:
             ]
         ),
     }
+    action = rng.choice(list(KINDS))
     agent = {"groups": [], "attributes": rng.choice([{}, {"region": "eu"}, {"region": "us", "dept": "eng"}])}
     return {
         "user": rng.choice([user, user, None]),
         "agent": rng.choice([agent, None]),
         "roles": sorted(rng.sample(roles, rng.randint(0, 3))),
         "endpoint": rng.choice(["default", "other", "third"]),
-        "action": "tools/call",
+        "action": action,
         "ctx": rng.choice([{}, {"hour": 9, "ip": "10.1.2.3"}, {"hour": 20, "ip": "2001:db8::1", "weekday": "Monday"}]),
-        "tool": _some_tool(rng),
+        KINDS[action][0]: _some_tool(rng),
     }
 
 
 def _one(request: dict, tool: dict) -> bytes:
-    return json.dumps({**{key: value for key, value in request.items() if key != "tools"}, "tool": tool}).encode()
+    one, many = KINDS[request["action"]]
+    return json.dumps({**{key: value for key, value in request.items() if key != many}, one: tool}).encode()
 
 
 def test_an_example_of_a_glob_matches_it():

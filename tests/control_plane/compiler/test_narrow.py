@@ -15,6 +15,7 @@ from core.identity import Condition, Permission, Role
 from core.policy import PolicyEngine
 from core.snapshot import PolicyData
 
+ACTIONS = {"tools/call": "tool", "prompts/get": "prompt", "resources/read": "resource"}
 TOOLS = ("read", "read-all", "write", "drop")
 
 
@@ -24,31 +25,34 @@ def engine() -> Iterator[PolicyEngine]:
         yield made
 
 
-def allowed(engine: PolicyEngine, data: PolicyData) -> set[tuple[str, str, int]]:
+def allowed(engine: PolicyEngine, data: PolicyData) -> set[tuple[str, str, str, int]]:
     policy = engine.prepare(platform_module(), data.data, data.canaries)
     try:
         return {
-            (tool, risk, level)
+            (action, tool, risk, level)
+            for action in ACTIONS
             for tool in TOOLS
             for risk in ("low", "high")
             for level in (1, 3)
-            if policy.decide(_asked(tool, risk, level)).allow
+            if policy.decide(_asked(action, tool, risk, level)).allow
         }
     finally:
         policy.close()
 
 
-def _asked(tool: str, risk: str, level: int) -> bytes:
+def _asked(action: str, tool: str, risk: str, level: int) -> bytes:
     shown = {"name": tool, "upstream_name": tool, "server": "s", "risk": risk, "labels": {}, "read_only": False}
     user = {"name": "ada", "groups": [], "attributes": {"level": level}}
-    asked = {"user": user, "agent": None, "roles": ["r"], "endpoint": "default", "action": "tools/call", "ctx": {}}
-    return msgspec.json.encode({**asked, "tool": shown})
+    asked = {"user": user, "agent": None, "roles": ["r"], "endpoint": "default", "action": action, "ctx": {}}
+    return msgspec.json.encode({**asked, ACTIONS[action]: shown})
 
 
 permissions = st.builds(
     Permission,
     effect=st.sampled_from(("allow", "allow", "allow", "deny")),
     tools=st.lists(st.sampled_from((*TOOLS, "read*", "*")), min_size=1, max_size=2),
+    prompts=st.lists(st.sampled_from(("read", "read*")), max_size=1),
+    resources=st.lists(st.sampled_from((*TOOLS, "*")), max_size=2),
     max_risk=st.sampled_from((None, "low")),
     when=st.lists(
         st.builds(
