@@ -41,6 +41,16 @@ _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: 
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
+class _Trailers(list[Header]):
+    """What comes behind a chunked body is nobody's: it is not kept, however much of it there is."""
+
+    def append(self, header: Header) -> None:
+        """Nothing is kept."""
+
+
+_TRAILERS = _Trailers()
+
+
 class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How long and how much a client may take."""
 
@@ -147,6 +157,7 @@ class Connection(HttpToolsProtocol):
             self._close_with(_HEAD_TOO_LARGE)
             return
         self._serve()
+        self.headers = _TRAILERS
 
     def _is_head_too_large(self) -> bool:
         """Added up only where what came may be too much, or where the message began somewhere inside a chunk."""

@@ -1,6 +1,7 @@
 """Rough clients: malformed, oversized, slow, too many. None gets a 5xx for its own fault, or anything for free."""
 
 import asyncio
+import gc
 import json
 import random
 
@@ -9,7 +10,7 @@ from front_harness import Site, call, modern, modern_headers, request, serving
 
 from core.errors import Reason
 from core.mcp.jsonrpc import MAX_DEPTH
-from data_plane.fronts.server import ServerOptions
+from data_plane.fronts.server import Connection, ServerOptions
 from data_plane.fronts.streamable_http import FrontOptions
 
 HEADERS = modern_headers()
@@ -214,6 +215,21 @@ async def test_a_head_too_long_is_refused_however_it_is_cut(
     if before and status == 200:
         status = (await wire.reply()).status
     assert status == 431
+    await wire.close()
+
+
+async def test_trailers_are_not_kept_however_many(site: Site) -> None:
+    wire = await site.connect()
+    chunked = modern_headers(name="echo") | {"Content-Length": None, "Transfer-Encoding": "chunked"}
+    body = json.dumps(modern(id=3)).encode()
+    await wire.send(request(b"", chunked) + b"%x\r\n%b\r\n0\r\n" % (len(body), body))
+    for number in range(200):
+        await wire.send(b"X-Trailer-%d: %s\r\n" % (number, b"y" * 1000))
+    await wire.send(b"\r\n")
+    assert (await wire.reply()).json()["id"] == 3
+    connections = [one for one in gc.get_objects() if isinstance(one, Connection)]
+    assert connections
+    assert all(len(one.headers) < 100 for one in connections)
     await wire.close()
 
 
