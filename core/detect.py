@@ -52,6 +52,8 @@ def _begun(prefix: str) -> str:
 
 
 _SEPARATED = r"[ ().\-/]{0,3}[0-9]"
+_GAP = r"(?:[ .\-/\t\r\n]|\\+[nrt]?){0,6}"
+"""Between the digits of a card number: also as an escape, and as one blanked, which doubles it."""
 _COUNTRIES = "|".join(numbers.IBAN_LENGTHS)
 _QUOTES = r"""[\\"' \t]{0,12}"""
 _GIVEN = rf"{_QUOTES}(?:=>|:=|==|[:=]){_QUOTES}"
@@ -76,10 +78,11 @@ _KEY_BEGIN = r"-{4,5} ?BEGIN[ A-Z0-9]{0,40}PRIVATE KEY[ A-Z]{0,12}-{4,5}"
 _ALL = (
     Detector(
         name="card",
-        find=r"[0-9](?:[ .\-]{0,3}[0-9]){12,}",
+        trigger=rf"[0-9](?:{_GAP}[0-9]){{12}}",
+        find=rf"[0-9](?:{_GAP}[0-9]){{12,}}",
         rule=numbers.card,
-        start=r"[0-9](?:[ .\-]{0,3}[0-9]){0,18}[ .\-]{0,3}",
-        unfinished=r"\b(?:[346]|5[ .\-]?[0-8]|2[ .\-]?[2-7])(?:[ .\-]{0,3}[0-9]){7,14}[ .\-]{0,3}",
+        start=rf"[0-9](?:{_GAP}[0-9]){{0,18}}{_GAP}",
+        unfinished=rf"\b(?:[346]|5{_GAP}[0-8]|2{_GAP}[2-7])(?:{_GAP}[0-9]){{7,14}}{_GAP}",
     ),
     Detector(
         name="us_ssn",

@@ -5,9 +5,17 @@ Every rule takes (text, start, end) of a candidate and yields the (start, end) o
 
 import re
 from collections.abc import Iterator
+from itertools import chain, pairwise
 
 Spans = Iterator[tuple[int, int]]
 
+_LINE = re.compile(r"[0-9](?:[ .\-]{0,3}[0-9]){12,}")
+_TABLE_CHARS = 400
+"""Longer runs of numbers are tables: their rows are looked at one by one."""
+_BREAK = re.compile(r"[\t\r\n/]")
+_BREAKS = ("\n", "\t", "/")
+"""What parts numbers as often as it parts the groups of one: what stands on each side is looked at alone too."""
+_BREAKS_AS = {"\r": "\n"}
 _GROUP = re.compile(r"[0-9]+")
 _CARD_SHAPES = frozenset({(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 4, 1), (4, 5, 6)})
 _CARD_DIGITS = range(13, 20)
@@ -156,7 +164,68 @@ def card(text: str, start: int, end: int) -> Spans:
     """Of a run of digits and separators: the groups that make a card number."""
     if text[start:end].isdigit() and not (end - start in _CARD_DIGITS and _is_card(text[start:end])):
         return
-    groups = [match.span() for match in _GROUP.finditer(text, start, end)]
+    broken = _BREAK.search(text, start, end) is not None
+    lines = [match.span() for match in _LINE.finditer(text, start, end)] if broken else [(start, end)]
+    for first, last in lines:
+        yield from _cards(text, [match.span() for match in _GROUP.finditer(text, first, last)])
+    if broken and end - start <= _TABLE_CHARS:
+        yield from _parted(text, [match.span() for match in _GROUP.finditer(text, start, end)])
+
+
+def _parted(text: str, groups: list[tuple[int, int]]) -> Spans:
+    """Card numbers with line ends, tabs or slashes between their digits."""
+    between = [_separator(text[s:e]) for s, e in _separators(groups)]
+    for sign in _BREAKS:
+        if sign in between:
+            chains = [row for row in _split(groups, [one != sign for one in between]) if len(row) > 1]
+            found = [list(_cards(text, row)) for row in chains]
+            # A row of a table is like a card number as often as any four numbers are; rows that all are, are cards.
+            if all(found) or len(groups) - len(max(chains, key=len)) <= _MORE_GROUPS:
+                yield from chain.from_iterable(found)
+    if len(groups) <= _SHAPED_GROUPS + _MORE_GROUPS:
+        yield from _wrapped(text, _split(groups, [sign in _BREAKS for sign in between]))
+
+
+def _separators(groups: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Where each separator between groups begins and ends."""
+    return ((one[1], other[0]) for one, other in pairwise(groups))
+
+
+def _separator(written: str) -> str:
+    """What a separator comes down to: the break in it, if there is one, however it is escaped and doubled."""
+    found = _BREAK.search(written)
+    return _BREAKS_AS.get(found[0], found[0]) if found else written.strip(" \\")
+
+
+def _split(groups: list[tuple[int, int]], cuts: list[bool]) -> list[list[tuple[int, int]]]:
+    """The groups, parted behind each that has a cut after it."""
+    parts = [[groups[0]]]
+    for group, cut in zip(groups[1:], cuts, strict=True):
+        if cut:
+            parts.append([group])
+        else:
+            parts[-1].append(group)
+    return parts
+
+
+def _wrapped(text: str, lines: list[list[tuple[int, int]]]) -> Spans:
+    """Card numbers in groups that begin at the end of one line and go on in the next."""
+    for one, other in pairwise(lines):
+        if _separator(text[one[-1][1] : other[0][0]]) != "\n":
+            continue
+        for first in range(len(one)):
+            for last in range(1, len(other) + 1):
+                groups = [*one[first:], *other[:last]]
+                digits = "".join(text[s:e] for s, e in groups)
+                sizes = tuple(e - s for s, e in groups)
+                signs = {_separator(text[s:e]) for s, e in _separators(groups)} - {"\n"}
+                alone = not any(beside.isalnum() for beside in _beside(text, groups[0][0], groups[-1][1]))
+                if sizes in _CARD_SHAPES and len(signs) == 1 and alone and _is_card(digits):
+                    yield groups[0][0], groups[-1][1]
+
+
+def _cards(text: str, groups: list[tuple[int, int]]) -> Spans:
+    """Of groups that stand in a row."""
     at, is_long = 0, len(groups) > _CARD_DIGITS[-1] + _MORE_GROUPS
     while at < len(groups):
         if is_long and groups[at][1] - groups[at][0] not in _LONG_RUN_SIZES:
@@ -222,14 +291,14 @@ def _shaped(text: str, groups: list[tuple[int, int]], first: int, last: int) -> 
     if before.isalnum() or after.isalnum():
         return False
     sizes = tuple(e - s for s, e in groups[first : last + 1])
-    separators = {text[groups[i][1] : groups[i + 1][0]] for i in range(first, last)}
-    if len({s.strip(" ") or " " for s in separators}) > 1:
+    separators = {_separator(text[groups[i][1] : groups[i + 1][0]]) for i in range(first, last)}
+    if len(separators) > 1:
         return False
     if sizes in _CARD_SHAPES:
         return len(groups) - len(sizes) <= _MORE_GROUPS or _has_neighbour(text, groups, first, last)
-    (separator,) = {s.strip(" ") for s in separators}
+    (separator,) = separators
     whole = not any(
-        text[groups[i][1] : groups[i + 1][0]].strip(" ") == separator
+        _separator(text[groups[i][1] : groups[i + 1][0]]) == separator
         for i in (first - 1, last)
         if 0 <= i < len(groups) - 1
     )

@@ -1,10 +1,13 @@
 """What each detector finds and, as much, what it leaves alone."""
 
+import json
 import random
 import uuid
 from hashlib import sha256
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adapters.re2.matcher import Re2Matcher
 from core.detect import DETECT
@@ -88,6 +91,65 @@ def test_several_cards_in_a_row_are_all_found_but_a_table_is_none() -> None:
     assert [secret for _, secret in found(cards)] == ["4111 1111 1111 1111", "5500 0055 5555 5559"]
     assert found("4111 1111 1111 1111 12 27 123") == [("card", "4111 1111 1111 1111")]
     assert found("5643 5361 3070 4049 4515 1232 6428 5974 7268 4841") == []
+
+
+GAPS = (" ", "-", "\n", "\r\n", "\t", "/", " / ", "\n\n")
+SHAPES = ((4, 4, 4, 4), (16,), (8, 8), (1,) * 16, (2,) * 8)
+
+
+def _numbers(luhn: int) -> st.SearchStrategy[str]:
+    """Sixteen digits a card could have, their check digit off by so much."""
+
+    def checked(body: str) -> str:
+        doubled = sum(d * 2 - 9 * (d > 4) for d in map(int, body[::2])) + sum(map(int, body[1::2]))
+        return body + str((-doubled + luhn) % 10)
+
+    return st.builds("4{:014d}".format, st.integers(0, 10**14 - 1)).map(checked)
+
+
+def _written(number: str, shape: tuple[int, ...], gap: str) -> str:
+    ends = [sum(shape[: i + 1]) for i in range(len(shape))]
+    return gap.join(number[end - size : end] for size, end in zip(shape, ends, strict=True))
+
+
+@given(number=_numbers(0), shape=st.sampled_from(SHAPES), gap=st.sampled_from(GAPS))
+def test_a_card_is_found_however_it_is_parted_as_text_and_as_json(
+    number: str, shape: tuple[int, ...], gap: str
+) -> None:
+    written = _written(number, shape, gap)
+    assert found(f"card: {written}, thanks") == [("card", written)]
+    for depth in range(1, 3):
+        text: object = f"card: {written}, thanks"
+        for _ in range(depth):
+            text = json.dumps({"a": text})
+        raw, findings = SCANNER.mask(str(text).encode())
+        assert [(f.detector, f.count) for f in findings] == [("card", 1)]
+        assert number[-4:] not in raw.decode() or len(shape) > 4
+
+
+@given(number=_numbers(1), shape=st.sampled_from(SHAPES), gap=st.sampled_from(GAPS))
+def test_what_fails_the_check_is_no_card_however_it_is_parted(number: str, shape: tuple[int, ...], gap: str) -> None:
+    assert [hit for hit in found(f"n: {_written(number, shape, gap)}.") if hit[0] == "card"] == []
+
+
+@pytest.mark.parametrize("gap", ["\t", "/"])
+def test_tables_of_numbers_are_left_alone(gap: str) -> None:
+    made = random.Random(11)
+    for columns in (3, 5, 8):
+        rows = [gap.join(str(made.randrange(4000, 4999)) for _ in range(columns)) for _ in range(200)]
+        assert found("\n".join(rows)) == []
+
+
+def test_cards_in_a_list_are_found_whatever_parts_them() -> None:
+    for gap in ("\n", "\t", "/", "\r\n"):
+        assert [s for _, s in found(f"4111111111111111{gap}5500005555555559")] == [
+            "4111111111111111",
+            "5500005555555559",
+        ]
+    lines = "4111 1111 1111 1111\n12\n34\n56\n78\n5500\t0055\t5555\t5559"
+    assert [s for _, s in found(lines)] == ["4111 1111 1111 1111", "5500\t0055\t5555\t5559"]
+    rows = "4111\t1111\t1111\t1111\n5500\t0055\t5555\t5559"
+    assert [s for _, s in found(rows)] == ["4111\t1111\t1111\t1111", "5500\t0055\t5555\t5559"]
 
 
 @pytest.mark.parametrize(
