@@ -5,7 +5,7 @@ from asyncio import CancelledError
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from random import getrandbits
+from random import getrandbits, randbytes
 from time import monotonic_ns, time
 from types import TracebackType
 from typing import Protocol
@@ -111,7 +111,7 @@ class Recording:
         self._pepper = b""
         self.manifest: Manifest | None = None
         self.upstream_ns = 0
-        made = f"{getrandbits(192):048x}"
+        made = randbytes(24).hex()  # noqa: S311 - ids, not secrets
         self.span_id = made[:16]
         self.trace_id, self._parent_id, self.trace_flags = _trace(inbound.traceparent, made[16:], meter.sample_ratio)
 
