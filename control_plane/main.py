@@ -223,7 +223,11 @@ def _made(wanted: Settings, database: Database, signer: Signer, kek: bytes, metr
         ),
         replica=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
     )
-    metrics.follow(connected=lambda: plane.hub.connected, published=lambda: len(plane.hub.in_force()))
+    metrics.follow(
+        connected=lambda: plane.hub.connected,
+        published=lambda: len(plane.hub.in_force()),
+        misattributed=lambda: audit.misattributed,
+    )
     services = Services(
         resources=Resources(store, vault, tenants_may=wanted.tenants_may),
         watch=Watch(store, lambda: changes.revisions(database)),

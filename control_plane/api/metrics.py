@@ -31,12 +31,16 @@ class Metrics:
         )
         self.open_watches = Gauge("toolgate_admin_watches", "Watch streams open now", registry=self.registry)
 
-    def follow(self, *, connected: Callable[[], int], published: Callable[[], int]) -> None:
+    def follow(
+        self, *, connected: Callable[[], int], published: Callable[[], int], misattributed: Callable[[], int]
+    ) -> None:
         """Figures read when they are asked for."""
         nodes = Gauge("toolgate_fleet_nodes", "Gateways connected to this replica", registry=self.registry)
         nodes.set_function(connected)
         tenants = Gauge("toolgate_fleet_tenants", "Tenants with a publication", registry=self.registry)
         tenants.set_function(published)
+        text = "Records whose sender may not report of their tenant or node, kept apart, since the start"
+        Gauge("toolgate_records_misattributed", text, registry=self.registry).set_function(misattributed)
 
     def bounds(self, read: Callable[[], Mapping[str, Bound]]) -> None:
         """What this process holds that has a cap, read when it is asked for."""

@@ -167,12 +167,12 @@ class FleetServicer:
                 return await self._identify(bearer)
         except Rejected as refusal:
             await _abort(context, refusal)
-        certified = _certified(context.auth_context(), self._certified)
-        if certified is None:
+        holder = certified(context.auth_context(), self._certified)
+        if holder is None:
             why = "a node token or a gateway's certificate is required"
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, why)
             raise AssertionError("abort always raises")
-        return certified
+        return holder
 
     async def _until_revoked(
         self, context: grpc.aio.ServicerContext[object, object], token: NodeToken, told: int
@@ -220,7 +220,7 @@ def _next_look_s(token: NodeToken, recheck_s: float) -> float:
     return min(recheck_s, max(0.05, token.expires_unix - time.time()))
 
 
-def _certified(proven: Mapping[str, Iterable[bytes]], globs: Sequence[str]) -> NodeToken | None:
+def certified(proven: Mapping[str, Iterable[bytes]], globs: Sequence[str]) -> NodeToken | None:
     """A gateway's certificate is good for the names in it: whole, or up to their first dot. None: it is no gateway's.
 
     Names of the subject and DNS names count alike; those no glob matches do not.

@@ -52,6 +52,8 @@ class AuditLog:
         self._clock = clock
         self._tenants: OrderedDict[str, float] = OrderedDict()
         self._used: OrderedDict[Ref, float] = OrderedDict()
+        self.misattributed = 0
+        """Records of tenants, or in names of nodes, that their sender has no right to."""
         self._tenants_evicted = self._used_evicted = 0
 
     def bounds(self) -> dict[str, Bound]:
@@ -59,8 +61,6 @@ class AuditLog:
             "audit_tenants": Bound(len(self._tenants), TENANTS_KNOWN, self._tenants_evicted),
             "audit_keys": Bound(len(self._used), KEYS_REMEMBERED, self._used_evicted),
         }
-        self.misattributed = 0
-        """Records of tenants, or in names of nodes, that their sender has no right to."""
 
     async def store(self, sender: NodeToken, records: list[bytes]) -> None:
         """Returns once all are stored; storing one again is harmless. Raises Rejected(UNAVAILABLE): send them again.

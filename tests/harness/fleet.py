@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -126,7 +126,12 @@ async def identify(token: str) -> NodeToken:
 
 
 def assemble(
-    database: Database, policies: Policies | None = None, *, replica: str = "one", signing_key: bytes = SIGNING_KEY
+    database: Database,
+    policies: Policies | None = None,
+    *,
+    replica: str = "one",
+    signing_key: bytes = SIGNING_KEY,
+    trusted: Mapping[str, bytes] | None = None,
 ) -> ControlPlane:
     """Everything of a replica but its tasks and its port."""
     sealer = AesGcmSealer()
@@ -136,7 +141,7 @@ def assemble(
     publications = PostgresPublications(database)
     trust = PostgresTrust(database)
     configured = Ed25519Signer(signing_key)
-    signing = SigningKeys(trust, vault, configured=configured, make=Ed25519Signer, resign=trust.resign)
+    signing = SigningKeys(trust, vault, configured=configured, make=Ed25519Signer, resign=trust.resign, trusted=trusted)
 
     async def data_key(tenant: str) -> bytes:
         keys = await vault.tenant_keys(tenant)
@@ -219,9 +224,11 @@ class HoldingNode:
         self.parts: dict[bytes, bytes] = {}
         self.manifests: dict[str, Manifest] = {}
         self.digests: dict[str, bytes] = {}
+        self.signed_by: dict[str, str] = {}
         self.secrets: dict[str, OpenSecrets] = {}
         self.pinned = Pinned(keys={})
         self.distrusted: list[str] = []
+        self._told = asyncio.Event()
         self.updates: list[TenantUpdate] = []
         self.withdrawn: list[str] = []
         self.refuse: Callable[[Manifest], list[Problem]] = lambda _: []
@@ -231,7 +238,7 @@ class HoldingNode:
         self._changed = asyncio.Condition()
 
     def holdings(self) -> tuple[list[Holding], set[bytes]]:
-        held = [Holding(t, m.generation, self.digests[t]) for t, m in self.manifests.items()]
+        held = [Holding(t, m.generation, self.digests[t], self.signed_by[t]) for t, m in self.manifests.items()]
         return held, set(self.parts)
 
     async def offer(self, update: TenantUpdate) -> list[Problem]:
@@ -249,6 +256,8 @@ class HoldingNode:
             return [Problem("manifest", "is not signed by a trusted key")]
         now = self.manifests.get(manifest.tenant)
         if now is not None and manifest.generation <= now.generation:
+            if digest(signed.manifest) == self.digests[manifest.tenant]:
+                return []  # Signed anew.
             return [Problem("manifest.generation", f"must be above {now.generation}")]
         have = self.parts.keys() | {address for address, data in parts.items() if digest(data) == address}
         return [
@@ -259,6 +268,7 @@ class HoldingNode:
         tenant = manifest.tenant
         self.parts.update(update.parts)
         self.manifests[tenant], self.digests[tenant] = manifest, digest(update.signed.manifest)
+        self.signed_by[tenant] = update.signed.key_id
         named = {ref.digest for one in self.manifests.values() for ref in one.parts}
         self.parts = {address: data for address, data in self.parts.items() if address in named}
         sealed = msgspec.msgpack.decode(self.part(tenant, "secrets"), type=Secrets).sealed
@@ -283,7 +293,23 @@ class HoldingNode:
         except Untrusted as refused:
             self.distrusted.append(str(refused))
             return [str(refused)]
+        finally:
+            self._told.set()
         return []
+
+    async def until_trusted(self, number: int) -> None:
+        """Wait until this announcement of signing keys is in force here."""
+        async with asyncio.timeout(20):
+            while self.pinned.number < number:
+                self._told.clear()
+                await self._told.wait()
+
+    async def until_distrusting(self) -> None:
+        """Wait until an announcement was refused."""
+        async with asyncio.timeout(20):
+            while not self.distrusted:
+                self._told.clear()
+                await self._told.wait()
 
     def part(self, tenant: str, kind: str, name: str = "") -> bytes:
         for ref in self.manifests[tenant].parts:

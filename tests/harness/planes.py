@@ -55,13 +55,14 @@ class Node:
         self.port = free_port()
         self.ops_port = free_port()
         self.data_dir = planes.folder / name
+        self.token_file = planes.folder / "node.token"
         self.child: Child | None = None
 
     def start(self) -> None:
         command = [BIN / "toolgate", "gateway", "--data-dir", self.data_dir, "--node-name", self.name]
         command += ["--mcp-port", str(self.port), "--ops-port", str(self.ops_port), "--workers", str(self.workers)]
         command += ["--control-plane", f"127.0.0.1:{self._planes.grpc_port}"]
-        command += ["--node-token-file", self._planes.folder / "node.token", "--call-log", self.call_log]
+        command += ["--node-token-file", self.token_file, "--call-log", self.call_log]
         self.data_dir.mkdir(exist_ok=True)
         log = self._planes.folder / f"{self.name}.log"
         environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"} | self.environment

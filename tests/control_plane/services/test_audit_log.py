@@ -138,3 +138,20 @@ async def test_the_log_of_a_deleted_tenant_is_kept_as_long_as_the_platforms(plan
         plane.clock.now += days * 86_400
         await plane.audit.prune()
         assert (await rows.verify("umbrella")).rows == left
+
+
+async def test_a_record_its_sender_may_not_send_never_enters_the_log_it_claims_to_be_of(plane: Plane) -> None:
+    bound = NodeToken(name="edge", nodes=("edge-*",), tenants=("acme",))
+    good = [record(1, node="edge-1"), record(2), record(3, "", node="edge-2")]
+    await plane.audit.store(bound, [record(7, "umbrella", node="edge-1"), *good, record(8, node="core-1")])
+    for tenant, ids in (("acme", {"call-1", "call-2"}), ("umbrella", set())):
+        rows = (await plane.audit.list(ROOT, tenant, Wanted(type="call"))).rows
+        assert {row.id for row in rows} == ids
+    rows = (await plane.audit.list(ROOT, "", Wanted(type="call", outcome="misattributed"))).rows
+    claims = [row.detail["claims"] for row in rows]
+    assert claims == [
+        {"sender": "edge", "tenant": "acme", "outcome": "ok", "id": "call-8"},
+        {"sender": "edge", "tenant": "umbrella", "outcome": "ok", "id": "call-7"},
+    ]
+    assert plane.audit.misattributed == 2
+    assert (await plane.audit.verify(ROOT, "")).intact
