@@ -139,6 +139,7 @@ async def _run(settings: Settings) -> int:
                 "call_log_bytes": calls.bound,
                 **({"spans": spans.bound} if spans is not None else {}),
                 "ops_connections": ops.bound,
+                **receiver.bounds(),
                 **source.bounds(),
                 **workers.bounds(),
             }

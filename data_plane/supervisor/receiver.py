@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from core.bound import Bound
 from core.resource import NAME, NAME_RULE, Problem, digest
 from core.sealing import NodeKey, SealBroken, Sealer, Verifier
 from core.snapshot import Holding, Manifest, TenantUpdate
@@ -49,11 +50,17 @@ class Lately:
         self._clock = clock
         self._held: dict[bytes, bytes] = {}
         self._until = 0.0
+        self._full = 0
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(len(self._held), LATELY_KEPT, self._full)
 
     def read(self, part: bytes) -> bytes:
         """Raises OSError or ValueError where the part is not there, or was changed."""
         now = self._clock()
         if now >= self._until or len(self._held) >= LATELY_KEPT:
+            self._full += len(self._held) >= LATELY_KEPT
             self._held.clear()
             self._until = now + LATELY_S
         data = self._held.get(part)
@@ -113,6 +120,7 @@ class Receiver:
         self._lately = Lately(store)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._proven: set[bytes] = set()
+        self._proven_full = 0
         self.in_force: dict[str, InForce] = {}
         self.refused_on_disk: dict[str, str] = {}
         """Tenants whose files were not accepted at start, and why."""
@@ -132,6 +140,12 @@ class Receiver:
         """Set by the root once there are workers."""
 
     # === at start ===
+
+    def bounds(self) -> dict[str, Bound]:
+        return {
+            "parts_lately": self._lately.bound,
+            "policies_proven": Bound(len(self._proven), PROVEN_KEPT, self._proven_full),
+        }
 
     def load(self) -> None:
         """Take what is on disk, as far as it proves itself. What does not is logged and not served."""
@@ -378,6 +392,7 @@ class Receiver:
             self._store.keep(tenant, stored)
             if len(self._proven) >= PROVEN_KEPT:
                 self._proven.clear()
+                self._proven_full += 1
             self._proven.add(module)
             self._remember(manifest, mark, update.signed.key_id)
         except OSError as failure:

@@ -92,6 +92,8 @@ SUPERVISOR: Iterable[Kept] = (
     Kept("call_log_bytes", "lines of the call log not yet written", "8 MiB", "lines are dropped", "-"),
     Kept("spans", "sampled calls whose spans are not yet exported", "8,192", "dropped", "exported every 2 s"),
     Kept("ops_connections", "scrapers and probes on the operations port", "64", "closed unanswered", "5 s"),
+    Kept("parts_lately", "small parts of snapshots, as read from disk", "64", "all are read anew", "1 s"),
+    Kept("policies_proven", "policies a worker was seen to load", "1,000", "all are tried anew", "-"),
     Kept("fleet_outbox", "answers on their way to the control plane", "1,024", "reading from it waits", "the stream"),
     Kept("fleet_bytes", "parts of snapshots on their way in", "512 MiB", "the stream starts anew", "the stream"),
     Kept("fleet_probes", "looks at servers asked for", "256", "answered `too many`", "40 s"),

@@ -4,9 +4,12 @@ import json
 import random
 import time
 
+from data_plane.telemetry.bounds import SUPERVISOR
 from tests.behaviour.conftest import World
+from tests.harness.metrics import caps_told_wrong
 from tests.harness.planes import until
 
+NO_REDIS = frozenset({"fleet_leases", "fleet_lease_waiters", "fleet_lent"})
 OTHER = """
 kind: Tenant
 name: globex
@@ -36,7 +39,9 @@ async def test_a_call_reaches_its_tool_and_is_in_the_audit_log_and_the_metrics(w
         return any(row["outcome"] == "ok" and row["caller"] == "ada/helper" for row in rows)
 
     await until(recorded, "the call's audit row")
-    assert 'toolgate_calls_total{method="tools/call",outcome="ok",tenant="acme"} 1.0' in await world.node.metrics()
+    page = await world.node.metrics()
+    assert 'toolgate_calls_total{method="tools/call",outcome="ok",tenant="acme"} 1.0' in page
+    assert caps_told_wrong(page, "supervisor", SUPERVISOR, absent=NO_REDIS | {"spans", "redis_connections"}) == []
 
 
 async def test_a_forbidden_tool_and_an_unknown_tool_answer_alike(world: World) -> None:

@@ -278,6 +278,21 @@ async def test_with_redis_killed_deny_says_the_counters_are_away(
             await scoped.take(key("deny"), bucket, 1)
 
 
+async def test_how_redis_is_doing_is_told(redis_server: RedisServer) -> None:
+    redis = RedisCounters(redis_server.url, prefix="told:", timeout_s=0.5)
+    try:
+        await asyncio.gather(*(redis.take(f"k{n}", Bucket(1, 5), 1) for n in range(50)))
+        assert (redis.bound.held, redis.bound.cap, redis.is_away, redis.failures) == (0, 8, False, 0)
+        assert redis.bound.hits > 0
+        redis_server.kill()
+        for _ in range(2):
+            with pytest.raises(CountersAway):
+                await redis.take("k", Bucket(1, 5), 1)
+        assert (redis.is_away, redis.failures) == (True, 1)
+    finally:
+        await redis.aclose()
+
+
 async def test_with_redis_killed_allow_lets_everything_pass(scoped: ScopedCounters, redis_server: RedisServer) -> None:
     bucket = Bucket(0.001, 2)
     assert (await scoped.take(key("allow", "allow"), bucket, 1)).tokens == 1
