@@ -23,13 +23,13 @@ class Settings:
     tls_key_file: Path | None
     tls_client_ca_file: Path | None
     gateway_certificates: tuple[str, ...]
-    """Globs over common names."""
+    """Globs over the names in them."""
     tenants_may: tuple[str, ...]
     """Members of `core.server.REACH`."""
     signing_key: bytes | None
     signing_key_file: Path | None
     trusted_keys: tuple[bytes, ...]
-    """Raw Ed25519 public keys trusted besides the current one, while signing keys are changed."""
+    """Raw Ed25519 public keys to announce besides the current one: their private halves are elsewhere."""
     kek: bytes | None
     kek_file: Path | None
     previous_keks: tuple[bytes, ...]
@@ -81,7 +81,7 @@ OPTIONS: tuple[Option, ...] = (
         "gateway_certificates",
         options.several,
         "",
-        "Common names (globs, separated by commas) whose client certificate makes a gateway; empty: a node token must",
+        "Names (globs, separated by commas) whose client certificate makes a gateway of that name; empty: a token must",
     ),
     Option(
         "tenants_may",
@@ -102,7 +102,7 @@ OPTIONS: tuple[Option, ...] = (
         "trusted_keys",
         options.keys,
         "",
-        "Further Ed25519 public keys gateways shall trust, separated by commas",
+        "Further Ed25519 public keys to announce to gateways, each once, separated by commas",
         flag=False,
     ),
     Option(

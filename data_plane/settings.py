@@ -173,7 +173,7 @@ OPTIONS: tuple[Option, ...] = (
         "trusted_keys",
         options.keys,
         "",
-        "The only Ed25519 keys snapshots may be signed with; empty: those the control plane announces",
+        "Ed25519 keys whose announcements are trusted at first; empty: whatever the control plane announces first",
     ),
     Option(
         "redis_url", _url("redis", "rediss", "unix"), "", "Budgets shared by the fleet; empty: this node's", flag=False
