@@ -27,7 +27,7 @@ from adapters.memory.counters import MemoryCounters
 from core.bound import Bound
 from core.call import Record, Records
 from core.options import SettingsRejected
-from core.server import HttpTransport, StdioTransport
+from core.server import StdioTransport
 from core.snapshot import SnapshotReceiver, SnapshotSource
 from core.trust import key_id
 from data_plane.leases import ScopedCounters
@@ -45,7 +45,7 @@ from data_plane.supervisor.workers import Workers
 from data_plane.telemetry.bounds import rows
 from data_plane.telemetry.logs import CallLog, log_to_stderr
 from data_plane.telemetry.metrics import CallMetrics, Gauge, NodeMetrics, exposition
-from data_plane.upstreams.mcp_http import HttpBackend
+from data_plane.upstreams.network import Network
 from data_plane.upstreams.probe import Respondent
 
 log = logging.getLogger("toolgate.node")
@@ -105,15 +105,15 @@ async def _run(settings: Settings) -> int:
         receiver.load()
         children = StdioServers()
         stack.push_async_callback(children.close)
-        http = HttpBackend()
-        stack.push_async_callback(http.close)
+        network = Network()
+        stack.push_async_callback(network.close)
         buckets = MemoryCounters(time.monotonic)
         redis = _redis(settings, stack)
         counters = ScopedCounters(buckets, redis)
         stack.push_async_callback(counters.close)
         workers = Workers(settings.workers, _starter(settings, release, mcp_sockets), receiver, counters, children)
         receiver.swap = workers
-        respondents: dict[type, Respondent] = {HttpTransport: http, StdioTransport: children}
+        respondents: dict[type, Respondent] = {**network.backends(), StdioTransport: children}
         servers = Servers(receiver.lookup, store, sealer, respondents=respondents, children=_Running(children))
         receiver.on_change = servers.changed
         source, records = _outside(settings, release, stack, receiver=receiver, servers=servers, workers=workers)

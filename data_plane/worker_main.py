@@ -21,7 +21,7 @@ from adapters.crypto.sealing import AesGcmSealer
 from adapters.re2.matcher import Re2Matcher
 from adapters.wasmtime.policy import WasmPolicyEngine
 from core.bound import Bound, Hits
-from core.server import HttpTransport, StdioTransport
+from core.server import StdioTransport
 from data_plane.channel import open_channel
 from data_plane.fronts.server import ServerOptions, serve
 from data_plane.fronts.streamable_http import Front, FrontOptions
@@ -39,7 +39,7 @@ from data_plane.stages.conversation import Conversations
 from data_plane.supervisor.process import die_with, raise_file_limit, spare_memory
 from data_plane.telemetry.bounds import of_snapshots
 from data_plane.telemetry.logs import log_to_stderr
-from data_plane.upstreams.mcp_http import HttpBackend
+from data_plane.upstreams.network import Network
 from data_plane.worker import Worker
 
 POINTED_WITHIN_S = 10.0
@@ -73,15 +73,15 @@ async def run(settings: WorkerSettings) -> None:
         # One thread of its own: a long look holds up other long ones, never a snapshot or a name to be resolved.
         scanning = ThreadPoolExecutor(1, "scan")
         stack.callback(scanning.shutdown, wait=False, cancel_futures=True)
-        http = HttpBackend()
-        stack.push_async_callback(http.close)
+        network = Network()
+        stack.push_async_callback(network.close)
         assembler = Assembler(engine, Re2Matcher(), sealer, scanning)
         worker = Worker(
             Packs(data_dir / "parts"),
             assembler,
             settings.max_loaded_tenants,
             cancel=lambda session, request_id: front.cancel(session, request_id),  # noqa: PLW0108 - made below
-            retire=http.retire,
+            retire=network.retire,
         )
         channel = await open_channel(socket.socket(fileno=settings.channel_fd), worker, "supervisor")
         worker.channel = channel
@@ -90,7 +90,7 @@ async def run(settings: WorkerSettings) -> None:
         gateway = Gateway(
             tenants=worker.tenants,
             counters=leases,
-            backends={HttpTransport: http, StdioTransport: RemoteBackend(channel)},
+            backends={**network.backends(), StdioTransport: RemoteBackend(channel)},
             meter=Meter(spool, settings.node, settings.trace_ratio),
             conversations=Conversations(sealer, time.time),
             version=settings.version,
@@ -116,7 +116,7 @@ async def run(settings: WorkerSettings) -> None:
                 **of_snapshots(worker.tenants, assembler.full),
                 **engine.bounds(),
                 **leases.bounds(),
-                **http.bounds(),
+                **network.bounds(),
                 **front.bounds(),
                 **channel.bounds(),
             }

@@ -129,6 +129,10 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def cut(self) -> None:
+        """Close now, and let its receiver know."""
+        self._fail("the gateway let go of the server")
+
     def drain(self) -> None:
         """The answer is had: read what little is left of the stream and be free again; too much or too slow: close."""
         if self._receiver is None or self._transport is None:

@@ -15,7 +15,7 @@ from core.call import Ask, Era, Notify, Outgoing, Raw, Route
 from core.mcp.errors import INTERNAL_ERROR
 from data_plane.upstreams import declared, interests, jsonrpc, params
 from data_plane.upstreams.declared import Declared, Refusal
-from data_plane.upstreams.failure import overloaded, too_large, unavailable
+from data_plane.upstreams.failure import overloaded, too_large, unavailable, unsent
 from data_plane.upstreams.greeting import Greeting, from_discover, from_initialize
 from data_plane.upstreams.interests import Ear
 from data_plane.upstreams.jsonrpc import Listener, Message, NotMcpError
@@ -171,7 +171,7 @@ class Duplex:
 
     def _post(self, request_id: int, method: str, sent: bytes, pending: _Pending) -> None:
         if self.down.is_set():
-            raise unavailable(self.why_down)
+            raise unsent(self.why_down)
         if len(self._pending) >= _IN_FLIGHT:
             raise overloaded(f"{_IN_FLIGHT} calls are under way on one channel")
         self.max_bytes = max(self.max_bytes, pending.max_bytes)

@@ -5,92 +5,22 @@ from collections.abc import Callable
 
 from core.call import Interest, Notify, Route
 from data_plane.upstreams import interests, jsonrpc, legacy, params
-from data_plane.upstreams.connection import Connection, ExchangeError, Headers
 from data_plane.upstreams.duplex_watch import begin, ended_by
 from data_plane.upstreams.errands import Errands
-from data_plane.upstreams.failure import clipped, unavailable
+from data_plane.upstreams.failure import unavailable
 from data_plane.upstreams.interests import Ear
 from data_plane.upstreams.jsonrpc import Message, NotMcpError
 from data_plane.upstreams.legacy import Session
 from data_plane.upstreams.modern import own_headers
-from data_plane.upstreams.sse import EventParser, TooLongError
+from data_plane.upstreams.sse import Event
+from data_plane.upstreams.stream import Stream, message_of
 from data_plane.upstreams.upstream import Upstream
 
-_EVENT_BYTES = 1024 * 1024
-_REFUSAL_BYTES = 64 * 1024
 _RETRY_MS, _LONGEST_RETRY_MS = 1000, 30_000
 _SHORT_S, _SHORT_STREAMS = 1.0, 5
 """Streams in a row that end at once and bring nothing."""
 
 Began = Callable[[], None]
-
-
-class Stream:
-    """A `Receiver`. `opened`: a stream has begun; raises Unavailable where it never does. `ended`: why it is over."""
-
-    def __init__(self, hear: Callable[[Message], None], last_id: str = "") -> None:
-        loop = asyncio.get_running_loop()
-        self.opened: asyncio.Future[None] = loop.create_future()
-        self.ended: asyncio.Future[str] = loop.create_future()
-        self.events = EventParser(_EVENT_BYTES, last_id)
-        self.connection: Connection | None = None
-        self._hear = hear
-        self._status = 0
-        self._refusal = b""
-
-    def close(self) -> None:
-        if self.connection is not None and self.connection.carries(self):
-            self.connection.abandon()
-        self._end("nobody listens")
-        self.opened.cancel()
-
-    # Receiver.
-
-    def head(self, status: int, headers: Headers) -> None:
-        self._status = status
-        streams = headers.get(b"content-type", b"").lower().startswith(b"text/event-stream")
-        if status == 200 and streams and not self.opened.done():
-            self.opened.set_result(None)
-
-    def data(self, chunk: bytes) -> None:
-        if not self.opened.done():
-            self._refusal += chunk[: _REFUSAL_BYTES - len(self._refusal)]
-            return
-        try:
-            for event in self.events.feed(chunk):
-                if event.data and event.event == b"message":
-                    self._hear(jsonrpc.decode(event.data))
-        except TooLongError:
-            self._stop(f"tells more than {_EVENT_BYTES} bytes at once")
-        except NotMcpError as failure:
-            self._stop(str(failure))
-
-    def finished(self) -> None:
-        self._end("its stream ended")
-
-    def failed(self, failure: ExchangeError) -> None:
-        self._end(failure.detail)
-
-    def _stop(self, why: str) -> None:
-        self._end(why)
-        if self.connection is not None:
-            self.connection.abandon()
-
-    def _end(self, why: str) -> None:
-        if not self.opened.done():
-            self.opened.set_exception(unavailable(self._refused() if self._status else why))
-            self.opened.exception()  # Retrieved: it may be that nobody waits any more.
-        if not self.ended.done():
-            self.ended.set_result(why)
-
-    def _refused(self) -> str:
-        if self._status == 405:
-            return "tells of nothing outside of its answers: HTTP 405"
-        try:
-            error = jsonrpc.answer_of(jsonrpc.decode(self._refusal), 0).error
-            return f"refuses a stream: HTTP {self._status}, {clipped(jsonrpc.error_message(error))}"
-        except NotMcpError:
-            return f"refuses a stream: HTTP {self._status}"
 
 
 async def modern(upstream: Upstream, route: Route, interest: Interest, tell: Notify, began: Began) -> None:
@@ -101,7 +31,10 @@ async def modern(upstream: Upstream, route: Route, interest: Interest, tell: Not
     body = jsonrpc.request(request_id, "subscriptions/listen", sent)
     answered: list[Message] = []
 
-    def hear(message: Message) -> None:
+    def hear(event: Event) -> None:
+        message = message_of(event)
+        if message is None:
+            return
         if message.method is None:
             answered.append(message)
             ear.acknowledged.set()
@@ -195,8 +128,9 @@ class _Watch:
                 taken.append(uri)
         self._ear.keep(interests.subscribed(self._ear.interest, tuple(taken)))
 
-    def _hear(self, message: Message) -> None:
-        if message.method is None:
+    def _hear(self, event: Event) -> None:
+        message = message_of(event)
+        if message is None or message.method is None:
             return  # Nothing was asked on this stream.
         if message.id is None:
             self._ear.hear(message)

@@ -108,7 +108,7 @@ class Pool:
         """Close everything now."""
         self.close()
         for connection in list(self._open):
-            connection.abandon()
+            connection.cut()
 
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()

@@ -22,7 +22,8 @@ class EventParser:
 
     def __init__(self, max_bytes: int, last_id: str = "") -> None:
         """`last_id`: of the stream this one takes up again."""
-        self._max = max_bytes
+        self.max_bytes = max_bytes
+        """May be raised at any time."""
         self._pending: list[bytes] = []
         """Pieces of an unfinished line: joined once, however finely the stream is cut."""
         self._pending_bytes = 0
@@ -55,7 +56,7 @@ class EventParser:
     def _keep(self, piece: bytes) -> None:
         self._pending.append(piece)
         self._pending_bytes += len(piece)
-        if self._pending_bytes + self._data_bytes > self._max:
+        if self._pending_bytes + self._data_bytes > self.max_bytes:
             raise TooLongError
 
     def _joined(self, end: bytes) -> bytes:
@@ -81,7 +82,7 @@ class EventParser:
         if name == b"data":
             self._data.append(value)
             self._data_bytes += len(value) + 1
-            if self._data_bytes > self._max:
+            if self._data_bytes > self.max_bytes:
                 raise TooLongError
         elif name == b"event":
             self._event = value

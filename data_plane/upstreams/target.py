@@ -3,12 +3,11 @@
 import asyncio
 import ssl
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from core.server import Remote
 from data_plane.upstreams.address import Resolver, literal
-from data_plane.upstreams.connection import Connection
 from data_plane.upstreams.failure import unavailable, unsent
 
 _CONNECT_S = 5.0
@@ -22,6 +21,7 @@ _OWN_HEADERS = frozenset(
 )
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
+P = TypeVar("P", bound=asyncio.Protocol)
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
 
@@ -35,8 +35,12 @@ class Target(NamedTuple):
     host_header: bytes
 
 
+SCHEMES: Final = {"http": False, "https": True, "ws": False, "wss": True}
+"""To whether it is secure."""
+
+
 def target_of(url: str) -> Target:
-    """Raises Unavailable for what is no http or https URL; the control plane refuses those long before."""
+    """Raises Unavailable for what is no URL of these schemes; the control plane refuses those long before."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -45,9 +49,9 @@ def target_of(url: str) -> Target:
         raw_path = path.encode("ascii")
     except ValueError as failure:
         raise unavailable(f"its URL cannot be used: {failure}") from failure
-    if parts.scheme not in ("http", "https") or not host or any(b <= 32 or b == 127 for b in raw_path):
-        raise unavailable("its URL cannot be used: it must be http or https with a host, and hold no blanks")
-    secure = parts.scheme == "https"
+    if parts.scheme not in SCHEMES or not host or any(b <= 32 or b == 127 for b in raw_path):
+        raise unavailable("its URL cannot be used: it must be http, https, ws or wss with a host, and hold no blanks")
+    secure = SCHEMES[parts.scheme]
     bracketed = f"[{ascii_host}]" if ":" in ascii_host else ascii_host
     shown = bracketed if port is None else f"{bracketed}:{port}"
     return Target(secure, ascii_host, port or (443 if secure else 80), raw_path, shown.encode("ascii"))
@@ -55,12 +59,17 @@ def target_of(url: str) -> Target:
 
 def header_block(*groups: RawHeaders) -> bytes:
     """Configured headers as they go on the wire; of one name the last wins. Raises Unavailable for an unfit one."""
+    return b"".join(name + b": " + value + b"\r\n" for name, value in headers_of(*groups))
+
+
+def headers_of(*groups: RawHeaders) -> list[tuple[bytes, bytes]]:
+    """As `header_block`, in pairs."""
     chosen: dict[bytes, tuple[bytes, bytes]] = {}
     for group in groups:
         for name, value in group:
             _check_header(name, value)
             chosen[name.lower()] = (name, value)
-    return b"".join(name + b": " + value + b"\r\n" for key, (name, value) in chosen.items() if key not in _OWN_HEADERS)
+    return [pair for key, pair in chosen.items() if key not in _OWN_HEADERS and not key.startswith(b"sec-websocket-")]
 
 
 def _check_header(name: bytes, value: bytes) -> None:
@@ -82,8 +91,8 @@ def tls_context(transport: Remote) -> ssl.SSLContext:
 
 
 async def dial(
-    target: Target, resolver: Resolver, tls: ssl.SSLContext | None, allow_private: bool, make: Callable[[], Connection]
-) -> Connection:
+    target: Target, resolver: Resolver, tls: ssl.SSLContext | None, allow_private: bool, make: Callable[[], P]
+) -> P:
     """Connect to the first allowed address that answers; the environment's proxies are not used. Raises Unavailable."""
     addresses = await resolver.resolve(target.host, allow_private=allow_private)
     failure: Exception = TimeoutError()
@@ -96,7 +105,7 @@ async def dial(
     raise unsent(f"cannot connect to {target.host}:{target.port}: {why}") from failure
 
 
-async def _open(target: Target, address: str, tls: ssl.SSLContext | None, make: Callable[[], Connection]) -> Connection:
+async def _open(target: Target, address: str, tls: ssl.SSLContext | None, make: Callable[[], P]) -> P:
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(_CONNECT_S):
         if tls is None:

@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Callable
 from itertools import count
 
-from core.server import HttpTransport
+from core.server import Remote
 from core.snapshot import Backend
 from data_plane.outbox import Outbox
 from data_plane.upstreams.address import Resolver
@@ -28,7 +28,7 @@ class Upstream:
     def __init__(
         self,
         backend: Backend,
-        transport: HttpTransport,
+        transport: Remote,
         resolver: Resolver,
         outbox: Outbox,
         hits: PoolHits | None = None,

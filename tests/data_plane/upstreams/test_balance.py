@@ -85,7 +85,7 @@ def test_homes_are_capped() -> None:
     over = balance(1, 1)
     for n in range(5000):
         over.settle(n, over.replicas[n % 2])
-    assert len(over._homes) == 4096  # noqa: SLF001 - the cap is the point
+    assert len(over._homes) == 4096
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=200))

@@ -262,6 +262,21 @@ async def test_an_idle_child_is_stopped() -> None:
         await servers.close()
 
 
+async def test_nothing_is_kept_of_a_server_nobody_asks_for_any_more() -> None:
+    """Neither of one that ran, nor of one that cannot: their environments may hold secrets."""
+    servers = StdioServers(StdioLimits(idle_s=0.2, longest_back_off_s=0.1, back_off_s=0.05))
+    try:
+        await run(servers, "echo", env=(("API_KEY", "k"),))
+        with pytest.raises(Unavailable):
+            await run(servers, "echo", server="broken", transport=program("dies"))
+        assert servers._slots
+        await until(lambda: not servers._slots and not servers._children)
+        await until(lambda: servers._sweep is None)
+        assert await run(servers, "echo", {"text": "again"}) == "again"
+    finally:
+        await servers.close()
+
+
 async def test_the_cap_on_children_holds_and_an_idle_one_makes_room() -> None:
     busy = StdioServers(StdioLimits(max_children=1, evict_s=60))
     patient = StdioServers(StdioLimits(max_children=1, evict_s=0))
