@@ -278,6 +278,7 @@ class StdioServers:
 
     async def _start(self, slot: _Slot, key: Key) -> Child:
         limits = self._limits
+        self._watch()
         await self._make_room()
         mark = token_hex(16)
         process = spawn(slot.transport, slot.environment, mark)
@@ -298,7 +299,6 @@ class StdioServers:
                 self._count_failure(slot, child)
                 self._end(child)
         slot.child = child
-        self._watch()
         return child
 
     # Ends.
@@ -350,13 +350,18 @@ class StdioServers:
             self._sweep = asyncio.get_running_loop().call_later(self._limits.idle_s / 4, self._stop_idle)
 
     def _stop_idle(self) -> None:
+        """Nothing is remembered of a server nobody asks for: its environment may hold secrets."""
         now = asyncio.get_running_loop().time()
-        for slot in self._slots.values():
+        for key, slot in list(self._slots.items()):
             child = slot.child
-            if child is not None and not child.in_flight and now - child.last_used >= self._limits.idle_s:
-                self._replace(slot)
+            if child is not None:
+                forgotten = not child.in_flight and now - child.last_used >= self._limits.idle_s
+            else:
+                forgotten = slot.starting is None and now >= slot.not_before + self._limits.longest_back_off_s
+            if forgotten:
+                self.retire(*key)
         self._sweep = None
-        if self._children:
+        if self._slots or self._children:
             self._watch()
 
     # The reaper.
