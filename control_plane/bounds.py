@@ -12,7 +12,7 @@ CONTROL_PLANE: Iterable[Kept] = (
     Kept("watchers", "watches, over REST and gRPC", "1,000", "refused: unavailable", "1 h, or a change of its key"),
     Kept("watch_events", "events the slowest watcher is behind", "1,024", "its watch ends", "-"),
     Kept("fleet_streams", "gateways connected", "10,000", "refused", "15 s of silence"),
-    Kept("record_streams", "gateways sending records", "10,000", "refused, and sent later", "30 s without a batch"),
+    Kept("record_streams", "gateways sending records", "10,000", "refused, and sent later", "the connection"),
     Kept("part_bytes", "parts of snapshots kept for gateways that will ask", "256 MiB", _OLDEST, "-"),
     Kept("data_keys", "tenants' data keys, open", "10,000", "the oldest is read anew", "-"),
     Kept("looks", "looks at servers under way", "32", "the next ones wait", "45 s"),
