@@ -353,7 +353,12 @@ def _target(url: bytes) -> tuple[str, bytes, bytes]:
     """Path as text, path and query as bytes. Raises what the parser raises for a callback that fails."""
     parsed = httptools.parse_url(url)
     path = parsed.path.decode("ascii")
-    return unquote(path) if "%" in path else path, parsed.path, parsed.query or b""
+    return _decoded(path) if "%" in path else path, parsed.path, parsed.query or b""
+
+
+def _decoded(path: str) -> str:
+    """A slash that is written as data stays so: it parts no segments, and leads nowhere."""
+    return unquote(path.replace("%2F", "%252F").replace("%2f", "%252F"))
 
 
 _known_target = lru_cache(maxsize=1024)(_target)

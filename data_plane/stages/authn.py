@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from core.errors import Reason, Refused
+from core.errors import Reason, Refused, Unavailable
 from core.identity import Caller, key_tenant
 
 if TYPE_CHECKING:
@@ -20,14 +20,18 @@ _PUBLIC = "The credential is missing or not valid."
 async def claimed(inbound: Inbound, tenants: Tenants) -> TenantSnapshot:
     """The snapshot of the tenant the credential says it is of; nothing is proven yet.
 
-    Raises Refused(UNAUTHENTICATED), Unavailable(NO_SNAPSHOT).
+    Raises Refused(UNAUTHENTICATED), also where the tenant is served here and cannot be loaded: until a key was looked
+    up nobody is told that a tenant exists. The record and the log say what is the matter.
     """
     if not inbound.credential:
         raise Refused(Reason.UNAUTHENTICATED, _PUBLIC, detail="no credential")
     tenant = key_tenant(inbound.credential)
     if tenant is None:
         raise Refused(Reason.UNAUTHENTICATED, _PUBLIC, detail="the credential does not read as a key")
-    snapshot = tenants.at_hand(tenant) or await tenants.current(tenant)
+    try:
+        snapshot = tenants.at_hand(tenant) or await tenants.current(tenant)
+    except Unavailable as away:
+        raise Refused(Reason.UNAUTHENTICATED, _PUBLIC, detail=f"{away.reason}: {away.detail}") from away
     if snapshot is None:
         raise Refused(Reason.UNAUTHENTICATED, _PUBLIC, detail="the tenant it names is not served here")
     return snapshot

@@ -92,7 +92,19 @@ async def test_another_tenant_and_no_tenant_answer_alike(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/mcp/", "/a/b/c/mcp", "/A/main/mcp", "/acme//mcp", "/acme/main/sse", "/%2e/x/mcp"]
+    "path",
+    [
+        "/",
+        "/mcp/",
+        "/a/b/c/mcp",
+        "/A/main/mcp",
+        "/acme//mcp",
+        "/acme/main/sse",
+        "/%2e/x/mcp",
+        "/acme%2Fmain/mcp",
+        "/acme/main%2fmcp",
+        "/acme%252Fmain/mcp",
+    ],
 )
 async def test_a_path_that_leads_nowhere_is_not_found(site: Site, path: str) -> None:
     reply = await site.post(call(), path=path)
