@@ -92,12 +92,13 @@ async def _run(settings: Settings) -> int:
         mcp_sockets = _listen(settings, settings.mcp_port, settings.workers, stack)
         ops_socket = _listen(settings, settings.ops_port, 1, stack)[0]
         sealer = AesGcmSealer()
-        store = PartStore(settings.data_dir)
+        own = _own_key(settings)
+        store = PartStore(settings.data_dir, settings.node_key_file)
         stack.callback(store.close)
         receiver = Receiver(
             store=store,
             sealer=sealer,
-            node_key=X25519NodeKey(node_key(settings.data_dir)),
+            node_key=own,
             verifier=Ed25519Verifier,
             configured_keys={key_id(key): key for key in settings.trusted_keys},
             tenants=settings.tenants,
@@ -184,6 +185,13 @@ def _listen(settings: Settings, port: int, count: int, stack: AsyncExitStack) ->
     except OSError as failure:
         raise CannotStart(f"cannot listen on {settings.listen_address} port {port}: {failure.strerror}") from failure
     stack.callback(listen.close, sockets)
+def _own_key(settings: Settings) -> X25519NodeKey:
+    try:
+        return X25519NodeKey(node_key(settings.data_dir, settings.node_key_file))
+    except (OSError, ValueError) as failure:
+        raise CannotStart(f"TOOLGATE_NODE_KEY_FILE: {failure}") from failure
+
+
     return sockets
 
 
@@ -265,7 +273,7 @@ def _outside(
             link,
             node=settings.node_name,
             version=release,
-            public_key=X25519NodeKey(node_key(settings.data_dir)).public_key,
+            public_key=_own_key(settings).public_key,
             observe=servers.look,
             trusted=receiver.trust,
             pinned=lambda: receiver.pinned.number,

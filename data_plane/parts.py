@@ -56,14 +56,15 @@ _entry = msgspec.json.Decoder(_Entry)
 class PartStore:
     """The supervisor's end: the only writer. Workers read parts where they are told they lie."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, key_file: Path | None = None) -> None:
+        """`key_file`: where the node's key is, if not in the data directory. Raises ValueError, OSError."""
         self._tenants = data_dir / "tenants"
         for folder in (data_dir / "parts", self._tenants):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._packs = PackWriter(data_dir / "parts")
         self._journal = _open_journal(self._tenants)
         self._pending = self._replay()
-        self.ledger = Ledger(data_dir, node_key(data_dir), fresh=not self.tenants())
+        self.ledger = Ledger(data_dir, node_key(data_dir, key_file), fresh=not self.tenants())
 
     def close(self) -> None:
         os.close(self._journal)
@@ -177,12 +178,15 @@ class PartStore:
         return self._packs.collect(named, older_than_unix)
 
 
-def node_key(data_dir: Path) -> bytes:
-    """The node's X25519 private key: 32 raw bytes, made at the first start. Raises ValueError, OSError."""
-    path = data_dir / "node.key"
+def node_key(data_dir: Path, file: Path | None = None) -> bytes:
+    """The node's X25519 private key: 32 raw bytes, made at the first start. Raises ValueError, OSError.
+
+    `file`: where it is, so that who has the data directory does not have it too.
+    """
+    path = file or data_dir / "node.key"
     if not path.exists():
         _write(path, base64.b64encode(os.urandom(32)), sync=True)
-    key = base64.b64decode(path.read_bytes(), validate=True)
+    key = base64.b64decode(path.read_bytes().strip(), validate=True)
     if len(key) != 32:
         raise ValueError(f"{path.name}: not 32 bytes")
     return key

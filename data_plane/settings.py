@@ -37,6 +37,7 @@ class Settings:
     control_plane_server_name: str
     node_token: str
     node_token_file: Path | None
+    node_key_file: Path | None
     snapshot_dir: Path | None
     records_file: Path | None
     tenants: tuple[str, ...]
@@ -166,6 +167,12 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("node_token", options.text, "", "What the node proves itself with", flag=False),
     Option("node_token_file", options.optional_path, "", "The same, from a file"),
+    Option(
+        "node_key_file",
+        options.optional_path,
+        "",
+        "The node's own key (32 bytes in base64), made if it is not there; empty: `<data_dir>/node.key`",
+    ),
     Option("snapshot_dir", options.optional_path, "", "Take snapshots from this folder instead of a control plane"),
     Option("records_file", options.optional_path, "", "Append records to this file instead of sending them"),
     Option("tenants", _tenants, "", "Serve only these tenants, separated by commas; empty: all"),

@@ -30,6 +30,7 @@ _CLAIMED = "hello.node is {}, and another gateway has that name by now: each nee
 _STATUS = {
     Why.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
     Why.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    Why.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
 }
 
 
@@ -134,13 +135,15 @@ class FleetServicer:
         """Records, acknowledged batch by batch once they are stored."""
         told = self._tokens.told
         token = await self._admitted(context)
+        refusals: list[BaseException] = []
         try:
             async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(self._revoke(context, token, told))
                 await self._ship(batches, context, token)
                 watch.cancel()
         except* Rejected as ended:
-            refusal = ended.exceptions[0]
+            refusals += ended.exceptions
+        for refusal in refusals[:1]:
             assert isinstance(refusal, Rejected)
             await _abort(context, refusal)
 
@@ -155,7 +158,7 @@ class FleetServicer:
     ) -> None:
         async for batch in batches:
             if len(batch.records) > RECORDS_PER_BATCH:
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"at most {RECORDS_PER_BATCH} records a batch")
+                raise Rejected(Why.INVALID, f"at most {RECORDS_PER_BATCH} records a batch")
             await self._store_records(token, list(batch.records))
             await context.write(pb.RecordAck(batch=batch.batch))
 

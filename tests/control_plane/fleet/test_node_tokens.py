@@ -112,13 +112,23 @@ async def test_streams_of_a_token_end_within_a_second_of_its_end_at_every_replic
                 await token(one)
             assert await ending == (grpc.StatusCode.UNAUTHENTICATED, "the node token is not valid")
             assert time.monotonic() - began < 1.0
-            with pytest.raises(RecordsAway):
-                await records.ship([b"s"])
-            with pytest.raises(RecordsAway, match="UNAUTHENTICATED"):
-                await records.ship([b"s"])
+            async with asyncio.timeout(1.0):
+                await turned_away(records)
+            stored = len(two.records)
+            await turned_away(records)
+            assert len(two.records) == stored
             assert source.connected
         await records.close()
-        assert two.records == [("edge", [b"r"])]
+
+
+async def turned_away(records: GrpcRecords) -> None:
+    """Ship until the credential does not count."""
+    while True:
+        try:
+            await records.ship([b"s"])
+        except RecordsAway as away:
+            if "UNAUTHENTICATED" in str(away):
+                return
 
 
 async def test_a_stream_ends_when_its_token_expires(dsn: str) -> None:
