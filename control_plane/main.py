@@ -18,6 +18,7 @@ from hypercorn.asyncio import serve as serve_http
 from hypercorn.config import Config
 
 from adapters.crypto.sealing import AesGcmSealer, Ed25519Signer, wrap_for_node
+from adapters.logs.json_lines import log_to_stderr
 from adapters.opa.compiler import OpaCompiler
 from adapters.postgres import changes
 from adapters.postgres.admin_keys import PostgresCredentials
@@ -31,7 +32,7 @@ from adapters.postgres.resources import PostgresStore
 from adapters.postgres.secrets import PostgresSealedValues
 from adapters.postgres.snapshots import PostgresPublications
 from adapters.postgres.trust import PostgresTrust
-from control_plane import keyfiles, logs, policies, settings
+from control_plane import keyfiles, policies, settings
 from control_plane.api.call import Calls
 from control_plane.api.grpc_edge import GrpcEdge, Tls
 from control_plane.api.handlers import Services, admin_rpcs
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
     except SettingsRejected as rejected:
         sys.stderr.write(f"toolgate control-plane: the settings are not valid\n{rejected}\n")
         return 2
-    logs.start(wanted.log_level)
+    log_to_stderr(wanted.log_level)
     try:
         asyncio.run(_until_signalled(wanted))
     except (EmbeddedFailed, SchemaTooNew, KeyFileRefused, Rejected, OSError) as failure:

@@ -102,7 +102,7 @@ class Subscription:
 
     def next(self) -> Push | Forget | None:
         """What to send now; None when nothing waits, or too much is unanswered."""
-        if not self._waiting or len(self._flights) >= WINDOW:
+        if not self._waiting or self.unanswered >= WINDOW:
             return None
         tenant = next(iter(self._waiting))
         published = self._waiting.pop(tenant)

@@ -64,10 +64,13 @@ class ChannelHits:
 class Channel(asyncio.Protocol):
     """One end. Made by `open_channel`."""
 
-    def __init__(self, peer: Peer, name: str, hits: ChannelHits | None = None) -> None:
+    def __init__(
+        self, peer: Peer, name: str, hits: ChannelHits | None = None, *, unsent_max_bytes: int = UNSENT_MAX_BYTES
+    ) -> None:
         self._peer = peer
         self._hits = hits or ChannelHits()
         self._name = name
+        self._unsent_max_bytes = unsent_max_bytes
         self._ids = count(1)
         self._buffer = bytearray()
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
@@ -87,7 +90,7 @@ class Channel(asyncio.Protocol):
         questions, unsent = len(self._working) + len(self._waiting), self._unsent()
         return {
             "channel_questions": Bound(questions, OPEN_MAX, self._hits.busy.count),
-            "channel_bytes": Bound(unsent, UNSENT_MAX_BYTES, self._hits.cut.count),
+            "channel_bytes": Bound(unsent, self._unsent_max_bytes, self._hits.cut.count),
             "channel_note_bytes": Bound(unsent, NOTES_MAX_BYTES, self._hits.notes.count),
         }
 
@@ -231,7 +234,7 @@ class Channel(asyncio.Protocol):
     def _write(self, frame: Frame) -> None:
         if self._transport is None:
             return
-        if self._unsent() > UNSENT_MAX_BYTES:
+        if self._unsent() > self._unsent_max_bytes:
             self._hits.cut.count += 1
             log.error("channel %s: %d bytes unread by the other side; cut", self._name, self._unsent())
             self.abort()
@@ -244,8 +247,17 @@ class Channel(asyncio.Protocol):
         self._transport.writelines((len(body).to_bytes(_HEADER, "big"), body))
 
 
-async def open_channel(sock: socket.socket, peer: Peer, name: str, hits: ChannelHits | None = None) -> Channel:
+async def open_channel(
+    sock: socket.socket,
+    peer: Peer,
+    name: str,
+    hits: ChannelHits | None = None,
+    *,
+    unsent_max_bytes: int = UNSENT_MAX_BYTES,
+) -> Channel:
     """Take over a connected Unix socket. `name` is for logs."""
     loop = asyncio.get_running_loop()
-    _, channel = await loop.create_unix_connection(lambda: Channel(peer, name, hits), sock=sock)
+    _, channel = await loop.create_unix_connection(
+        lambda: Channel(peer, name, hits, unsent_max_bytes=unsent_max_bytes), sock=sock
+    )
     return channel

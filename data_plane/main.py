@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from adapters.redis.counters import RedisCounters
 
 from adapters.crypto.sealing import AesGcmSealer, Ed25519Verifier, X25519NodeKey
+from adapters.logs.json_lines import log_to_stderr
 from adapters.memory.counters import MemoryCounters
 from core.bound import Bound
 from core.call import Record, Records
@@ -43,7 +44,7 @@ from data_plane.supervisor.servers import Servers
 from data_plane.supervisor.stdio import StdioServers
 from data_plane.supervisor.workers import Workers
 from data_plane.telemetry.bounds import rows
-from data_plane.telemetry.logs import CallLog, log_to_stderr
+from data_plane.telemetry.logs import CallLog
 from data_plane.telemetry.metrics import CallMetrics, Gauge, NodeMetrics, exposition
 from data_plane.upstreams.network import Network
 from data_plane.upstreams.probe import Respondent
@@ -69,7 +70,7 @@ def run(settings: Settings) -> int:
     spare_memory()
     raise_file_limit()
     os.umask(0o077)
-    log_to_stderr(settings.log_level, settings.node_name, "supervisor")
+    log_to_stderr(settings.log_level, node=settings.node_name, process="supervisor")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(_run(settings))
@@ -185,14 +186,14 @@ def _listen(settings: Settings, port: int, count: int, stack: AsyncExitStack) ->
     except OSError as failure:
         raise CannotStart(f"cannot listen on {settings.listen_address} port {port}: {failure.strerror}") from failure
     stack.callback(listen.close, sockets)
+    return sockets
+
+
 def _own_key(settings: Settings) -> X25519NodeKey:
     try:
         return X25519NodeKey(node_key(settings.data_dir, settings.node_key_file))
     except (OSError, ValueError) as failure:
         raise CannotStart(f"TOOLGATE_NODE_KEY_FILE: {failure}") from failure
-
-
-    return sockets
 
 
 def _starter(settings: Settings, release: str, sockets: list[socket.socket]) -> Callable[[int, socket.socket], Process]:

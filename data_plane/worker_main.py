@@ -18,6 +18,7 @@ import msgspec
 import uvloop
 
 from adapters.crypto.sealing import AesGcmSealer
+from adapters.logs.json_lines import log_to_stderr
 from adapters.re2.matcher import Re2Matcher
 from adapters.wasmtime.policy import WasmPolicyEngine
 from core.bound import Bound, Hits
@@ -38,7 +39,6 @@ from data_plane.spool import Spool
 from data_plane.stages.conversation import Conversations
 from data_plane.supervisor.process import die_with, raise_file_limit, spare_memory
 from data_plane.telemetry.bounds import of_snapshots
-from data_plane.telemetry.logs import log_to_stderr
 from data_plane.upstreams.network import Network
 from data_plane.worker import Worker
 
@@ -55,7 +55,7 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN)
     spare_memory()
     raise_file_limit()
-    log_to_stderr(settings.log_level, settings.node, f"worker-{settings.number}")
+    log_to_stderr(settings.log_level, node=settings.node, process=f"worker-{settings.number}")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(settings))
     return 0

@@ -83,11 +83,6 @@ class Vault:
         plain = self.open(ref, value)
         return TenantKeys(*(plain[i : i + KEY_BYTES] for i in range(0, 3 * KEY_BYTES, KEY_BYTES)))
 
-    async def open_all(self, tenant: str) -> dict[str, str]:
-        """Every secret of a tenant by name."""
-        values = await self._values.of(tenant, "Secret")
-        return {ref.name: self.open(ref, value).decode() for ref, value in values.items()}
-
     async def rotate(self) -> int:
         """Seal everything under the current key; how many values were under another. Safe while others write."""
         moved = 0

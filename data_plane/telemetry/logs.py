@@ -1,7 +1,6 @@
-"""Log lines, one JSON object each: of calls from their records, of all else from the standard library's logging."""
+"""Log lines of calls, one JSON object each, from their records."""
 
 import asyncio
-import logging
 import os
 import sys
 from datetime import UTC, datetime
@@ -144,42 +143,6 @@ def _write(fd: int, data: bytes) -> None:
     except BrokenPipeError:
         # Nobody reads the log any more; the records are kept elsewhere.
         return
-
-
-_EXTRAS = ("tenant", "server", "child_pid")
-"""Members a log call may add; nothing else of a record's attributes is written."""
-
-
-class JsonFormatter(logging.Formatter):
-    """One line per log record; a traceback is a member, so it cannot break the line."""
-
-    def __init__(self, node: str, process: str) -> None:
-        super().__init__()
-        self._node = node
-        self._process = process
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": _time(record.created),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "node": self._node,
-            "process": self._process,
-            "message": record.getMessage(),
-            **{name: getattr(record, name) for name in _EXTRAS if hasattr(record, name)},
-        }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return _encode(line).decode()
-
-
-def log_to_stderr(level: str, node: str, process: str) -> None:
-    """Everything the standard library's logging gets, from `level` up, as JSON lines on standard error."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter(node, process))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level.upper())
 
 
 def _time(unix: float) -> str:

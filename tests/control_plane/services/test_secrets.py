@@ -6,6 +6,7 @@ import os
 import pytest
 
 from adapters.crypto.sealing import AesGcmSealer
+from adapters.postgres.secrets import PostgresSealedValues
 from control_plane.services.resources import Resources
 from control_plane.services.secrets import KeyRing, Vault, key_id
 from core.admin import Draft, Outcome, Rejected, Why
@@ -24,6 +25,12 @@ async def dump(plane: Plane) -> str:
     return "\n".join(map(str, rows))
 
 
+async def opened(plane: Plane, vault: Vault, tenant: str) -> dict[str, str]:
+    """Every secret of a tenant by name, as its snapshot gets them."""
+    stored = await PostgresSealedValues(plane.database).of(tenant, "Secret")
+    return {ref.name: vault.open(ref, value).decode() for ref, value in stored.items()}
+
+
 async def test_a_value_is_never_in_the_database_the_answers_or_the_log(
     plane: Plane, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -37,7 +44,7 @@ async def test_a_value_is_never_in_the_database_the_answers_or_the_log(
     assert VALUE not in text
     assert VALUE.encode().hex() not in text
     assert VALUE not in caplog.text
-    assert await plane.vault.open_all("acme") == {"token": VALUE}
+    assert await opened(plane, plane.vault, "acme") == {"token": VALUE}
 
 
 async def test_a_refused_value_is_not_in_the_refusal(plane: Plane) -> None:
@@ -53,7 +60,7 @@ async def test_leaving_the_value_out_keeps_it(plane: Plane) -> None:
     await plane.apply("Secret", "token", {"value": VALUE})
     changed = await plane.apply("Secret", "token", {"description": "more"})
     assert changed.outcome is Outcome.CHANGED
-    assert await plane.vault.open_all("acme") == {"token": VALUE}
+    assert await opened(plane, plane.vault, "acme") == {"token": VALUE}
 
 
 async def test_the_same_value_is_unchanged_and_another_is_not(plane: Plane) -> None:
@@ -61,7 +68,7 @@ async def test_the_same_value_is_unchanged_and_another_is_not(plane: Plane) -> N
     assert (await plane.apply("Secret", "token", {"value": VALUE})).outcome is Outcome.UNCHANGED
     changed = await plane.apply("Secret", "token", {"value": "another"})
     assert (changed.outcome, changed.resource.generation) == (Outcome.CHANGED, 2)
-    assert await plane.vault.open_all("acme") == {"token": "another"}
+    assert await opened(plane, plane.vault, "acme") == {"token": "another"}
 
 
 async def test_a_new_secret_needs_a_value(plane: Plane) -> None:
@@ -75,7 +82,7 @@ async def test_a_new_secret_needs_a_value(plane: Plane) -> None:
 async def test_a_deleted_secrets_value_is_gone(plane: Plane) -> None:
     await plane.apply("Secret", "token", {"value": VALUE})
     await plane.resources.delete(ROOT, "Secret", "acme", "token")
-    assert await plane.vault.open_all("acme") == {}
+    assert await opened(plane, plane.vault, "acme") == {}
     with pytest.raises(Rejected):
         await plane.apply("Secret", "token", {})
 
@@ -85,7 +92,7 @@ async def test_a_value_moved_to_another_row_does_not_open(plane: Plane) -> None:
     async with plane.database.connection() as conn:
         await conn.execute("UPDATE sealed_values SET tenant = 'umbrella' WHERE kind = 'Secret'")
     with pytest.raises(SealBroken):
-        await plane.vault.open_all("umbrella")
+        await opened(plane, plane.vault, "umbrella")
 
 
 async def test_rotation_reseals_everything_and_the_old_key_can_be_dropped(plane: Plane) -> None:
@@ -93,11 +100,11 @@ async def test_rotation_reseals_everything_and_the_old_key_can_be_dropped(plane:
     before = await plane.vault.tenant_keys("acme")
     new = os.urandom(32)
     both = plane.vault_with(KeyRing(new, [plane.kek]))
-    assert await both.open_all("acme") == {"token": VALUE}
+    assert await opened(plane, both, "acme") == {"token": VALUE}
     assert await both.rotate() == 4  # The platform's keys, two tenants' and the secret.
     assert await both.rotate() == 0
     only_new = plane.vault_with(KeyRing(new))
-    assert await only_new.open_all("acme") == {"token": VALUE}
+    assert await opened(plane, only_new, "acme") == {"token": VALUE}
     assert await only_new.tenant_keys("acme") == before
     assert set(await plane.column("SELECT key_id FROM sealed_values")) == {key_id(new)}
 
@@ -106,7 +113,7 @@ async def test_a_missing_key_encryption_key_is_named(plane: Plane) -> None:
     await plane.apply("Secret", "token", {"value": VALUE})
     stranger = plane.vault_with(KeyRing(os.urandom(32)))
     with pytest.raises(Rejected, match=key_id(plane.kek)) as rejected:
-        await stranger.open_all("acme")
+        await opened(plane, stranger, "acme")
     assert rejected.value.why is Why.UNAVAILABLE
 
 

@@ -14,7 +14,6 @@ from core.errors import Reason, Unavailable
 from core.limits import Bucket, CountersAway, Grant
 from core.server import StdioTransport
 from core.snapshot import Backend
-from data_plane import channel as channel_module
 from data_plane.channel import Channel, ChannelLost, open_channel
 from data_plane.messages import (
     Answer,
@@ -181,11 +180,10 @@ async def test_a_bug_on_one_side_answers_its_question_and_ends_nothing(caplog: p
     there.abort()
 
 
-async def test_a_peer_that_reads_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel_module, "UNSENT_MAX_BYTES", 1_000_000)
+async def test_a_peer_that_reads_nothing_is_cut() -> None:
     left, _unread = socket.socketpair()
     mine = Side()
-    here = await open_channel(left, mine, "here")
+    here = await open_channel(left, mine, "here", unsent_max_bytes=1_000_000)
     async with asyncio.timeout(20):
         while not here.closed.is_set():
             here.tell(CancelCall(b"s" * 100_000, b"1"))

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from adapters.logs.json_lines import JsonLines
 from adapters.otel.spans import Spans
 from core.call import Record
 from core.guard import Finding
 from data_plane.supervisor.ops import Ops, Readiness
 from data_plane.telemetry import metrics as metrics_module
-from data_plane.telemetry.logs import CallLog, JsonFormatter, call_line
+from data_plane.telemetry.logs import CallLog, call_line
 from data_plane.telemetry.metrics import CallMetrics, Gauge, NodeMetrics, exposition
 
 
@@ -119,7 +120,7 @@ def test_a_log_record_with_a_traceback_is_one_line_too() -> None:
         made = logging.LogRecord(
             "x", logging.ERROR, "", 0, "broke %s", ("it",), (type(failure), failure, failure.__traceback__)
         )
-    line = JsonFormatter("n1", "supervisor").format(made)
+    line = JsonLines({"node": "n1", "process": "supervisor"}).format(made)
     assert "\n" not in line
     decoded = json.loads(line)
     assert (decoded["message"], decoded["level"], decoded["node"]) == ("broke it", "error", "n1")
@@ -129,7 +130,7 @@ def test_a_log_record_with_a_traceback_is_one_line_too() -> None:
 def test_a_line_of_a_servers_says_whose_it_is() -> None:
     made = logging.LogRecord("toolgate.stdio", logging.INFO, "", 0, "ready", (), None)
     vars(made).update(tenant="acme", server="time", child_pid=7)
-    decoded = json.loads(JsonFormatter("n1", "supervisor").format(made))
+    decoded = json.loads(JsonLines({"node": "n1", "process": "supervisor"}).format(made))
     assert (decoded["tenant"], decoded["server"], decoded["child_pid"]) == ("acme", "time", 7)
 
 

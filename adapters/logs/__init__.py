@@ -1,0 +1,1 @@
+"""What a process logs, for whoever collects it."""
