@@ -33,7 +33,7 @@ test: $(STAMP) ## All tests, against real servers; installs those it lacks
 	bash tests/setup.sh
 	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term $(ARGS)
 
-conformance: $(STAMP) ## The official MCP suite against the fixture, one gateway and two
+conformance: $(STAMP) ## The official MCP suite: gateways before a fixture, and their way to servers
 	bash tests/setup.sh conformance opa redis
 	$(BIN)/python -m tests.conformance.runner $(ARGS)
 

@@ -1,6 +1,8 @@
 """Runs the official conformance suite against the fixture, one gateway and two, and prints what passes.
 
-    python -m tests.conformance.runner [--topology direct,one,two] [--legs SUBSTRING] [--keep FOLDER]
+    python -m tests.conformance.runner [--topology direct,one,two,client] [--legs SUBSTRING] [--keep FOLDER]
+
+`client` is the suite's other half: the gateway's way to its servers, see `client_runner`.
 
 Fails where anything fails, is skipped or warned of that the fixture itself passes, or is not there to be tested.
 """
@@ -9,11 +11,15 @@ import argparse
 import asyncio
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+from tests.conformance import client_runner
 from tests.conformance.suite import LEGS, NODE, Leg, Outcome, SuiteBroken, run
 from tests.conformance.table import all_well, complaints, rendered, verdicts
 from tests.conformance.topology import TOPOLOGIES
+
+PARTS = (*TOPOLOGIES, "client")
 
 
 async def tried(name: str, legs: list[Leg], folder: Path, direct: list[Outcome] | None) -> tuple[list[Outcome], bool]:
@@ -40,7 +46,15 @@ async def main(topologies: list[str], legs: list[Leg], folder: Path) -> int:
     direct: list[Outcome] | None = None
     failed = []
     for name in topologies:
-        outcomes, well = await tried(name, legs, folder / name, direct)
+        if name == "client":
+            failed += [name] * await client_runner.main(client_runner.VERSIONS, "", folder / name)
+            continue
+        try:
+            outcomes, well = await tried(name, legs, folder / name, direct)
+        except (SuiteBroken, AssertionError) as broken:
+            print(f"\n## {name}\n\nnot run: {broken}", *last_words(folder / name), sep="\n", flush=True)
+            failed.append(name)
+            continue
         if name == "direct":
             direct = outcomes
         if not well:
@@ -49,19 +63,24 @@ async def main(topologies: list[str], legs: list[Leg], folder: Path) -> int:
     return 1 if failed else 0
 
 
+def last_words(folder: Path) -> Iterator[str]:
+    """Of every process that did not come up, for whoever has to find out why."""
+    for log in sorted(folder.glob("*.log")):
+        yield f"-- {log.name}"
+        yield from log.read_text(errors="replace").splitlines()[-5:]
+
+
 def chosen() -> tuple[list[str], list[Leg], Path | None]:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--topology", default="direct,one,two", help="of direct, one, two; separated by commas")
+    parser.add_argument("--topology", default=",".join(PARTS), help=f"any of {', '.join(PARTS)}, separated by commas")
     parser.add_argument("--legs", default="", help="only legs whose name holds this, such as 'req 2026'")
     parser.add_argument("--keep", type=Path, help="a folder, not there yet, for everything the run writes")
     given = parser.parse_args()
     topologies = given.topology.split(",")
-    unknown = set(topologies) - set(TOPOLOGIES)
+    unknown = set(topologies) - set(PARTS)
     legs = [leg for leg in LEGS if given.legs in leg.name]
     if unknown or not legs:
-        parser.error(
-            f"--topology is of {', '.join(TOPOLOGIES)}; --legs is part of {', '.join(leg.name for leg in LEGS)}"
-        )
+        parser.error(f"--topology is of {', '.join(PARTS)}; --legs is part of {', '.join(leg.name for leg in LEGS)}")
     return topologies, legs, given.keep
 
 
@@ -71,8 +90,5 @@ if __name__ == "__main__":
         sys.exit("the suite is not installed: tests/setup.sh conformance")
     if keep is not None:
         keep.mkdir(parents=True)
-    try:
-        with tempfile.TemporaryDirectory(prefix="toolgate-conformance-") as made:
-            sys.exit(asyncio.run(main(names, wanted, keep or Path(made))))
-    except SuiteBroken as broken:
-        sys.exit(str(broken))
+    with tempfile.TemporaryDirectory(prefix="toolgate-conformance-") as made:
+        sys.exit(asyncio.run(main(names, wanted, keep or Path(made))))

@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 NODE = HERE / "node_modules/node/bin/node"
 SUITE = HERE / "node_modules/@modelcontextprotocol/conformance/dist/index.js"
 LEG_S = 900.0
-_RUN = re.compile(r"=== Running scenario: (\S+) ===")
+_RUN = re.compile(r"(?:=== Running|Starting) scenario: (\S+)")
 _FOLDER = re.compile(r"(?:server-)?(.+)-\d{4}-\d\d-\d\dT[\d-]+Z")
 
 ORDER = ["SUCCESS", "INFO", "SKIPPED", "WARNING", "FAILURE"]
@@ -50,7 +50,7 @@ class Check:
 
 
 Checks = Mapping[str, Mapping[str, Check]]
-"""By scenario, then by the check's id."""
+"""By scenario, then by what tells one check of it from another."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,10 @@ async def run(leg: Leg, command: list[str], folder: Path) -> Outcome:
 def collected(folder: Path, scenarios: list[str]) -> Checks:
     """The checks of every scenario that was begun; one that left none behind failed."""
     found: dict[str, dict[str, Check]] = {}
-    for results in sorted(folder.glob("*/checks.json")):
-        named = _FOLDER.fullmatch(results.parent.name)
-        scenario = named[1] if named else results.parent.name
+    for results in sorted(folder.rglob("checks.json")):
+        kept = str(results.parent.relative_to(folder))
+        named = _FOLDER.fullmatch(kept)
+        scenario = named[1] if named else kept
         found.setdefault(scenario, {}).update(worst(scenario, json.loads(results.read_text())))
     for scenario in scenarios:
         if not found.get(scenario):
@@ -106,10 +107,11 @@ def collected(folder: Path, scenarios: list[str]) -> Checks:
 
 
 def worst(scenario: str, listed: list[dict[str, str]]) -> dict[str, Check]:
+    """By id and name: some checks are one rule seen at several places."""
     checks: dict[str, Check] = {}
     for one in listed:
         check = Check(scenario, one["id"], one["status"], str(one.get("errorMessage") or one.get("description") or ""))
-        before = checks.get(check.id)
-        if before is None or ORDER.index(check.status) > ORDER.index(before.status):
-            checks[check.id] = check
+        key = f"{one['id']} {one['name']}"
+        if key not in checks or ORDER.index(check.status) > ORDER.index(checks[key].status):
+            checks[key] = check
     return checks

@@ -17,10 +17,10 @@ class Verdict:
 def verdict(checks: dict[str, Check], direct: dict[str, Check] | None) -> Verdict:
     """`direct`: the same scenario asked of the fixture itself, against which nothing may be missing; None: this is."""
     failed = [check for check in checks.values() if check.status == "FAILURE"]
-    lost = [check for check in checks.values() if _less(check, direct)]
+    lost = [check for name, check in checks.items() if _less(check, name, direct)]
     for name, was in (direct or {}).items():
         if name not in checks and was.status == "SUCCESS":
-            lost.append(Check(was.scenario, name, "MISSING", "checked directly, and not here"))
+            lost.append(Check(was.scenario, was.id, "MISSING", "checked directly, and not here"))
     if failed:
         return Verdict(f"FAIL {len(failed)}/{len(checks)}", (*failed, *lost))
     if lost:
@@ -29,11 +29,11 @@ def verdict(checks: dict[str, Check], direct: dict[str, Check] | None) -> Verdic
     return Verdict(f"ok {passed}" if passed else "skip")
 
 
-def _less(check: Check, direct: dict[str, Check] | None) -> bool:
+def _less(check: Check, name: str, direct: dict[str, Check] | None) -> bool:
     """A warning or a skip where the fixture itself succeeds."""
     if check.status not in ("SKIPPED", "WARNING"):
         return False
-    was = (direct or {}).get(check.id)
+    was = (direct or {}).get(name)
     return check.status == "WARNING" if was is None else was.status == "SUCCESS"
 
 

@@ -24,7 +24,7 @@ MANIFESTS = """
 ---
 {kind: Agent, tenant: suite, name: conformance, spec: {}}
 ---
-{kind: Role, tenant: suite, name: caller, spec: {permissions: [{tools: ["*"]}]}}
+{kind: Role, tenant: suite, name: caller, spec: {permissions: [{tools: ["*"], prompts: ["*"], resources: ["*"]}]}}
 ---
 {kind: RoleBinding, tenant: suite, name: callers, spec: {role: caller, subjects: [{kind: group, name: suite}]}}
 ---
