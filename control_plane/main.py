@@ -261,6 +261,7 @@ def _made(wanted: Settings, database: Database, signer: Signer, kek: bytes, metr
             **fleet.bounds(),
             **plane.hub.bounds(),
             "looks": plane.learning.bound,
+            "looks_hastened": plane.learning.changed_bound,
             "admin_keys": access.bound,
             **audit.bounds(),
             **rego.bounds(),

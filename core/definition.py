@@ -61,7 +61,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     looked_unix: float = 0.0
     seen_unix: float = 0.0
     """When a look last succeeded; 0: never."""
-    unavailable: bool = False
+    away: bool = False
     """The last time anybody looked, the server could not be seen."""
 
 
@@ -72,6 +72,11 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     definitions: tuple[Definition, ...] = ()
     """Sorted by name."""
     offering: Offering = Offering()
+
+    @property
+    def unavailable(self) -> bool:
+        """Not to be seen at the last look, or never yet: what is listed of it may not be what it offers."""
+        return self.look.away or not self.look.seen_unix
 
     def approved(self) -> list[ApprovedTool]:
         """What agents see, in name order."""
@@ -133,17 +138,17 @@ def _failed(known: Known, seen: Observation, now_unix: float) -> Learnt:
         known.look,
         error=plain(seen.error) or "no answer",
         looked_unix=now_unix,
-        unavailable=known.look.unavailable or seen.looked,
+        away=known.look.away or seen.looked,
     )
     after = msgspec.structs.replace(known, look=look)
-    return Learnt(known=after, changed=(), auto_approved=(), visible=look.unavailable != known.look.unavailable)
+    return Learnt(known=after, changed=(), auto_approved=(), visible=after.unavailable != known.unavailable)
 
 
 def _shown(known: Known) -> tuple[object, ...]:
     """What of it goes into a snapshot."""
     listed = tuple((d.name, d.approved_digest) for d in known.definitions if d.listed)
     look = known.look
-    return look.era, look.protocol_version, look.instructions, look.unavailable, known.offering, listed
+    return look.era, look.protocol_version, look.instructions, known.unavailable, known.offering, listed
 
 
 def _fold(old: Definition | None, name: str, seen: tuple[bytes, bytes] | None, now_unix: float) -> Definition:

@@ -42,6 +42,7 @@ from data_plane.supervisor.receiver import Receiver
 from data_plane.supervisor.records import RecordPump
 from data_plane.supervisor.servers import Servers
 from data_plane.supervisor.stdio import StdioServers
+from data_plane.supervisor.watching import Watching
 from data_plane.supervisor.workers import Workers
 from data_plane.telemetry.bounds import rows
 from data_plane.telemetry.logs import CallLog
@@ -116,9 +117,13 @@ async def _run(settings: Settings) -> int:
         workers = Workers(settings.workers, _starter(settings, release, mcp_sockets), receiver, counters, children)
         receiver.swap = workers
         respondents: dict[type, Respondent] = {**network.backends(), StdioTransport: children}
-        servers = Servers(receiver.lookup, store, sealer, respondents=respondents, children=_Running(children))
+        watching = Watching()
+        servers = Servers(
+            receiver.lookup, store, sealer, respondents=respondents, children=_Running(children), watching=watching
+        )
         receiver.on_change = servers.changed
         source, records = _outside(settings, release, stack, receiver=receiver, servers=servers, workers=workers)
+        watching.changed = source.changed
         metrics, calls = CallMetrics(), CallLog(settings.call_log)
         spans = _spans(settings, release)
 
@@ -137,6 +142,7 @@ async def _run(settings: Settings) -> int:
                 **counters.bounds(),
                 **({"redis_connections": redis.bound} if redis is not None else {}),
                 **children.bounds(),
+                "watched_servers": watching.bound,
                 "spool_segments": Bound(pump.segments, max(2, settings.spool_max_mib), pump.dropped),
                 "call_log_bytes": calls.bound,
                 **({"spans": spans.bound} if spans is not None else {}),
@@ -162,7 +168,7 @@ async def _run(settings: Settings) -> int:
             drain_s=settings.drain_s,
             ship_s=settings.ship_s,
             ready_file=settings.ready_file,
-            more_tasks={} if spans is None else {"spans": spans.run},
+            more_tasks={"watching": watching.run, **({} if spans is None else {"spans": spans.run})},
             more_gauges=lambda: chain(rows("supervisor", bounds()), _more_gauges(children, redis, spans)),
         )
         return await node.run()
@@ -228,6 +234,8 @@ class _Source(SnapshotSource, Protocol):
 
     def bounds(self) -> dict[str, Bound]: ...
 
+    def changed(self, tenant: str, server: str) -> None: ...
+
 
 class _DiskOnly:
     """Nobody brings snapshots: the last good ones on disk serve."""
@@ -236,6 +244,9 @@ class _DiskOnly:
 
     def bounds(self) -> dict[str, Bound]:
         return {}
+
+    def changed(self, tenant: str, server: str) -> None:
+        """Nobody asks for looks, so there are no watches either."""
 
     async def follow(self, receiver: SnapshotReceiver) -> None:  # noqa: ARG002 - the port's
         await asyncio.Event().wait()

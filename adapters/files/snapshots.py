@@ -45,6 +45,9 @@ class FolderSource:
     def bounds(self) -> dict[str, Bound]:
         return {}
 
+    def changed(self, tenant: str, server: str) -> None:
+        """Nobody asks for looks, so no server is watched either."""
+
     async def follow(self, receiver: SnapshotReceiver) -> None:
         held, _ = receiver.holdings()
         self._offered = {}

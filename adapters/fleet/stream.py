@@ -27,8 +27,11 @@ PROBES_AT_ONCE = 8
 PROBES_WAITING = 256
 OUTBOX = 1024
 
-Observe = Callable[[str, str], Awaitable[Observation]]
-"""(tenant, server): look at a server of the snapshot in force."""
+UNTOLD_MAX = 4096
+"""Servers that changed while nobody could be told; beyond, they are looked at when it is their time."""
+
+Observe = Callable[[str, str, float], Awaitable[Observation]]
+"""(tenant, server, watch_s): look at a server of the snapshot in force, and listen to it for so long."""
 Trust = Callable[[Sequence[Announcement]], list[str]]
 """Announcements of signing keys, oldest first, the last one in force: why they are refused; empty: they count now."""
 
@@ -72,6 +75,8 @@ class GrpcSnapshotSource:
         """Monotonic time of the control plane's last word; None: not heard since start."""
         self.connected = False
         self._stream: _Stream | None = None
+        self._untold: dict[tuple[str, str], None] = {}
+        self._unsaid = 0
         self._overruns = 0
         self.probes_refused = 0
 
@@ -83,6 +88,7 @@ class GrpcSnapshotSource:
             "fleet_outbox": Bound(waiting, OUTBOX),
             "fleet_bytes": Bound(arriving, ARRIVING_BYTES, self._overruns),
             "fleet_probes": Bound(probing, PROBES_WAITING, self.probes_refused),
+            "fleet_untold": Bound(len(self._untold), UNTOLD_MAX, self._unsaid),
         }
 
     async def follow(self, receiver: SnapshotReceiver) -> None:
@@ -137,8 +143,21 @@ class GrpcSnapshotSource:
         answer = pb.TrustAnswer(number=message.number, pinned=self._pinned(), reasons=reasons)
         return pb.NodeMessage(trust_answer=answer)
 
-    async def look(self, tenant: str, server: str) -> Observation:
-        return await self._observe(tenant, server)
+    def changed(self, tenant: str, server: str) -> None:
+        """A server's lists are others now: the control plane is told at once, or once it is there again."""
+        if len(self._untold) < UNTOLD_MAX:
+            self._untold[tenant, server] = None
+        else:
+            self._unsaid += 1
+        if self._stream is not None and self._stream.greeted:
+            self._stream.tell_changes()
+
+    def untold(self) -> tuple[str, str] | None:
+        """The next to tell of, which then counts as told."""
+        return self._untold.popitem()[0] if self._untold else None
+
+    async def look(self, tenant: str, server: str, watch_s: float) -> Observation:
+        return await self._observe(tenant, server, watch_s)
 
     def heartbeat(self) -> pb.NodeMessage:
         return pb.NodeMessage(
@@ -161,6 +180,11 @@ class _Stream:
         self._probing = 0
         self._order: dict[str, asyncio.Lock] = {}
         self._queued: Counter[str] = Counter()
+
+    def tell_changes(self) -> None:
+        """As many as there is room for; the others with the next heartbeat."""
+        while not self._outbox.full() and (one := self._source.untold()) is not None:
+            self._outbox.put_nowait(pb.NodeMessage(changed=pb.Changed(tenant=one[0], server=one[1])))
 
     def held(self) -> tuple[int, int, int]:
         """Answers to be sent, bytes of parts on their way in, looks under way."""
@@ -190,6 +214,8 @@ class _Stream:
         while True:
             await asyncio.sleep(HEARTBEAT_S)
             await self._outbox.put(self._source.heartbeat())
+            if self.greeted:
+                self.tell_changes()
 
     async def _read(
         self, call: grpc.aio.StreamStreamCall[pb.NodeMessage, pb.ControlMessage], tasks: asyncio.TaskGroup
@@ -213,6 +239,7 @@ class _Stream:
             self.greeted = self._source.connected = True
             with suppress(asyncio.QueueFull):
                 self._outbox.put_nowait(self._source.trust(message.trust))
+            self.tell_changes()
         elif kind == "part":
             self._arrivals.chunk(message.part.digest, message.part.size, message.part.data)
         elif kind == "push":
@@ -282,7 +309,7 @@ async def _offered(receiver: SnapshotReceiver, update: TenantUpdate) -> list[Pro
 
 async def _looked(source: GrpcSnapshotSource, probe: pb.Probe) -> Observation:
     try:
-        return await source.look(probe.tenant, probe.server)
+        return await source.look(probe.tenant, probe.server, float(probe.watch_s))
     except Exception as failure:  # As above: a look that fails is an answer.
         log.exception("a look at a server failed")
         return Observation(error=f"the gateway failed on it: {type(failure).__name__}")

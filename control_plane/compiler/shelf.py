@@ -55,7 +55,7 @@ class Shelf:
         return tuple(member.server for member in members if member.server in self._servers)
 
     def unavailable(self, members: Sequence[Member]) -> tuple[str, ...]:
-        return tuple(name for name in self.members(members) if self._known[name].look.unavailable)
+        return tuple(name for name in self.members(members) if self._known[name].unavailable)
 
     def instructions(self, members: Sequence[Member]) -> dict[str, str]:
         """What each member says of itself, cut where it says much."""

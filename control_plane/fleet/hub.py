@@ -33,7 +33,7 @@ class Listener(Protocol):
         """A snapshot is in force; never blocks."""
         ...
 
-    async def probe(self, tenant: str, server: str) -> Observation: ...
+    async def probe(self, tenant: str, server: str, watch_s: int) -> Observation: ...
 
     def replace(self, why: str) -> None:
         """Another stream speaks for the node: end this one, and say `why`."""
@@ -99,6 +99,8 @@ class Hub:
         self._ousted: dict[str, set[bytes]] = {}
         """Node to the keys of gateways that had its name before, while the one that has it now stays."""
         self._able: dict[str, set[str]] = {}
+        self.on_changed: Callable[[str, str], None] = lambda _tenant, _server: None
+        """Told when a node says that a server's lists are others now; must not block."""
         self.on_able: Callable[[], None] = lambda: None
         """Told when a tenant's newest snapshot is in force on a first node; must not block."""
 
@@ -205,14 +207,14 @@ class Hub:
         """Tenants whose newest snapshot is in force on a node connected here."""
         return list(self._able)
 
-    async def look(self, tenant: str, server: str) -> Observation:
-        """Have one node that serves the tenant's newest snapshot look at a server."""
+    async def look(self, tenant: str, server: str, watch_s: int) -> Observation:
+        """Have one node that serves the tenant's newest snapshot look at a server, and watch it afterwards."""
         able = self._able.get(tenant)
         if not able:
-            return Observation(error="no connected gateway serves this tenant")
+            return Observation(looked=False, error="no connected gateway serves this tenant")
         # Different tenants fall on different nodes, and one on the same as long as the fleet stays.
         node = max(able, key=lambda name: hash((tenant, name)))
-        return await self._sessions[node].probe(tenant, server)
+        return await self._sessions[node].probe(tenant, server, watch_s)
 
     async def data_keys(self, tenants: Collection[str]) -> dict[str, bytes]:
         """The tenants' data keys; those not known are read at the same time."""

@@ -62,6 +62,7 @@ class FleetPlane:
         self.hub = Hub(stores.publications, stores.data_key, self._chain)
         self.learning = Learning(stores.definitions, stores.store, stores.statuses, self.hub)
         self.hub.on_able = self.learning.wake
+        self.hub.on_changed = self.learning.changed
         self.roster = Roster(replica, stores.nodes, self.hub.superseded)
         self.tokens = TokenNews()
         self.publisher = Publisher(_ports(stores, self.hub))

@@ -74,19 +74,19 @@ class Session:
         self._trust_due = True
         self._wake.set()
 
-    async def probe(self, tenant: str, server: str) -> Observation:
+    async def probe(self, tenant: str, server: str, watch_s: int) -> Observation:
         """Ask the node to look at a server. A node that is busy, late or lost gives a failed look."""
         if len(self._probes) >= PROBES_WAITING:
-            return Observation(error="the gateway has too many looks waiting")
+            return Observation(looked=False, error="the gateway has too many looks waiting")
         probe_id = uuid4().hex
         answer = self._probes[probe_id] = asyncio.get_running_loop().create_future()
-        self._outbox.append(wire.probe(probe_id, tenant, server))
+        self._outbox.append(wire.probe(probe_id, tenant, server, watch_s))
         self._wake.set()
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 return await answer
         except TimeoutError:
-            return Observation(error=f"the gateway did not answer within {PROBE_TIMEOUT_S:.0f} s")
+            return Observation(looked=False, error=f"the gateway did not answer within {PROBE_TIMEOUT_S:.0f} s")
         finally:
             self._probes.pop(probe_id, None)
 
@@ -115,7 +115,7 @@ class Session:
             self._roster.left(self.node)
         for answer in self._probes.values():
             if not answer.done():
-                answer.set_result(Observation(error="the gateway's stream was lost"))
+                answer.set_result(Observation(looked=False, error="the gateway's stream was lost"))
 
     async def _read(self, messages: AsyncIterator[pb.NodeMessage]) -> None:
         while True:
@@ -140,6 +140,9 @@ class Session:
             self._pinned = max(self._pinned, message.trust_answer.pinned)
             reasons = tuple(plain(reason) for reason in message.trust_answer.reasons[:REASONS])
             self._roster.trusts(self.node, message.trust_answer.pinned, reasons)
+        elif kind == "changed":
+            if message.changed.tenant in self._subscription.applied:
+                self._hub.on_changed(message.changed.tenant, message.changed.server)
         elif kind == "heartbeat":
             self._roster.seen(self.node, message.heartbeat.workers_alive)
 

@@ -60,8 +60,9 @@ def withdraw(tenant: str) -> bytes:
     return encoded(pb.ControlMessage(withdraw=pb.Withdraw(tenant=tenant)))
 
 
-def probe(probe_id: str, tenant: str, server: str) -> bytes:
-    return encoded(pb.ControlMessage(probe=pb.Probe(probe_id=probe_id, tenant=tenant, server=server)))
+def probe(probe_id: str, tenant: str, server: str, watch_s: int) -> bytes:
+    asked = pb.Probe(probe_id=probe_id, tenant=tenant, server=server, watch_s=watch_s)
+    return encoded(pb.ControlMessage(probe=asked))
 
 
 def heartbeat(now_unix_s: float) -> bytes:
@@ -84,4 +85,4 @@ def observation(data: bytes) -> Observation:
     try:
         return msgspec.msgpack.decode(data, type=Observation)
     except msgspec.DecodeError as failure:
-        return Observation(error=f"the gateway's answer cannot be read: {failure}")
+        return Observation(looked=False, error=f"the gateway's answer cannot be read: {failure}")

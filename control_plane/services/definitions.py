@@ -24,6 +24,9 @@ LEASE_S = 60.0
 TICK_S = 1.0
 PAUSE_S = 0.05
 """Between claims: what becomes due together is claimed together."""
+WATCH_FACTOR = 1.5
+"""Of a server's `refresh_s`: it is still watched when it is looked at the next time."""
+CHANGED_MAX = 10_000
 RETRY_S = (5.0, 300.0)
 """First and longest pause after looks that failed; never longer than the server's own `refresh_s`."""
 
@@ -37,8 +40,8 @@ class Gateways(Protocol):
         """Tenants whose newest snapshot a gateway connected here serves."""
         ...
 
-    async def look(self, tenant: str, server: str) -> Observation:
-        """Have one gateway look. A look that cannot be had is an Observation with its error."""
+    async def look(self, tenant: str, server: str, watch_s: int) -> Observation:
+        """Have one gateway look, and watch for `watch_s` more. A look that cannot be had is one that failed."""
         ...
 
 
@@ -54,10 +57,24 @@ class Learning:
         self._free = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._under_way = 0
         self._full = 0
+        self._changed: dict[tuple[str, str], None] = {}
+        self._unheard = 0
 
     @property
     def bound(self) -> Bound:
         return Bound(self._under_way, LOOKS_AT_ONCE, self._full)
+
+    @property
+    def changed_bound(self) -> Bound:
+        return Bound(len(self._changed), CHANGED_MAX, self._unheard)
+
+    def changed(self, tenant: str, server: str) -> None:
+        """A server said that it offers something else now: it is looked at at once."""
+        if len(self._changed) < CHANGED_MAX:
+            self._changed[tenant, server] = None
+        else:
+            self._unheard += 1
+        self._wake.set()
 
     def wake(self) -> None:
         """Something may be due: a snapshot came into force, or somebody asked for a look."""
@@ -73,10 +90,17 @@ class Learning:
                     pass
                 self._wake.clear()
                 try:
+                    await self._hasten()
                     await self._begin(tasks.create_task)
                 except Rejected as away:
                     log.warning("looking at servers waits: %s", away.public)
                 await asyncio.sleep(PAUSE_S)
+
+    async def _hasten(self) -> None:
+        while self._changed:
+            tenant, server = next(iter(self._changed))
+            await self._definitions.hasten(tenant, server)
+            self._changed.pop((tenant, server), None)
 
     async def _begin(self, start: Callable[[Coroutine[None, None, None]], object]) -> None:
         """Claim what is due and may be looked at through us; each claim is a task of its own, at most so many."""
@@ -95,8 +119,10 @@ class Learning:
     async def _look(self, due: Due) -> None:
         try:
             async with self._free:
-                seen = await self._gateways.look(due.tenant, due.server)
-                await self.learnt(due, seen)
+                found = await self._store.get(Ref("Server", due.tenant, due.server))
+                if found is not None and isinstance(found.spec, Server):
+                    watch_s = int(found.spec.refresh_s * WATCH_FACTOR)
+                    await self.learnt(due, await self._gateways.look(due.tenant, due.server, watch_s))
         except Rejected as away:
             log.warning("what %s/%s offers is not kept: %s", due.tenant, due.server, away.public)
         except Exception:  # What one server says must not end the looks at all others: an edge.

@@ -13,12 +13,15 @@ from core.snapshot import Backends, Manifest, OpenSecrets, PartKind, Secrets, se
 from data_plane.messages import Found
 from data_plane.parts import PartStore
 from data_plane.stages.routing import carried_by
+from data_plane.supervisor.watching import Watching
 from data_plane.upstreams.probe import Respondent, observe
 
 T = TypeVar("T")
 
-LOOK_WITHIN_S = 40.0
-"""Less than the control plane waits for the answer."""
+LOOK_WITHIN_S = 38.0
+"""With QUIET_S less than the control plane waits for the answer."""
+QUIET_S = 2.0
+"""A watch that is to begin before the look is waited for so long; one that begins later makes for another look."""
 
 Lookup = Callable[[str, bytes], Found | None]
 
@@ -41,24 +44,45 @@ class Servers:
         lookup: Lookup,
         parts: PartStore,
         sealer: Sealer,
+        *,
         respondents: Mapping[type, Respondent],
         children: Children,
+        watching: Watching,
     ) -> None:
         self._lookup = lookup
         self._parts = parts
         self._sealer = sealer
         self._respondents = respondents
         self._children = children
+        self._watching = watching
 
-    async def look(self, tenant: str, server: str) -> Observation:
-        """What the server offers now. Never raises: the observation says why nothing could be seen."""
+    async def look(self, tenant: str, server: str, watch_s: float = 0.0) -> Observation:
+        """What the server offers now. Never raises: the observation says why nothing could be seen.
+
+        Where the server tells of changes it is listened to for `watch_s` more.
+        """
         try:
             route = self.route(tenant, server)
-            return await observe(route, self._respondents[type(route.backend.transport)], LOOK_WITHIN_S)
+            respondent = self._respondents[type(route.backend.transport)]
+            if watch_s and route.backend.era is not None and "list_changed" in route.backend.offers:
+                await self._watching.arm(respondent, route, watch_s, quiet_s=QUIET_S)
+            seen = await observe(route, respondent, LOOK_WITHIN_S)
+            await self._watch_on(respondent, route, seen, watch_s)
+            return seen
         except Unavailable as failure:
             return Observation(error=failure.detail or failure.public)
         except (OSError, ValueError, SealBroken) as failure:
             return Observation(error=f"the node cannot read the tenant's snapshot: {failure}")
+
+    async def _watch_on(self, respondent: Respondent, route: Route, seen: Observation, watch_s: float) -> None:
+        """As the server was seen now: a snapshot that says so may not have come yet."""
+        if not watch_s or seen.era is None:
+            return
+        if "list_changed" not in seen.offers:
+            self._watching.end(route.tenant, route.backend.server)
+            return
+        backend = msgspec.structs.replace(route.backend, era=seen.era, protocol_version=seen.protocol_version)
+        await self._watching.arm(respondent, msgspec.structs.replace(route, backend=backend), watch_s)
 
     def route(self, tenant: str, server: str) -> Route:
         """Raises ValueError, OSError, SealBroken, Unavailable (a secret is missing)."""
@@ -72,17 +96,19 @@ class Servers:
         return Route(tenant=tenant, backend=backend, tool="", headers=headers, env=env, deadline_s=backend.timeout_s)
 
     def changed(self, tenant: str) -> None:
-        """Another snapshot of the tenant is in force, or none: stop children of servers it does not have."""
-        running = [server for owner, server in self._children.running() if owner == tenant]
-        if not running:
+        """Another snapshot of the tenant is in force, or none: let go of servers it does not have."""
+        running = {server for owner, server in self._children.running() if owner == tenant}
+        watched = {server for owner, server in self._watching.watched() if owner == tenant}
+        if not running and not watched:
             return
         try:
             kept = set(self._decoded(self._manifest(tenant)[0], "backends", Backends).servers)
         except (OSError, ValueError):
             kept = set()
-        for server in running:
-            if server not in kept:
-                self._children.retire(tenant, server)
+        for server in running - kept:
+            self._children.retire(tenant, server)
+        for server in watched - kept:
+            self._watching.end(tenant, server)
 
     def _manifest(self, tenant: str) -> tuple[Manifest, bytes]:
         found = self._lookup(tenant, b"")

@@ -105,7 +105,7 @@ def test_a_look_that_failed_changes_nothing_but_the_error() -> None:
     first = look(Known(), saw(tool("a"))).known
     second = look(first, Observation(error="connection refused"))
     assert second.known.definitions == first.definitions
-    assert second.known.look == msgspec.structs.replace(first.look, error="connection refused", unavailable=True)
+    assert second.known.look == msgspec.structs.replace(first.look, error="connection refused", away=True)
 
 
 def test_a_server_that_goes_and_one_that_comes_back_are_seen_once_each() -> None:
@@ -119,13 +119,13 @@ def test_a_server_that_goes_and_one_that_comes_back_are_seen_once_each() -> None
         True,
         False,
     ]
-    assert not back.known.look.unavailable
+    assert not back.known.unavailable
 
 
 def test_a_look_nobody_took_says_nothing_of_the_server() -> None:
     first = look(Known(), saw(tool("a"))).known
     unseen = look(first, Observation(looked=False, error="no gateway is connected"))
-    assert (unseen.visible, unseen.known.look.unavailable) == (False, False)
+    assert (unseen.visible, unseen.known.unavailable) == (False, False)
     assert unseen.known.look.error == "no gateway is connected"
 
 

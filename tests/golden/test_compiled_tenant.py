@@ -26,7 +26,7 @@ OFFERING = Offering(
 
 def written() -> str:
     """Digests of everything, and what is inside for people to compare."""
-    servers = {"clock": known(NOW, offering=OFFERING), "git": known(LOG, PUSH, offering=OFFERING, unavailable=True)}
+    servers = {"clock": known(NOW, offering=OFFERING), "git": known(LOG, PUSH, offering=OFFERING, away=True)}
     result = compile_tenant(source(known_servers=servers), seal)
     assert isinstance(result, Compiled)
     parts = {

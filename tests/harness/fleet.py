@@ -234,6 +234,7 @@ class HoldingNode:
         self.refuse: Callable[[Manifest], list[Problem]] = lambda _: []
         self.observations: dict[str, Observation] = {}
         self.probed: list[tuple[str, str]] = []
+        self.watched_s: dict[str, float] = {}
         self.applied_at: dict[tuple[str, int], float] = {}
         self._changed = asyncio.Condition()
 
@@ -283,8 +284,9 @@ class HoldingNode:
         async with self._changed:
             self._changed.notify_all()
 
-    async def observe(self, tenant: str, server: str) -> Observation:
+    async def observe(self, tenant: str, server: str, watch_s: float) -> Observation:
         self.probed.append((tenant, server))
+        self.watched_s[server] = watch_s
         return self.observations.get(server, Observation(error="nobody is there"))
 
     def trust(self, chain: Sequence[Announcement]) -> list[str]:
@@ -317,13 +319,16 @@ class HoldingNode:
                 return self.parts[ref.digest]
         raise KeyError(kind)
 
-    def tools(self, tenant: str, endpoint: str = "default") -> dict[str, bytes]:
-        """Exposed name to definition; empty when there is no such endpoint yet."""
+    def catalogue(self, tenant: str, endpoint: str = "default") -> Catalogue:
+        """As it is in force; empty where there is none."""
         try:
-            catalogue = msgspec.msgpack.decode(self.part(tenant, "catalogue", endpoint), type=Catalogue)
+            return msgspec.msgpack.decode(self.part(tenant, "catalogue", endpoint), type=Catalogue)
         except KeyError:
-            return {}
-        return {tool.name: tool.definition for tool in catalogue.tools}
+            return Catalogue(endpoint=endpoint)
+
+    def tools(self, tenant: str, endpoint: str = "default") -> dict[str, bytes]:
+        """Exposed name to definition, as in force."""
+        return {tool.name: tool.definition for tool in self.catalogue(tenant, endpoint).tools}
 
     def generation(self, tenant: str) -> int:
         manifest = self.manifests.get(tenant)

@@ -90,21 +90,31 @@ class Observed(_message.Message):
     observation: bytes
     def __init__(self, probe_id: _Optional[str] = ..., tenant: _Optional[str] = ..., server: _Optional[str] = ..., observation: _Optional[bytes] = ...) -> None: ...
 
+class Changed(_message.Message):
+    __slots__ = ("tenant", "server")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    SERVER_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    server: str
+    def __init__(self, tenant: _Optional[str] = ..., server: _Optional[str] = ...) -> None: ...
+
 class NodeMessage(_message.Message):
-    __slots__ = ("hello", "ack", "nack", "heartbeat", "observed", "trust_answer")
+    __slots__ = ("hello", "ack", "nack", "heartbeat", "observed", "trust_answer", "changed")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     NACK_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     OBSERVED_FIELD_NUMBER: _ClassVar[int]
     TRUST_ANSWER_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     ack: Ack
     nack: Nack
     heartbeat: Heartbeat
     observed: Observed
     trust_answer: TrustAnswer
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., observed: _Optional[_Union[Observed, _Mapping]] = ..., trust_answer: _Optional[_Union[TrustAnswer, _Mapping]] = ...) -> None: ...
+    changed: Changed
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., observed: _Optional[_Union[Observed, _Mapping]] = ..., trust_answer: _Optional[_Union[TrustAnswer, _Mapping]] = ..., changed: _Optional[_Union[Changed, _Mapping]] = ...) -> None: ...
 
 class Trust(_message.Message):
     __slots__ = ("keys", "number", "signs", "signatures", "earlier")
@@ -169,14 +179,16 @@ class Withdraw(_message.Message):
     def __init__(self, tenant: _Optional[str] = ...) -> None: ...
 
 class Probe(_message.Message):
-    __slots__ = ("probe_id", "tenant", "server")
+    __slots__ = ("probe_id", "tenant", "server", "watch_s")
     PROBE_ID_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
     SERVER_FIELD_NUMBER: _ClassVar[int]
+    WATCH_S_FIELD_NUMBER: _ClassVar[int]
     probe_id: str
     tenant: str
     server: str
-    def __init__(self, probe_id: _Optional[str] = ..., tenant: _Optional[str] = ..., server: _Optional[str] = ...) -> None: ...
+    watch_s: int
+    def __init__(self, probe_id: _Optional[str] = ..., tenant: _Optional[str] = ..., server: _Optional[str] = ..., watch_s: _Optional[int] = ...) -> None: ...
 
 class ControlMessage(_message.Message):
     __slots__ = ("trust", "part", "push", "withdraw", "probe", "heartbeat")

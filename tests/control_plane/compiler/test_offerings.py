@@ -116,7 +116,7 @@ def test_members_show_what_their_globs_name() -> None:
 
 
 def test_members_are_named_in_their_order_with_those_that_cannot_be_seen() -> None:
-    away = {**BOTH, "git": known(TOOL, offering=EVERYTHING, unavailable=True)}
+    away = {**BOTH, "git": known(TOOL, offering=EVERYTHING, away=True)}
     members = [Member(server="git"), Member(server="clock")]
     result, catalogue = compiled(Endpoint(members=members, page_size=7), away)
     assert (catalogue.servers, catalogue.unavailable, catalogue.page_size) == (("git", "clock"), ("git",), 7)
