@@ -84,6 +84,7 @@ class _Watch:
 
     async def run(self, began: Began) -> None:
         stream = Stream(self._hear)
+        self._ear.kept = interests.subscribed(self._ear.interest, ())  # News may come with the first bytes.
         try:
             await self._open(stream)
             await self._subscribe()

@@ -15,7 +15,7 @@ class Network:
         """`stale`: see `mcp_http.Stale`."""
         self._resolver = resolver or Resolver()
         self.http = HttpBackend(resolver=self._resolver, stale=stale)
-        self._channels = {
+        self._channels: dict[type, ChannelBackend] = {
             SseTransport: ChannelBackend(SseTransport, sse_channel.connect, modern=False, resolver=self._resolver),
             WebSocketTransport: ChannelBackend(
                 WebSocketTransport, websocket.connect, modern=True, resolver=self._resolver
