@@ -18,7 +18,7 @@ MOST_MEETINGS = 4096
 T = TypeVar("T")
 
 
-class _Permission(msgspec.Struct, frozen=True):
+class _Permission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """It applies when every check holds. Checks stay JSON: true is not 1, as it is to Python."""
 
     what: tuple[msgspec.Raw, ...]
@@ -33,14 +33,14 @@ class _Permission(msgspec.Struct, frozen=True):
         return _Permission(_joined(self.what, other.what), _joined(self.who, other.who))
 
 
-class _Set(msgspec.Struct, frozen=True, omit_defaults=True):
+class _Set(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """All permissions of one effect, as `control_plane/policies/toolgate.rego` reads them."""
 
     exact: dict[str, tuple[_Permission, ...]] = msgspec.field(default_factory=dict)
     globs: tuple[_Permission, ...] = ()
 
 
-class _Kind(msgspec.Struct, frozen=True, omit_defaults=True):
+class _Kind(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     allow: _Set = _Set()
     deny: _Set = _Set()
 
@@ -55,7 +55,7 @@ _NOTHING = _Kind()
 """One object: what is equal to a default and is not that object is written out."""
 
 
-class _Role(_Kind, frozen=True, omit_defaults=True):
+class _Role(_Kind, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What it says of tools, beside what it says of the rest."""
 
     prompts: _Kind = _NOTHING
@@ -70,7 +70,7 @@ class _Role(_Kind, frozen=True, omit_defaults=True):
         return _Role(tools.allow, tools.deny, _lean(change(self.prompts)), _lean(change(self.resources)))
 
 
-class _Data(msgspec.Struct, frozen=True):
+class _Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     roles: dict[str, _Role] = msgspec.field(default_factory=dict)
 
 

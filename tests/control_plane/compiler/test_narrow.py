@@ -98,3 +98,17 @@ def test_too_many_changed_permissions_to_compare_allow_nothing() -> None:
     old, new = (Role(permissions=[Permission(tools=[f"{mark}{i}*"]) for i in range(80)]) for mark in "ab")
     left = narrowed(policy_data({"r": old}), {"r": new}, ())
     assert msgspec.json.decode(left.data)["roles"]["r"] == {"allow": {}, "deny": {}}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"roles": {"r": {"allow": {"globs": [{"what": [], "who": [], "unless": []}]}}}}',
+        b'{"roles": {"r": {"allow": {"patterns": []}}}}',
+        b'{"roles": {"r": {"permit": {}}}}',
+        b'{"roles": {}, "exceptions": {}}',
+    ],
+)
+def test_what_is_not_understood_is_refused_and_never_left_out(data: bytes) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        narrowed(PolicyData(data=data), {}, ())
