@@ -1,4 +1,5 @@
-"""Frames over a Unix socket between the supervisor and one worker: questions, answers, notes on the way, and news.
+"""Frames over a Unix socket between the supervisor and one worker: questions, answers, notes and queries on the way to
+them, and news.
 
 A frame is four bytes of length, big-endian, then msgpack of `messages.Frame`. Both ends may ask. The socket is one of a
 pair made by the supervisor and inherited by the worker: it has no address, so nobody else can connect to it, and its
@@ -14,11 +15,28 @@ from typing import Protocol, cast
 
 import msgspec
 
+from core import call
 from core.bound import Bound, Hits
+from core.bus import BusAway, TooLarge
 from core.call import Notification, Notify
-from core.errors import Unavailable
+from core.errors import Reason, Unavailable
 from core.limits import CountersAway
-from data_plane.messages import Answer, Ask, Drop, Failed, Frame, News, Note, Question, Reply, Tell
+from data_plane.messages import (
+    Answer,
+    Ask,
+    Drop,
+    Failed,
+    Frame,
+    News,
+    Note,
+    Query,
+    Question,
+    Replied,
+    Reply,
+    Response,
+    Retract,
+    Tell,
+)
 
 log = logging.getLogger("toolgate.channel")
 
@@ -30,6 +48,10 @@ UNSENT_MAX_BYTES = 64 * 1024 * 1024
 """A peer that leaves more than this unread is stuck: the channel is cut."""
 NOTES_MAX_BYTES = 4 * 1024 * 1024
 """Notes are progress and log messages: beyond this much unread they are dropped, not queued."""
+NEWS_MAX_BYTES = 16 * 1024 * 1024
+"""What a peer may leave unread before news that may be lost are dropped."""
+QUERIES_MAX = 64
+"""Open at once on the way to one answer."""
 _HEADER = 4
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -43,8 +65,11 @@ class ChannelLost(Exception):
 class Peer(Protocol):
     """What one end does with what the other end says."""
 
-    async def asked(self, question: Question, notify: Notify) -> Answer:
-        """Answer a question. Unavailable and CountersAway travel; any other exception is a bug of this side."""
+    async def asked(self, question: Question, notify: Notify, ask: call.Ask) -> Answer:
+        """Answer a question. Unavailable, CountersAway and BusAway travel; any other exception is a bug of this side.
+
+        `ask` asks back; cancelling it takes the query back. Raises Unavailable.
+        """
         ...
 
     def told(self, news: News) -> None: ...
@@ -55,10 +80,23 @@ class Peer(Protocol):
 
 
 class ChannelHits:
-    """Caps met on channels, counted over the lives of several: questions answered `busy`, notes dropped, peers cut."""
+    """Caps met on channels, counted over the lives of several: questions answered `busy`, notes and news dropped, peers
+    cut."""
 
     def __init__(self) -> None:
-        self.busy, self.notes, self.cut = Hits(), Hits(), Hits()
+        self.busy, self.notes, self.news, self.cut = Hits(), Hits(), Hits(), Hits()
+
+
+class _Waiting:
+    """A question asked of the other side."""
+
+    __slots__ = ("answer", "ask", "notify", "queries")
+
+    def __init__(self, notify: Notify | None, ask: call.Ask | None) -> None:
+        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.notify = notify
+        self.ask = ask
+        self.queries: dict[int, asyncio.Task[None]] = {}
 
 
 class Channel(asyncio.Protocol):
@@ -73,9 +111,10 @@ class Channel(asyncio.Protocol):
         self._unsent_max_bytes = unsent_max_bytes
         self._ids = count(1)
         self._buffer = bytearray()
-        self._waiting: dict[int, asyncio.Future[Answer]] = {}
-        self._notified: dict[int, Notify] = {}
+        self._waiting: dict[int, _Waiting] = {}
         self._working: dict[int, asyncio.Task[None]] = {}
+        self._queries: dict[tuple[int, int], asyncio.Future[call.Reply]] = {}
+        """Those this side wants answered, by question and number."""
         self._transport: asyncio.Transport | None = None
         self._writable = asyncio.Event()
         self._writable.set()
@@ -92,31 +131,42 @@ class Channel(asyncio.Protocol):
             "channel_questions": Bound(questions, OPEN_MAX, self._hits.busy.count),
             "channel_bytes": Bound(unsent, self._unsent_max_bytes, self._hits.cut.count),
             "channel_note_bytes": Bound(unsent, NOTES_MAX_BYTES, self._hits.notes.count),
+            "channel_news_bytes": Bound(unsent, NEWS_MAX_BYTES, self._hits.news.count),
         }
 
-    async def ask(self, question: Question, notify: Notify | None = None) -> Answer:
+    async def ask(self, question: Question, notify: Notify | None = None, ask: call.Ask | None = None) -> Answer:
         """The other side's answer. Cancelling stops the work there. Raises ChannelLost."""
         await self._writable.wait()
         if self._transport is None:
             raise ChannelLost(self._name)
         number = next(self._ids)
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answer
-        if notify is not None:
-            self._notified[number] = notify
+        waiting = self._waiting[number] = _Waiting(notify, ask)
         try:
             self._write(Ask(number, question))
-            return await answer
+            return await waiting.answer
         except asyncio.CancelledError:
             self._write(Drop(number))
             raise
         finally:
-            self._waiting.pop(number, None)
-            self._notified.pop(number, None)
+            del self._waiting[number]
+            for query in waiting.queries.values():
+                query.cancel()
 
     def tell(self, news: News) -> None:
         """Say something that needs no answer. Nothing happens if the other side is gone."""
         self._write(Tell(news))
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the other side reads so slowly that notes are dropped."""
+        return self._unsent() > NOTES_MAX_BYTES
+
+    def mention(self, news: News) -> None:
+        """Say something that may be lost: it is where the other side is slow to read."""
+        if self._unsent() > NEWS_MAX_BYTES:
+            self._hits.news.count += 1
+        else:
+            self._write(Tell(news))
 
     def abort(self) -> None:
         """Cut it now; `lost` follows."""
@@ -131,9 +181,12 @@ class Channel(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's
         self._transport = None
         self._writable.set()
-        for answer in self._waiting.values():
-            if not answer.done():
-                answer.set_exception(ChannelLost(self._name))
+        for waiting in self._waiting.values():
+            if not waiting.answer.done():
+                waiting.answer.set_exception(ChannelLost(self._name))
+        for reply in self._queries.values():
+            if not reply.done():
+                reply.set_exception(_nobody("the channel is gone"))
         for task in self._working.values():
             task.cancel()
         self.closed.set()
@@ -176,21 +229,40 @@ class Channel(asyncio.Protocol):
 
     def _received(self, frame: Frame) -> None:
         if isinstance(frame, Reply):
-            answer = self._waiting.get(frame.id)
-            if answer is not None and not answer.done():
-                answer.set_result(frame.body)
+            waiting = self._waiting.get(frame.id)
+            if waiting is not None and not waiting.answer.done():
+                waiting.answer.set_result(frame.body)
         elif isinstance(frame, Ask):
             self._work(frame)
         elif isinstance(frame, Note):
-            notify = self._notified.get(frame.id)
-            if notify is not None:
-                notify(frame.body)
+            waiting = self._waiting.get(frame.id)
+            if waiting is not None and waiting.notify is not None:
+                waiting.notify(frame.body)
         elif isinstance(frame, Drop):
             task = self._working.get(frame.id)
             if task is not None:
                 task.cancel()
-        else:
+        elif isinstance(frame, Tell):
             self._peer.told(frame.body)
+        else:
+            self._queried(frame)
+
+    def _queried(self, frame: Query | Response | Retract) -> None:
+        if isinstance(frame, Query):
+            self._query(frame)
+        elif isinstance(frame, Retract):
+            waiting = self._waiting.get(frame.id)
+            query = waiting.queries.get(frame.number) if waiting is not None else None
+            if query is not None:
+                query.cancel()
+        else:
+            reply = self._queries.get((frame.id, frame.number))
+            if reply is None or reply.done():
+                return
+            if isinstance(frame.body, Failed):
+                reply.set_exception(_why_not(frame.body))
+            else:
+                reply.set_result(frame.body.reply)
 
     def _work(self, ask: Ask) -> None:
         if ask.id in self._working:
@@ -206,10 +278,12 @@ class Channel(asyncio.Protocol):
 
     async def _answer(self, ask: Ask) -> None:
         try:
-            answer = await self._peer.asked(ask.body, self._noting(ask.id))
+            answer = await self._peer.asked(ask.body, self._noting(ask.id), self._asking(ask.id))
         except Unavailable as failure:
             answer = Failed("unavailable", failure.reason, failure.public, failure.detail, failure.retry_after_s)
-        except CountersAway as failure:
+        except TooLarge as failure:
+            answer = Failed("large", detail=str(failure))
+        except (CountersAway, BusAway) as failure:
             answer = Failed("away", detail=str(failure))
         except Exception:
             log.exception("channel %s: %s failed", self._name, type(ask.body).__name__)
@@ -226,6 +300,50 @@ class Channel(asyncio.Protocol):
 
         return note
 
+    # === queries, on the way to an answer ===
+
+    def _asking(self, number: int) -> call.Ask:
+        queries = count(1)
+
+        async def ask(question: call.Question) -> call.Reply:
+            key = (number, next(queries))
+            reply: asyncio.Future[call.Reply] = asyncio.get_running_loop().create_future()
+            if self._transport is None:
+                raise _nobody("the channel is gone")
+            self._queries[key] = reply
+            try:
+                self._write(Query(*key, question))
+                return await reply
+            except asyncio.CancelledError:
+                self._write(Retract(*key))
+                raise
+            finally:
+                del self._queries[key]
+
+        return ask
+
+    def _query(self, query: Query) -> None:
+        waiting = self._waiting.get(query.id)
+        if waiting is None or waiting.answer.done():
+            return  # It is over, which the other side is about to learn.
+        if waiting.ask is None or query.number in waiting.queries or len(waiting.queries) >= QUERIES_MAX:
+            self._write(Response(query.id, query.number, Failed("busy")))
+            return
+        task = asyncio.get_running_loop().create_task(self._respond(query, waiting.ask))
+        waiting.queries[query.number] = task
+        task.add_done_callback(lambda _: waiting.queries.pop(query.number, None))
+
+    async def _respond(self, query: Query, ask: call.Ask) -> None:
+        body: Replied | Failed
+        try:
+            body = Replied(await ask(query.body))
+        except Unavailable as failure:
+            body = Failed("unavailable", failure.reason, failure.public, failure.detail, failure.retry_after_s)
+        except Exception:
+            log.exception("channel %s: %s could not be asked", self._name, query.body.method)
+            body = Failed("bug")
+        self._write(Response(query.id, query.number, body))
+
     # === out ===
 
     def _unsent(self) -> int:
@@ -241,10 +359,22 @@ class Channel(asyncio.Protocol):
             return
         body = _encode(frame)
         if len(body) > FRAME_MAX_BYTES:
-            # Only a reply can be so large, and only past the caps that hold for results.
+            # Only a reply can be so large, and only past the caps that hold for results and for what agents send.
             log.error("channel %s: a frame of %d bytes is not sent", self._name, len(body))
             body = _encode(Reply(cast("Reply", frame).id, Failed("bug")))
         self._transport.writelines((len(body).to_bytes(_HEADER, "big"), body))
+
+
+def _why_not(failed: Failed) -> Unavailable:
+    if failed.kind == "unavailable":
+        return Unavailable(
+            Reason(failed.reason), failed.public, detail=failed.detail, retry_after_s=failed.retry_after_s
+        )
+    return _nobody(failed.kind)
+
+
+def _nobody(detail: str) -> Unavailable:
+    return Unavailable(Reason.UPSTREAM_TIMEOUT, "The caller cannot be asked now.", detail=detail)
 
 
 async def open_channel(

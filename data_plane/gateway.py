@@ -3,9 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from core.bus import Bus, Cache, EventLog
 from core.call import ToolBackend
+from core.sealing import Sealer
 from data_plane.leases import Leases
 from data_plane.meter import Meter
+from data_plane.parked import Parked
+from data_plane.sessions import SessionNotes
 from data_plane.stages.conversation import Conversations
 from data_plane.tenants import Tenants
 
@@ -18,8 +22,15 @@ class Gateway:
     """Transport Struct (`core.server`) to what speaks it."""
     meter: Meter
     conversations: Conversations
+    sessions: SessionNotes
+    parked: Parked
+    sealer: Sealer
     version: str
     clock: Callable[[], float]
     """Unix seconds."""
     silence_s: Callable[[], float]
     """How long the node has not heard from the control plane."""
+    bus: Bus
+    cache: Cache
+    events: EventLog
+    """What the workers of all gateways share."""

@@ -7,8 +7,10 @@ from typing import Literal
 
 import msgspec
 
+from core import call
 from core.bound import Bound
-from core.call import Notification, Outgoing, Raw, Route
+from core.bus import Event
+from core.call import Interest, Notification, Outgoing, Raw, Route
 from core.limits import Bucket
 from core.resource import Problem
 
@@ -34,6 +36,8 @@ class ToolCall(msgspec.Struct, frozen=True, array_like=True, tag=3):
 
     route: Route
     outgoing: Outgoing
+    askable: bool
+    """Whether the caller can be asked while it runs."""
 
 
 class Lookup(msgspec.Struct, frozen=True, array_like=True, tag=4):
@@ -61,6 +65,78 @@ class Commit(msgspec.Struct, frozen=True, array_like=True, tag=6):
     tenant: str
     generation: int
     manifest_digest: bytes
+
+
+class Watch(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """Worker asks: listen to a child of the node. Answered when that has an end, by Failed.
+
+    A note without a method says that it has begun; the others are what the server tells.
+    """
+
+    route: Route
+    interest: Interest
+
+
+class Publish(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """Worker asks: tell everybody who listens to the topic. Answered by Done."""
+
+    topic: str
+    message: bytes
+
+
+class Put(msgspec.Struct, frozen=True, array_like=True, tag=9):
+    """Worker asks: keep this value. Answered by Done."""
+
+    key: str
+    value: bytes
+    ttl_s: float
+
+
+class Get(msgspec.Struct, frozen=True, array_like=True, tag=30):
+    """Worker asks: the value kept. Answered by Value."""
+
+    key: str
+
+
+class Append(msgspec.Struct, frozen=True, array_like=True, tag=31):
+    """Worker asks: keep a stream's event. Answered by Done."""
+
+    stream: str
+    event: Event
+
+
+class After(msgspec.Struct, frozen=True, array_like=True, tag=32):
+    """Worker asks: a stream's events behind this number. Answered by Events."""
+
+    stream: str
+    number: int
+
+
+class Subscribe(msgspec.Struct, frozen=True, array_like=True, tag=33):
+    """Worker tells: from here on it listens to the topic, under a number it never gave before. Subscribed answers."""
+
+    number: int
+    topic: str
+
+
+class Unsubscribe(msgspec.Struct, frozen=True, array_like=True, tag=34):
+    """Worker tells: that is over."""
+
+    number: int
+
+
+class Subscribed(msgspec.Struct, frozen=True, array_like=True, tag=35):
+    """Supervisor tells: the subscription is in force, or why it is not."""
+
+    number: int
+    refused: str
+
+
+class Delivered(msgspec.Struct, frozen=True, array_like=True, tag=36):
+    """Supervisor tells: what was published to the topic with this number."""
+
+    number: int
+    message: bytes
 
 
 class Pointed(msgspec.Struct, frozen=True, array_like=True, tag=10):
@@ -142,23 +218,47 @@ class Done(msgspec.Struct, frozen=True, array_like=True, tag=24):
     pass
 
 
+class Value(msgspec.Struct, frozen=True, array_like=True, tag=26):
+    value: bytes | None
+
+
+class Events(msgspec.Struct, frozen=True, array_like=True, tag=27):
+    events: list[Event] | None
+
+
+class Replied(msgspec.Struct, frozen=True, array_like=True, tag=28):
+    reply: call.Reply
+
+
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag=25):
     """Why there is no other answer.
 
-    `away`: CountersAway. `unavailable`: Unavailable with the fields below. `missing`: no such thing here. `busy`: too
-    many questions open. `bug`: logged where it happened.
+    `away`: CountersAway or BusAway. `large`: TooLarge. `unavailable`: Unavailable with the fields below. `missing`: no
+    such thing here. `busy`: too many questions open. `bug`: logged where it happened.
     """
 
-    kind: Literal["away", "unavailable", "missing", "busy", "bug"]
+    kind: Literal["away", "large", "unavailable", "missing", "busy", "bug"]
     reason: str = ""
     public: str = ""
     detail: str = ""
     retry_after_s: float | None = None
 
 
-Question = Take | GiveBack | ToolCall | Lookup | Prepare | Commit
-Answer = Granted | Ran | Found | Verdict | Done | Failed
-News = Pointed | Forget | Abandon | Condition | Drain | CancelCall | Stats
+Question = Take | GiveBack | ToolCall | Watch | Lookup | Prepare | Commit | Publish | Put | Get | Append | After
+Answer = Granted | Ran | Found | Verdict | Done | Value | Events | Failed
+News = (
+    Pointed
+    | Forget
+    | Abandon
+    | Condition
+    | Drain
+    | CancelCall
+    | Stats
+    | Subscribe
+    | Unsubscribe
+    | Subscribed
+    | Delivered
+)
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -188,4 +288,27 @@ class Tell(msgspec.Struct, frozen=True, array_like=True, tag=5):
     body: News
 
 
-Frame = Ask | Reply | Note | Drop | Tell
+class Query(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """On the way to the reply of the same id, its worker wants to know something of its asker."""
+
+    id: int
+    number: int
+    body: call.Question
+
+
+class Response(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """The asker's answer to a Query."""
+
+    id: int
+    number: int
+    body: Replied | Failed
+
+
+class Retract(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """A Query needs no answer any more."""
+
+    id: int
+    number: int
+
+
+Frame = Ask | Reply | Note | Drop | Tell | Query | Response | Retract

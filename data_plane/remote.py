@@ -1,11 +1,51 @@
-"""A worker's counters and stdio servers: both live in the supervisor, at the other end of the channel."""
+"""What a worker has in its supervisor, at the other end of the channel: counters, stdio servers, and what is shared."""
 
-from core.call import Ask, Notify, Outgoing, Raw, Route
+import asyncio
+from collections.abc import Callable
+from itertools import count
+
+from core.bound import Bound
+from core.bus import (
+    EVENT_MAX_BYTES,
+    MESSAGE_MAX_BYTES,
+    VALUE_MAX_BYTES,
+    BusAway,
+    Deliver,
+    Event,
+    Leave,
+    TooLarge,
+    Topics,
+    check,
+)
+from core.call import Ask, Interest, Notification, Notify, Outgoing, Raw, Route
 from core.errors import Reason, Unavailable
 from core.limits import Bucket, CountersAway, Grant
 from data_plane.channel import Channel, ChannelLost
-from data_plane.messages import Answer, Failed, GiveBack, Granted, Ran, Take, ToolCall
+from data_plane.messages import (
+    After,
+    Answer,
+    Append,
+    Delivered,
+    Events,
+    Failed,
+    Get,
+    GiveBack,
+    Granted,
+    Publish,
+    Put,
+    Question,
+    Ran,
+    Subscribe,
+    Subscribed,
+    Take,
+    ToolCall,
+    Unsubscribe,
+    Value,
+    Watch,
+)
 
+MAX_SUBSCRIPTIONS = 50_000
+"""Of one worker."""
 _PUBLIC = "The server cannot be reached now."
 
 
@@ -32,25 +72,147 @@ class RemoteCounters:
 
 
 class RemoteBackend:
-    """`core.call.ToolBackend` for servers that are children of the node's supervisor."""
+    """`core.call.ToolBackend` and `Watchable` for servers that are children of the node's supervisor."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
-    async def call(
-        self,
-        route: Route,
-        outgoing: Outgoing,
-        notify: Notify,
-        ask: Ask | None = None,  # noqa: ARG002 - not yet carried
-    ) -> Raw:
+    async def call(self, route: Route, outgoing: Outgoing, notify: Notify, ask: Ask | None = None) -> Raw:
         try:
-            answer = await self._channel.ask(ToolCall(route, outgoing), notify)
+            answer = await self._channel.ask(ToolCall(route, outgoing, ask is not None), notify, ask)
         except ChannelLost as failure:
             raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, _PUBLIC, detail="the supervisor is gone") from failure
         if isinstance(answer, Ran):
             return answer.raw
         raise _unavailable(answer)
+
+    async def watch(self, route: Route, interest: Interest, tell: Notify, *, began: Callable[[], None]) -> None:
+        def noted(note: Notification) -> None:
+            if note.method:
+                tell(note)
+            else:
+                began()
+
+        try:
+            answer = await self._channel.ask(Watch(route, interest), noted)
+        except ChannelLost as failure:
+            raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, _PUBLIC, detail="the supervisor is gone") from failure
+        raise _unavailable(answer)
+
+
+class RemoteBus:
+    """`core.bus.Bus` of the node. Whoever hears of the channel's news hands those meant for it to `told`."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._topics = Topics(MAX_SUBSCRIPTIONS, self._emptied)
+        self._numbers = count(1)
+        self._known: dict[str, tuple[int, asyncio.Future[None]]] = {}
+        """By topic: the subscription's number at the supervisor; done: it is in force."""
+        self._by_number: dict[int, str] = {}
+
+    @property
+    def bound(self) -> Bound:
+        return self._topics.bound
+
+    async def publish(self, topic: str, message: bytes) -> None:
+        check("message", topic, message, MESSAGE_MAX_BYTES)
+        await _asked(self._channel, Publish(topic, message))
+
+    async def subscribe(self, topic: str, deliver: Deliver) -> Leave:
+        if self._channel.closed.is_set():
+            raise BusAway("the node's supervisor is gone")
+        leave = self._topics.join(topic, deliver)
+        try:
+            # Others may be waiting for the same: it is not this caller's to cancel.
+            await asyncio.shield(self._in_force(topic))
+        except BaseException:
+            leave()
+            raise
+        return leave
+
+    def told(self, news: Subscribed | Delivered) -> None:
+        topic = self._by_number.get(news.number)
+        if topic is None:
+            return  # It was left before this was on its way.
+        if isinstance(news, Delivered):
+            self._topics.deliver(topic, news.message)
+            return
+        _, in_force = self._known[topic]
+        if in_force.done():
+            return
+        if news.refused:
+            in_force.set_exception(BusAway(news.refused))
+        else:
+            in_force.set_result(None)
+
+    def lost(self) -> None:
+        """The channel is gone."""
+        for _, in_force in self._known.values():
+            if not in_force.done():
+                in_force.set_exception(BusAway("the node's supervisor is gone"))
+
+    def _in_force(self, topic: str) -> "asyncio.Future[None]":
+        known = self._known.get(topic)
+        if known is None:
+            number, in_force = next(self._numbers), asyncio.get_running_loop().create_future()
+            # Retrieved: those who wait for it may have gone.
+            in_force.add_done_callback(lambda done: done.cancelled() or done.exception())
+            known = self._known[topic] = (number, in_force)
+            self._by_number[number] = topic
+            self._channel.tell(Subscribe(number, topic))
+        return known[1]
+
+    def _emptied(self, topic: str) -> None:
+        known = self._known.pop(topic, None)
+        if known is not None:
+            del self._by_number[known[0]]
+            self._channel.tell(Unsubscribe(known[0]))
+
+
+class RemoteCache:
+    """`core.bus.Cache` of the node."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def put(self, key: str, value: bytes, ttl_s: float) -> None:
+        check("value", key, value, VALUE_MAX_BYTES)
+        await _asked(self._channel, Put(key, value, ttl_s))
+
+    async def get(self, key: str) -> bytes | None:
+        answer = await _asked(self._channel, Get(key))
+        if isinstance(answer, Value):
+            return answer.value
+        raise BusAway(_why(answer))
+
+
+class RemoteEvents:
+    """`core.bus.EventLog` of the node."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def append(self, stream: str, event: Event) -> None:
+        check("event", stream, event.message, EVENT_MAX_BYTES)
+        await _asked(self._channel, Append(stream, event))
+
+    async def after(self, stream: str, number: int) -> list[Event] | None:
+        answer = await _asked(self._channel, After(stream, number))
+        if isinstance(answer, Events):
+            return answer.events
+        raise BusAway(_why(answer))
+
+
+async def _asked(channel: Channel, question: Question) -> Answer:
+    """Raises BusAway."""
+    try:
+        answer = await channel.ask(question)
+    except ChannelLost as failure:
+        raise BusAway("the node's supervisor is gone") from failure
+    if isinstance(answer, Failed):
+        raise TooLarge(answer.detail) if answer.kind == "large" else BusAway(_why(answer))
+    return answer
 
 
 def _unavailable(answer: Answer) -> Unavailable:

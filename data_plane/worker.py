@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Set
 
 from core.bound import Bound
-from core.call import Notify
+from core.call import Ask, Notify
 from core.errors import Reason, Unavailable
 from core.resource import Problem
 from core.sealing import SealBroken
@@ -18,6 +18,7 @@ from data_plane.messages import (
     CancelCall,
     Commit,
     Condition,
+    Delivered,
     Done,
     Drain,
     Failed,
@@ -29,9 +30,11 @@ from data_plane.messages import (
     Prepare,
     Question,
     Stats,
+    Subscribed,
     Verdict,
 )
 from data_plane.packs import Packs, Place
+from data_plane.remote import RemoteBus
 from data_plane.snapshots import Assembler, TenantSnapshot
 from data_plane.tenants import Pointer, Tenants
 
@@ -71,6 +74,8 @@ class Worker:
         self.node_ready = False
         self.channel: Channel | None = None
         """Set by the root as soon as it is open."""
+        self.bus: RemoteBus | None = None
+        """Set by the root with the channel."""
 
     def silence_s(self) -> float:
         """How long the node has not heard from the control plane; infinite if it never did."""
@@ -93,7 +98,7 @@ class Worker:
 
     # === channel.Peer ===
 
-    async def asked(self, question: Question, notify: Notify) -> Answer:  # noqa: ARG002 - the port's
+    async def asked(self, question: Question, notify: Notify, ask: Ask) -> Answer:  # noqa: ARG002 - the port's
         if isinstance(question, Prepare):
             return await self._prepare(question)
         if isinstance(question, Commit):
@@ -114,6 +119,9 @@ class Worker:
         elif isinstance(news, Condition):
             self._heard_at = float("-inf") if news.heard_at_s is None else news.heard_at_s
             self.node_ready = news.ready
+        elif isinstance(news, Delivered | Subscribed):
+            if self.bus is not None:
+                self.bus.told(news)
         elif isinstance(news, CancelCall):
             self._cancel(news.session, news.request_id)
         elif isinstance(news, Drain) and not self.draining.done():
@@ -122,6 +130,8 @@ class Worker:
     def lost(self) -> None:
         """The supervisor is gone, and with it the spool's reader, limits and children: there is nothing to finish."""
         log.error("the supervisor is gone; leaving")
+        if self.bus is not None:
+            self.bus.lost()
         self._leave()
 
     # === snapshots ===

@@ -31,8 +31,11 @@ from data_plane.leases import Leases
 from data_plane.leaving import Leaving
 from data_plane.meter import Meter
 from data_plane.packs import Packs
+from data_plane.parked import CAP as PARKED_CAP
+from data_plane.parked import Parked
 from data_plane.pipeline import handle
-from data_plane.remote import RemoteBackend, RemoteCounters
+from data_plane.remote import RemoteBackend, RemoteBus, RemoteCache, RemoteCounters, RemoteEvents
+from data_plane.sessions import SessionNotes
 from data_plane.settings import WorkerSettings
 from data_plane.snapshots import Assembler
 from data_plane.spool import Spool
@@ -85,6 +88,10 @@ async def run(settings: WorkerSettings) -> None:
         )
         channel = await open_channel(socket.socket(fileno=settings.channel_fd), worker, "supervisor")
         worker.channel = channel
+        worker.bus = bus = RemoteBus(channel)
+        cache = RemoteCache(channel)
+        sessions, parked = SessionNotes(cache, bus), Parked(bus)
+        stack.push_async_callback(parked.close)
         leases = Leases(RemoteCounters(channel))
         stack.push_async_callback(leases.close)
         gateway = Gateway(
@@ -96,6 +103,12 @@ async def run(settings: WorkerSettings) -> None:
             version=settings.version,
             clock=time.time,
             silence_s=worker.silence_s,
+            sessions=sessions,
+            parked=parked,
+            sealer=sealer,
+            bus=bus,
+            cache=cache,
+            events=RemoteEvents(channel),
         )
         front = Front(
             lambda inbound: handle(gateway, inbound),
@@ -118,11 +131,14 @@ async def run(settings: WorkerSettings) -> None:
                 **leases.bounds(),
                 **network.bounds(),
                 **front.bounds(),
+                "bus_subscriptions": bus.bound,
+                "parked_calls": Bound(len(parked), PARKED_CAP, parked.refused),
                 **channel.bounds(),
             }
 
         async with asyncio.timeout(POINTED_WITHIN_S):
             await worker.pointed.wait()
+            await sessions.listen()
         await _serve(settings, worker, front, leaving, held=held, refused=refused)
 
 

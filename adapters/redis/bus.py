@@ -26,7 +26,7 @@ from core.bus import (
 log = logging.getLogger("toolgate.redis")
 
 PREFIX = "toolgate:"
-MAX_SUBSCRIPTIONS = 100_000
+MAX_SUBSCRIPTIONS = 200_000
 EVENTS_PER_STREAM = 128
 EVENTS_TTL_S = 300.0
 PING_EVERY_S = 5.0

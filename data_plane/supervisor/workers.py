@@ -8,14 +8,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
+import msgspec
+
 from core.bound import Bound
-from core.call import Notify, ToolBackend
+from core.call import Ask, Notification, Notify, ToolBackend, Watchable
+from core.errors import Reason, Unavailable
 from core.limits import Counters
 from core.resource import Problem
 from data_plane.channel import Channel, ChannelHits, ChannelLost, open_channel
 from data_plane.messages import (
     Abandon,
+    After,
     Answer,
+    Append,
     CancelCall,
     Commit,
     Condition,
@@ -24,19 +29,26 @@ from data_plane.messages import (
     Failed,
     Forget,
     Found,
+    Get,
     GiveBack,
     Granted,
     Lookup,
     News,
     Pointed,
     Prepare,
+    Publish,
+    Put,
     Question,
     Ran,
     Stats,
+    Subscribe,
     Take,
     ToolCall,
+    Unsubscribe,
     Verdict,
+    Watch,
 )
+from data_plane.supervisor.bus import Shared, Subscriptions
 from data_plane.supervisor.process import Process
 
 log = logging.getLogger("toolgate.workers")
@@ -53,6 +65,10 @@ LEAVES_WITHIN_S = 1.0
 SETTLED_S = 10.0
 """A worker that lived so long is replaced at once; one that died younger waits longer each time."""
 BACKOFF_S = (0.05, 5.0)
+CANCELLED = "cancelled"
+"""The topic on which nodes tell each other of calls that were cancelled: whichever runs it is to stop it."""
+_BEGAN = Notification("", b"")
+_cancelled = msgspec.msgpack.Decoder(CancelCall)
 
 
 class Rules(Protocol):
@@ -61,6 +77,10 @@ class Rules(Protocol):
     def pointers(self) -> list[tuple[str, int, bytes]]: ...
 
     def lookup(self, tenant: str, manifest_digest: bytes) -> Found | None: ...
+
+
+class Children(ToolBackend, Watchable, Protocol):
+    """Servers that run on this node."""
 
 
 Start = Callable[[int, socket.socket], Process]
@@ -77,6 +97,7 @@ class Seat:
         self.channel: Channel | None = None
         self.stats: Stats | None = None
         self.stats_at = 0.0
+        self.subscriptions: Subscriptions | None = None
         self.asked_for: set[str] = set()
         """Tenants the worker may have loaded: it has to ask for each before it can."""
 
@@ -84,19 +105,24 @@ class Seat:
     def serves(self) -> bool:
         return self.stats is not None and self.stats.serving
 
-    async def asked(self, question: Question, notify: Notify) -> Answer:
-        return await self._node.answer(self, question, notify)
+    async def asked(self, question: Question, notify: Notify, ask: Ask) -> Answer:
+        return await self._node.answer(self, question, notify, ask)
 
     def told(self, news: News) -> None:
         if isinstance(news, Stats):
             self.stats, self.stats_at = news, time.monotonic()
             self._node.note_service()
         elif isinstance(news, CancelCall):
-            self._node.tell_others(self, news)
+            self._node.cancelled(self, news)
+        elif isinstance(news, Subscribe | Unsubscribe) and self.subscriptions is not None:
+            self.subscriptions.told(news)
 
     def lost(self) -> None:
         """Without its channel a worker is useless; it leaves by itself, or is helped."""
         self.channel = None
+        if self.subscriptions is not None:
+            self.subscriptions.close()
+            self.subscriptions = None
         if self.process is not None:
             asyncio.get_running_loop().call_later(LEAVES_WITHIN_S, self.process.kill)
 
@@ -104,12 +130,15 @@ class Seat:
 class Workers:
     """All seats. Also `receiver.Swap`."""
 
-    def __init__(self, count: int, start: Start, rules: Rules, counters: Counters, children: ToolBackend) -> None:
+    def __init__(
+        self, count: int, start: Start, rules: Rules, counters: Counters, children: Children, *, shared: Shared
+    ) -> None:
         self.seats = [Seat(number, self) for number in range(count)]
         self._start = start
         self._rules = rules
         self._counters = counters
         self._children = children
+        self._shared = shared
         self._condition: Condition | None = None
         self._draining = False
         self._somebody_serves = asyncio.Event()
@@ -120,9 +149,13 @@ class Workers:
 
     async def run(self) -> None:
         """Fill every seat, again when it empties. Ends when drained; cancelled: kills and reaps them all."""
-        async with asyncio.TaskGroup() as group:
-            for seat in self.seats:
-                group.create_task(self._keep(seat))
+        leave = await self._shared.bus.subscribe(CANCELLED, self._cancelled_elsewhere)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for seat in self.seats:
+                    group.create_task(self._keep(seat))
+        finally:
+            leave()
 
     async def _keep(self, seat: Seat) -> None:
         pause_s = BACKOFF_S[0]
@@ -154,6 +187,7 @@ class Workers:
         try:
             seat.asked_for, seat.stats, seat.stats_at = set(), None, time.monotonic()
             seat.channel = await open_channel(ours, seat, f"worker {seat.number}", self._hits)
+            seat.subscriptions = Subscriptions(self._shared.bus, seat.channel)
             self._introduce(seat)
             code = await self._until_end(seat, process)
         finally:
@@ -220,6 +254,20 @@ class Workers:
         for seat in self.seats:
             if seat is not speaker and seat.channel is not None:
                 seat.channel.tell(news)
+
+    def cancelled(self, speaker: Seat, news: CancelCall) -> None:
+        """A caller of the speaker's cancelled a call that may run anywhere."""
+        self.tell_others(speaker, news)
+        self._shared.bus.post(CANCELLED, msgspec.msgpack.encode(news))
+
+    def _cancelled_elsewhere(self, message: bytes) -> None:
+        try:
+            news = _cancelled.decode(message)
+        except msgspec.MsgspecError:
+            log.error("another node's message on %s cannot be read: is it of another release?", CANCELLED)  # noqa: TRY400
+            return
+        for channel in self._channels():
+            channel.tell(news)
 
     def _channels(self) -> list[Channel]:
         return [seat.channel for seat in self.seats if seat.channel is not None]
@@ -297,7 +345,7 @@ class Workers:
 
     # === answering them ===
 
-    async def answer(self, seat: Seat, question: Question, notify: Notify) -> Answer:
+    async def answer(self, seat: Seat, question: Question, notify: Notify, ask: Ask) -> Answer:
         if isinstance(question, Take):
             grant = await self._counters.take(question.key, question.bucket, question.want)
             return Granted(grant.tokens, grant.retry_after_s)
@@ -305,7 +353,12 @@ class Workers:
             await self._counters.give_back(question.key, question.bucket, question.tokens)
             return Done()
         if isinstance(question, ToolCall):
-            return Ran(await self._children.call(question.route, question.outgoing, notify))
+            asking = ask if question.askable else None
+            return Ran(await self._children.call(question.route, question.outgoing, notify, asking))
+        if isinstance(question, Publish | Put | Get | Append | After):
+            return await self._shared.answer(question)
+        if isinstance(question, Watch):
+            return await self._watch(seat, question, notify)
         if isinstance(question, Lookup):
             found = self._rules.lookup(question.tenant, question.manifest_digest)
             if found is None:
@@ -313,3 +366,26 @@ class Workers:
             seat.asked_for.add(question.tenant)
             return found
         return Failed("bug", detail="not a worker's question")
+
+    async def _watch(self, seat: Seat, question: Watch, notify: Notify) -> Answer:
+        """Until it is lost. A worker too slow to be told everything is told so: what it missed is unknown."""
+        missed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def tell(note: Notification) -> None:
+            if seat.channel is None or not seat.channel.is_behind:
+                notify(note)
+            elif not missed.done():
+                missed.set_result(None)
+
+        watch = self._children.watch(question.route, question.interest, tell, began=lambda: tell(_BEGAN))
+        watching = asyncio.get_running_loop().create_task(watch)
+        try:
+            await asyncio.wait({watching, missed}, return_when=asyncio.FIRST_COMPLETED)
+            if watching.done():
+                await watching
+            raise Unavailable(
+                Reason.OVERLOADED, "The gateway is busy.", detail="too far behind to be told", retry_after_s=1
+            )
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)

@@ -54,6 +54,7 @@ WORKER: Iterable[Kept] = (
     Kept("lists", "lists of what a policy class sees", "2,000 a tenant", _OLDEST, "60 s"),
     Kept("policy_guests", "policies with an instance in memory", "512", "one not used lately gives it up", _EACH),
     Kept("policy_modules", "compiled policy modules", "64", _OLDEST, "-"),
+    Kept("parked_calls", "calls that wait for their callers' answers", "1,000", "unavailable", "600 s"),
     Kept("scans", "long texts waiting for the thread that scans them", "a call each", "-", "the call's deadline"),
     Kept("leases", "slices of rate limits leased from the node", "10,000", "the oldest is given back", "0.2 s idle"),
     Kept("lease_waiters", "calls waiting for the most wanted slice", "10,000", "as the limit's `on_error` says", "-"),
@@ -74,9 +75,11 @@ WORKER: Iterable[Kept] = (
     Kept("upstream_errands", "cancellations and goodbyes on their way to servers", "1,024", "not sent", "5 s"),
     Kept("names_asked", "host names being resolved", "256", "unavailable", "5 s"),
     Kept("names_known", "host names resolved", "1,024", "all are asked anew", "10 s"),
+    Kept("bus_subscriptions", "who listens to topics in this worker", "50,000", "as if Redis were away", "-"),
     Kept("channel_questions", "questions between worker and supervisor", "16,384", "unavailable", "their deadline"),
     Kept("channel_bytes", "bytes the other end has not read", "64 MiB", "the channel is cut", "-"),
     Kept("channel_note_bytes", "the same, as progress and log messages see it", "4 MiB", "they are dropped", "-"),
+    Kept("channel_news_bytes", "the same, as messages between workers see it", "16 MiB", "they are dropped", "-"),
 )
 
 SUPERVISOR: Iterable[Kept] = (
@@ -100,7 +103,17 @@ SUPERVISOR: Iterable[Kept] = (
     Kept("fleet_untold", "servers' changes to be told when it is there again", "4,096", "found at the next look", "-"),
     Kept("watched_servers", "servers listened to between looks", "2,000", "found at the next look", "1.5 `refresh_s`"),
     Kept("fleet_probes", "looks at servers asked for", "256", "answered `too many`", "40 s"),
+    Kept("bus_subscriptions", "topics its workers listen to", "200,000", "refused to the worker", "its channel"),
+    Kept("bus_posts", "cancellations on their way to other nodes", "1,024", "dropped", "once sent"),
+    Kept("shared_values", "sessions' values, without Redis", "100,000", "the one longest untouched goes", "24 h"),
+    Kept("shared_value_bytes", "bytes of these", "64 MiB", "the same", "the same"),
+    Kept("shared_streams", "streams to be resumed, without Redis", "20,000", "the one longest quiet goes", "300 s"),
+    Kept("shared_event_bytes", "bytes of their last events", "64 MiB", "the same", "300 s"),
+    Kept("redis_subscriptions", "topics listened to in Redis", "200,000", "as if Redis were away", "the last listener"),
+    Kept("redis_commands", "commands waiting for Redis", "10,000", "as if Redis were away", "0.5 s"),
+    Kept("redis_command_bytes", "bytes of these", "64 MiB", "as if Redis were away", "0.5 s"),
     Kept("channel_questions", "questions of the busiest worker", "16,384", "answered `busy`", "their deadline"),
     Kept("channel_bytes", "bytes the slowest worker has not read", "64 MiB", "it is replaced", "-"),
     Kept("channel_note_bytes", "the same, as progress and log messages see it", "4 MiB", "they are dropped", "-"),
+    Kept("channel_news_bytes", "the same, as messages between workers see it", "16 MiB", "they are dropped", "-"),
 )

@@ -22,6 +22,8 @@ from core.bus import (
     EventLog,
     TooLarge,
 )
+from data_plane.supervisor.bus import NodeBus, Shared
+from tests.harness.node_bus import WorkerEnd, join
 from tests.harness.redis import RedisServer
 
 WITHIN_S = 5.0
@@ -46,16 +48,38 @@ class Inbox:
         return self.messages
 
 
-class Shared:
-    """The three ports over one store; every call of `of` is another process's, as far as it knows."""
+class Stores:
+    """The three ports over one store; every call is another process's, as far as it knows.
 
-    def __init__(self, stack: AsyncExitStack, server: RedisServer | None, prefix: str) -> None:
+    `memory` and `redis`: the adapters alone. `node`: workers of one node. `nodes`: each a worker of another node.
+    """
+
+    def __init__(self, kind: str, stack: AsyncExitStack, server: RedisServer | None, prefix: str) -> None:
+        self._kind = kind
         self._stack = stack
         self._server = server
         self._prefix = prefix
-        self._bus = MemoryBus()
-        self._cache = MemoryCache(monotonic)
-        self._events: dict[tuple[int, float], MemoryEvents] = {}
+        self._memory_bus = MemoryBus()
+        self._memory_cache = MemoryCache(monotonic)
+        self._memory_events: dict[tuple[int, float], MemoryEvents] = {}
+        self._node: NodeBus | None = None
+
+    async def bus(self) -> Bus:
+        return (await self._worker()).bus if self._kind.startswith("node") else self._bus()
+
+    async def cache(self) -> Cache:
+        return (await self._worker()).cache if self._kind.startswith("node") else self._cache()
+
+    async def events(self, cap: int = 128, ttl_s: float = 60.0) -> EventLog:
+        return (await self._worker(cap, ttl_s)).events if self._kind.startswith("node") else self._events(cap, ttl_s)
+
+    async def _worker(self, cap: int = 128, ttl_s: float = 60.0) -> WorkerEnd:
+        if self._node is None or self._kind == "nodes":
+            self._node = NodeBus(self._bus() if self._kind == "nodes" else None)
+            self._stack.push_async_callback(self._node.close)
+        worker = await join(Shared(self._node, self._cache(), self._events(cap, ttl_s)))
+        self._stack.push_async_callback(worker.close)
+        return worker
 
     def _commands(self) -> Commands | None:
         if self._server is None:
@@ -64,37 +88,37 @@ class Shared:
         self._stack.push_async_callback(commands.aclose)
         return commands
 
-    def bus(self) -> Bus:
+    def _bus(self) -> Bus:
         commands = self._commands()
         if commands is None:
-            return self._bus
+            return self._memory_bus
         bus = RedisBus(commands, prefix=self._prefix)
         self._stack.push_async_callback(bus.aclose)
         return bus
 
-    def cache(self) -> Cache:
+    def _cache(self) -> Cache:
         commands = self._commands()
-        return RedisCache(commands, prefix=self._prefix) if commands else self._cache
+        return RedisCache(commands, prefix=self._prefix) if commands else self._memory_cache
 
-    def events(self, cap: int = 128, ttl_s: float = 60.0) -> EventLog:
+    def _events(self, cap: int, ttl_s: float) -> EventLog:
         commands = self._commands()
         if commands is not None:
             return RedisEvents(commands, prefix=self._prefix, cap=cap, ttl_s=ttl_s)
-        return self._events.setdefault((cap, ttl_s), MemoryEvents(monotonic, cap=cap, ttl_s=ttl_s))
+        return self._memory_events.setdefault((cap, ttl_s), MemoryEvents(monotonic, cap=cap, ttl_s=ttl_s))
 
 
-@pytest.fixture(params=["memory", "redis"])
-async def shared(request: pytest.FixtureRequest) -> AsyncIterator[Shared]:
+@pytest.fixture(params=["memory", "redis", "node", "nodes"])
+async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     async with AsyncExitStack() as stack:
-        server = request.getfixturevalue("redis_server") if request.param == "redis" else None
-        yield Shared(stack, server, f"{request.node.name}:")
+        server = request.getfixturevalue("redis_server") if request.param in ("redis", "nodes") else None
+        yield Stores(request.param, stack, server, f"{request.node.name}:")
 
 
 # Bus.
 
 
-async def test_a_message_reaches_every_subscriber_of_its_topic_the_publisher_included(shared: Shared) -> None:
-    one, other = shared.bus(), shared.bus()
+async def test_a_message_reaches_every_subscriber_of_its_topic_the_publisher_included(stores: Stores) -> None:
+    one, other = await stores.bus(), await stores.bus()
     mine, theirs, elsewhere = Inbox(), Inbox(), Inbox()
     await one.subscribe("t", mine)
     await other.subscribe("t", theirs)
@@ -106,8 +130,8 @@ async def test_a_message_reaches_every_subscriber_of_its_topic_the_publisher_inc
     assert await elsewhere.has(1) == [b"end"]
 
 
-async def test_what_is_published_when_subscribe_has_returned_is_delivered(shared: Shared) -> None:
-    one, other = shared.bus(), shared.bus()
+async def test_what_is_published_when_subscribe_has_returned_is_delivered(stores: Stores) -> None:
+    one, other = await stores.bus(), await stores.bus()
     for number in range(20):
         inbox = Inbox()
         leave = await one.subscribe(f"t{number}", inbox)
@@ -116,8 +140,8 @@ async def test_what_is_published_when_subscribe_has_returned_is_delivered(shared
         leave()
 
 
-async def test_messages_of_one_publisher_come_in_order_however_they_are_sent(shared: Shared) -> None:
-    one, other, inbox = shared.bus(), shared.bus(), Inbox()
+async def test_messages_of_one_publisher_come_in_order_however_they_are_sent(stores: Stores) -> None:
+    one, other, inbox = await stores.bus(), await stores.bus(), Inbox()
     await one.subscribe("t", inbox)
     sent = [b"%d" % number for number in range(2000)]
     async with asyncio.timeout(WITHIN_S):
@@ -125,8 +149,8 @@ async def test_messages_of_one_publisher_come_in_order_however_they_are_sent(sha
     assert await inbox.has(2000) == sent
 
 
-async def test_who_left_hears_nothing_and_the_others_still_do(shared: Shared) -> None:
-    bus, leaving, staying = shared.bus(), Inbox(), Inbox()
+async def test_who_left_hears_nothing_and_the_others_still_do(stores: Stores) -> None:
+    bus, leaving, staying = await stores.bus(), Inbox(), Inbox()
     leave = await bus.subscribe("t", leaving)
     await bus.subscribe("t", staying)
     leave()
@@ -136,8 +160,8 @@ async def test_who_left_hears_nothing_and_the_others_still_do(shared: Shared) ->
     assert leaving.messages == []
 
 
-async def test_leaving_and_coming_back_at_once_loses_nothing(shared: Shared) -> None:
-    bus = shared.bus()
+async def test_leaving_and_coming_back_at_once_loses_nothing(stores: Stores) -> None:
+    bus = await stores.bus()
     for number in range(50):
         leave = await bus.subscribe("t", Inbox())
         leave()
@@ -148,16 +172,16 @@ async def test_leaving_and_coming_back_at_once_loses_nothing(shared: Shared) -> 
         leave()
 
 
-async def test_many_topics_are_told_apart(shared: Shared) -> None:
-    bus, inboxes = shared.bus(), [Inbox() for _ in range(1200)]
+async def test_many_topics_are_told_apart(stores: Stores) -> None:
+    bus, inboxes = await stores.bus(), [Inbox() for _ in range(1200)]
     async with asyncio.timeout(WITHIN_S):
         await asyncio.gather(*(bus.subscribe(f"t{n}", inbox) for n, inbox in enumerate(inboxes)))
         await asyncio.gather(*(bus.publish(f"t{n}", b"%d" % n) for n in range(1200)))
     assert [await inbox.has(1) for inbox in inboxes] == [[b"%d" % n] for n in range(1200)]
 
 
-async def test_a_subscriber_that_leaves_while_it_is_told_is_told_once(shared: Shared) -> None:
-    bus, told = shared.bus(), Inbox()
+async def test_a_subscriber_that_leaves_while_it_is_told_is_told_once(stores: Stores) -> None:
+    bus, told = await stores.bus(), Inbox()
 
     def once(message: bytes) -> None:
         told(message)
@@ -172,8 +196,8 @@ async def test_a_subscriber_that_leaves_while_it_is_told_is_told_once(shared: Sh
     assert told.messages == [b"1"]
 
 
-async def test_a_subscriber_that_is_cancelled_before_it_is_one_leaves_nothing_behind(shared: Shared) -> None:
-    bus, heard = shared.bus(), Inbox()
+async def test_a_subscriber_that_is_cancelled_before_it_is_one_leaves_nothing_behind(stores: Stores) -> None:
+    bus, heard = await stores.bus(), Inbox()
     waiting = asyncio.ensure_future(bus.subscribe("t", heard))
     await asyncio.sleep(0)
     if not waiting.done():
@@ -186,8 +210,8 @@ async def test_a_subscriber_that_is_cancelled_before_it_is_one_leaves_nothing_be
         assert heard.messages == []
 
 
-async def test_the_largest_message_passes_and_a_larger_one_is_refused(shared: Shared) -> None:
-    bus, inbox = shared.bus(), Inbox()
+async def test_the_largest_message_passes_and_a_larger_one_is_refused(stores: Stores) -> None:
+    bus, inbox = await stores.bus(), Inbox()
     await bus.subscribe("t", inbox)
     await bus.publish("t", b"x" * MESSAGE_MAX_BYTES)
     with pytest.raises(TooLarge):
@@ -200,8 +224,8 @@ async def test_the_largest_message_passes_and_a_larger_one_is_refused(shared: Sh
 # Cache.
 
 
-async def test_a_value_is_everybodys_until_it_is_replaced(shared: Shared) -> None:
-    one, other = shared.cache(), shared.cache()
+async def test_a_value_is_everybodys_until_it_is_replaced(stores: Stores) -> None:
+    one, other = await stores.cache(), await stores.cache()
     assert await other.get("k") is None
     await one.put("k", b"\x00v", 60)
     assert await other.get("k") == b"\x00v"
@@ -209,8 +233,8 @@ async def test_a_value_is_everybodys_until_it_is_replaced(shared: Shared) -> Non
     assert await one.get("k") == b""
 
 
-async def test_a_value_expires(shared: Shared) -> None:
-    cache = shared.cache()
+async def test_a_value_expires(stores: Stores) -> None:
+    cache = await stores.cache()
     await cache.put("k", b"v", 0.05)
     await cache.put("stays", b"v", 60)
     async with asyncio.timeout(WITHIN_S):
@@ -221,8 +245,8 @@ async def test_a_value_expires(shared: Shared) -> None:
     assert await cache.get("stays") is None
 
 
-async def test_a_value_too_large_is_refused(shared: Shared) -> None:
-    cache = shared.cache()
+async def test_a_value_too_large_is_refused(stores: Stores) -> None:
+    cache = await stores.cache()
     with pytest.raises(TooLarge):
         await cache.put("k", b"x" * (VALUE_MAX_BYTES + 1), 60)
     assert await cache.get("k") is None
@@ -231,8 +255,8 @@ async def test_a_value_too_large_is_refused(shared: Shared) -> None:
 # Events.
 
 
-async def test_events_are_given_again_from_where_the_reader_was(shared: Shared) -> None:
-    one, other = shared.events(), shared.events()
+async def test_events_are_given_again_from_where_the_reader_was(stores: Stores) -> None:
+    one, other = await stores.events(), await stores.events()
     events = [Event(number, b"\x00e%d" % number) for number in range(1, 6)]
     for event in events:
         await one.append("s", event)
@@ -243,8 +267,8 @@ async def test_events_are_given_again_from_where_the_reader_was(shared: Shared) 
     assert await other.after("unknown", 0) is None
 
 
-async def test_events_beyond_the_cap_are_no_more_and_a_reader_behind_them_is_told(shared: Shared) -> None:
-    log = shared.events(cap=3)
+async def test_events_beyond_the_cap_are_no_more_and_a_reader_behind_them_is_told(stores: Stores) -> None:
+    log = await stores.events(cap=3)
     events = [Event(number, b"e") for number in range(1, 8)]
     for event in events:
         await log.append("s", event)
@@ -253,39 +277,39 @@ async def test_events_beyond_the_cap_are_no_more_and_a_reader_behind_them_is_tol
     assert await log.after("s", 0) is None
 
 
-async def test_events_appended_together_keep_their_order(shared: Shared) -> None:
-    log = shared.events(cap=500)
+async def test_events_appended_together_keep_their_order(stores: Stores) -> None:
+    log = await stores.events(cap=500)
     events = [Event(number, b"%d" % number) for number in range(1, 401)]
     async with asyncio.timeout(WITHIN_S):
         await asyncio.gather(*(log.append("s", event) for event in events))
     assert await log.after("s", 0) == events
 
 
-async def test_an_event_appended_twice_or_late_is_dropped(shared: Shared) -> None:
-    log = shared.events()
+async def test_an_event_appended_twice_or_late_is_dropped(stores: Stores) -> None:
+    log = await stores.events()
     for event in (Event(1, b"a"), Event(2, b"b"), Event(2, b"again"), Event(1, b"late")):
         await log.append("s", event)
     assert await log.after("s", 0) == [Event(1, b"a"), Event(2, b"b")]
 
 
-async def test_a_gap_in_the_events_is_told_and_not_passed_over(shared: Shared) -> None:
-    log = shared.events()
+async def test_a_gap_in_the_events_is_told_and_not_passed_over(stores: Stores) -> None:
+    log = await stores.events()
     for event in (Event(1, b"a"), Event(3, b"c")):
         await log.append("s", event)
     assert await log.after("s", 1) is None
     assert await log.after("s", 2) == [Event(3, b"c")]
 
 
-async def test_a_stream_expires_from_its_newest_event_on(shared: Shared) -> None:
-    log = shared.events(ttl_s=0.1)
+async def test_a_stream_expires_from_its_newest_event_on(stores: Stores) -> None:
+    log = await stores.events(ttl_s=0.1)
     await log.append("s", Event(1, b"a"))
     async with asyncio.timeout(WITHIN_S):
         while await log.after("s", 0) is not None:
             await asyncio.sleep(0.01)
 
 
-async def test_an_event_too_large_is_refused(shared: Shared) -> None:
-    log = shared.events()
+async def test_an_event_too_large_is_refused(stores: Stores) -> None:
+    log = await stores.events()
     with pytest.raises(TooLarge):
         await log.append("s", Event(1, b"x" * (EVENT_MAX_BYTES + 1)))
     assert await log.after("s", 0) is None
@@ -410,3 +434,104 @@ async def test_closing_fails_what_waits(redis_server: RedisServer) -> None:
     await commands.aclose()
     with pytest.raises(BusAway):
         await asyncio.wait_for(waiting, WITHIN_S)
+
+
+# What a node does with its outer bus.
+
+
+async def test_workers_of_a_node_reach_each_other_while_redis_is_away_and_other_nodes_once_it_is_back(
+    redis_server: RedisServer,
+) -> None:
+    async with AsyncExitStack() as stack:
+        nodes = []
+        for _ in range(2):
+            commands = Commands(redis_server.url)
+            stack.push_async_callback(commands.aclose)
+            outer = RedisBus(commands, prefix="away:")
+            stack.push_async_callback(outer.aclose)
+            node = NodeBus(outer)
+            stack.push_async_callback(node.close)
+            running = asyncio.ensure_future(node.run())
+            stack.push_async_callback(asyncio.wait, [running])
+            stack.callback(running.cancel)
+            nodes.append(node)
+        redis_server.kill()
+        here, there = Inbox(), Inbox()
+        await nodes[0].subscribe("t", here)
+        await nodes[1].subscribe("t", there)
+        await nodes[0].publish("t", b"1")
+        assert here.messages == [b"1"]
+        with pytest.raises(BusAway):
+            await nodes[0].publish("nobody here listens to this", b"x")
+        await asyncio.to_thread(redis_server.start)
+        async with asyncio.timeout(WITHIN_S):
+            while not there.messages:
+                nodes[0].post("t", b"2")
+                await asyncio.sleep(0.05)
+        assert there.messages[0] == b"2"
+        assert here.messages == [b"1"], "what was posted is for the others"
+        assert nodes[0].away >= 2
+
+
+async def test_a_workers_subscriptions_die_with_it() -> None:
+    node = NodeBus(None)
+    shared = Shared(node, MemoryCache(monotonic), MemoryEvents(monotonic))
+    dying, staying = await join(shared), await join(shared)
+    inbox = Inbox()
+    await dying.bus.subscribe("t", Inbox())
+    await staying.bus.subscribe("t", inbox)
+    await dying.bus.subscribe("u", Inbox())
+    assert node.topics == 2
+    await dying.close()
+    assert node.topics == 1
+    await staying.bus.publish("t", b"x")
+    assert await inbox.has(1) == [b"x"]
+    with pytest.raises(BusAway):
+        await dying.bus.publish("t", b"x")
+    with pytest.raises(BusAway):
+        await dying.bus.subscribe("v", Inbox())
+    with pytest.raises(BusAway):
+        await dying.cache.get("k")
+    await staying.close()
+
+
+async def test_a_worker_has_one_subscription_a_topic_however_many_listen_in_it() -> None:
+    node = NodeBus(None)
+    worker = await join(Shared(node, MemoryCache(monotonic), MemoryEvents(monotonic)))
+    inboxes = [Inbox() for _ in range(10)]
+    leaves = await asyncio.gather(*(worker.bus.subscribe("t", inbox) for inbox in inboxes))
+    assert node.bounds()["bus_subscriptions"].held == 1
+    await worker.bus.publish("t", b"x")
+    for inbox in inboxes:
+        assert await inbox.has(1) == [b"x"]
+    for leave in leaves:
+        leave()
+    await worker.cache.get("all that was told before is heard by now")
+    assert node.topics == 0
+    await worker.close()
+
+
+async def test_a_full_node_refuses_a_subscription_and_the_worker_may_try_again() -> None:
+    node = NodeBus(None, most=1)
+    worker = await join(Shared(node, MemoryCache(monotonic), MemoryEvents(monotonic)))
+    leave = await worker.bus.subscribe("t", Inbox())
+    with pytest.raises(BusAway, match="1 subscriptions"):
+        await worker.bus.subscribe("u", Inbox())
+    leave()
+    await worker.bus.subscribe("u", Inbox())
+    await worker.close()
+
+
+async def test_a_worker_that_reads_nothing_loses_messages_and_is_not_cut_for_it() -> None:
+    node = NodeBus(None)
+    worker = await join(Shared(node, MemoryCache(monotonic), MemoryEvents(monotonic)))
+    inbox = Inbox()
+    await worker.bus.subscribe("t", inbox)
+    for _ in range(20):  # All in one turn of the loop: the worker's end has no chance to read.
+        await node.publish("t", b"x" * 2_000_000)
+    lost = worker.supervisors_end.bounds()["channel_news_bytes"].hits
+    assert 0 < lost < 20
+    assert len(await inbox.has(20 - lost)) == 20 - lost
+    await worker.bus.publish("t", b"after")
+    assert (await inbox.has(21 - lost))[-1] == b"after"
+    await worker.close()

@@ -9,11 +9,13 @@ import struct
 import msgspec
 import pytest
 
-from core.call import Notification, Notify, Outgoing, Raw, Route
+from core import call
+from core.call import Interest, Notification, Notify, Outgoing, Raw, Route
 from core.errors import Reason, Unavailable
 from core.limits import Bucket, CountersAway, Grant
 from core.server import StdioTransport
 from core.snapshot import Backend
+from data_plane import channel as channel_module
 from data_plane.channel import Channel, ChannelLost, open_channel
 from data_plane.messages import (
     Answer,
@@ -30,6 +32,7 @@ from data_plane.messages import (
     Ran,
     Take,
     ToolCall,
+    Watch,
 )
 from data_plane.remote import RemoteBackend, RemoteCounters
 
@@ -51,8 +54,10 @@ class Side:
         self.is_lost = asyncio.Event()
         self.started = asyncio.Event()
         self.cancelled = asyncio.Event()
+        self.asking = asyncio.Event()
+        self.may_go_on = asyncio.Event()
 
-    async def asked(self, question: Question, notify: Notify) -> Answer:
+    async def asked(self, question: Question, notify: Notify, ask: call.Ask) -> Answer:
         if isinstance(question, Take):
             if question.key == "away":
                 raise CountersAway("gone")
@@ -60,11 +65,30 @@ class Side:
         if isinstance(question, GiveBack):
             return Done()
         if isinstance(question, ToolCall):
-            return await self._run(question, notify)
+            return await self._run(question, notify, ask)
+        if isinstance(question, Watch):
+            notify(Notification("", b""))
+            notify(Notification("notifications/tools/list_changed", b"{}"))
+            raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, "gone", detail="lost")
         raise ZeroDivisionError
 
-    async def _run(self, question: ToolCall, notify: Notify) -> Answer:
+    async def _run(self, question: ToolCall, notify: Notify, ask: call.Ask) -> Answer:
         arguments = question.outgoing.arguments
+        if arguments == b"ask":
+            replies = await asyncio.gather(*(ask(call.Question("roots/list", b"%d" % n)) for n in range(3)))
+            return Ran(Raw(result=b",".join(reply.result for reply in replies)))
+        if arguments == b"ask and change its mind":
+            asking = asyncio.ensure_future(ask(call.Question("roots/list")))
+            self.asking.set()
+            await self.may_go_on.wait()
+            asking.cancel()
+            await asyncio.wait({asking})
+            return Ran(Raw(result=b"never mind"))
+        if arguments == b"ask too much":
+            asked = [ask(call.Question("roots/list")) for _ in range(channel_module.QUERIES_MAX + 1)]
+            done, _ = await asyncio.wait(map(asyncio.ensure_future, asked), return_when=asyncio.FIRST_EXCEPTION)
+            (refused,) = [one for one in done if one.exception() is not None]
+            return Ran(Raw(result=str(refused.exception()).encode()))
         if arguments == b"fail":
             raise Unavailable(Reason.UPSTREAM_TIMEOUT, "late", detail="why", retry_after_s=2.5)
         if arguments == b"hang":
@@ -144,23 +168,111 @@ async def test_an_unavailable_backend_is_unavailable_at_the_other_end_too() -> N
 
 async def test_cancelling_the_caller_cancels_the_work() -> None:
     here, _, there, other = await pair()
-    call = asyncio.ensure_future(RemoteBackend(here).call(ROUTE, Outgoing(arguments=b"hang"), lambda _: None))
+    calling = asyncio.ensure_future(RemoteBackend(here).call(ROUTE, Outgoing(arguments=b"hang"), lambda _: None))
     async with asyncio.timeout(20):
         await other.started.wait()
-        call.cancel()
+        calling.cancel()
         await other.cancelled.wait()
+    here.abort()
+    there.abort()
+
+
+async def test_a_question_back_is_answered_by_who_asked_in_the_first_place() -> None:
+    here, _, there, _ = await pair()
+    asked: list[call.Question] = []
+
+    async def ask(question: call.Question) -> call.Reply:
+        asked.append(question)
+        await asyncio.sleep(0)
+        return call.Reply(result=b"r" + question.params)
+
+    async with asyncio.timeout(20):
+        raw = await RemoteBackend(here).call(ROUTE, Outgoing(arguments=b"ask"), lambda _: None, ask)
+    assert raw.result == b"r0,r1,r2"
+    assert asked == [call.Question("roots/list", b"%d" % n) for n in range(3)]
+    here.abort()
+    there.abort()
+
+
+async def test_a_caller_that_does_not_answer_in_time_is_unavailable_at_the_other_end() -> None:
+    here, _, there, _ = await pair()
+
+    async def ask(_: call.Question) -> call.Reply:
+        raise Unavailable(Reason.UPSTREAM_TIMEOUT, "nobody", detail="away")
+
+    with pytest.raises(Unavailable) as caught:
+        async with asyncio.timeout(20):
+            await RemoteBackend(here).call(ROUTE, Outgoing(arguments=b"ask"), lambda _: None, ask)
+    assert (caught.value.reason, caught.value.detail) == (Reason.UPSTREAM_TIMEOUT, "away")
+    here.abort()
+    there.abort()
+
+
+@pytest.mark.parametrize("how", ["taken back", "call cancelled", "channel lost"])
+async def test_a_question_back_ends_with_its_worker_its_call_and_its_channel(how: str) -> None:
+    here, _, there, other = await pair()
+    asked, ended = asyncio.Event(), asyncio.Event()
+
+    async def ask(_: call.Question) -> call.Reply:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        raise AssertionError
+
+    outgoing = Outgoing(arguments=b"ask and change its mind")
+    calling = asyncio.ensure_future(RemoteBackend(here).call(ROUTE, outgoing, lambda _: None, ask))
+    async with asyncio.timeout(20):
+        await asked.wait()
+        if how == "taken back":
+            other.may_go_on.set()
+            assert (await calling).result == b"never mind"
+        elif how == "call cancelled":
+            calling.cancel()
+        else:
+            there.abort()
+        await ended.wait()
+        await asyncio.wait({calling})
+    here.abort()
+    there.abort()
+
+
+async def test_questions_back_are_capped() -> None:
+    here, _, there, _ = await pair()
+
+    async def ask(_: call.Question) -> call.Reply:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with asyncio.timeout(20):
+        raw = await RemoteBackend(here).call(ROUTE, Outgoing(arguments=b"ask too much"), lambda _: None, ask)
+    assert raw.result == b"upstream_timeout: busy"
+    here.abort()
+    there.abort()
+
+
+async def test_a_watch_says_that_it_began_then_tells_then_says_how_it_ended() -> None:
+    here, _, there, _ = await pair()
+    told: list[str] = []
+    with pytest.raises(Unavailable, match="lost"):
+        async with asyncio.timeout(20):
+            await RemoteBackend(here).watch(
+                ROUTE, Interest(), lambda note: told.append(note.method), began=lambda: told.append("began")
+            )
+    assert told == ["began", "notifications/tools/list_changed"]
     here.abort()
     there.abort()
 
 
 async def test_losing_a_side_fails_its_questions_and_stops_its_work() -> None:
     here, mine, there, other = await pair()
-    call = asyncio.ensure_future(here.ask(ToolCall(ROUTE, Outgoing(arguments=b"hang"))))
+    calling = asyncio.ensure_future(here.ask(ToolCall(ROUTE, Outgoing(arguments=b"hang"), False)))
     async with asyncio.timeout(20):
         await other.started.wait()
         here.abort()
         with pytest.raises(ChannelLost):
-            await call
+            await calling
         await other.cancelled.wait()
         await other.is_lost.wait()
         await mine.is_lost.wait()

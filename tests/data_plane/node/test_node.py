@@ -34,9 +34,12 @@ from tests.data_plane.node.gateway import (
 )
 from tests.harness.metrics import caps_told_wrong, undocumented
 
-ELSEWHERE = frozenset({"redis_connections", "spans", *(f"fleet_{what}" for what in ("outbox", "bytes", "probes"))})
+ELSEWHERE = frozenset({"spans", *(f"fleet_{what}" for what in ("outbox", "bytes", "probes"))})
 """What a node without Redis, collector and control plane does not have."""
-NO_REDIS = frozenset({"fleet_leases", "fleet_lease_waiters", "fleet_lent"})
+IN_REDIS = frozenset(
+    {"fleet_leases", "fleet_lease_waiters", "fleet_lent"}
+    | {f"redis_{what}" for what in ("connections", "subscriptions", "commands", "command_bytes")}
+)
 CALL = {"name": "tool-0", "arguments": {}}
 HELD = {"name": "tool-0", "arguments": {"hold": True}}
 
@@ -80,7 +83,7 @@ def test_a_call_is_answered_counted_logged_and_recorded_once(tmp_path: Path, slo
         assert undocumented(page, "data_plane", "adapters") == []
         for number in (0, 1):
             assert caps_told_wrong(page, f"worker-{number}", WORKER) == []
-        assert caps_told_wrong(page, "supervisor", SUPERVISOR, absent=ELSEWHERE | NO_REDIS) == []
+        assert caps_told_wrong(page, "supervisor", SUPERVISOR, absent=ELSEWHERE | IN_REDIS) == []
         assert gateway.stop() == 0
 
 
