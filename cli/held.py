@@ -48,7 +48,7 @@ def _tell(api: AdminApi, tenant: str, changed: Sequence[Ref]) -> None:
         output.progress(
             f"not in force: {_held_back(tenant, found)} at what was published before, until this is put right"
         )
-    for line in _faults(found):
+    for line in (*_faults(found), *_retry(found)):
         output.progress(f"  {line}")
 
 
@@ -88,6 +88,13 @@ def _held_back(tenant: str, found: output.Json) -> str:
     if not alone:
         return f"{tenant} stays"
     return f"of {tenant}, {', '.join(alone)} {'stays' if len(alone) == 1 else 'stay'}"
+
+
+def _retry(found: output.Json) -> Iterator[str]:
+    """Where nothing that was declared is at fault, it is tried again."""
+    retry = _status(found).get("retry")
+    if isinstance(retry, dict):
+        yield f"tried {retry.get('failed')} times, and again at {retry.get('at')} by itself"
 
 
 def _time(stamp: object) -> float:

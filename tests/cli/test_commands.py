@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from cli import held
 from cli.connect import CLIENTS, block
 from cli.connection import McpConnection
 from cli.failure import Failure
@@ -164,6 +165,25 @@ def test_a_fault_of_the_command_itself_is_a_line_and_not_a_traceback(capsys: pyt
     with redirect_stdout(Broken()):
         assert main(["version"]) == 5
     assert "fault of toolgate itself: RuntimeError: no such luck" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ({}, "acme stays"),
+        ({"held_back": ["Tenant/acme"]}, "acme stays"),
+        ({"held_back": ["Endpoint/default"]}, "of acme, Endpoint/default stays"),
+        ({"held_back": ["Endpoint/default", "Server/shop"]}, "of acme, Endpoint/default, Server/shop stay"),
+    ],
+)
+def test_who_is_held_back_is_named(status: dict[str, object], said: str) -> None:
+    assert held._held_back("acme", {"status": status}) == said
+
+
+def test_what_is_tried_again_by_itself_says_when() -> None:
+    found = {"status": {"retry": {"failed": 3, "at": "2026-11-20T08:00:00+00:00"}}}
+    assert list(held._retry(found)) == ["tried 3 times, and again at 2026-11-20T08:00:00+00:00 by itself"]
+    assert list(held._retry({"status": {}})) == []
 
 
 SCHEMA = {
