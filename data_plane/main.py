@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 from adapters.crypto.sealing import AesGcmSealer, Ed25519Verifier, X25519NodeKey
 from adapters.logs.json_lines import log_to_stderr
+from adapters.memory.bus import MemoryCache, MemoryEvents
 from adapters.memory.counters import MemoryCounters
 from core.bound import Bound
+from core.bus import Bus, Cache, EventLog
 from core.call import Record, Records
 from core.options import SettingsRejected
 from core.server import StdioTransport
@@ -35,6 +37,7 @@ from data_plane.leases import ScopedCounters
 from data_plane.parts import PartStore, node_key
 from data_plane.settings import Settings, WorkerSettings, read
 from data_plane.supervisor import listen
+from data_plane.supervisor.bus import NodeBus, Shared
 from data_plane.supervisor.node import Node
 from data_plane.supervisor.ops import Ops
 from data_plane.supervisor.process import Process, raise_file_limit, spare_memory, start
@@ -114,7 +117,12 @@ async def _run(settings: Settings) -> int:
         redis = _redis(settings, stack)
         counters = ScopedCounters(buckets, redis)
         stack.push_async_callback(counters.close)
-        workers = Workers(settings.workers, _starter(settings, release, mcp_sockets), receiver, counters, children)
+        outer = _Outer(settings, stack)
+        bus = NodeBus(outer.bus)
+        stack.push_async_callback(bus.close)
+        shared = Shared(bus, outer.cache, outer.events)
+        starter = _starter(settings, release, mcp_sockets)
+        workers = Workers(settings.workers, starter, receiver, counters, children, shared=shared)
         receiver.swap = workers
         respondents: dict[type, Respondent] = {**network.backends(), StdioTransport: children}
         watching = Watching()
@@ -150,6 +158,8 @@ async def _run(settings: Settings) -> int:
                 **receiver.bounds(),
                 **source.bounds(),
                 **workers.bounds(),
+                **bus.bounds(),
+                **outer.bounds(),
             }
 
         node = Node(
@@ -168,10 +178,19 @@ async def _run(settings: Settings) -> int:
             drain_s=settings.drain_s,
             ship_s=settings.ship_s,
             ready_file=settings.ready_file,
-            more_tasks={"watching": watching.run, **({} if spans is None else {"spans": spans.run})},
-            more_gauges=lambda: chain(rows("supervisor", bounds()), _more_gauges(children, redis, spans)),
+            more_tasks={"bus": bus.run, "watching": watching.run, **({} if spans is None else {"spans": spans.run})},
+            more_gauges=lambda: chain(
+                rows("supervisor", bounds()), bus.gauges(), outer.gauges(), _more_gauges(children, redis, spans)
+            ),
         )
         return await node.run()
+
+
+def _own_key(settings: Settings) -> X25519NodeKey:
+    try:
+        return X25519NodeKey(node_key(settings.data_dir, settings.node_key_file))
+    except (OSError, ValueError) as failure:
+        raise CannotStart(f"TOOLGATE_NODE_KEY_FILE: {failure}") from failure
 
 
 def _alone_in(data_dir: Path, stack: AsyncExitStack) -> None:
@@ -193,13 +212,6 @@ def _listen(settings: Settings, port: int, count: int, stack: AsyncExitStack) ->
         raise CannotStart(f"cannot listen on {settings.listen_address} port {port}: {failure.strerror}") from failure
     stack.callback(listen.close, sockets)
     return sockets
-
-
-def _own_key(settings: Settings) -> X25519NodeKey:
-    try:
-        return X25519NodeKey(node_key(settings.data_dir, settings.node_key_file))
-    except (OSError, ValueError) as failure:
-        raise CannotStart(f"TOOLGATE_NODE_KEY_FILE: {failure}") from failure
 
 
 def _starter(settings: Settings, release: str, sockets: list[socket.socket]) -> Callable[[int, socket.socket], Process]:
@@ -313,6 +325,40 @@ def _redis(settings: Settings, stack: AsyncExitStack) -> "RedisCounters | None":
     redis = RedisCounters(settings.redis_url)
     stack.push_async_callback(redis.aclose)
     return redis
+
+
+class _Outer:
+    """What this node's workers share with the other nodes, in Redis; without one, with each other only."""
+
+    def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
+        self.bus: Bus | None = None
+        self.cache: Cache
+        self.events: EventLog
+        self.bounds: Callable[[], dict[str, Bound]]
+        self.gauges: Callable[[], Iterator[Gauge]] = lambda: iter(())
+        if settings.redis_url:
+            self._in_redis(settings.redis_url, stack)
+        else:
+            values, events = MemoryCache(time.monotonic), MemoryEvents(time.monotonic)
+            self.cache, self.events = values, events
+            self.bounds = lambda: {**values.bounds(), **events.bounds()}
+
+    def _in_redis(self, url: str, stack: AsyncExitStack) -> None:
+        from adapters.redis.bus import RedisBus, RedisCache, RedisEvents
+        from adapters.redis.commands import Commands
+
+        commands = Commands(url)
+        stack.push_async_callback(commands.aclose)
+        bus = RedisBus(commands)
+        stack.push_async_callback(bus.aclose)
+        self.bus, self.cache, self.events = bus, RedisCache(commands), RedisEvents(commands)
+
+        def gauges() -> Iterator[Gauge]:
+            text = "Times Redis went away, by what noticed it."
+            for part, outages in (("commands", commands.outages), ("bus", bus.outages)):
+                yield Gauge("toolgate_bus_outages", text, outages, (("part", part),), counter=True)
+
+        self.bounds, self.gauges = lambda: {**commands.bounds(), "redis_subscriptions": bus.bound}, gauges
 
 
 def _spans(settings: Settings, release: str) -> "Spans | None":
