@@ -34,7 +34,7 @@ from tests.data_plane.node.gateway import (
 )
 from tests.harness.metrics import caps_told_wrong, undocumented
 
-ELSEWHERE = frozenset({"spans", *(f"fleet_{what}" for what in ("outbox", "bytes", "probes"))})
+ELSEWHERE = frozenset({"spans", *(f"fleet_{what}" for what in ("outbox", "bytes", "probes", "untold"))})
 """What a node without Redis, collector and control plane does not have."""
 IN_REDIS = frozenset(
     {"fleet_leases", "fleet_lease_waiters", "fleet_lent"}
