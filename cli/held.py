@@ -94,7 +94,7 @@ def _retry(found: output.Json) -> Iterator[str]:
     """Where nothing that was declared is at fault, it is tried again."""
     retry = _status(found).get("retry")
     if isinstance(retry, dict):
-        yield f"tried {retry.get('failed')} times, and again at {retry.get('at')} by itself"
+        yield f"attempts that failed: {retry.get('failed')}; the next comes by itself, at {retry.get('at')}"
 
 
 def _time(stamp: object) -> float:

@@ -29,8 +29,11 @@ class Retries:
         self._changed = asyncio.Event()
 
     def later(self, tenant: str) -> Try:
-        """It failed: try it again after a while."""
-        failed = self._next[tenant].failed + 1 if tenant in self._next else 1
+        """It failed: try it again after a while. Failing of a change meanwhile postpones nothing."""
+        last = self._next.get(tenant)
+        if last is not None and self._clock() < last.at < float("inf"):
+            return last
+        failed = last.failed + 1 if last is not None else 1
         pause_s = min(self._longest_s, self._first_s * float(1 << min(failed - 1, 20)))
         self._next[tenant] = Try(failed, self._clock() + pause_s)
         self._changed.set()

@@ -182,7 +182,9 @@ def test_who_is_held_back_is_named(status: dict[str, object], said: str) -> None
 
 def test_what_is_tried_again_by_itself_says_when() -> None:
     found = {"status": {"retry": {"failed": 3, "at": "2026-11-20T08:00:00+00:00"}}}
-    assert list(held._retry(found)) == ["tried 3 times, and again at 2026-11-20T08:00:00+00:00 by itself"]
+    assert list(held._retry(found)) == [
+        "attempts that failed: 3; the next comes by itself, at 2026-11-20T08:00:00+00:00"
+    ]
     assert list(held._retry({"status": {}})) == []
 
 

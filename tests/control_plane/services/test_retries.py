@@ -6,10 +6,24 @@ from control_plane.services.retries import Retries
 
 
 async def test_pauses_double_up_to_the_longest_and_begin_anew_once_settled() -> None:
-    retries = Retries(first_s=5, longest_s=60, clock=lambda: 1000.0)
-    assert [retries.later("acme").at - 1000 for _ in range(6)] == [5, 10, 20, 40, 60, 60]
+    now = 1000.0
+    retries = Retries(first_s=5, longest_s=60, clock=lambda: now)
+    pauses = []
+    for _ in range(6):
+        pauses.append(retries.later("acme").at - now)
+        now += pauses[-1]
+        assert await retries.due() == ["acme"]
+    assert pauses == [5, 10, 20, 40, 60, 60]
     retries.settled("acme")
-    assert retries.later("acme") == (1, 1005.0)
+    assert retries.later("acme") == (1, now + 5)
+
+
+async def test_a_change_that_fails_too_does_not_postpone_the_next_try() -> None:
+    now = 0.0
+    retries = Retries(first_s=5, clock=lambda: now)
+    first = retries.later("acme")
+    now = 4.0
+    assert retries.later("acme") == first == (1, 5.0)
 
 
 async def test_what_is_due_is_told_once_and_soonest_first() -> None:
