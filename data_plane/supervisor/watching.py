@@ -9,8 +9,11 @@ from core.call import Interest, Notification, Route, Watchable
 from core.errors import Unavailable
 
 MAX_WATCHES = 2000
-SETTLE_S = (0.1, 30.0)
-"""From the first word of a change until it is told: servers often send several. Longer, the more often one changes."""
+SETTLE_S = 0.1
+"""From the first word of a change until it is told: servers often send several."""
+BURST = 10
+EACH_S = 2.0
+"""A server that does nothing but change is told of so many times as fast as it does, then once in this time."""
 AGAIN_S = (1.0, 300.0)
 """First and longest pause before a watch that was lost, or could not be had, is tried again."""
 
@@ -24,11 +27,11 @@ log = logging.getLogger("toolgate.watching")
 class Watching:
     """One per node. `run` it in the node's task group: until then nothing is watched."""
 
-    def __init__(self, *, settle_s: tuple[float, float] = SETTLE_S, again_s: tuple[float, float] = AGAIN_S) -> None:
+    def __init__(self, *, settle_s: float = SETTLE_S, again_s: tuple[float, float] = AGAIN_S) -> None:
         self.changed: Changed = lambda _tenant, _server: None
         """Set by the composition root."""
-        self._settle_s = settle_s
-        self._again_s = again_s
+        self.settle_s = settle_s
+        self.again_s = again_s
         self._watches: dict[Key, _Watch] = {}
         self._refused = 0
         self._tasks: asyncio.TaskGroup | None = None
@@ -84,10 +87,6 @@ class Watching:
         if self._watches.get(watch.key) is watch:
             del self._watches[watch.key]
 
-    @property
-    def pauses(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        return self._settle_s, self._again_s
-
 
 class _Watch:
     """One server, listened to until its time is over."""
@@ -104,8 +103,8 @@ class _Watch:
         self._limit: asyncio.Timeout | None = None
         self._until = 0.0
         self._telling: asyncio.TimerHandle | None = None
-        self._settle_s = watching.pauses[0][0]
-        self._told_at = float("-inf")
+        self._budget = float(BURST)
+        self._budget_at = self._loop.time()
 
     def reaches(self, route: Route) -> bool:
         """Whether it listens to the same server in the same way."""
@@ -129,7 +128,7 @@ class _Watch:
             self._quiet = False
 
     async def run(self) -> None:
-        first_s, longest_s = self._watching.pauses[1]
+        first_s, longest_s = self._watching.again_s
         pause_s = first_s
         try:
             async with asyncio.timeout_at(self._until) as self._limit:
@@ -163,15 +162,15 @@ class _Watch:
             self._notice()
 
     def _notice(self) -> None:
-        """Told after a moment, in which there may be more; a server that does nothing but change waits longer."""
+        """Told after a moment, in which there may be more."""
         if self._telling is not None:
             return
-        first_s, longest_s = self._watching.pauses[0]
-        often = self._loop.time() - self._told_at < 4 * self._settle_s
-        self._settle_s = min(2 * self._settle_s, longest_s) if often else first_s
-        self._telling = self._loop.call_later(self._settle_s, self._tell)
+        now = self._loop.time()
+        self._budget = min(self._budget + (now - self._budget_at) / EACH_S, float(BURST)) - 1
+        self._budget_at = now
+        late_s = max(-self._budget, 0.0) * EACH_S
+        self._telling = self._loop.call_later(self._watching.settle_s + late_s, self._tell)
 
     def _tell(self) -> None:
         self._telling = None
-        self._told_at = self._loop.time()
         self._watching.changed(*self.key)

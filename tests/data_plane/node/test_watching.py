@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import msgspec
+import pytest
 
 from core.call import Interest, Notification, Notify, Route
 from core.errors import Reason, Unavailable
@@ -55,7 +56,7 @@ class Told:
 
 @asynccontextmanager
 async def running(settle_s: float = 0.01, again_s: float = 0.01) -> AsyncIterator[tuple[Watching, Told]]:
-    watches = Watching(settle_s=(settle_s, 1.0), again_s=(again_s, 1.0))
+    watches = Watching(settle_s=settle_s, again_s=(again_s, 1.0))
     told = Told(watches)
     task = asyncio.create_task(watches.run())
     await asyncio.sleep(0)
@@ -157,3 +158,18 @@ async def test_watches_are_capped_and_what_cannot_be_watched_is_left() -> None:
         for number in range(watching.MAX_WATCHES + 2):
             await watches.arm(Server(), msgspec.structs.replace(ROUTE, tenant=f"t{number}"), 60.0)
         assert (watches.bound.held, watches.bound.hits) == (watching.MAX_WATCHES, 2)
+
+
+async def test_a_server_that_does_nothing_but_change_is_told_of_less_and_less_often() -> None:
+    server = Server()
+    async with running(settle_s=0.001) as (watches, told):
+        await watches.arm(server, ROUTE, 60.0, quiet_s=5.0)
+        tell = await server.watches.get()
+        for _ in range(watching.BURST):
+            tell(changed())
+            assert await told.next() == KEY
+        tell(changed())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(watching.EACH_S / 4):
+                await told.keys.get()
+        assert await told.next() == KEY
