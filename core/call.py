@@ -69,6 +69,10 @@ class Inbound(msgspec.Struct, kw_only=True):
     """What the caller proved itself with (the key's bytes); empty: nothing."""
     name: str = ""
     """What the request is about: the name of a tool or prompt, a resource's URI, a task's id; else empty."""
+    refers_to: Literal["", "prompt", "resource"] = ""
+    """For completion/complete: what `name` names."""
+    task: str = ""
+    """For tasks/*: the id as the client spells it, once `name` is the server's."""
     server: str = ""
     """From the path, where an agent connects to one server of the endpoint; empty: to all of them."""
     arguments: bytes = b"{}"
@@ -172,14 +176,19 @@ class Raw(msgspec.Struct, frozen=True, kw_only=True):
     error: bytes = b""
     """The JSON-RPC `error` object, as received: a protocol error of the upstream."""
     size_bytes: int = 0
+    asks: bool = False
+    """`result` is an `input_required`, without its `requestState`."""
+    state: str | None = None
+    """That state, of a modern server."""
     parked: str = ""
-    """Handle of the parked call whose questions `result` asks; empty: none."""
+    """Handle of the parked call whose questions `result` asks, of a legacy server; empty: none."""
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """A resource or a task that a listener wants to be told of."""
 
     method: Literal["notifications/resources/updated", "notifications/tasks"]
+    """What it is told with."""
     exposed: str
     """URI or task id as the agent spells it."""
     route: Route

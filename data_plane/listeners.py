@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from core.bound import Bound
 from core.call import Notification, Notify
 from core.errors import Reason, Unavailable
 from data_plane.snapshots import TenantSnapshot
@@ -75,6 +76,10 @@ class Listeners:
 
     def __len__(self) -> int:
         return self._count
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(self._count, self._cap, self.refused)
 
     def has(self, tenant: str) -> bool:
         return tenant in self._of

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from core.bound import Bound
 from core.bus import Bus, BusAway, Leave
 from core.call import Ask, Notification, Notify, Question, Raw, Reply
 from core.errors import Reason, Refused, Unavailable
@@ -153,6 +154,10 @@ class Parked:
 
     def __len__(self) -> int:
         return len(self._calls)
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(len(self._calls), self._cap, self.refused)
 
     async def park(self, call: Call) -> str:
         """Keep a call that has asked until it is resumed. At the cap it is given up: Unavailable(OVERLOADED)."""

@@ -4,12 +4,30 @@ Each stage returns a stronger value or raises Refused or Unavailable; there is n
 is read once, so a call never sees two versions of the rules. Every MCP method of every transport comes through here.
 """
 
-from core.call import Inbound, Result
+from core.call import Inbound, Opening, Result, Subject
+from core.errors import Refused, Unavailable
 from core.identity import Caller
 from data_plane.endpoint_view import EndpointView
 from data_plane.gateway import Gateway
+from data_plane.listeners import Sight
+from data_plane.sessions import Notes
 from data_plane.snapshots import TenantSnapshot
-from data_plane.stages import answer, authn, conversation, execute, guard, limit, policy, routing, tenancy
+from data_plane.stages import (
+    answer,
+    authn,
+    conversation,
+    execute,
+    expose,
+    guard,
+    limit,
+    listening,
+    lists,
+    policy,
+    rounds,
+    routing,
+    target,
+    tenancy,
+)
 
 
 async def handle(gateway: Gateway, inbound: Inbound) -> Result:
@@ -20,29 +38,132 @@ async def handle(gateway: Gateway, inbound: Inbound) -> Result:
         caller = authn.identify(inbound, tenant, now)
         recording.called_by(caller, tenant.manifest, tenant.secrets.key_pepper)
         endpoint = tenancy.admit(inbound, caller, tenant, gateway.silence_s())
-        conversation.settle(inbound, caller, gateway.conversations, tenant.secrets, tenant.manifest)
-        tool = endpoint.tools.get(inbound.name)
-        seen = policy.sighted(inbound, caller, tool, tenant.authorizer, now) if tenant.limiter.tells_tools else tool
+        notes = await conversation.settle(
+            inbound, caller, gateway.conversations, gateway.sessions, tenant.secrets, tenant.manifest
+        )
+        about = target.find(inbound, caller, endpoint, tenant.secrets, gateway.sealer)
+        seen = policy.sighted(inbound, caller, about, tenant.authorizer, now) if tenant.limiter.tells_tools else about
         await limit.spend(inbound, caller, tenant.limiter, gateway.counters, seen)
-        if inbound.method != "tools/call":
-            return recording.done(_answer(gateway, inbound, caller, endpoint, tenant))
-        permit = recording.permitted(policy.authorize(inbound, caller, tool, tenant.authorizer, now))
+        if inbound.method not in target.ROUTED:
+            return recording.done(await _answer(gateway, inbound, caller, endpoint, tenant, notes))
+        permit = recording.permitted(policy.authorize(inbound, caller, about, tenant.authorizer, now))
         clean = recording.cleaned(await guard.inspect(inbound, permit, tenant.guards))
         route = routing.choose(inbound, permit, clean, tenant)
+        before = rounds.resume(inbound, permit, tenant.secrets, gateway.sealer, now)
         notify = guard.watch(permit, tenant.guards, inbound.notify)
-        raw = await execute.run(inbound, route, clean, gateway.backends, notify, recording)
-        result = await guard.redact(raw, permit, tenant.guards, notify, inbound.revision, route.backend.era)
-        return recording.done(result)
+        ask = guard.questioned(permit, tenant.guards, inbound.ask)
+        raw = await execute.run(
+            inbound, permit, route, clean, before, gateway.backends, gateway.parked, notify, ask, recording
+        )
+        guarded = await guard.redact(raw, permit, tenant.guards, notify, inbound.revision, route.backend.era)
+        result = expose.uris(guarded, inbound, permit, endpoint)
+        return recording.done(rounds.seal(result, raw, inbound, permit, tenant.secrets, gateway.sealer, now))
 
 
-def _answer(
-    gateway: Gateway, inbound: Inbound, caller: Caller, endpoint: EndpointView, tenant: TenantSnapshot
+def sight(gateway: Gateway, inbound: Inbound, tenant: TenantSnapshot) -> Sight | None:
+    """What whoever opened a stream with `inbound` sees now; None where it has no right to be there any more."""
+    now = gateway.clock()
+    try:
+        caller = authn.identify(inbound, tenant, now)
+        endpoint = tenancy.admit(inbound, caller, tenant, gateway.silence_s())
+        conversation.prove(inbound, caller, gateway.conversations, tenant.secrets, tenant.manifest)
+    except (Refused, Unavailable):
+        return None
+    catalogue, authorizer = endpoint.catalogue, tenant.authorizer
+    tools, prompts, resources, templates = (
+        tenant.lists.digest(policy.visible(inbound, caller, entries, authorizer, now))
+        for entries in (catalogue.tools, catalogue.prompts, catalogue.resources, catalogue.templates)
+    )
+    return Sight(tools, prompts, resources + templates)
+
+
+async def _answer(  # noqa: PLR0917 - as above
+    gateway: Gateway,
+    inbound: Inbound,
+    caller: Caller,
+    endpoint: EndpointView,
+    tenant: TenantSnapshot,
+    notes: Notes,
 ) -> Result:
     """What needs no upstream; for lists, the policy is a filter."""
-    if inbound.method == "tools/list":
-        tools = policy.visible(inbound, caller, endpoint.catalogue.tools, tenant.authorizer, gateway.clock())
-        return answer.tools(inbound, endpoint, tools, tenant, gateway.version)
+    now = gateway.clock()
+    if inbound.method in lists.METHODS:
+        visible = policy.visible(inbound, caller, lists.source(inbound, endpoint), tenant.authorizer, now)
+        return lists.page(
+            inbound, endpoint, visible, tenant.lists, tenant.secrets, gateway.sealer, now, gateway.version
+        )
+    if inbound.method in listening.STREAMS:
+        return _opening(gateway, inbound, caller, endpoint, tenant, notes)
     if inbound.method == "initialize":
         session = conversation.begin(inbound, caller, gateway.conversations, tenant.secrets, tenant.manifest)
         return answer.hello(inbound, endpoint, session, gateway.version)
+    if inbound.era == "legacy" and inbound.method in listening.SETTINGS:
+        await _set(gateway, inbound, caller, endpoint, tenant, notes)
+        return answer.done(inbound)
     return answer.other(inbound, endpoint, gateway.version)
+
+
+def _opening(  # noqa: PLR0917 - as above
+    gateway: Gateway,
+    inbound: Inbound,
+    caller: Caller,
+    endpoint: EndpointView,
+    tenant: TenantSnapshot,
+    notes: Notes,
+) -> Result:
+    """A stream of what changes: of the lists as this caller sees them, and of resources it may read."""
+    wanted = listening.wanted(inbound, notes, endpoint)
+    resources = [_resource(gateway, inbound, caller, endpoint, tenant, uri) for uri in wanted.resource_subscriptions]
+    tasks = [_task(gateway, inbound, caller, endpoint, tenant, task) for task in wanted.task_ids]
+    subjects = tuple(subject for subject in (*resources, *tasks) if subject is not None)
+    return Result(
+        result=listening.acknowledgement(wanted, subjects),
+        revision=inbound.revision,
+        opening=Opening(
+            tenant=tenant.tenant,
+            tools=wanted.tools_list_changed,
+            prompts=wanted.prompts_list_changed,
+            resources=wanted.resources_list_changed,
+            subjects=subjects,
+        ),
+    )
+
+
+def _resource(  # noqa: PLR0917 - as above
+    gateway: Gateway, inbound: Inbound, caller: Caller, endpoint: EndpointView, tenant: TenantSnapshot, uri: str
+) -> Subject | None:
+    """None: there is no such resource, or not for this caller, or its server does not tell of changes."""
+    entry = policy.sighted(inbound, caller, endpoint.resource(uri), tenant.authorizer, gateway.clock())
+    if entry is None or "subscribe" not in endpoint.offers.get(entry.server, ()):
+        return None
+    return Subject(method="notifications/resources/updated", exposed=uri, route=routing.towards(entry, tenant))
+
+
+def _task(  # noqa: PLR0917 - as above
+    gateway: Gateway, inbound: Inbound, caller: Caller, endpoint: EndpointView, tenant: TenantSnapshot, task: str
+) -> Subject | None:
+    found = target.of_task(task, inbound, caller, endpoint, tenant.secrets, gateway.sealer)
+    if found is None or policy.sighted(inbound, caller, found[0], tenant.authorizer, gateway.clock()) is None:
+        return None
+    route = routing.towards(found[0], tenant, found[1])
+    return Subject(method="notifications/tasks", exposed=task, route=route)
+
+
+async def _set(  # noqa: PLR0917 - as above
+    gateway: Gateway,
+    inbound: Inbound,
+    caller: Caller,
+    endpoint: EndpointView,
+    tenant: TenantSnapshot,
+    notes: Notes,
+) -> None:
+    """What a legacy session says of its later requests and its stream."""
+    if inbound.method == "resources/subscribe":
+        uri = listening.uri(inbound)
+        if _resource(gateway, inbound, caller, endpoint, tenant, uri) is None:
+            raise listening.unknown(uri)
+        changed = listening.subscribed(notes, uri)
+    else:
+        changed = listening.changed(inbound, notes)
+    if changed != notes:
+        await gateway.sessions.put(inbound.session, changed)

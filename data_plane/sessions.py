@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from core.bound import Bound
 from core.bus import Bus, BusAway, Cache
 
 TTL_S: Final = 86400.0
@@ -46,6 +47,10 @@ class SessionNotes:
 
     def __len__(self) -> int:
         return len(self._known)
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(len(self._known), REMEMBERED, 0)
 
     async def listen(self) -> None:
         """Hear of what other workers change. Raises BusAway."""

@@ -20,7 +20,6 @@ from core.snapshot import (
     Backend,
     Backends,
     Catalogue,
-    CompiledTool,
     Guards,
     Identity,
     KeyEntry,
@@ -37,6 +36,7 @@ from core.snapshot import (
 from data_plane.endpoint_view import EndpointView, view
 from data_plane.stages.guard import TenantGuards
 from data_plane.stages.limit import Limiter
+from data_plane.stages.lists import Lists
 from data_plane.stages.policy import Authorizer
 from data_plane.stages.routing import Carried
 
@@ -75,8 +75,8 @@ class TenantSnapshot:
     full: Full = field(default_factory=Full)
     callers: dict[str, Caller] = field(default_factory=dict)
     """Key name to the Caller it speaks for; at most as many as there are keys. Filled by `stages.authn`."""
-    pages: dict[tuple[str, int], tuple[tuple[CompiledTool, ...], bytes]] = field(default_factory=dict)
-    """Lists answered before: (endpoint, identity of the tools) to tools and bytes. Filled by `stages.answer`."""
+    lists: Lists = field(default_factory=Lists)
+    """Pages answered before."""
     carried: dict[str, Carried] = field(default_factory=dict)
     """Server to the headers and environment it is reached with. Filled by `stages.routing`."""
     _known_keys: dict[bytes, KeyEntry] = field(default_factory=dict)

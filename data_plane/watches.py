@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from core.bound import Bound
 from core.call import Interest, Notification, Notify, Route, Watchable
 from core.errors import Refused, Unavailable
 
@@ -59,6 +60,10 @@ class Watches:
 
     def __len__(self) -> int:
         return len(self._watches)
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(len(self._watches), MAX_WATCHES, self.refused)
 
     def join(self, route: Route, wish: Wish, tell: Notify, began: Callable[[], None]) -> Leave:
         """Be told of a wish until what is returned is called. `began`: the server listens, or will not for now."""

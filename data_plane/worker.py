@@ -12,6 +12,7 @@ from core.errors import Reason, Unavailable
 from core.resource import Problem
 from core.sealing import SealBroken
 from data_plane.channel import Channel, ChannelLost
+from data_plane.listeners import Listeners
 from data_plane.messages import (
     Abandon,
     Answer,
@@ -76,6 +77,8 @@ class Worker:
         """Set by the root as soon as it is open."""
         self.bus: RemoteBus | None = None
         """Set by the root with the channel."""
+        self.listeners: Listeners | None = None
+        """Set by the root: who is told that a snapshot took another's place."""
 
     def silence_s(self) -> float:
         """How long the node has not heard from the control plane; infinite if it never did."""
@@ -114,6 +117,8 @@ class Worker:
             self._prepared.pop(news.tenant, None)
             self._let_go(news.tenant, set())
             self.tenants.forget(news.tenant)
+            if self.listeners is not None:
+                self.listeners.withdrawn(news.tenant)
         elif isinstance(news, Abandon):
             self._prepared.pop(news.tenant, None)
         elif isinstance(news, Condition):
@@ -159,7 +164,19 @@ class Worker:
             # Loaded between the two questions, if at all: what is in memory is old, and is loaded again when needed.
             self.tenants.forget(tenant)
             self.tenants.point(tenant, pointer)
+        await self._told_listeners(tenant)
         return Done()
+
+    async def _told_listeners(self, tenant: str) -> None:
+        """Whoever listens hears of what the snapshot changed for them, also where it had to make room for others."""
+        if self.listeners is None or not self.listeners.has(tenant):
+            return
+        try:
+            snapshot = await self.tenants.current(tenant)
+        except Unavailable:
+            snapshot = None
+        if snapshot is not None:
+            self.listeners.swapped(snapshot)
 
     def _let_go(self, tenant: str, kept: Set[str]) -> None:
         old = self.tenants.loaded(tenant)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -29,20 +30,22 @@ from data_plane.fronts.streamable_http import Front, FrontOptions
 from data_plane.gateway import Gateway
 from data_plane.leases import Leases
 from data_plane.leaving import Leaving
+from data_plane.listeners import Listeners
 from data_plane.meter import Meter
 from data_plane.packs import Packs
-from data_plane.parked import CAP as PARKED_CAP
 from data_plane.parked import Parked
-from data_plane.pipeline import handle
+from data_plane.pipeline import handle, sight
 from data_plane.remote import RemoteBackend, RemoteBus, RemoteCache, RemoteCounters, RemoteEvents
 from data_plane.sessions import SessionNotes
 from data_plane.settings import WorkerSettings
 from data_plane.snapshots import Assembler
 from data_plane.spool import Spool
 from data_plane.stages.conversation import Conversations
+from data_plane.streams import Streams
 from data_plane.supervisor.process import die_with, raise_file_limit, spare_memory
 from data_plane.telemetry.bounds import of_snapshots
 from data_plane.upstreams.network import Network
+from data_plane.watches import Watches
 from data_plane.worker import Worker
 
 POINTED_WITHIN_S = 10.0
@@ -110,6 +113,10 @@ async def run(settings: WorkerSettings) -> None:
             cache=cache,
             events=RemoteEvents(channel),
         )
+        watches = Watches(gateway.backends)
+        stack.push_async_callback(watches.close)
+        worker.listeners = listeners = Listeners(worker.tenants.loaded)
+        streams = Streams(listeners, watches, partial(sight, gateway), worker.tenants.loaded)
         front = Front(
             lambda inbound: handle(gateway, inbound),
             FrontOptions(public_hosts=frozenset(settings.public_hosts)),
@@ -118,6 +125,7 @@ async def run(settings: WorkerSettings) -> None:
             healthy=lambda: True,
             ready=worker.ready,
             preflight_origins=worker.origins,
+            streams=streams,
         )
         leaving, refused = Leaving(front), Hits()
 
@@ -132,7 +140,10 @@ async def run(settings: WorkerSettings) -> None:
                 **network.bounds(),
                 **front.bounds(),
                 "bus_subscriptions": bus.bound,
-                "parked_calls": Bound(len(parked), PARKED_CAP, parked.refused),
+                "sessions_noted": sessions.bound,
+                "parked_calls": parked.bound,
+                "listeners": listeners.bound,
+                "watches": watches.bound,
                 **channel.bounds(),
             }
 

@@ -18,6 +18,10 @@ HEADER_MISMATCH = -32020
 MISSING_CAPABILITY = -32021
 UNSUPPORTED_VERSION = -32022
 REQUEST_CANCELLED = -32800
+RESOURCE_NOT_FOUND = -32002
+"""Of the handshake revisions only."""
+URL_ELICITATION_REQUIRED = -32042
+"""Of 2025-11-25 only."""
 
 NULL = b"null"
 
@@ -97,7 +101,9 @@ _STATUS_OF_CODE = {
 }
 """HTTP status of an upstream's error on the modern wire; others travel as 200."""
 
-_UP = {-32002: INVALID_PARAMS, -32042: INVALID_PARAMS}
+_ABOUT_RESOURCES = frozenset({"resources/read", "resources/subscribe", "resources/unsubscribe"})
+
+_UP = {RESOURCE_NOT_FOUND: INVALID_PARAMS, URL_ELICITATION_REQUIRED: INVALID_PARAMS}
 """Codes a modern answer must not carry."""
 _DOWN = {HEADER_MISMATCH: INVALID_REQUEST, MISSING_CAPABILITY: INVALID_PARAMS, UNSUPPORTED_VERSION: INVALID_REQUEST}
 """Codes a legacy client does not know."""
@@ -112,13 +118,23 @@ def of_failure(failure: Refused | Unavailable, inbound: Inbound) -> WireError:
     reason, message = failure.reason, failure.public
     data = failure.data if isinstance(failure, Refused) else b""
     if reason in (Reason.FORBIDDEN, Reason.UNKNOWN_TOOL):
-        message, data = f"Unknown tool: {inbound.name}", b""
-    elif reason is Reason.NOT_FOUND:
+        return _unknown(inbound)
+    if reason is Reason.NOT_FOUND:
         message, data = NOTHING_HERE, b""
     elif reason is Reason.UNSUPPORTED_VERSION and not data:
         data = unsupported(inbound.revision)
     status, code = _TABLE[inbound.era][reason]
     return WireError(status, code, message, data, failure.retry_after_s)
+
+
+def _unknown(inbound: Inbound) -> WireError:
+    """What is not there, for this caller at least: the same whether it exists or not."""
+    status = 400 if inbound.era == "modern" else 200
+    if inbound.method in _ABOUT_RESOURCES or inbound.refers_to == "resource":
+        code = INVALID_PARAMS if inbound.era == "modern" else RESOURCE_NOT_FOUND
+        return WireError(status, code, "Resource not found", b'{"uri":%b}' % msgspec.json.encode(inbound.name))
+    kind = "prompt" if inbound.method == "prompts/get" or inbound.refers_to == "prompt" else "tool"
+    return WireError(status, INVALID_PARAMS, f"Unknown {kind}: {inbound.name}")
 
 
 def internal(inbound: Inbound) -> WireError:
@@ -134,17 +150,34 @@ def body(id: bytes, error: WireError) -> bytes:  # noqa: A002
     return b'{"jsonrpc":"2.0","id":%b,"error":{"code":%d,"message":%b%b}}' % (id, error.code, message, data)
 
 
-def relay(error: bytes, era: Era) -> tuple[int, bytes]:
-    """An upstream's error object for a client of `era`: HTTP status, and the object with at most its code changed."""
+def relay(error: bytes, inbound: Inbound, upstream: Era | None = None) -> tuple[int, bytes]:
+    """A server's error object for this caller: HTTP status, and the object with at most code and `data` changed.
+
+    `upstream`: the server's era.
+    """
     try:
         code = msgspec.json.decode(error, type=_Code).code
     except msgspec.DecodeError as failure:
         raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, "the tool's server answered what is not MCP") from failure
-    known = (_UP if era == "modern" else _DOWN).get(code, code)
+    modern = inbound.era == "modern"
+    known = (_UP if modern else _DOWN).get(code, code)
+    missing = code == RESOURCE_NOT_FOUND or (code == INVALID_PARAMS and (modern or upstream == "modern"))
+    if inbound.method == "resources/read" and missing:
+        return (400 if modern else 200), _not_found(error, inbound)
     if known != code:
         members = msgspec.json.decode(error, type=dict[str, Raw])
         error = msgspec.json.encode(members | {"code": Raw(b"%d" % known)})
-    return (_STATUS_OF_CODE.get(known, 200) if era == "modern" else 200), error
+    return (_STATUS_OF_CODE.get(known, 200) if modern else 200), error
+
+
+def _not_found(error: bytes, inbound: Inbound) -> bytes:
+    """A resource's error names the URI as the client spells it: revisions differ in the code, servers in the data."""
+    members = msgspec.json.decode(error, type=dict[str, Raw])
+    code = INVALID_PARAMS if inbound.era == "modern" else RESOURCE_NOT_FOUND
+    data = members.get("data", Raw(b"{}"))
+    kept = msgspec.json.decode(data, type=dict[str, Raw]) if bytes(data)[:1] == b"{" else {"detail": data}
+    kept["uri"] = Raw(msgspec.json.encode(inbound.name))
+    return msgspec.json.encode(members | {"code": Raw(b"%d" % code), "data": Raw(msgspec.json.encode(kept))})
 
 
 def retry_after(error: WireError) -> bytes:

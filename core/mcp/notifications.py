@@ -19,15 +19,15 @@ _log = msgspec.json.Decoder(_Log)
 def outgoing(notification: Notification, inbound: Inbound) -> bytes | None:
     """The JSON-RPC notification for this caller, or None if it did not ask for such.
 
-    Progress gets the caller's own token. Modern callers get log messages at or above the level of their request; legacy
-    sessions get all of them.
+    Progress gets the caller's own token. Log messages go out from the level on that a modern request, or a legacy
+    session, asked for; a modern request that named none gets none, a legacy session all of them.
     """
     params = notification.params
     if notification.method == "notifications/progress":
         if inbound.progress_token is None:
             return None
         params = with_member(params, b"progressToken", inbound.progress_token)
-    elif notification.method == "notifications/message" and inbound.era == "modern" and not _wanted(params, inbound):
+    elif notification.method == "notifications/message" and not _wanted(params, inbound):
         return None
     method = msgspec.json.encode(notification.method)
     return b'{"jsonrpc":"2.0","method":' + method + b',"params":' + params + b"}"
@@ -41,7 +41,7 @@ def with_member(obj: bytes, name: bytes, value: bytes) -> bytes:
 
 def _wanted(params: bytes, inbound: Inbound) -> bool:
     if not inbound.log_level:
-        return False
+        return inbound.era == "legacy"
     try:
         level = _log.decode(params).level
     except msgspec.DecodeError:

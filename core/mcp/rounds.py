@@ -82,7 +82,7 @@ def read(result: bytes) -> Asked | None:
     try:
         wire = _wire.decode(result)
     except msgspec.ValidationError as failure:
-        if _kind(result) != "input_required":
+        if kind(result) != "input_required":
             return None
         raise NotRounds(f"its input_required result cannot be read: {failure}") from failure
     except msgspec.DecodeError as failure:
@@ -98,6 +98,14 @@ def read(result: bytes) -> Asked | None:
     return Asked({key: Question(q.method, _object(q.params)) for key, q in wire.requests.items()}, wire.state)
 
 
+def kind(result: bytes) -> str:
+    """The `resultType` of a result; empty for what is no result. Absent means complete."""
+    try:
+        return msgspec.json.decode(result, type=_Kind).result_type
+    except msgspec.DecodeError:
+        return ""
+
+
 def render(asked: Asked) -> bytes:
     """The `input_required` result. `roots/list` has no params of its own; the others always do."""
     requests = {
@@ -109,6 +117,18 @@ def render(asked: Asked) -> bytes:
         members["inputRequests"] = requests
     if asked.state is not None:
         members["requestState"] = asked.state
+    return _encode(members)
+
+
+def without_state(result: bytes) -> bytes:
+    """An `input_required` result as a guard may look at it: the server's own state is nobody's text."""
+    members = _members.decode(result)
+    return _encode(members) if members.pop("requestState", None) is not None else result
+
+
+def with_state(result: bytes, state: str) -> bytes:
+    members = _members.decode(result)
+    members["requestState"] = Raw(_encode(state))
     return _encode(members)
 
 
@@ -242,13 +262,6 @@ def _capabilities(raw: bytes) -> _Declared:
         return {name: value for name, value in _declared.decode(raw or b"{}").items() if bytes(value) != b"null"}
     except msgspec.DecodeError:
         return {}
-
-
-def _kind(result: bytes) -> str:
-    try:
-        return msgspec.json.decode(result, type=_Kind).result_type
-    except msgspec.DecodeError:
-        return ""
 
 
 def _object(params: Raw) -> bytes:

@@ -28,6 +28,7 @@ from data_plane.fronts.asgi import JSON, NO_STORE, NOSNIFF, Header, Receive, Sco
 from data_plane.fronts.exchange import MAX_QUEUED_BYTES, Cause, Exchange
 from data_plane.fronts.inflight import InFlight
 from data_plane.fronts.server import CONNECTION, Connection
+from data_plane.streams import Streams
 
 Handle = Callable[[Inbound], Awaitable[Result]]
 
@@ -68,6 +69,7 @@ class Front:
         healthy: Callable[[], bool],
         ready: Callable[[], bool],
         preflight_origins: Callable[[str | None, str], Iterable[str]] = lambda _tenant, _endpoint: (),
+        streams: Streams | None = None,
     ) -> None:
         """`version`: of the distribution. `broadcast_cancel`: tells the node's other workers of a session's cancelled
         request (session id, request id as JSON) that is not here. `preflight_origins`: allowed origins of an endpoint,
@@ -80,6 +82,7 @@ class Front:
         self._healthy = healthy
         self._ready = ready
         self._preflight_origins = preflight_origins
+        self._streams = streams
         self._in_flight = InFlight(options.quiet_s)
         self._buffered = 0
         self._too_many_bodies = self._too_slow = 0
@@ -295,7 +298,7 @@ class Front:
     def _success(self, inbound: Inbound, id_: bytes, result: Result) -> tuple[int, Sequence[Header], bytes]:
         cors = _cors(inbound.origin)
         if result.error:
-            status, error = errors.relay(result.error, inbound.era)
+            status, error = errors.relay(result.error, inbound, result.era)
             return status, (*_JSON, *cors), jsonrpc.error(id_, error)
         value = translate.result(
             result.result,

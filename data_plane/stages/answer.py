@@ -1,68 +1,49 @@
-"""Answers that need no upstream: the handshake, and the list of what the caller may see of the compiled catalogue.
+"""Answers that need no upstream: the handshake, and what every server answers.
 
 All are made in the newest form; the front turns them into the caller's revision.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from core.call import Result
 from core.errors import Reason, Refused
 from core.mcp import results
-from core.mcp.revisions import MODERN
+from core.mcp.revisions import META_PREFIX, MODERN
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from core.call import Inbound
-    from core.snapshot import CompiledTool
+    from core.snapshot import Offer
     from data_plane.endpoint_view import EndpointView
-    from data_plane.snapshots import TenantSnapshot
 
-LIST_TTL_MS = 5_000
-"""How long a client may keep a list without asking: short, because it cannot be told of changes."""
-PAGES_KEPT = 1024
-
-
-class _Page(msgspec.Struct):
-    cursor: str | None = None
-
-
-def tools(
-    inbound: Inbound,
-    endpoint: EndpointView,
-    visible: tuple[CompiledTool, ...],
-    snapshot: TenantSnapshot,
-    version: str,
-) -> Result:
-    """All of `visible` on one page; callers that see the same share the same bytes.
-
-    Raises Refused(INVALID) for a cursor: none was ever given.
-    """
-    if b'"cursor"' in inbound.params and _cursor(inbound.params) is not None:
-        raise Refused(Reason.INVALID, "params.cursor is none that this server gave")
-    key = (endpoint.catalogue.endpoint, id(visible))
-    kept = snapshot.pages.get(key)
-    if kept is None or kept[0] is not visible:
-        page = results.tools_list_result((tool.definition for tool in visible), ttl_ms=LIST_TTL_MS, version=version)
-        if len(snapshot.pages) >= PAGES_KEPT:
-            snapshot.pages.clear()
-            snapshot.full.pages.count += 1
-        kept = snapshot.pages[key] = (visible, page)
-    return Result(result=kept[1], revision=inbound.revision)
+TTL_MS: Final = 5_000
+"""How long a client may keep what it discovered without asking."""
+_CHANGING: Final = {"listChanged": True}
 
 
 def hello(inbound: Inbound, endpoint: EndpointView, session: str, version: str) -> Result:
     """`initialize`, with the id of the session just begun."""
-    body = results.initialize_result(inbound.revision, endpoint.catalogue.instructions, version=version)
+    body = results.initialize_result(
+        inbound.revision, endpoint.catalogue.instructions, version=version, capabilities=_capabilities(endpoint)
+    )
     return Result(result=body, revision=inbound.revision, session=session)
 
 
 def other(inbound: Inbound, endpoint: EndpointView, version: str) -> Result:
     """Everything else. Raises Refused(UNKNOWN_METHOD)."""
     if inbound.method == "server/discover" and inbound.revision in MODERN:
-        body = results.discover_result(endpoint.catalogue.instructions, version=version, ttl_ms=LIST_TTL_MS)
+        body = results.discover_result(
+            endpoint.catalogue.instructions,
+            version=version,
+            ttl_ms=TTL_MS,
+            capabilities=_capabilities(endpoint),
+        )
     elif inbound.method == "ping" or inbound.method.startswith("notifications/"):
         body = results.EMPTY
     else:
@@ -70,8 +51,27 @@ def other(inbound: Inbound, endpoint: EndpointView, version: str) -> Result:
     return Result(result=body, revision=inbound.revision)
 
 
-def _cursor(params: bytes) -> str | None:
-    try:
-        return msgspec.json.decode(params, type=_Page).cursor
-    except msgspec.ValidationError as failure:
-        raise Refused(Reason.INVALID, "params.cursor must be a string") from failure
+def done(inbound: Inbound) -> Result:
+    """What was asked for is done, and there is nothing to tell."""
+    return Result(result=results.EMPTY, revision=inbound.revision)
+
+
+def _capabilities(endpoint: EndpointView) -> bytes:
+    return _of_offers(frozenset(offer for offered in endpoint.offers.values() for offer in offered))
+
+
+@lru_cache(256)
+def _of_offers(offers: Iterable[Offer]) -> bytes:
+    """ServerCapabilities: all that any member can do. Every list can change, and a change is told."""
+    capabilities: dict[str, object] = {"tools": _CHANGING}
+    if "prompts" in offers:
+        capabilities["prompts"] = _CHANGING
+    if "resources" in offers:
+        capabilities["resources"] = {"subscribe": True, **_CHANGING} if "subscribe" in offers else _CHANGING
+    for offer in ("completions", "logging"):
+        if offer in offers:
+            capabilities[offer] = {}
+    extensions: dict[str, object] = {META_PREFIX + offer: {} for offer in ("tasks", "ui") if offer in offers}
+    if extensions:
+        capabilities["extensions"] = extensions
+    return msgspec.json.encode(capabilities)

@@ -17,6 +17,7 @@ from core.errors import Reason, Refused
 from core.identity import Caller
 from core.sealing import SealBroken, Sealer
 from core.snapshot import Manifest, OpenSecrets
+from data_plane.sessions import NOTHING, Notes, SessionNotes
 
 MAX_TOKEN_BYTES = 8 * 1024
 REMEMBERED = 2048
@@ -124,17 +125,35 @@ def begin(
     return conversations.begin(inbound, caller, session_key=secrets.session_key, epoch=manifest.revocation_epoch)
 
 
-def settle(
-    inbound: Inbound, caller: Caller, conversations: Conversations, secrets: OpenSecrets, manifest: Manifest
-) -> None:
-    """Fills in the revision and capabilities that a legacy request leaves to its session.
+async def settle(  # noqa: PLR0917 - the pipeline reads best in a line.
+    inbound: Inbound,
+    caller: Caller,
+    conversations: Conversations,
+    sessions: SessionNotes,
+    secrets: OpenSecrets,
+    manifest: Manifest,
+) -> Notes:
+    """Fills in what a legacy request leaves to its session: revision, capabilities, log level.
 
-    A modern request, and an initialize, say their own.
+    A modern request, and an initialize, say their own. Raises Refused(NOT_FOUND).
     """
     if inbound.era == "modern" or inbound.method == "initialize":
-        return
+        return NOTHING
     talk = conversations.resume(inbound, caller, session_key=secrets.session_key, epoch=manifest.revocation_epoch)
     inbound.revision, inbound.capabilities = talk.revision, talk.capabilities
+    notes = sessions.at_hand(inbound.session) or await sessions.of(inbound.session)
+    if notes.ended:
+        raise _unknown("ended by its client")
+    inbound.log_level = notes.log_level
+    return notes
+
+
+def prove(
+    inbound: Inbound, caller: Caller, conversations: Conversations, secrets: OpenSecrets, manifest: Manifest
+) -> None:
+    """That a legacy request's session is still one. Raises Refused(NOT_FOUND)."""
+    if inbound.era == "legacy":
+        conversations.resume(inbound, caller, session_key=secrets.session_key, epoch=manifest.revocation_epoch)
 
 
 def _context(inbound: Inbound, caller: Caller, epoch: int) -> bytes:

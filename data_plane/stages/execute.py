@@ -1,46 +1,212 @@
-"""Runs a routed call at its backend, within its deadline."""
+"""Runs a routed request at its backend, within its deadline, however many rounds of questions it takes."""
 
 from __future__ import annotations
 
+from functools import lru_cache
+from hashlib import blake2b
 from time import monotonic_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from core.call import Outgoing
+import msgspec
+
+from core.call import Outgoing, Raw
 from core.errors import Reason, Unavailable
+from core.mcp import rounds
+from core.mcp.results import tool_error_result
+from core.mcp.tickets import Round, bad_state
+from core.server import HttpTransport
+from data_plane.parked import Call, Parked, ParkedGone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from core.call import Clean, Inbound, Notification, Notify, Raw, Route, ToolBackend
+    from core.call import Ask, Clean, Inbound, Notification, Notify, Permit, Reply, Route, ToolBackend
+    from core.mcp.rounds import Asked
     from data_plane.meter import Recording
+
+MOST_ROUNDS: Final = 10
+"""Rounds in a row that a legacy client is led through by a modern server."""
+_NO_ANSWER: Final = "The client did not answer what the server asked: "
+_NOTHING: Final = b"{}"
 
 
 async def run(  # noqa: PLR0917 - the pipeline reads best in a line.
     inbound: Inbound,
+    permit: Permit,
     route: Route,
     clean: Clean,
+    before: Round | None,
     backends: Mapping[type, ToolBackend],
+    parked: Parked,
     notify: Notify | None,
+    ask: Ask | None,
     recording: Recording,
 ) -> Raw:
-    """The upstream's answer, unscanned. Raises Unavailable; the tool's own failure is an answer."""
+    """The upstream's answer, unscanned. `before`: what a retry goes on from. Raises Unavailable, Refused(INVALID) for a
+    retry of a call that is gone; the tool's own failure is an answer.
+    """
     backend = backends.get(type(route.backend.transport))
     if backend is None:
         raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, "This gateway does not speak the server's transport.")
-    outgoing = Outgoing(
+    outgoing = _outgoing(inbound, permit, route, clean, before, recording, ask)
+    tell = notify or _nowhere
+    started = monotonic_ns()
+    try:
+        if before is not None and before.parked:
+            return await _resumed(parked, before.parked, rounds.replies(clean.responses), tell)
+        if ask is not None:
+            raw = await backend.call(route, outgoing, tell, ask)
+            return raw if route.backend.era == "legacy" else await _led(backend, route, outgoing, tell, ask, raw)
+        if route.backend.era == "legacy" and outgoing.takes_input_required and outgoing.capabilities != _NOTHING:
+            return await _interruptible(backend, route, outgoing, tell, parked)
+        return _marked(await backend.call(route, outgoing, tell))
+    finally:
+        recording.upstream_ns = monotonic_ns() - started
+
+
+def _outgoing(  # noqa: PLR0917 - as above
+    inbound: Inbound,
+    permit: Permit,
+    route: Route,
+    clean: Clean,
+    before: Round | None,
+    recording: Recording,
+    ask: Ask | None,
+) -> Outgoing:
+    modern = inbound.era == "modern"
+    capabilities = _NOTHING
+    if (modern or ask is not None) and inbound.capabilities != _NOTHING and inbound.method != "completion/complete":
+        capabilities = _told(inbound.capabilities)
+    plain = inbound.method == "tools/call" and before is None and not clean.responses
+    return Outgoing(
         arguments=clean.arguments,
-        # No question of a server can be carried to the caller, so a server is told that the caller takes none.
-        capabilities=b"{}",
-        wants_progress=inbound.progress_token is not None and notify is not None,
+        method=inbound.method,
+        members=b"" if plain else _members(inbound, route, clean, before),
+        capabilities=capabilities,
+        wants_progress=inbound.progress_token is not None and inbound.notify is not None,
         log_level=inbound.log_level,
         traceparent=recording.traceparent,
         tracestate=inbound.tracestate,
+        principal=b""
+        if capabilities is _NOTHING and not _has_replicas(route)
+        else _principal(permit.caller.tenant, permit.caller.subject),
+        takes_input_required=modern and inbound.method in rounds.ROUNDS,
     )
-    started = monotonic_ns()
+
+
+def _members(inbound: Inbound, route: Route, clean: Clean, before: Round | None) -> bytes:
+    """Of params besides `_meta`, each with a comma after it; of tools/call, those besides name and arguments."""
+    method, name = inbound.method, msgspec.json.encode(route.tool)
+    if method == "tools/call":
+        return _answers(clean, before)
+    if method == "prompts/get":
+        return b'"name":%b,"arguments":%b,%b' % (name, clean.arguments, _answers(clean, before))
+    if method == "resources/read":
+        return b'"uri":%b,%b' % (name, _answers(clean, before))
+    if method == "completion/complete":
+        kind, member = (b"ref/prompt", b"name") if inbound.refers_to == "prompt" else (b"ref/resource", b"uri")
+        return b'"ref":{"type":"%b","%b":%b},%b,' % (kind, member, name, clean.arguments.strip()[1:-1])
+    answers = b'"inputResponses":%b,' % clean.responses if clean.responses else b""
+    return b'"taskId":%b,%b' % (msgspec.json.encode(inbound.name), answers)
+
+
+def _answers(clean: Clean, before: Round | None) -> bytes:
+    state = b'"requestState":%b,' % msgspec.json.encode(before.state) if before is not None and before.state else b""
+    return b'"inputResponses":%b,%b' % (clean.responses, state) if clean.responses else state
+
+
+def _marked(raw: Raw) -> Raw:
+    """With a server's `input_required` told apart, and its state put aside."""
+    asked = _asked(raw)
+    if asked is None:
+        return raw
+    return msgspec.structs.replace(raw, result=rounds.without_state(raw.result), asks=True, state=asked.state)
+
+
+def _asked(raw: Raw) -> Asked | None:
     try:
-        return await backend.call(route, outgoing, notify or _nowhere)
-    finally:
-        recording.upstream_ns = monotonic_ns() - started
+        return rounds.read(raw.result)
+    except rounds.NotRounds as failure:
+        raise Unavailable(
+            Reason.UPSTREAM_UNAVAILABLE, "The tool's server answered what is not MCP.", detail=str(failure)
+        ) from failure
+
+
+# === a modern caller, a server of the handshake era ===
+
+
+async def _interruptible(backend: ToolBackend, route: Route, outgoing: Outgoing, notify: Notify, parked: Parked) -> Raw:
+    call = Call(lambda tell, ask: backend.call(route, outgoing, tell, ask), notify)
+    turn = await call.next()
+    if isinstance(turn, Raw):
+        return _marked(turn)
+    return _question(turn, await parked.park(call))
+
+
+async def _resumed(parked: Parked, handle: str, replies: dict[str, Reply], notify: Notify) -> Raw:
+    try:
+        turn = await parked.resume(handle, replies, notify)
+    except ParkedGone as gone:
+        raise bad_state() from gone
+    return _marked(turn) if isinstance(turn, Raw) else _question(turn, handle)
+
+
+def _question(turn: Asked, handle: str) -> Raw:
+    asked = {key: rounds.for_modern(question) for key, question in turn.questions.items()}
+    return Raw(result=rounds.render(rounds.Asked(asked)), asks=True, parked=handle)
+
+
+# === a caller of the handshake era, a modern server ===
+
+
+async def _led(  # noqa: PLR0917 - as above
+    backend: ToolBackend, route: Route, outgoing: Outgoing, notify: Notify, ask: Ask, raw: Raw
+) -> Raw:
+    """The rounds that a legacy client cannot make itself, until there is a result."""
+    own = outgoing.members
+    for _ in range(MOST_ROUNDS):
+        asked = _asked(raw)
+        if asked is None:
+            return raw
+        replies: dict[str, Reply] = {}
+        for key, question in asked.questions.items():
+            if rounds.missing(outgoing.capabilities, question):
+                return Raw(result=tool_error_result(_NO_ANSWER + question.method))
+            reply = await ask(question)
+            if reply.error:
+                instead = rounds.without_answer(question)
+                if instead is None:
+                    return Raw(result=tool_error_result(_NO_ANSWER + question.method))
+                reply = instead
+            replies[key] = reply
+        retry = msgspec.structs.replace(outgoing, members=own + rounds.answered(asked, replies))
+        raw = await backend.call(route, retry, notify)
+    raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, "The tool's server asks without end.", detail="too many rounds")
+
+
+# === what a server is told of the caller ===
+
+
+@lru_cache(1024)
+def _told(capabilities: bytes) -> bytes:
+    """Without the experimental tasks of 2025-11-25, which are not carried, and what nobody knows the meaning of."""
+    try:
+        members = msgspec.json.decode(capabilities, type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError:
+        return _NOTHING
+    kept = {name: members[name] for name in ("elicitation", "sampling", "roots", "extensions") if name in members}
+    return msgspec.json.encode(kept) if kept else _NOTHING
+
+
+def _has_replicas(route: Route) -> bool:
+    """Whose sessions stay where they began, for each caller."""
+    transport = route.backend.transport
+    return isinstance(transport, HttpTransport) and bool(transport.replicas)
+
+
+@lru_cache(4096)
+def _principal(tenant: str, subject: str) -> bytes:
+    return blake2b(msgspec.msgpack.encode((tenant, subject)), digest_size=16).digest()
 
 
 def _nowhere(_: Notification) -> None:

@@ -10,8 +10,8 @@ from functools import partial
 
 import msgspec
 
-from core.call import Clean, Era, Inbound, Notification, Notify, Permit, Raw, Result
-from core.errors import Refused
+from core.call import Ask, Clean, Era, Inbound, Notification, Notify, Permit, Question, Raw, Reply, Result
+from core.errors import Refused, Unavailable
 from core.guard import Action, Direction, Finding, Matcher
 from core.json_splice import scalars, unquote
 from core.masking import Hit, Scanner
@@ -104,13 +104,44 @@ def _applies(guard: CompiledGuard, endpoint: str, tool: str) -> bool:
 
 
 async def inspect(inbound: Inbound, permit: Permit, guards: TenantGuards) -> Clean:
-    """The arguments as they may leave. Raises Refused (GUARD_BLOCKED)."""
+    """The arguments, and a retry's answers, as they may leave. Raises Refused (GUARD_BLOCKED)."""
     scanner = guards.scanner(permit.endpoint, permit.tool.name, "in")
     if scanner is None:
-        return Clean(arguments=inbound.arguments)
+        return Clean(arguments=inbound.arguments, responses=inbound.input_responses)
     raw = inbound.arguments
     arguments, findings = scanner.mask(raw) if len(raw) <= AT_ONCE_BYTES else await guards.mask(scanner, raw)
-    return Clean(arguments=arguments, findings=findings)
+    if not inbound.input_responses:
+        return Clean(arguments=arguments, findings=findings)
+    responses, more = await guards.mask(scanner, inbound.input_responses)
+    return Clean(arguments=arguments, findings=_summed(findings + more), responses=responses)
+
+
+def questioned(permit: Permit, guards: TenantGuards, ask: Ask | None) -> Ask | None:
+    """What the backend may call instead of `ask`: questions are looked at on their way out, answers on their way in.
+
+    One that blocks is not put, or not handed on: the server is told that nobody answered.
+    """
+    if ask is None:
+        return None
+    outwards = guards.scanner(permit.endpoint, permit.tool.name, "out")
+    inwards = guards.scanner(permit.endpoint, permit.tool.name, "in")
+    if outwards is None and inwards is None:
+        return ask
+
+    async def guarded(question: Question) -> Reply:
+        try:
+            if outwards is not None:
+                params, _ = await guards.mask(outwards, question.params)
+                question = Question(question.method, params)
+            reply = await ask(question)
+            if inwards is not None and reply.result:
+                result, _ = await guards.mask(inwards, reply.result)
+                reply = Reply(result=result)
+        except Refused as refusal:
+            raise Unavailable(refusal.reason, refusal.public, detail=refusal.detail) from refusal
+        return reply
+
+    return guarded
 
 
 async def redact(  # noqa: PLR0917 - the pipeline reads best in a line.

@@ -2,11 +2,11 @@
 
 from fnmatch import fnmatchcase
 
-from core.call import Inbound
+from core.call import Inbound, Target
 from core.errors import Reason, Refused, Unavailable
 from core.identity import Caller
 from core.limits import Bucket, Counters, CountersAway, Dimension, Grant, counter_key
-from core.snapshot import CompiledLimit, CompiledTool, Limits
+from core.snapshot import CompiledLimit, Limits
 
 KEYS_REMEMBERED = 8192
 """Plans kept per tenant snapshot, one per (caller, endpoint, tool) seen."""
@@ -29,7 +29,7 @@ class Limiter:
     def __bool__(self) -> bool:
         return bool(self._limits)
 
-    def plan(self, caller: Caller, endpoint: str, tool: CompiledTool | None, asked_for: str) -> _Plan:
+    def plan(self, caller: Caller, endpoint: str, tool: Target | None, asked_for: str) -> _Plan:
         """(key, bucket, name of the limit) of every limit that matches."""
         if tool is None:
             # Not kept: what was asked for is anything.
@@ -70,7 +70,7 @@ def _matches(globs: tuple[str, ...], name: str) -> bool:
 
 
 async def spend(
-    inbound: Inbound, caller: Caller, limiter: Limiter, counters: Counters, tool: CompiledTool | None = None
+    inbound: Inbound, caller: Caller, limiter: Limiter, counters: Counters, tool: Target | None = None
 ) -> None:
     """One token of every limit that matches. Only tools/call counts: other methods are answered from memory.
 

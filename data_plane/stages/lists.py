@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from core.bound import Hits
 from core.call import Result
 from core.errors import Reason, Refused
 from core.mcp import results
@@ -39,19 +40,21 @@ class _Page(msgspec.Struct):
     cursor: str | None = None
 
 
-class Pages:
+class Lists:
     """Pages made before, of one snapshot. Lists that are one object have one digest and the same pages."""
 
-    def __init__(self) -> None:
-        self._digests: OrderedDict[tuple[str, int], tuple[Visible, bytes]] = OrderedDict()
+    def __init__(self, full: Hits | None = None) -> None:
+        """`full`: counts what is forgotten to make room."""
+        self._full = full or Hits()
+        self._digests: OrderedDict[int, tuple[Visible, bytes]] = OrderedDict()
         self._pages: OrderedDict[tuple[str, int, int, bytes], bytes] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._pages)
 
-    def digest(self, method: str, visible: Visible) -> bytes:
+    def digest(self, visible: Visible) -> bytes:
         """Of all definitions, in their order: what an agent sees as one list."""
-        key = (method, id(visible))
+        key = id(visible)
         known = self._digests.get(key)
         if known is None or known[0] is not visible:
             hashed = blake2b(digest_size=16)
@@ -70,6 +73,7 @@ class Pages:
         self._pages[key] = page
         if len(self._pages) > PAGES_KEPT:
             self._pages.popitem(last=False)
+            self._full.count += 1
         return page
 
 
@@ -87,18 +91,18 @@ def page(  # noqa: PLR0917 - the pipeline reads best in a line.
     inbound: Inbound,
     endpoint: EndpointView,
     visible: Visible,
-    pages: Pages,
+    kept: Lists,
     secrets: OpenSecrets,
     sealer: Sealer,
     now_unix: float,
     version: str,
 ) -> Result:
     """One page of `visible`. Raises Refused(INVALID) for a cursor that is none, or of a list that is no more."""
-    seen = pages.digest(inbound.method, visible)
+    seen = kept.digest(visible)
     offset = _offset(inbound, endpoint, seen, secrets, sealer, now_unix)
     size = endpoint.catalogue.page_size
     key = (inbound.method, offset, size, seen + endpoint.digest)
-    made = pages.get(key)
+    made = kept.get(key)
     if made is None:
         following = ""
         if offset + size < len(visible):
@@ -112,7 +116,7 @@ def page(  # noqa: PLR0917 - the pipeline reads best in a line.
             version=version,
             meta=_meta(endpoint.catalogue),
         )
-        made = pages.put(key, body)
+        made = kept.put(key, body)
     return Result(result=made, revision=inbound.revision, etag=seen.hex())
 
 

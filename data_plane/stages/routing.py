@@ -11,6 +11,7 @@ from core.server import Remote
 from core.snapshot import CompiledTool
 
 if TYPE_CHECKING:
+    from core.call import Target
     from core.server import Transport
     from data_plane.snapshots import TenantSnapshot
 
@@ -41,6 +42,18 @@ def choose(inbound: Inbound, permit: Permit, clean: Clean, snapshot: TenantSnaps
         env=carried[1],
         deadline_s=tool.timeout_s,
     )
+
+
+def towards(target: Target, snapshot: TenantSnapshot, name: str = "") -> Route:
+    """The way to a target's server, for something else than a call. `name`: instead of the target's own.
+
+    Raises Unavailable(UPSTREAM_UNAVAILABLE).
+    """
+    backend = snapshot.backends[target.server]
+    if backend.era is None:
+        raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, f"The server of {target.name} has not been reached yet.")
+    headers, env = carried_by(backend.transport, snapshot.secrets.values)
+    return Route(tenant=snapshot.tenant, backend=backend, tool=name or target.upstream_name, headers=headers, env=env)
 
 
 Carried = tuple[tuple[tuple[bytes, bytes], ...], tuple[tuple[str, str], ...]]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from core.call import Inbound, Target
     from core.identity import Caller
     from core.sealing import Sealer
-    from core.snapshot import OpenSecrets
+    from core.snapshot import CompiledTool, OpenSecrets
     from data_plane.endpoint_view import EndpointView
 
 ROUTED: Final = frozenset(
@@ -81,9 +81,9 @@ def _completed(inbound: Inbound, endpoint: EndpointView) -> Target | None:
             Reason.INVALID, "params.ref must be a ref/prompt with name or a ref/resource with uri"
         ) from failure
     if isinstance(ref, _PromptRef):
-        inbound.name = ref.name
+        inbound.name, inbound.refers_to = ref.name, "prompt"
         return endpoint.prompts.get(ref.name)
-    inbound.name = ref.uri
+    inbound.name, inbound.refers_to = ref.uri, "resource"
     return endpoint.template(ref.uri) or endpoint.resource(ref.uri)
 
 
@@ -95,15 +95,23 @@ def _tasks_tool(
     if TASKS not in _extensions(inbound.capabilities):
         required = b'{"requiredCapabilities":{"extensions":{"%b":{}}}}' % TASKS.encode()
         raise Refused(Reason.MISSING_CAPABILITY, f"{inbound.method} needs the extension {TASKS}", data=required)
+    found = of_task(inbound.name, inbound, caller, endpoint, secrets, sealer)
+    if found is None:
+        raise Refused(Reason.INVALID, "params.taskId is none that this server gave")
+    inbound.task, inbound.name = inbound.name, found[1]
+    return found[0]
+
+
+def of_task(  # noqa: PLR0917 - the pipeline reads best in a line.
+    task: str, inbound: Inbound, caller: Caller, endpoint: EndpointView, secrets: OpenSecrets, sealer: Sealer
+) -> tuple[CompiledTool, str] | None:
+    """The tool a task is a call of, and the task's id at the server; None for an id this caller was not given here."""
     try:
-        ticket = redeem(TaskId, inbound.name, sealer, secrets.session_key, 0.0, *task_context(inbound, caller))
-    except SealBroken as broken:
-        raise Refused(Reason.INVALID, "params.taskId is none that this server gave", detail=str(broken)) from broken
+        ticket = redeem(TaskId, task, sealer, secrets.session_key, 0.0, *task_context(inbound, caller))
+    except SealBroken:
+        return None
     tool = endpoint.tools.get(ticket.tool)
-    if tool is None or tool.server != ticket.server:
-        raise Refused(Reason.INVALID, "params.taskId is none that this server gave", detail="its tool is gone")
-    inbound.name = ticket.id
-    return tool
+    return (tool, ticket.id) if tool is not None and tool.server == ticket.server else None
 
 
 def task_context(inbound: Inbound, caller: Caller) -> tuple[str, ...]:

@@ -29,6 +29,10 @@ def admit(inbound: Inbound, caller: Caller, snapshot: TenantSnapshot, silence_s:
         raise Refused(Reason.NOT_FOUND, NOTHING_HERE, detail="no such endpoint")
     if caller.endpoints and inbound.endpoint not in caller.endpoints:
         raise Refused(Reason.NOT_FOUND, NOTHING_HERE, detail="the credential does not open this endpoint")
+    if inbound.server:
+        endpoint = endpoint.narrowed(inbound.server)
+        if endpoint is None:
+            raise Refused(Reason.NOT_FOUND, NOTHING_HERE, detail="no such server in this endpoint")
     catalogue = endpoint.catalogue
     if inbound.origin and not origin_allowed(inbound.origin, inbound.host, catalogue.allowed_origins):
         raise Refused(Reason.ORIGIN, "This origin is not allowed here.", detail=inbound.origin[:200])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from core.bound import Bound, Kept
 from data_plane.snapshots import KEYS_REMEMBERED, Full
-from data_plane.stages.answer import PAGES_KEPT
+from data_plane.stages.lists import PAGES_KEPT
 from data_plane.stages.policy import DECISIONS_CAP, LISTS_CAP
 from data_plane.telemetry.metrics import Gauge
 from data_plane.tenants import Tenants
@@ -33,7 +33,7 @@ def of_snapshots(tenants: Tenants, full: Full) -> dict[str, Bound]:
     return {
         "tenants": tenants.bound,
         "keys": Bound(sum(one.keys_known for one in loaded), KEYS_REMEMBERED * count, full.keys.count),
-        "pages": Bound(sum(len(one.pages) for one in loaded), PAGES_KEPT * count, full.pages.count),
+        "pages": Bound(sum(len(one.lists) for one in loaded), PAGES_KEPT * count, full.pages.count),
         "decisions": Bound(sum(made for made, _ in held), DECISIONS_CAP * count, full.decisions.count),
         "lists": Bound(sum(lists for _, lists in held), LISTS_CAP * count, full.lists.count),
     }
@@ -49,12 +49,15 @@ WORKER: Iterable[Kept] = (
     Kept("sessions", "agents' sessions opened lately (a known one is not unsealed again)", "2,048", _OLDEST, "24 h"),
     Kept("tenants", "tenants' snapshots in memory", "`TOOLGATE_MAX_LOADED_TENANTS`", _OLDEST, "a newer snapshot"),
     Kept("keys", "API keys seen and found good", "4,096 a tenant", "all are looked up anew", _EACH),
-    Kept("pages", "tool lists as they were sent", "1,024 a tenant", "all are made anew", _EACH),
+    Kept("pages", "pages of lists as they were sent", "1,024 a tenant", "the oldest is made anew", _EACH),
     Kept("decisions", "policy decisions", "20,000 a tenant", _OLDEST, "60 s"),
     Kept("lists", "lists of what a policy class sees", "2,000 a tenant", _OLDEST, "60 s"),
     Kept("policy_guests", "policies with an instance in memory", "512", "one not used lately gives it up", _EACH),
     Kept("policy_modules", "compiled policy modules", "64", _OLDEST, "-"),
+    Kept("sessions_noted", "sessions whose log level and subscriptions are known here", "4,096", _OLDEST, "24 h"),
     Kept("parked_calls", "calls that wait for their callers' answers", "1,000", "unavailable", "600 s"),
+    Kept("listeners", "open streams of agents that listen", "20,000", "unavailable", "the connection"),
+    Kept("watches", "servers listened to for them", "512", "not listened to", "the last listener"),
     Kept("scans", "long texts waiting for the thread that scans them", "a call each", "-", "the call's deadline"),
     Kept("leases", "slices of rate limits leased from the node", "10,000", "the oldest is given back", "0.2 s idle"),
     Kept("lease_waiters", "calls waiting for the most wanted slice", "10,000", "as the limit's `on_error` says", "-"),

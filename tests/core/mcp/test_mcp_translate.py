@@ -164,7 +164,7 @@ def inbound(era: str) -> Inbound:
 )
 def test_an_upstreams_error_keeps_all_but_a_code_of_another_era(code: int, era: str, status: int, sent: int) -> None:
     error = {"message": "m", "code": code, "data": {"uri": "a:b"}, "x": 1}
-    got, body = errors.relay(json.dumps(error).encode(), era)
+    got, body = errors.relay(json.dumps(error).encode(), inbound(era))
     assert (got, json.loads(body)) == (status, error | {"code": sent})
 
 

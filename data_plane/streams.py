@@ -1,0 +1,122 @@
+"""Streams that outlive their request: what one may hear is told on it until either side ends it."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from core.call import Inbound, Notification, Notify, Opening, Subject
+from core.errors import Reason, Unavailable
+from core.mcp import rewrite
+from data_plane.listeners import Listener, Listeners, Sight, Wanted
+from data_plane.snapshots import TenantSnapshot
+from data_plane.watches import TASK, UPDATED, Watches, Wish
+
+BEGAN_WITHIN_S: Final = 2.0
+"""An acknowledgement waits so long for servers to listen; later ones are heard once they do."""
+
+
+class Streams:
+    """Opens them; one per worker."""
+
+    def __init__(
+        self,
+        listeners: Listeners,
+        watches: Watches,
+        sight: Callable[[Inbound, TenantSnapshot], Sight | None],
+        snapshot: Callable[[str], TenantSnapshot | None],
+    ) -> None:
+        """`sight`: what whoever sent a request sees; `snapshot`: a tenant's, as far as it is loaded."""
+        self._listeners = listeners
+        self._watches = watches
+        self._sight = sight
+        self._snapshot = snapshot
+
+    def open(self, inbound: Inbound, opening: Opening, tell: Notify, end: Callable[[], None]) -> "Stream":
+        """`inbound`: the request that asked for it. `tell` and `end` neither block nor raise.
+
+        Raises Unavailable (OVERLOADED; NO_SNAPSHOT when the tenant went away just now).
+        """
+        snapshot = self._snapshot(opening.tenant)
+        seen = self._sight(inbound, snapshot) if snapshot is not None else None
+        if snapshot is None or seen is None:
+            raise Unavailable(Reason.NO_SNAPSHOT, "The gateway cannot serve this now.", retry_after_s=1)
+        listener = Listener(
+            tenant=opening.tenant,
+            wanted=Wanted(opening.tools, opening.prompts, opening.resources),
+            look=lambda newer: self._sight(inbound, newer),
+            sight=seen,
+            tell=tell,
+            end=end,
+            generation=snapshot.manifest.generation,
+        )
+        stream = Stream(self._watches, tell, self._listeners.open(listener))
+        stream.hear_of(opening.subjects)
+        return stream
+
+
+class Stream:
+    """An open one. `close` it when it is over."""
+
+    def __init__(self, watches: Watches, tell: Notify, close: Callable[[], None]) -> None:
+        self._watches = watches
+        self._tell = tell
+        self._close = close
+        self._joined: dict[tuple[str, str], Callable[[], None]] = {}
+        self._waiting = 0
+        self._settled = asyncio.Event()
+        self._settled.set()
+
+    def hear_of(self, subjects: tuple[Subject, ...]) -> None:
+        """From here on of these resources and tasks, and no others."""
+        wanted = {(subject.method, subject.exposed): subject for subject in subjects}
+        for key in [key for key in self._joined if key not in wanted]:
+            self._joined.pop(key)()
+        for key, subject in wanted.items():
+            if key not in self._joined:
+                self._joined[key] = self._join(subject)
+
+    async def settled(self) -> None:
+        """Until all servers listen, or BEGAN_WITHIN_S."""
+        try:
+            async with asyncio.timeout(BEGAN_WITHIN_S):
+                await self._settled.wait()
+        except TimeoutError:
+            return
+
+    def close(self) -> None:
+        self._close()
+        for leave in self._joined.values():
+            leave()
+        self._joined.clear()
+
+    def _join(self, subject: Subject) -> Callable[[], None]:
+        self._waiting += 1
+        self._settled.clear()
+        wish = Wish(subject.method, subject.route.tool)
+        return self._watches.join(subject.route, wish, lambda note: self._tell(_as(subject, note)), self._began)
+
+    def _began(self) -> None:
+        self._waiting -= 1
+        if self._waiting <= 0:
+            self._settled.set()
+
+
+def _as(subject: Subject, notification: Notification) -> Notification:
+    """In the agent's own names."""
+    if subject.exposed == subject.route.tool:
+        return notification
+    if notification.method == TASK:
+        params = rewrite.with_task_id(notification.params, subject.exposed)
+    elif notification.method == UPDATED:
+        params = rewrite.updated(notification.params, lambda uri: _renamed(subject, uri))
+    else:
+        return notification
+    return msgspec.structs.replace(notification, params=params)
+
+
+def _renamed(subject: Subject, uri: str) -> str:
+    """Also of a part of what was subscribed to."""
+    own = subject.route.tool
+    return subject.exposed + uri[len(own) :] if uri.startswith(own) else uri
