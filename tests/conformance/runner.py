@@ -1,6 +1,6 @@
-"""Runs the official conformance suite against the fixture, one gateway and two, and prints what passes.
+"""Runs the official conformance suite against the fixture and gateways before it, and prints what passes.
 
-    python -m tests.conformance.runner [--topology direct,one,two,client] [--legs SUBSTRING] [--keep FOLDER]
+    python -m tests.conformance.runner [--topology direct,one,workers,two,client] [--legs SUBSTRING] [--keep FOLDER]
 
 `client` is the suite's other half: the gateway's way to its servers, see `client_runner`.
 

@@ -113,6 +113,7 @@ async def test_it_asks_in_its_era(era: str, kind: str) -> None:
         assert said(await agent.call_tool("ask_url", {}))["page"]["action"] == "accept"
         assert said(await agent.call_tool("ask_sampling", {}))["sample"]["content"]["text"] == "Paris"
         assert said(await agent.call_tool("ask_roots", {}))["roots"]["roots"][0]["name"] == "work"
+        assert set(said(await agent.call_tool("ask_aside", {}))) == {"who"}
         assert set(said(await agent.call_tool("ask_many", {}))) == {"who", "sample", "roots"}
         assert set(said(await agent.call_tool("ask_twice", {}))) == {"who", "age"}
         prompt = await agent.get_prompt("asks", {})
@@ -170,6 +171,15 @@ async def test_a_modern_listener_hears_of_changes(era: str, kind: str) -> None:
         async with asyncio.timeout(5):
             kinds = [type(await anext(aiter(stream))).__name__ for _ in range(2)]
         assert kinds == ["ResourceUpdated", "ToolsListChanged"]
+
+
+@pytest.mark.parametrize("revision", ["2024-11-05", "2025-03-26", "2025-06-18"])
+async def test_an_older_server_negotiates_no_more_than_it_knows(revision: str) -> None:
+    words = command("legacy", "--revision", revision)
+    program = StdioServerParameters(command=words[0], args=words[1:], cwd="/")
+    async with Client(stdio_client(program), mode="legacy") as agent:
+        assert agent.session.protocol_version == revision
+        assert (await agent.call_tool("echo", {"text": "hi"})).content[0].text == "hi"
 
 
 async def test_a_legacy_stream_closed_half_way_goes_on_when_the_client_comes_back() -> None:

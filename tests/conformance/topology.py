@@ -1,4 +1,4 @@
-"""What the suite is pointed at: the fixture itself, a gateway before it, two gateways in turn."""
+"""What the suite is pointed at: the fixture itself, a gateway before it, one of two workers, two gateways in turn."""
 
 import shutil
 from collections.abc import AsyncIterator, Callable
@@ -72,7 +72,7 @@ async def direct(folder: Path) -> AsyncIterator[Target]:
 
 
 @asynccontextmanager
-async def gateways(folder: Path, nodes: int) -> AsyncIterator[Target]:
+async def gateways(folder: Path, nodes: int, workers: int = 1) -> AsyncIterator[Target]:
     """So many gateways behind a shim that authenticates; where there are several, they share a Redis."""
     async with AsyncExitStack() as stack:
         fixture = await stack.enter_async_context(serving("both", "http", server=make()))
@@ -83,7 +83,7 @@ async def gateways(folder: Path, nodes: int) -> AsyncIterator[Target]:
         environment = {"TOOLGATE_REDIS_URL": redis(stack, folder)} if nodes > 1 else {}
         await planes.apply(MANIFESTS.replace("URL", fixture.url))
         key = await planes.key("suite", "conformance", user="harness", agent="conformance")
-        started = [await planes.node(f"gw{number}", **environment) for number in range(1, nodes + 1)]
+        started = [await planes.node(f"gw{number}", workers=workers, **environment) for number in range(1, nodes + 1)]
         for node in started:
             await until(partial(lists, node, key), f"{node.name} lists the fixture's tools", WAIT_S)
         shim = shimmed([node.port for node in started], {"Authorization": f"Bearer {key}"})
@@ -116,5 +116,6 @@ def redis(stack: AsyncExitStack, folder: Path) -> str:
 TOPOLOGIES: dict[str, Callable[[Path], AbstractAsyncContextManager[Target]]] = {
     "direct": direct,
     "one": lambda folder: gateways(folder, 1),
+    "workers": lambda folder: gateways(folder, 1, workers=2),
     "two": lambda folder: gateways(folder, 2),
 }

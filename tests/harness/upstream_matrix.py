@@ -1,8 +1,10 @@
 """A server of one era over one transport, for the era matrix.
 
     python -m tests.harness.upstream_matrix --era legacy|modern|both --transport http|sse|websocket|stdio [--port N]
+        [--revision 2025-06-18] [--page N]
 
-Prints its URL once it listens; port 0 takes a free one. HTTP+SSE has no modern era.
+`--revision` is the latest handshake revision it knows, `--page` how many entries a list has at once. Prints its URL
+once it listens; port 0 takes a free one. HTTP+SSE has no modern era.
 """
 
 import argparse
@@ -12,6 +14,9 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+
+from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from tests.harness.upstream_matrix_server import Fixture, Serving
 from tests.harness.upstream_matrix_tools import make
@@ -26,9 +31,9 @@ class Matrix:
     fixture: Fixture
 
 
-def command(era: Era) -> list[str]:
-    """Starts it over stdio; to be run where `tests` can be imported."""
-    return [sys.executable, "-m", "tests.harness.upstream_matrix", "--era", era, "--transport", "stdio"]
+def command(era: Era, *flags: str) -> list[str]:
+    """Starts it over stdio, from wherever: a gateway's children run in a folder of their own."""
+    return [sys.executable, str(Path(__file__).with_name("upstream_matrix_stdio.py")), "--era", era, *flags]
 
 
 @asynccontextmanager
@@ -57,13 +62,16 @@ def main() -> None:
     parser.add_argument("--era", choices=["legacy", "modern", "both"], required=True)
     parser.add_argument("--transport", choices=["http", "sse", "websocket", "stdio"], required=True)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--revision", choices=HANDSHAKE_PROTOCOL_VERSIONS)
+    parser.add_argument("--page", type=int, default=12)
     chosen = parser.parse_args()
     if chosen.transport == "sse" and chosen.era != "legacy":
         parser.error("HTTP+SSE is a transport of revision 2024-11-05: it has no modern era")
+    server = make(page=chosen.page, revision=chosen.revision).server()
     if chosen.transport == "stdio":
-        asyncio.run(on_stdio(make().server(), chosen.era))
+        asyncio.run(on_stdio(server, chosen.era))
     else:
-        asyncio.run(until_told(make().server(), chosen.era, chosen.transport, chosen.port))
+        asyncio.run(until_told(server, chosen.era, chosen.transport, chosen.port))
 
 
 if __name__ == "__main__":

@@ -125,10 +125,16 @@ class Call:
         if not covers(self.capabilities, needed):
             raise MCPError(MISSING_CAPABILITY, "the client cannot be asked this", {"requiredCapabilities": needed})
 
-    async def _ask_now(self, question: Json) -> Json:
+    async def ask_aside(self, **questions: Json) -> Json:
+        """As `ask`, in the handshake era on the session's own stream: as servers do that lose track of their calls."""
+        if self.modern:
+            return await self.ask(**questions)
+        return {key: await self._ask_now(question, aside=True) for key, question in questions.items()}
+
+    async def _ask_now(self, question: Json, *, aside: bool = False) -> Json:
         request, result = REQUESTS[question["method"]]
-        # Tied to this call, or Streamable HTTP would put it on the stream of nobody's request.
-        metadata = ServerMessageMetadata(related_request_id=self.ctx.request_id)
+        # Tied to this call, or Streamable HTTP puts it on the stream of nobody's request.
+        metadata = None if aside else ServerMessageMetadata(related_request_id=self.ctx.request_id)
         answer = await self.ctx.session.send_request(request.model_validate(question), result, metadata=metadata)
         return answer.model_dump(mode="json", by_alias=True, exclude_none=True)
 
@@ -142,6 +148,8 @@ class Fixture:
 
     name: str
     page: int = 1000
+    revision: str | None = None
+    """The latest handshake revision served; None: the SDK's."""
     tools: dict[str, tuple[Json, Handler]] = field(default_factory=dict)
     prompts: dict[str, tuple[Json, Handler]] = field(default_factory=dict)
     resources: dict[str, tuple[Json, Handler]] = field(default_factory=dict)
@@ -242,7 +250,10 @@ class Serving(Server[Any]):
 
     async def _count(self, ctx: ServerRequestContext[Any, Any], call_next: Any) -> Any:
         self.fixture.requests.append(ctx.method)
-        return await call_next(ctx)
+        result = await call_next(ctx)
+        if ctx.method == "initialize" and self.fixture.revision is not None:
+            result = {**result, "protocolVersion": min(result["protocolVersion"], self.fixture.revision)}
+        return result
 
     def _schema(self, name: str) -> Mapping[str, Any] | None:
         shown = self.fixture.tools.get(name)

@@ -33,9 +33,9 @@ class Slow:
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-def make(name: str = "matrix", page: int = 12) -> Fixture:
-    """Everything below. Lists come in pages of `page`."""
-    fixture = Fixture(name, page, instructions="Everything a protocol can do, a tool for each.")
+def make(name: str = "matrix", page: int = 12, revision: str | None = None) -> Fixture:
+    """Everything below. Lists come in pages of `page`; in the handshake era `revision` is the latest it knows."""
+    fixture = Fixture(name, page, revision, instructions="Everything a protocol can do, a tool for each.")
     plain(fixture)
     slow(fixture)
     asking(fixture)
@@ -176,6 +176,10 @@ def asking(fixture: Fixture) -> None:
     @fixture.tool("Asks for a form.")
     async def ask_form(call: Call) -> Json:
         return text(json.dumps(await call.ask(who=who)))
+
+    @fixture.tool("Asks for a form beside its own stream, where the era has such a place.")
+    async def ask_aside(call: Call) -> Json:
+        return text(json.dumps(await call.ask_aside(who=who)))
 
     @fixture.tool("Sends the user to a page.")
     async def ask_url(call: Call) -> Json:
