@@ -1,4 +1,4 @@
-"""`toolgate definitions | approve | refresh`: what servers offer, and what of it agents may see."""
+"""`toolgate definitions | offerings | approve | refresh`: what servers offer, and what of it agents may see."""
 
 import argparse
 import json
@@ -31,6 +31,15 @@ def list_(args: argparse.Namespace) -> int:
     error = server.status.fields["error"].string_value
     if error:
         output.progress(f"the last look at {args.server_name} failed: {error}")
+    return OK
+
+
+def offerings(args: argparse.Namespace) -> int:
+    with AdminApi(admin_connection(args)) as api:
+        request = pb.ListOfferingsRequest(tenant=tenant_of(args, "Server"), server=args.server_name)
+        found = api.call(api.definitions.ListOfferings, request)
+    rows = ((one.server, one.kind, one.name) for one in found.offerings)
+    output.show(args.output, json_of(found), rows, ("SERVER", "KIND", "NAME"))
     return OK
 
 

@@ -174,6 +174,7 @@ def _actions(verbs: Parsers) -> None:
         output.add_format_flag(parser)
     for verb, run, what in (
         ("definitions", "definitions:list_", "show what a server's tools look like and which wait for approval"),
+        ("offerings", "definitions:offerings", "show a server's prompts, resources and resource templates"),
         ("approve", "definitions:approve", "let agents see a tool's new definition"),
         ("refresh", "definitions:refresh", "look at a server again, now"),
     ):
@@ -218,13 +219,16 @@ def _credentials(verbs: Parsers) -> None:
 
 def _agents(verbs: Parsers) -> None:
     tools = _mcp(verbs, "tools", "tools:tools", "list the tools an agent sees")
-    output.add_format_flag(tools)
+    prompts = _mcp(verbs, "prompts", "tools:prompts", "list the prompts an agent sees")
+    resources = _mcp(verbs, "resources", "tools:resources", "list the resources and templates an agent sees")
+    for parser in (tools, prompts, resources):
+        output.add_format_flag(parser)
     call = _mcp(verbs, "call", "tools:call", "call a tool as an agent would")
     call.add_argument("name", metavar="TOOL")
     call.add_argument("--arg", action="append", default=[], metavar="K=V", help="an argument; K:=JSON for any value")
     call.add_argument("--json", metavar="OBJECT", help="all arguments as JSON; - for stdin")
     output.add_format_flag(call)
-    for parser in (tools, call):
+    for parser in (tools, prompts, resources, call):
         parser.add_argument("--timeout", type=float, default=120.0, metavar="S", help="seconds to wait (default: 120)")
     connect = _mcp(verbs, "connect", "connect:connect", "print the configuration of an MCP client")
     connect.add_argument(

@@ -78,16 +78,20 @@ class McpClient:
 
     def tools(self) -> list[Json]:
         """All pages. Raises Failure."""
+        return self.listed("tools/list", "tools")
+
+    def listed(self, method: str, member: str) -> list[Json]:
+        """Everything a list method gives, by the member of its result. Raises Failure."""
         found: list[Json] = []
         params: Json = {}
         for _ in range(MAX_PAGES):
-            page = self.request("tools/list", params)
-            tools = page.get("tools", [])
-            found += tools if isinstance(tools, list) else []
+            page = self.request(method, params)
+            entries = page.get(member, [])
+            found += entries if isinstance(entries, list) else []
             if not page.get("nextCursor"):
                 return found
             params = {"cursor": page["nextCursor"]}
-        raise Failure(AWAY, f"{self._url}: the list of tools does not end")
+        raise Failure(AWAY, f"{self._url}: the list of {member} does not end")
 
     def call(self, tool: Json, arguments: Json, notified: Notified) -> Json:
         """`tool` as listed: its schema says which arguments travel in headers too. Raises Failure."""

@@ -1,4 +1,4 @@
-"""`toolgate tools | call`: what an agent sees and gets, through the gateway."""
+"""`toolgate tools | prompts | resources | call`: what an agent sees and gets, through the gateway."""
 
 import argparse
 import json
@@ -16,6 +16,23 @@ def tools(args: argparse.Namespace) -> int:
     with McpClient(mcp_connection(args), args.timeout) as client:
         found = client.tools()
     output.show(args.output, {"tools": found}, (_row(t) for t in found), ("TOOL", "DESCRIPTION"))
+    return OK
+
+
+def prompts(args: argparse.Namespace) -> int:
+    with McpClient(mcp_connection(args), args.timeout) as client:
+        found = client.listed("prompts/list", "prompts")
+    output.show(args.output, {"prompts": found}, (_row(p) for p in found), ("PROMPT", "DESCRIPTION"))
+    return OK
+
+
+def resources(args: argparse.Namespace) -> int:
+    """Templates after the resources, as they are written."""
+    with McpClient(mcp_connection(args), args.timeout) as client:
+        listed = client.listed("resources/list", "resources")
+        templates = client.listed("resources/templates/list", "resourceTemplates")
+    rows = [*(_row(one, "uri") for one in listed), *(_row(one, "uriTemplate") for one in templates)]
+    output.show(args.output, {"resources": listed, "resourceTemplates": templates}, rows, ("URI", "DESCRIPTION"))
     return OK
 
 
@@ -106,6 +123,6 @@ def _print_content(result: Json) -> None:
         print(json.dumps(result["structuredContent"], indent=2, ensure_ascii=False))
 
 
-def _row(tool: Json) -> tuple[str, str]:
-    first = str(tool.get("description") or "").strip().partition("\n")[0]
-    return str(tool.get("name", "")), first if len(first) <= WIDTH else first[: WIDTH - 1] + "…"
+def _row(entry: Json, key: str = "name") -> tuple[str, str]:
+    first = str(entry.get("description") or "").strip().partition("\n")[0]
+    return str(entry.get(key, "")), first if len(first) <= WIDTH else first[: WIDTH - 1] + "…"

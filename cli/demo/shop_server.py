@@ -1,9 +1,10 @@
-"""A shop's tools, as any team would write them with the official SDK: `python -m cli.demo.shop_server PORT`.
+"""A shop, as any team would write one with the official SDK: `python -m cli.demo.shop_server PORT`.
 
 It knows nothing of Toolgate. It answers with a card number as such servers do; masking it is the gateway's job.
 """
 
 import asyncio
+import json
 import sys
 
 from mcp.server import MCPServer
@@ -65,6 +66,27 @@ async def sales_report(ctx: Context, months: int = 3) -> str:
         await asyncio.sleep(0.05)
         total += sum(amount for *_, amount in ORDERS)
     return f"{total:.2f} in {months} months"
+
+
+@server.resource("shop://policy/refunds", title="Refund policy", mime_type="text/markdown")
+def refund_policy() -> str:
+    """Who may refund what, and until when."""
+    return "# Refunds\n\nWithin 30 days, up to the amount paid. Only support leads refund."
+
+
+@server.resource("shop://orders/{order_id}", title="An order", mime_type="application/json")
+def order(order_id: str) -> str:
+    """One order by its number, such as O-501."""
+    found = next((row for row in ORDERS if row[0] == order_id), None)
+    if found is None:
+        raise ValueError(f"there is no order {order_id}")
+    return json.dumps(dict(zip(("order", "customer", "status", "article", "amount"), found, strict=True)))
+
+
+@server.prompt(title="Answer a customer")
+def answer_customer(customer_id: str, question: str) -> str:
+    """A friendly answer to a customer's question, from what the shop knows."""
+    return f"Look up customer {customer_id} and their orders, then answer briefly and kindly: {question}"
 
 
 if __name__ == "__main__":

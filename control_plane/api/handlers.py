@@ -32,7 +32,9 @@ from core.audit import Wanted
 from core.definition import Definition
 from core.fleet import Node, TenantOnNode
 from core.node_token import ANY_NODE, NodeToken
+from core.offering import Kind
 from core.resource import Problem, Ref
+from core.server import ObservedEntry
 from toolgate.v1 import actions_pb2 as actions
 from toolgate.v1 import resources_pb2 as resources
 
@@ -131,6 +133,14 @@ class DefinitionHandlers:
     async def list(self, admin: Admin, request: actions.ListDefinitionsRequest) -> actions.ListDefinitionsResponse:
         found = await self._approvals.list(admin, request.tenant, request.server)
         return actions.ListDefinitionsResponse(definitions=[_definition(request.server, d) for d in found])
+
+    async def list_offerings(
+        self, admin: Admin, request: actions.ListOfferingsRequest
+    ) -> actions.ListOfferingsResponse:
+        found = await self._approvals.offering(admin, request.tenant, request.server)
+        return actions.ListOfferingsResponse(
+            offerings=[_offering(request.server, noun, one) for kind, noun in _NOUNS.items() for one in found.of(kind)]
+        )
 
     async def approve(
         self, admin: Admin, request: actions.ApproveDefinitionRequest
@@ -262,6 +272,15 @@ def _definition(server: str, one: Definition) -> actions.ToolDefinition:
         message.observed.CopyFrom(struct_of(msgspec.json.decode(one.observed, type=dict[str, object])))
     if one.observed_unix:
         message.observed_at.CopyFrom(timestamp_of(one.observed_unix))
+    return message
+
+
+_NOUNS: dict[Kind, str] = {"prompts": "prompt", "resources": "resource", "templates": "template"}
+
+
+def _offering(server: str, noun: str, one: ObservedEntry) -> actions.Offering:
+    message = actions.Offering(server=server, kind=noun, name=one.name)
+    message.definition.CopyFrom(struct_of(msgspec.json.decode(one.definition, type=dict[str, object])))
     return message
 
 

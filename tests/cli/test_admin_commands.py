@@ -5,9 +5,12 @@ import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from cli.main import main
+from core.offering import Offering
+from core.server import ObservedEntry
 from tests.harness.control_plane import Plane
 
 MANIFEST = """
@@ -338,3 +341,30 @@ async def test_a_wrong_token_is_exit_code_3(plane: Plane, capsys: pytest.Capture
     words = ["get", "tenants", "--server", plane.target, "--token", "tgk_-_aa_bb"]
     assert await asyncio.to_thread(main, words) == 3
     assert "not authenticated" in capsys.readouterr().err
+
+
+async def test_offerings_list_prompts_resources_and_templates_as_last_seen(
+    toolgate: Toolgate, manifest: Path, plane: Plane
+) -> None:
+    await toolgate("apply", "-f", str(manifest))
+    assert (await toolgate("offerings", "shop", "-o", "json")).json() == {"offerings": []}
+    offering = Offering(
+        prompts=(ObservedEntry(name="ask", definition=b'{"name":"ask","title":"Ask"}'),),
+        resources=(ObservedEntry(name="a:1", definition=b'{"uri":"a:1","name":"one"}'),),
+        templates=(ObservedEntry(name="a:{n}", definition=b'{"uriTemplate":"a:{n}","name":"some"}'),),
+    )
+    packed = msgspec.msgpack.encode(offering).hex()
+    await plane.execute(
+        "INSERT INTO server_looks (tenant, server, spec_digest, look, due_at, offering)"
+        f" VALUES ('acme', 'shop', '', '{{}}', 'infinity', '\\x{packed}')"
+        " ON CONFLICT (tenant, server) DO UPDATE SET offering = excluded.offering"
+    )
+    listed = (await toolgate("offerings", "shop", "-o", "json")).json()["offerings"]
+    assert [(one["kind"], one["name"]) for one in listed] == [  # type: ignore[attr-defined]
+        ("prompt", "ask"),
+        ("resource", "a:1"),
+        ("template", "a:{n}"),
+    ]
+    assert listed[0]["definition"] == {"name": "ask", "title": "Ask"}  # type: ignore[index]
+    assert "a:{n}" in (await toolgate("offerings", "shop")).out
+    assert (await toolgate("offerings", "absent")).code != 0

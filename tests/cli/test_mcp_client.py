@@ -10,12 +10,20 @@ import pytest
 
 from cli.connection import McpConnection
 from cli.failure import AWAY, REFUSED, Failure
+from cli.main import main
 from cli.mcp_client import LEGACY, MODERN, McpClient, RpcError, param_headers
 from core.mcp.headers import encode_value
 
 TOOL = {
     "name": "echo",
     "inputSchema": {"type": "object", "properties": {"to": {"type": "string", "x-mcp-header": "To"}}},
+}
+
+
+LISTS = {
+    "prompts/list": {"prompts": [{"name": "ask", "description": "Asks.\nAt length."}]},
+    "resources/list": {"resources": [{"uri": "a:1", "name": "one", "description": "The first."}]},
+    "resources/templates/list": {"resourceTemplates": [{"uriTemplate": "a:{n}", "name": "some"}]},
 }
 
 
@@ -58,6 +66,9 @@ class Handler(BaseHTTPRequestHandler):
             self._json(400, {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "no session"}})
         elif body["method"] == "notifications/initialized":
             self._send(202, b"")
+        elif body["method"] in LISTS:
+            result = {**LISTS[body["method"]], "resultType": "complete"}
+            self._json(200, {"jsonrpc": "2.0", "id": body["id"], "result": result})
         elif body["method"] == "tools/list":
             result = {"tools": [TOOL], "resultType": "complete"}
             if "cursor" not in body["params"]:
@@ -174,3 +185,16 @@ def test_annotated_arguments_travel_in_headers_when_they_are_there() -> None:
         "Mcp-Param-On": "true",
         "Mcp-Param-Deep": "x",
     }
+
+
+def test_prompts_and_resources_are_listed_as_an_agent_sees_them(capsys: pytest.CaptureFixture[str]) -> None:
+    with serving("modern") as server:
+        flags = ["--url", server.url, "--key", "right"]
+        assert main(["prompts", *flags]) == 0
+        assert capsys.readouterr().out.split() == ["PROMPT", "DESCRIPTION", "ask", "Asks."]
+        assert main(["resources", *flags]) == 0
+        assert capsys.readouterr().out.split() == ["URI", "DESCRIPTION", "a:1", "The", "first.", "a:{n}"]
+        assert main(["resources", *flags, "-o", "json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+    assert [one["uri"] for one in told["resources"]] == ["a:1"]
+    assert [one["uriTemplate"] for one in told["resourceTemplates"]] == ["a:{n}"]

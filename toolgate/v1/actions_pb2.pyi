@@ -77,6 +77,32 @@ class ListDefinitionsResponse(_message.Message):
     definitions: _containers.RepeatedCompositeFieldContainer[ToolDefinition]
     def __init__(self, definitions: _Optional[_Iterable[_Union[ToolDefinition, _Mapping]]] = ...) -> None: ...
 
+class Offering(_message.Message):
+    __slots__ = ("server", "kind", "name", "definition")
+    SERVER_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    server: str
+    kind: str
+    name: str
+    definition: _struct_pb2.Struct
+    def __init__(self, server: _Optional[str] = ..., kind: _Optional[str] = ..., name: _Optional[str] = ..., definition: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+
+class ListOfferingsRequest(_message.Message):
+    __slots__ = ("tenant", "server")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    SERVER_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    server: str
+    def __init__(self, tenant: _Optional[str] = ..., server: _Optional[str] = ...) -> None: ...
+
+class ListOfferingsResponse(_message.Message):
+    __slots__ = ("offerings",)
+    OFFERINGS_FIELD_NUMBER: _ClassVar[int]
+    offerings: _containers.RepeatedCompositeFieldContainer[Offering]
+    def __init__(self, offerings: _Optional[_Iterable[_Union[Offering, _Mapping]]] = ...) -> None: ...
+
 class ApproveDefinitionRequest(_message.Message):
     __slots__ = ("tenant", "server", "tool", "digest")
     TENANT_FIELD_NUMBER: _ClassVar[int]

@@ -154,6 +154,11 @@ class DefinitionsStub:
                 request_serializer=toolgate_dot_v1_dot_actions__pb2.ListDefinitionsRequest.SerializeToString,
                 response_deserializer=toolgate_dot_v1_dot_actions__pb2.ListDefinitionsResponse.FromString,
                 _registered_method=True)
+        self.ListOfferings = channel.unary_unary(
+                '/toolgate.v1.Definitions/ListOfferings',
+                request_serializer=toolgate_dot_v1_dot_actions__pb2.ListOfferingsRequest.SerializeToString,
+                response_deserializer=toolgate_dot_v1_dot_actions__pb2.ListOfferingsResponse.FromString,
+                _registered_method=True)
         self.Approve = channel.unary_unary(
                 '/toolgate.v1.Definitions/Approve',
                 request_serializer=toolgate_dot_v1_dot_actions__pb2.ApproveDefinitionRequest.SerializeToString,
@@ -171,6 +176,13 @@ class DefinitionsServicer:
 
     def List(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOfferings(self, request, context):
+        """What else the server offers. It needs no approval: nothing of it is in use before somebody asks for it.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -195,6 +207,11 @@ def add_DefinitionsServicer_to_server(servicer, server):
                     servicer.List,
                     request_deserializer=toolgate_dot_v1_dot_actions__pb2.ListDefinitionsRequest.FromString,
                     response_serializer=toolgate_dot_v1_dot_actions__pb2.ListDefinitionsResponse.SerializeToString,
+            ),
+            'ListOfferings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOfferings,
+                    request_deserializer=toolgate_dot_v1_dot_actions__pb2.ListOfferingsRequest.FromString,
+                    response_serializer=toolgate_dot_v1_dot_actions__pb2.ListOfferingsResponse.SerializeToString,
             ),
             'Approve': grpc.unary_unary_rpc_method_handler(
                     servicer.Approve,
@@ -234,6 +251,33 @@ class Definitions:
             '/toolgate.v1.Definitions/List',
             toolgate_dot_v1_dot_actions__pb2.ListDefinitionsRequest.SerializeToString,
             toolgate_dot_v1_dot_actions__pb2.ListDefinitionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOfferings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/toolgate.v1.Definitions/ListOfferings',
+            toolgate_dot_v1_dot_actions__pb2.ListOfferingsRequest.SerializeToString,
+            toolgate_dot_v1_dot_actions__pb2.ListOfferingsResponse.FromString,
             options,
             channel_credentials,
             insecure,
