@@ -36,8 +36,17 @@ REMOVED = frozenset({"initialize", "ping", "logging/setLevel", "resources/subscr
 _NOTIFICATION = "notifications/"
 """What the methods of all notifications begin with, and of no request."""
 
-_NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+_NAMED = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tasks/cancel": "taskId",
+}
 """Method to the member of its params that `Mcp-Name` repeats."""
+
+_KINDS = {"name": "a name", "uri": "a URI", "taskId": "a task's id"}
 
 
 class _Meta(Struct):
@@ -53,7 +62,10 @@ class _Params(Struct):
     meta: Raw = field(default=_NONE, name="_meta")
     name: Raw = _NONE
     uri: Raw = _NONE
+    task_id: Raw = field(default=_NONE, name="taskId")
     arguments: Raw = _NONE
+    request_state: Raw = field(default=_NONE, name="requestState")
+    input_responses: Raw = field(default=_NONE, name="inputResponses")
     protocol_version: Raw = field(default=_NONE, name="protocolVersion")
     capabilities: Raw = _NONE
 
@@ -65,6 +77,7 @@ class _Cancelled(Struct):
 _meta = msgspec.json.Decoder(_Meta)
 _cancelled = msgspec.json.Decoder(_Cancelled)
 _params = msgspec.json.Decoder(_Params)
+_members = msgspec.json.Decoder(dict[str, Raw])
 _text = msgspec.json.Decoder(str)
 _NO_META = _Meta()
 _NO_PARAMS = _Params()
@@ -81,6 +94,16 @@ class Arrival(Struct):
     meta_bytes: bytes
     version: str
     """`MCP-Protocol-Version` as received, empty if absent."""
+    mirrored: bool = True
+    """Came over HTTP, where headers repeat what the body says; other transports have the body alone."""
+
+
+def arrive_bare(message: Message) -> Arrival:
+    """As `arrive`, of a message that has no headers of its own: on a WebSocket, an event stream's, a script's."""
+    arrival = arrive(message, Head({}))
+    stated = _string(bytes(arrival.meta.version)) if arrival.meta.version else ""
+    arrival.version, arrival.mirrored = stated or "", False
+    return arrival
 
 
 def arrive(message: Message, head: Head) -> Arrival:
@@ -111,8 +134,10 @@ def understand(arrival: Arrival, inbound_id: str, tenant: str | None, endpoint: 
         _check_modern(arrival, inbound)
     else:
         _check_legacy(arrival, inbound)
-    if inbound.method == "tools/call":
-        _read_call(arrival, inbound)
+    if inbound.method in _NAMED:
+        _read_named(arrival, inbound)
+    elif inbound.method == "completion/complete":
+        inbound.arguments = _completion(arrival.message.params)
     if arrival.meta_bytes:
         _read_meta(arrival, inbound)
     return inbound
@@ -148,9 +173,10 @@ def _check_modern(arrival: Arrival, inbound: Inbound) -> None:
         raise Rejected(400, INVALID_PARAMS, f"params._meta must be an object with {' and '.join(missing)}", id=id_)
     if _string(stated) != version:
         raise _mismatch("MCP-Protocol-Version", _VERSION_KEY, id_)
-    if arrival.head.text(b"mcp-method") != inbound.method:
-        raise _mismatch("Mcp-Method", "method", id_)
-    _check_name(arrival)
+    if arrival.mirrored:
+        if arrival.head.text(b"mcp-method") != inbound.method:
+            raise _mismatch("Mcp-Method", "method", id_)
+        _check_name(arrival)
     if version not in MODERN:
         raise Rejected(400, UNSUPPORTED_VERSION, "Unsupported protocol version", id=id_, data=unsupported(version))
     if inbound.method in REMOVED or inbound.method.startswith(_NOTIFICATION):
@@ -166,7 +192,7 @@ def _check_name(arrival: Arrival) -> None:
     member = _NAMED.get(arrival.message.method)
     if member is None:
         return
-    stated = bytes(arrival.params.uri if member == "uri" else arrival.params.name)
+    stated = _stated(arrival, member)
     if stated in (b"", b"null"):
         return
     header = arrival.head.values.get(b"mcp-name")
@@ -194,17 +220,48 @@ def _check_legacy(arrival: Arrival, inbound: Inbound) -> None:
         raise Rejected(400, INVALID_REQUEST, f"{inbound.method[:100]} is a request: it must have an id")
 
 
-def _read_call(arrival: Arrival, inbound: Inbound) -> None:
-    status = 400 if arrival.era == "modern" else 200
-    name = _string(bytes(arrival.params.name))
+def _stated(arrival: Arrival, member: str) -> bytes:
+    params = arrival.params
+    return bytes(params.name if member == "name" else params.uri if member == "uri" else params.task_id)
+
+
+def _read_named(arrival: Arrival, inbound: Inbound) -> None:
+    """What the request is about, its arguments, and what a retry brings back."""
+    params, member = arrival.params, _NAMED[inbound.method]
+    name = _string(_stated(arrival, member))
     if not name:
-        raise Rejected(status, INVALID_PARAMS, "params.name must be the name of a tool", id=arrival.message.id)
-    arguments = bytes(arrival.params.arguments)
-    if arguments in (b"", b"null"):
-        arguments = b"{}"
-    if arguments[0] != 0x7B:
-        raise Rejected(status, INVALID_PARAMS, "params.arguments must be an object", id=arrival.message.id)
-    inbound.name, inbound.arguments = name, arguments
+        raise _invalid(arrival, f"params.{member} must be {_KINDS[member]}")
+    inbound.name = name
+    arguments = bytes(params.arguments)
+    if arguments not in (b"", b"null"):
+        if arguments[0] != 0x7B:
+            raise _invalid(arrival, "params.arguments must be an object")
+        inbound.arguments = arguments
+    if arrival.era == "modern" and (params.request_state or params.input_responses):
+        _read_retry(arrival, inbound)
+
+
+def _read_retry(arrival: Arrival, inbound: Inbound) -> None:
+    state, responses = bytes(arrival.params.request_state), bytes(arrival.params.input_responses)
+    if state not in (b"", b"null"):
+        inbound.request_state = _string(state)
+        if inbound.request_state is None:
+            raise _invalid(arrival, "params.requestState must be a string")
+    if responses not in (b"", b"null"):
+        if responses[0] != 0x7B:
+            raise _invalid(arrival, "params.inputResponses must be an object")
+        inbound.input_responses = responses
+
+
+def _completion(params: bytes) -> bytes:
+    """What is to be completed, and what it may depend on: all but what it refers to."""
+    members = _members.decode(params or b"{}")
+    return msgspec.json.encode({name: members[name] for name in ("argument", "context") if name in members})
+
+
+def _invalid(arrival: Arrival, rule: str) -> Rejected:
+    status = 400 if arrival.era == "modern" else 200
+    return Rejected(status, INVALID_PARAMS, rule, id=arrival.message.id or b"null")
 
 
 def _read_meta(arrival: Arrival, inbound: Inbound) -> None:

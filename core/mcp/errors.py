@@ -118,7 +118,7 @@ def of_failure(failure: Refused | Unavailable, inbound: Inbound) -> WireError:
     reason, message = failure.reason, failure.public
     data = failure.data if isinstance(failure, Refused) else b""
     if reason in (Reason.FORBIDDEN, Reason.UNKNOWN_TOOL):
-        return _unknown(inbound)
+        return _unknown(inbound, failure.retry_after_s)
     if reason is Reason.NOT_FOUND:
         message, data = NOTHING_HERE, b""
     elif reason is Reason.UNSUPPORTED_VERSION and not data:
@@ -127,14 +127,16 @@ def of_failure(failure: Refused | Unavailable, inbound: Inbound) -> WireError:
     return WireError(status, code, message, data, failure.retry_after_s)
 
 
-def _unknown(inbound: Inbound) -> WireError:
+def _unknown(inbound: Inbound, retry_after_s: float | None) -> WireError:
     """What is not there, for this caller at least: the same whether it exists or not."""
     status = 400 if inbound.era == "modern" else 200
     if inbound.method in _ABOUT_RESOURCES or inbound.refers_to == "resource":
         code = INVALID_PARAMS if inbound.era == "modern" else RESOURCE_NOT_FOUND
-        return WireError(status, code, "Resource not found", b'{"uri":%b}' % msgspec.json.encode(inbound.name))
+        return WireError(
+            status, code, "Resource not found", b'{"uri":%b}' % msgspec.json.encode(inbound.name), retry_after_s
+        )
     kind = "prompt" if inbound.method == "prompts/get" or inbound.refers_to == "prompt" else "tool"
-    return WireError(status, INVALID_PARAMS, f"Unknown {kind}: {inbound.name}")
+    return WireError(status, INVALID_PARAMS, f"Unknown {kind}: {inbound.name}", b"", retry_after_s)
 
 
 def internal(inbound: Inbound) -> WireError:

@@ -22,8 +22,8 @@ from core.mcp.errors import INVALID_REQUEST, Rejected, WireError
 from core.mcp.headers import Head
 from core.mcp.origin import host_allowed, origin_allowed
 from core.mcp.revisions import LEGACY
-from core.resource import NAME
 from data_plane.fronts import page
+from data_plane.fronts.address import Address, address
 from data_plane.fronts.asgi import JSON, NO_STORE, NOSNIFF, Header, Receive, Scope, Send, answer
 from data_plane.fronts.exchange import MAX_QUEUED_BYTES, Cause, Exchange
 from data_plane.fronts.inflight import InFlight
@@ -130,7 +130,7 @@ class Front:
         if not self._host_allowed(host):
             raise Rejected(421, INVALID_REQUEST, "this gateway is not known under that Host")
         place = address(path)
-        if place is None:
+        if place is None or place.leaf != "mcp":
             raise Rejected(404, 404, errors.NOTHING_HERE)
         if method == "POST":
             await self._post(scope, receive, send, head, place)
@@ -146,7 +146,7 @@ class Front:
         well = self._healthy() if path == "/healthz" else self._ready()
         await answer(send, 200 if well else 503, _TEXT, b"ok\n" if well else b"not ready\n")
 
-    async def _preflight(self, send: Send, head: Head, host: str, place: "Address") -> None:
+    async def _preflight(self, send: Send, head: Head, host: str, place: Address) -> None:
         origin = head.text(b"origin")
         if not origin or b"access-control-request-method" not in head.values:
             await answer(send, 204, (_ALLOW, NOSNIFF))
@@ -160,7 +160,7 @@ class Front:
         )
         await answer(send, 204, (*_cors(origin), *wanted, NOSNIFF))
 
-    async def _post(self, scope: Scope, receive: Receive, send: Send, head: Head, place: "Address") -> None:
+    async def _post(self, scope: Scope, receive: Receive, send: Send, head: Head, place: Address) -> None:
         began = monotonic_ns()
         if not headers.is_json(head.values.get(b"content-type", b"")):
             raise Rejected(400, INVALID_REQUEST, "Content-Type must be application/json")
@@ -184,6 +184,7 @@ class Front:
             return
         self._serial += 1
         inbound = classify.understand(arrival, f"{self._prefix}-{self._serial:x}", place.tenant, place.endpoint)
+        inbound.server = place.server
         _read_head(inbound, head)
         client = scope.get("client")
         inbound.client_address = str(client[0]) if isinstance(client, tuple) else ""
@@ -310,25 +311,6 @@ class Front:
         if result.session:
             cors = (*cors, (b"mcp-session-id", result.session.encode("ascii")))
         return 200, (*_JSON, *cors) if cors else _JSON, jsonrpc.result(id_, value)
-
-
-class Address(msgspec.Struct, frozen=True):
-    """Where a path leads. `tenant` None: the credential's own."""
-
-    tenant: str | None
-    endpoint: str
-
-
-@lru_cache(maxsize=8192)
-def address(path: str) -> Address | None:
-    """`/mcp` or `/{tenant}/{endpoint}/mcp`; None for any other path."""
-    if path == "/mcp":
-        return Address(None, "default")
-    parts = path.split("/")
-    if len(parts) != 4 or parts[0] or parts[3] != "mcp":
-        return None
-    tenant, endpoint = parts[1], parts[2]
-    return Address(tenant, endpoint) if NAME.fullmatch(tenant) and NAME.fullmatch(endpoint) else None
 
 
 def _raw_headers(scope: Scope) -> Sequence[tuple[bytes, bytes]]:
