@@ -8,7 +8,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
@@ -18,11 +18,13 @@ from typing import Final
 import msgspec
 
 from core.bound import Bound
-from core.call import Ask, Notify, Outgoing, Raw, Route
+from core.call import Ask, Interest, Notify, Outgoing, Raw, Route
 from core.server import Declared, StdioTransport
 from data_plane.supervisor.stdio_child import IN_FLIGHT, UNREAD_BYTES, Child, ChildHits, spawn
 from data_plane.supervisor.stdio_log import PER_S, StderrLog
-from data_plane.upstreams.failure import overloaded, timed_out, unavailable
+from data_plane.upstreams import rounds
+from data_plane.upstreams.deadlines import Deadlines
+from data_plane.upstreams.failure import NotSentError, overloaded, timed_out, unavailable
 from data_plane.upstreams.greeting import Greeting
 from data_plane.upstreams.shared import shared
 
@@ -97,6 +99,8 @@ class StdioServers:
     def __init__(self, limits: StdioLimits | None = None, *, base_environment: Mapping[str, str] | None = None) -> None:
         """`base_environment`: PATH, HOME, LANG and TZ for the children; None: as this process has them."""
         self._limits = limits or StdioLimits()
+        self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(self._loop)
         self._base = _base_environment(os.environ if base_environment is None else base_environment)
         self._slots: dict[Key, _Slot] = {}
         self._children: dict[Child, Key] = {}
@@ -109,19 +113,35 @@ class StdioServers:
         self._full = 0
         self._histories: dict[Key, History] = {}
 
-    async def call(
-        self,
-        route: Route,
-        outgoing: Outgoing,
-        notify: Notify,
-        ask: Ask | None = None,  # noqa: ARG002 - not yet carried
-    ) -> Raw:
+    async def call(self, route: Route, outgoing: Outgoing, notify: Notify, ask: Ask | None = None) -> Raw:
         try:
-            async with asyncio.timeout(route.deadline_s):
+            with self._deadlines.until(self._loop.time() + route.deadline_s) as clock:
                 child = await self._child(route)
-                return await child.call(route, outgoing, notify)
+                try:
+                    raw = await child.call(route, outgoing, notify, ask, clock)
+                except NotSentError:
+                    # It went down this very moment, so it has not seen this one.
+                    child = await self._child(route)
+                    raw = await child.call(route, outgoing, notify, ask, clock)
         except TimeoutError as late:
             raise timed_out(route.deadline_s) from late
+        legacy = child.greeting is not None and child.greeting.era == "legacy"
+        return rounds.as_result(raw, outgoing) if raw.error and legacy else raw
+
+    async def watch(self, route: Route, interest: Interest, tell: Notify, *, began: Callable[[], None]) -> None:
+        """`core.call.Watchable`. Whoever listens keeps an idle child running, unless its place is needed."""
+        begins_s = min(route.deadline_s, self._limits.start_s)
+        try:
+            async with asyncio.timeout(begins_s) as limit:
+
+                def has_begun() -> None:
+                    limit.reschedule(None)
+                    began()
+
+                child = await self._child(route)
+                await child.watch(interest, tell, has_begun)
+        except TimeoutError as late:
+            raise timed_out(begins_s) from late
 
     async def greet(self, route: Route) -> Greeting:
         """What the running child said of itself; starts it if need be. Raises Unavailable."""
@@ -355,7 +375,8 @@ class StdioServers:
         for key, slot in list(self._slots.items()):
             child = slot.child
             if child is not None:
-                forgotten = not child.in_flight and now - child.last_used >= self._limits.idle_s
+                used = child.in_flight or child.is_watched
+                forgotten = not used and now - child.last_used >= self._limits.idle_s
             else:
                 forgotten = slot.starting is None and now >= slot.not_before + self._limits.longest_back_off_s
             if forgotten:

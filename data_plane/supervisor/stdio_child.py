@@ -1,4 +1,4 @@
-"""One child process speaking MCP on its standard streams: many calls at once, told apart by id."""
+"""One child process speaking MCP on its standard streams: a `Duplex` over its pipes."""
 
 import asyncio
 import os
@@ -6,39 +6,36 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from itertools import count
 from pathlib import Path
-from typing import Final, NamedTuple, cast
+from typing import Final
 
 from core.bound import Hits
-from core.call import Notify, Outgoing, Raw, Route
+from core.call import Ask, Interest, Notify, Outgoing, Raw, Route
 from core.server import StdioTransport
 from data_plane.supervisor import stdio_reaper
 from data_plane.supervisor.stdio_launch import CANNOT_RUN
 from data_plane.supervisor.stdio_lines import LineReader, Overlong
 from data_plane.supervisor.stdio_log import StderrLog
-from data_plane.upstreams import jsonrpc
-from data_plane.upstreams.failure import overloaded, too_large, unavailable
+from data_plane.upstreams import duplex_watch, jsonrpc, params
+from data_plane.upstreams.duplex import Duplex
+from data_plane.upstreams.failure import overloaded, unavailable
 from data_plane.upstreams.greeting import Greeting, from_discover, from_initialize
-from data_plane.upstreams.jsonrpc import Listener, Message, NotMcpError
+from data_plane.upstreams.jsonrpc import NotMcpError
+from data_plane.upstreams.questions import Clock
 
 _LAUNCHER: Final = str(Path(__file__).with_name("stdio_launch.py"))
 _ENVELOPE_BYTES = 64 * 1024
 UNREAD_BYTES = 16 * 1024 * 1024
 """A child that leaves more than this unread on its standard input is stuck."""
+_ABANDONED_BYTES = 2 * UNREAD_BYTES
 IN_FLIGHT = 4096
+_DECLARED: Final = b'{"elicitation":{"form":{},"url":{}},"roots":{},"sampling":{}}'
+"""To a child of the handshake era, once for all who will call it; what a caller lacks is refused it then."""
 _LAST_WORDS_S = 0.2
 """After the process ended, its pipe may still hold answers; a grandchild may hold the pipe open for ever."""
 
 
 _KILLED_S = 5.0
-
-
-class _Pending(NamedTuple):
-    answer: asyncio.Future[Raw]
-    listener: Listener
-    notify: Notify
-    max_bytes: int
 
 
 def spawn(transport: StdioTransport, environment: Mapping[str, str], mark: str) -> "subprocess.Popen[bytes]":
@@ -85,21 +82,17 @@ class Child:
         self.pid = process.pid
         self.mark = mark
         self._hits = hits
-        self.greeting: Greeting | None = None
-        self.log_level = ""
-        self.down = asyncio.Event()
-        self._why_down = ""
+        self._duplex = Duplex(self._write)
+        self.down = self._duplex.down
+        self._leaving = asyncio.Event()
+        """Nobody is to listen to it any more."""
         self.gone = asyncio.Event()
         self.exited = asyncio.Event()
         loop = asyncio.get_running_loop()
-        self.started_at = self.last_used = loop.time()
+        self.started_at = loop.time()
         self._process = process
         self._log = log
         self._on_down = on_down
-        self._ids = count(1)
-        self._pending: dict[int, _Pending] = {}
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._lines = LineReader(_ENVELOPE_BYTES)
         self._stdin: asyncio.WriteTransport | None = None
         self._pipes: list[asyncio.BaseTransport] = []
@@ -107,8 +100,22 @@ class Child:
         loop.add_reader(self._pidfd, self._ended)
 
     @property
+    def greeting(self) -> Greeting | None:
+        return self._duplex.greeting
+
+    @property
+    def last_used(self) -> float:
+        return self._duplex.last_used
+
+    @property
     def in_flight(self) -> int:
-        return len(self._pending)
+        """Calls. Of the modern era, whoever listens has a request under way as well."""
+        listening = len(self._duplex.ears) if self.greeting is not None and self.greeting.era == "modern" else 0
+        return max(0, self._duplex.in_flight - listening)
+
+    @property
+    def is_watched(self) -> bool:
+        return bool(self._duplex.ears)
 
     @property
     def unread_bytes(self) -> int:
@@ -132,20 +139,18 @@ class Child:
         A server that is slow to start has not refused `server/discover`: it stays asked while `initialize` is sent, and
         the first useful answer decides.
         """
-        discover = None
+        discover, found = None, None
         if not legacy_first:
-            discover = self._ask("server/discover", b'{"_meta":%b}' % jsonrpc.meta(jsonrpc.MODERN, b"{}"))
+            discover = self._duplex.begin("server/discover", params.own("modern", b""))
             await asyncio.wait({discover}, timeout=discover_s)
-            if discover.done():
-                found = from_discover(discover.result())
-                if found is not None:
-                    self.greeting = found
-                    return found
-        self.greeting = await self._initialize(discover)
-        return self.greeting
+            found = from_discover(discover.result()) if discover.done() else None
+        self._duplex.greeting = greeting = found or await self._initialize(discover)
+        if greeting.era == "legacy":
+            self._duplex.tell(jsonrpc.notification("notifications/initialized"))
+        return greeting
 
-    async def _initialize(self, discover: asyncio.Future[Raw] | None) -> Greeting:
-        initialize = self._ask("initialize", jsonrpc.initialize_params(b"{}"))
+    async def _initialize(self, discover: "asyncio.Future[Raw] | None") -> Greeting:
+        initialize = self._duplex.begin("initialize", jsonrpc.initialize_params(_DECLARED))
         if discover is not None and not discover.done():
             await asyncio.wait({discover, initialize}, return_when=asyncio.FIRST_COMPLETED)
             refused = initialize.done() and initialize.exception() is None and bool(initialize.result().error)
@@ -155,52 +160,44 @@ class Child:
                     initialize.cancel()
                     return found
             discover.cancel()
-        greeting = from_initialize(await initialize)
-        self._write(jsonrpc.notification("notifications/initialized"))
-        return greeting
+        return from_initialize(await initialize)
 
-    async def call(self, route: Route, outgoing: Outgoing, notify: Notify) -> Raw:
-        """tools/call. Cancelled, it tells the child. Raises Unavailable."""
-        greeting = cast("Greeting", self.greeting)
-        await self._listen_from(outgoing.log_level)
-        request_id = next(self._ids)
-        token = request_id if outgoing.wants_progress else None
-        modern = greeting.era == "modern"
-        meta = jsonrpc.meta(
-            greeting.revision if modern else None,
-            outgoing.capabilities,
-            token=token,
-            log_level=outgoing.log_level,
-            trace=jsonrpc.trace_members(outgoing.traceparent, outgoing.tracestate),
-        )
-        params = b'{"name":%b,"arguments":%b%b}' % (
-            jsonrpc.encode(route.tool),
-            outgoing.arguments or b"{}",
-            b',"_meta":' + meta if len(meta) > 2 else b"",
-        )
-        waiting = _Pending(
-            asyncio.get_running_loop().create_future(),
-            Listener(token, outgoing.log_level),
-            notify,
-            route.backend.max_result_bytes,
-        )
-        return await self._answered(request_id, "tools/call", params, waiting)
+    async def call(
+        self, route: Route, outgoing: Outgoing, notify: Notify, ask: Ask | None = None, clock: Clock | None = None
+    ) -> Raw:
+        """Cancelled, it tells the child. `clock`: the call's deadline. Raises Unavailable, NotSentError."""
+        if self.in_flight >= IN_FLIGHT:
+            self._hits.calls.count += 1
+            raise overloaded(f"{IN_FLIGHT} calls are under way in its process")
+        return await self._duplex.call(route, outgoing, notify, ask, clock)
 
     async def ask(self, method: str, members: bytes, max_bytes: int) -> Raw:
-        """Any other method. `members`: of params besides `_meta`, each with a comma after it. Raises Unavailable."""
-        greeting = cast("Greeting", self.greeting)
-        if greeting.era == "modern":
-            params = b'{%b"_meta":%b}' % (members, jsonrpc.meta(greeting.revision, b"{}"))
-        else:
-            params = b"{%b}" % members.rstrip(b",")
-        waiting = _Pending(asyncio.get_running_loop().create_future(), Listener(None, ""), lambda _: None, max_bytes)
-        return await self._answered(next(self._ids), method, params, waiting)
+        """The gateway's own question. `members`: of params besides `_meta`, each with a comma after it. Raises
+        Unavailable.
+        """
+        return await self._duplex.request(method, members, max_bytes)
+
+    async def watch(self, interest: Interest, tell: Notify, began: Callable[[], None]) -> None:
+        """`Watchable.watch` at this child, without a deadline for `began`. Raises Unavailable."""
+        loop = asyncio.get_running_loop()
+        watching = loop.create_task(duplex_watch.watch(self._duplex, interest, tell, began))
+        leaving = loop.create_task(self._leaving.wait())
+        try:
+            await asyncio.wait({watching, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if watching.done():
+                await watching
+            raise unavailable("its process is being replaced")
+        finally:
+            for task in (watching, leaving):
+                task.cancel()
+            await asyncio.gather(watching, leaving, return_exceptions=True)
 
     async def idle(self, wait_s: float) -> None:
-        """Until no call is under way, or for so long."""
+        """Until no call is under way, or for so long. Whoever listens is sent away at once."""
+        self._leaving.set()
         try:
             async with asyncio.timeout(wait_s):
-                await self._idle.wait()
+                await self._duplex.idle.wait()
         except TimeoutError:
             return
 
@@ -239,59 +236,16 @@ class Child:
             self._log.close(asyncio.get_running_loop().time())
             self.gone.set()
 
-    # Requests.
-
-    async def _listen_from(self, level: str) -> None:
-        """A legacy level is the session's, so it is only ever lowered."""
-        greeting = cast("Greeting", self.greeting)
-        if level and greeting.logs and jsonrpc.more_verbose(level, self.log_level):
-            self.log_level = level
-            await self.ask("logging/setLevel", b'"level":%b,' % jsonrpc.encode(level), _ENVELOPE_BYTES)
-
-    async def _answered(self, request_id: int, method: str, params: bytes, waiting: _Pending) -> Raw:
-        self._post(request_id, method, params, waiting)
-        try:
-            return await waiting.answer
-        except asyncio.CancelledError:
-            if self._pending.pop(request_id, None) is not None:
-                self._write(jsonrpc.cancelled(request_id, "the caller went away or its time is over"))
-            raise
-        finally:
-            self._finished(request_id)
-
-    def _ask(self, method: str, params: bytes) -> asyncio.Future[Raw]:
-        """For the greeting, which waits for two answers at once."""
-        answer: asyncio.Future[Raw] = asyncio.get_running_loop().create_future()
-        request_id = next(self._ids)
-        self._post(request_id, method, params, _Pending(answer, Listener(None, ""), lambda _: None, 1 << 20))
-        answer.add_done_callback(lambda _: self._finished(request_id))
-        # Retrieved here, because of two answers only one may be looked at.
-        answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return answer
-
-    def _post(self, request_id: int, method: str, params: bytes, waiting: _Pending) -> None:
-        if self.down.is_set():
-            raise unavailable(self._why_down)
-        if len(self._pending) >= IN_FLIGHT:
-            self._hits.calls.count += 1
-            raise overloaded(f"{IN_FLIGHT} calls are under way in its process")
-        if self.unread_bytes > UNREAD_BYTES:
+    def _write(self, message: bytes, request_id: int | None = None) -> None:
+        """A `duplex.Write`."""
+        if request_id is not None and self.unread_bytes > UNREAD_BYTES:
             self._hits.unread.count += 1
             raise overloaded("its process does not read its input")
-        self._lines.max_bytes = max(self._lines.max_bytes, waiting.max_bytes + _ENVELOPE_BYTES)
-        self._pending[request_id] = waiting
-        self._idle.clear()
-        self._write(jsonrpc.request(request_id, method, params))
-
-    def _finished(self, request_id: int) -> None:
-        self._pending.pop(request_id, None)
-        self.last_used = asyncio.get_running_loop().time()
-        if not self._pending:
-            self._idle.set()
-
-    def _write(self, message: bytes) -> None:
+        self._lines.max_bytes = max(self._lines.max_bytes, self._duplex.max_bytes + _ENVELOPE_BYTES)
         if self._stdin is None or self._stdin.is_closing():
             return
+        if self.unread_bytes > _ABANDONED_BYTES:
+            return  # Answers and notifications of ours, that it asks for faster than it reads them.
         # Arguments come as their sender wrote them: between tokens there may be line ends, inside strings never.
         if b"\n" in message or b"\r" in message:
             message = message.replace(b"\n", b" ").replace(b"\r", b" ")
@@ -302,56 +256,13 @@ class Child:
     def _read(self, data: bytes) -> None:
         for line in self._lines.feed(data):
             if isinstance(line, Overlong):
-                self._overlong(line.id)
-            else:
-                self._heard(line)
-
-    def _heard(self, line: bytes) -> None:
-        try:
-            message = jsonrpc.decode(line)
-            if message.method is None:
-                self._answer(message, len(line))
-            elif message.id is None:
-                self._note(message)
-            else:
-                self._write(jsonrpc.reply_to(message))
-        except NotMcpError as failure:
-            # Stray prints are common, and whose call they disturb cannot be told: they go where the others go.
-            self._complained(b"not JSON-RPC on standard output: %b\n" % str(failure).encode())
-
-    def _answer(self, message: Message, size_bytes: int) -> None:
-        pending = self._pending.get(message.id) if type(message.id) is int else None
-        if pending is None or pending.answer.done():
-            return  # Of a call that was cancelled, or of none at all.
-        try:
-            raw = jsonrpc.answer_of(message, size_bytes)
-        except NotMcpError as failure:
-            pending.answer.set_exception(unavailable(str(failure)))
-            return
-        if len(raw.result) + len(raw.error) > pending.max_bytes:
-            pending.answer.set_exception(too_large(pending.max_bytes))
-        else:
-            pending.answer.set_result(raw)
-
-    def _note(self, message: Message) -> None:
-        """There is one stream for all calls. Progress says by its token whose it is; a log message does not, and is
-        passed on only while there is but one call it can belong to.
-        """
-        if message.method == "notifications/progress":
-            token = bytes(jsonrpc.members(message.params).get("progressToken", b""))
-            pending = self._pending.get(int(token)) if token.isdigit() else None
-        else:
-            pending = next(iter(self._pending.values())) if len(self._pending) == 1 else None
-        note = pending.listener.heard(message) if pending is not None else None
-        if pending is not None and note is not None:
-            pending.notify(note)
-
-    def _overlong(self, request_id: int | None) -> None:
-        """An answer beyond the cap fails its call; if it cannot be told whose it is, all that are under way."""
-        failing = list(self._pending.values()) if request_id is None else [self._pending.get(request_id)]
-        for pending in failing:
-            if pending is not None and not pending.answer.done():
-                pending.answer.set_exception(too_large(pending.max_bytes))
+                self._duplex.overlong(line.id)
+                continue
+            try:
+                self._duplex.heard(line)
+            except NotMcpError as failure:
+                # Stray prints are common, and whose call they disturb cannot be told: they go where the others go.
+                self._complained(b"not JSON-RPC on standard output: %b\n" % str(failure).encode())
 
     def _complained(self, data: bytes) -> None:
         self._log.feed(data, asyncio.get_running_loop().time())
@@ -386,11 +297,7 @@ class Child:
     def _fail(self, why: str) -> None:
         if self.down.is_set():
             return
-        self.down.set()
-        self._why_down = why
-        for pending in self._pending.values():
-            if not pending.answer.done():
-                pending.answer.set_exception(unavailable(why))
+        self._duplex.fail(why)
         self._on_down(self)
 
     def _signal(self, number: signal.Signals) -> None:
