@@ -102,7 +102,7 @@ class ChannelBackend:
         """`core.call.Watchable`."""
         key = self._key(route, None if route.backend.era == "modern" else b"{}")
         try:
-            async with asyncio.timeout(route.deadline_s) as limit:
+            async with asyncio.timeout(duplex_watch.within_s(route)) as limit:
 
                 def has_begun() -> None:
                     limit.reschedule(None)

@@ -77,6 +77,12 @@ def carried(capabilities: bytes, *, asked: bool) -> bytes:
     return b"{%b}" % b",".join(parts)
 
 
+def askable(told: bytes) -> bool:
+    """Whether a session told this may be asked anything."""
+    said = read(told)
+    return said.form or said.url or said.sampling or said.roots
+
+
 def _named(*members: tuple[bytes, bool]) -> bytes:
     return b"{%b}" % b",".join(b'"%b":{}' % name for name, there in members if there)
 

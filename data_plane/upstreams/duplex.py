@@ -12,14 +12,13 @@ from itertools import count
 from typing import Final, Protocol
 
 from core.call import Ask, Era, Notify, Outgoing, Raw, Route
-from core.mcp.errors import INTERNAL_ERROR
 from data_plane.upstreams import declared, interests, jsonrpc, params
-from data_plane.upstreams.declared import Declared, Refusal
+from data_plane.upstreams.declared import Declared
 from data_plane.upstreams.failure import overloaded, too_large, unavailable, unsent
-from data_plane.upstreams.greeting import Greeting, from_discover, from_initialize
+from data_plane.upstreams.greeting import Greeting, contradicts_itself, from_discover, from_initialize
 from data_plane.upstreams.interests import Ear
 from data_plane.upstreams.jsonrpc import Listener, Message, NotMcpError
-from data_plane.upstreams.questions import Clock, Id, Questions, Unhurried, error_to, refused_at_once, withdrawn_id
+from data_plane.upstreams.questions import Clock, Id, Questions, Unhurried, attribute, withdrawn_id
 
 _IN_FLIGHT = 4096
 _OWN_BYTES = 1024 * 1024
@@ -27,7 +26,6 @@ _OWN_BYTES = 1024 * 1024
 _ASKED_ABOUT: Final = frozenset(("tools/call", "prompts/get", "resources/read"))
 """What a server may ask something about."""
 _SILENT: Final = Listener(None, "")
-_WHOSE_IS_IT: Final = Refusal(INTERNAL_ERROR, "it cannot be told which of the calls under way this is about")
 
 
 class Write(Protocol):
@@ -39,7 +37,7 @@ class Write(Protocol):
 class _Pending:
     """A request that waits for its answer."""
 
-    __slots__ = ("answer", "listener", "max_bytes", "notify", "principal", "questions", "said")
+    __slots__ = ("answer", "asked_about", "listener", "max_bytes", "notify", "principal", "questions", "said")
 
     def __init__(self, max_bytes: int) -> None:
         self.answer: asyncio.Future[Raw] = asyncio.get_running_loop().create_future()
@@ -47,14 +45,22 @@ class _Pending:
         self.listener = _SILENT
         self.notify: Notify | None = None
         """None: a request of the gateway's own."""
-        self.principal: bytes | None = None
-        """None: nothing a server may ask about."""
+        self.asked_about = False
+        """A server may ask something about it."""
+        self.principal = b""
         self.said = Declared()
         self.questions: Questions | None = None
 
     def fail(self, failure: BaseException) -> None:
         if not self.answer.done():
             self.answer.set_exception(failure)
+
+    def may_ask(self) -> bool:
+        return self.questions is not None
+
+    def hear(self, message: Message) -> None:
+        assert self.questions is not None
+        self.questions.heard(message)
 
 
 class Duplex:
@@ -92,7 +98,9 @@ class Duplex:
 
     async def discover(self) -> Greeting | None:
         """None: the server is not modern. Raises Unavailable."""
-        return from_discover(await self.begin("server/discover", params.own("modern", b"")))
+        sent = params.own("modern", b"")
+        answer = await self.begin("server/discover", sent)
+        return from_discover(await self.begin("server/discover", sent) if contradicts_itself(answer) else answer)
 
     async def initialize(self, capabilities: bytes) -> Greeting:
         """The handshake. `capabilities`: see `declared.carried`. Raises Unavailable."""
@@ -140,7 +148,7 @@ class Duplex:
         pending = _Pending(route.backend.max_result_bytes)
         pending.listener, pending.notify = Listener(token, outgoing.log_level), notify
         if self.era == "legacy" and outgoing.method in _ASKED_ABOUT:
-            pending.principal = outgoing.principal
+            pending.asked_about, pending.principal = True, outgoing.principal
             pending.said = declared.read(outgoing.capabilities)
             if ask is not None:
                 pending.questions = Questions(ask, pending.said, self._write, clock or Unhurried(), pending.fail)
@@ -264,16 +272,9 @@ class Duplex:
         if message.method not in declared.QUESTIONS or self.greeting is None or self.era == "modern":
             self._write(jsonrpc.reply_to(message))
             return
-        calls = [pending for pending in self._pending.values() if pending.principal is not None]
-        chosen = next((p for p in calls if p.questions and refused_at_once(message, p.said) is None), None)
-        if len(calls) > 1 and (not calls[0].principal or len({p.principal for p in calls}) > 1):
-            self._write(error_to(message.id, _WHOSE_IS_IT))
-        elif chosen is None or chosen.questions is None:
-            said = calls[0].said if calls and calls[0].questions else Declared()
-            refused = refused_at_once(message, said)
-            self._write(error_to(message.id, refused or _WHOSE_IS_IT))
-        else:
-            chosen.questions.heard(message)
+        refused = attribute(message, [pending for pending in self._pending.values() if pending.asked_about])
+        if refused:
+            self._write(refused)
 
     def _withdrawn(self, request_id: Id) -> None:
         for pending in self._pending.values():

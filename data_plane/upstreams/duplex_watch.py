@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from core.call import Interest, Notify, Raw
+from core.call import Interest, Notify, Raw, Route
 from core.errors import Unavailable
 from data_plane.upstreams import interests, jsonrpc
 from data_plane.upstreams.duplex import Duplex
@@ -11,6 +11,7 @@ from data_plane.upstreams.failure import overloaded, unavailable
 from data_plane.upstreams.interests import Ear
 
 _LISTENERS = 64
+_BEGINS_S = 30.0
 
 
 async def watch(duplex: Duplex, interest: Interest, tell: Notify, began: Callable[[], None]) -> None:
@@ -24,6 +25,11 @@ async def watch(duplex: Duplex, interest: Interest, tell: Notify, began: Callabl
     finally:
         del duplex.ears[key]
         duplex.last_used = asyncio.get_running_loop().time()
+
+
+def within_s(route: Route) -> float:
+    """How long a server has to begin: whoever listens for long may have a deadline that is far away."""
+    return min(route.deadline_s, _BEGINS_S)
 
 
 async def _listen(duplex: Duplex, key: int, ear: Ear, began: Callable[[], None]) -> None:

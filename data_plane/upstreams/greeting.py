@@ -75,6 +75,17 @@ def from_discover(answer: Raw) -> Greeting | None:
     )
 
 
+def contradicts_itself(answer: Raw) -> bool:
+    """It refuses the version it was asked in, and names that very version as one it serves: worth asking once more."""
+    if not answer.error:
+        return False
+    try:
+        refusal = msgspec.json.decode(answer.error, type=_VersionError)
+    except msgspec.MsgspecError:
+        return False
+    return refusal.code == UNSUPPORTED_VERSION and jsonrpc.MODERN in refusal.data.supported
+
+
 def from_initialize(answer: Raw) -> Greeting:
     """Raises Unavailable when the server refuses or speaks no revision known here."""
     if answer.error:

@@ -7,7 +7,7 @@ import msgspec
 from core.server import HttpTransport
 from core.snapshot import Backend
 from data_plane.upstreams.balance import Balance, Replica
-from data_plane.upstreams.legacy import Sessions
+from data_plane.upstreams.sessions import Sessions
 from data_plane.upstreams.upstream import Upstream
 
 Reached = tuple[Upstream, Sessions]

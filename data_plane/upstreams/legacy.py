@@ -1,181 +1,33 @@
-"""Requests to a server of the handshake era: sessions opened once and shared by many calls, streams taken up again."""
+"""Requests to a server of the handshake era: in a session, on a stream that is taken up again when it breaks."""
 
 import asyncio
-from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
-from core.bound import Hits
 from core.call import Ask, Notify, Outgoing, Raw, Route
 from core.errors import Unavailable
 from data_plane.upstreams import declared, jsonrpc, params, rounds
 from data_plane.upstreams.answer import Answer, Outcome, SessionGone, StreamEnded
 from data_plane.upstreams.deadlines import Deadline
-from data_plane.upstreams.errands import Errands
-from data_plane.upstreams.failure import not_sent, overloaded, unavailable
-from data_plane.upstreams.greeting import Greeting, from_initialize
+from data_plane.upstreams.declared import Declared
+from data_plane.upstreams.failure import not_sent, unavailable
 from data_plane.upstreams.jsonrpc import Listener, Message
 from data_plane.upstreams.modern import trace_headers
 from data_plane.upstreams.questions import Questions, withdrawn_id
-from data_plane.upstreams.shared import shared
-from data_plane.upstreams.upstream import ConfiguredHeaders, Upstream
+from data_plane.upstreams.sessions import CONTENT, ERRAND_S, Session, Sessions, tell
 
-_CONTENT: Final = b"Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n"
-MAX_SESSIONS = 64
-_OPEN_S = 30.0
-_ERRAND_S = 5.0
 _RESUMES = 5
 """Streams in a row that bring no new event."""
 _RETRY_MS, _LONGEST_RETRY_MS = 1000, 30_000
-_GREETING_BYTES = 1024 * 1024
 _REPEATABLE: Final = frozenset(("prompts/get", "resources/read", "completion/complete"))
 """Doing them twice is doing them once."""
-
-Key = tuple[ConfiguredHeaders, bytes]
-"""What a session may be shared by: one credential, one set of capabilities (tenant and server are the Upstream's)."""
-
-
-class Session:
-    """An open conversation. `own`: the header lines that name it."""
-
-    def __init__(self, upstream: Upstream, greeting: Greeting, headers: ConfiguredHeaders, session_id: bytes) -> None:
-        self.upstream = upstream
-        self.greeting = greeting
-        self.headers = headers
-        self.id = session_id
-        self.in_use = 0
-        self.last_used = 0.0
-        self.log_level = ""
-        # The header came with 2025-06-18; older servers do not know it, and it does them no harm.
-        self.own = b"MCP-Protocol-Version: %b\r\n" % greeting.revision.encode()
-        if session_id:
-            self.own += b"Mcp-Session-Id: %b\r\n" % session_id
-
-
-class Sessions:
-    """Of one upstream. A session is opened by the first call that needs it; the others wait for the same opening."""
-
-    def __init__(self, upstream: Upstream, errands: Errands, full: Hits | None = None) -> None:
-        """`full`: counts sessions ended, or calls refused, for want of room."""
-        self.upstream = upstream
-        self._full = full or Hits()
-        self.errands = errands
-        self.stateful: bool | None = None
-        """Whether the server gives its sessions ids; None: none was opened yet."""
-        self._open: dict[Key, asyncio.Task[Session]] = {}
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    async def get(self, route: Route, capabilities: bytes) -> Session:
-        """`capabilities`: see `declared.carried`. Raises Unavailable, also when opening fails; the next call tries
-        again.
-        """
-        key = (route.headers, capabilities)
-        opening = self._open.get(key)
-        if opening is None or (opening.done() and (opening.cancelled() or opening.exception() is not None)):
-            self._make_room()
-            opening = asyncio.get_running_loop().create_task(self._start(route, key))
-            self._open[key] = opening
-            opening.add_done_callback(lambda done: self._forget_failure(key, done))
-        return await shared(opening)
-
-    def drop(self, session: Session) -> None:
-        """The server does not know it any more."""
-        for key, opening in list(self._open.items()):
-            if _holds(opening, session):
-                del self._open[key]
-
-    def expire(self, idle_since: float) -> None:
-        """End the sessions unused since then."""
-        for key, session in list(self._idle()):
-            if session.last_used <= idle_since:
-                del self._open[key]
-                self._end(session)
-
-    def close(self) -> None:
-        for opening in self._open.values():
-            if not opening.done():
-                opening.cancel()
-        self.expire(float("inf"))
-        self._open.clear()
-
-    def _idle(self) -> Iterator[tuple[Key, Session]]:
-        for key, opening in self._open.items():
-            if opening.done() and not opening.cancelled() and opening.exception() is None:
-                session = opening.result()
-                if not session.in_use:
-                    yield key, session
-
-    def _make_room(self) -> None:
-        if len(self._open) < MAX_SESSIONS:
-            return
-        self._full.count += 1
-        oldest = min(self._idle(), key=lambda entry: entry[1].last_used, default=None)
-        if oldest is None:
-            raise overloaded(f"all {MAX_SESSIONS} sessions are in use")
-        del self._open[oldest[0]]
-        self._end(oldest[1])
-
-    def _end(self, session: Session) -> None:
-        end(session, self.errands)
-
-    def _forget_failure(self, key: Key, opening: asyncio.Task[Session]) -> None:
-        if (opening.cancelled() or opening.exception() is not None) and self._open.get(key) is opening:
-            del self._open[key]
-
-    async def _start(self, route: Route, key: Key) -> Session:
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(_OPEN_S):
-                session = await initialize(self.upstream, route, key[1], loop.time() + _OPEN_S)
-        except TimeoutError as late:
-            raise unavailable(f"did not answer initialize within {_OPEN_S:g} s") from late
-        session.last_used = loop.time()
-        self.stateful = bool(session.id)
-        return session
-
-
-def end(session: Session, errands: Errands) -> None:
-    """Tell the server, if it gave the session a name."""
-    if session.id:
-        request = session.upstream.bodiless(b"DELETE", session.headers, session.own)
-        errands.run(session.upstream.acknowledge(request, session.upstream.loop.time() + _ERRAND_S))
-
-
-def tell(session: Session, body: bytes, errands: Errands) -> None:
-    """What gets no answer, in its session."""
-    upstream = session.upstream
-    request = upstream.post(session.headers, _CONTENT + session.own, body)
-    errands.run(upstream.acknowledge(request, upstream.loop.time() + _ERRAND_S))
-
-
-def _holds(opening: asyncio.Task[Session], session: Session) -> bool:
-    done = opening.done() and not opening.cancelled() and opening.exception() is None
-    return done and opening.result() is session
-
-
-async def initialize(upstream: Upstream, route: Route, capabilities: bytes, deadline: float) -> Session:
-    request_id = next(upstream.ids)
-    body = jsonrpc.request(request_id, "initialize", jsonrpc.initialize_params(capabilities))
-    answer = Answer(request_id, _GREETING_BYTES, Listener(None, ""), lambda _: None)
-    outcome = await upstream.exchange(upstream.post(route.headers, _CONTENT, body), answer, deadline)
-    assert isinstance(outcome, Raw)  # Outside a session it cannot be gone, nor its stream taken up.
-    greeting = from_initialize(outcome)
-    session_id = answer.headers.get(b"mcp-session-id", b"")
-    if any(not 0x21 <= b <= 0x7E for b in session_id):
-        raise unavailable("sends a session id with characters that no session id may have")
-    session = Session(upstream, greeting, route.headers, session_id)
-    started = upstream.post(route.headers, _CONTENT + session.own, jsonrpc.notification("notifications/initialized"))
-    await upstream.acknowledge(started, deadline)
-    return session
 
 
 async def call(  # noqa: PLR0917 - what a call has, in the port's order.
     sessions: Sessions, route: Route, outgoing: Outgoing, notify: Notify, ask: Ask | None, clock: Deadline
 ) -> Raw:
     """Any method. Raises Unavailable."""
-    exchange = _Exchange(sessions, route, outgoing, notify, ask, clock)
+    exchange = Exchange(sessions, route, outgoing, notify, ask, clock)
     try:
         session = await exchange.session()
     except Unavailable as failure:
@@ -196,14 +48,14 @@ async def ask(session: Session, route: Route, method: str, sent: bytes, deadline
     request_id = next(upstream.ids)
     body = jsonrpc.request(request_id, method, sent)
     answer = Answer(request_id, route.backend.max_result_bytes, Listener(None, ""), lambda _: None)
-    request = upstream.post(route.headers, _CONTENT + session.own, body)
+    request = upstream.post(route.headers, CONTENT + session.own, body)
     outcome = await upstream.exchange(request, answer, deadline)
     if isinstance(outcome, Raw):
         return outcome
     raise unavailable(f"{method} got no answer")
 
 
-class _Exchange:
+class Exchange:
     """One call in a session, from its POST to its answer, over as many streams as it takes."""
 
     def __init__(  # noqa: PLR0917 - as `call`.
@@ -222,6 +74,9 @@ class _Exchange:
         self._notify = notify
         self._clock = clock
         self._ask = ask
+        self.principal = outgoing.principal
+        self._session: Session
+        self._listener: Listener
         self._answer: Answer | None = None
         self._questions: Questions | None = None
 
@@ -244,6 +99,9 @@ class _Exchange:
         token = request_id if self._outgoing.wants_progress else None
         listener = Listener(token, self._outgoing.log_level)
         session.in_use += 1
+        if session.beside is not None:
+            session.calls[request_id] = self
+            self._session, self._listener = session, listener
         try:
             outcome = await self._post(session, request_id, token, listener)
             return await self._resumed(session, request_id, listener, outcome)
@@ -251,6 +109,8 @@ class _Exchange:
             if self._questions is not None:
                 questions, self._questions = self._questions, None
                 await questions.close()
+            if session.beside is not None:
+                session.calls.pop(request_id, None)
             session.in_use -= 1
             session.last_used = asyncio.get_running_loop().time()
 
@@ -266,7 +126,7 @@ class _Exchange:
                 outgoing.arguments or b"{}",
                 b',"_meta":' + meta if len(meta) > 2 else b"",
             )
-        own = _CONTENT + session.own + trace_headers(outgoing.traceparent, outgoing.tracestate)
+        own = CONTENT + session.own + trace_headers(outgoing.traceparent, outgoing.tracestate)
         request = self._upstream.post(self._route.headers, own, jsonrpc.request(request_id, outgoing.method, sent))
         return await self._stream(session, request_id, request, listener, "")
 
@@ -322,6 +182,25 @@ class _Exchange:
             # A full pool needs the place more: the notification itself may be waiting for it.
             connection.abandon() if self._upstream.pool.full else connection.drain()
 
+    # What the server says beside the call's own stream.
+
+    @property
+    def said(self) -> Declared:
+        return declared.read(self._outgoing.capabilities)
+
+    def may_ask(self) -> bool:
+        return self._ask is not None
+
+    def hear(self, message: Message) -> None:
+        """A question, or its withdrawal."""
+        self._asked(self._session, message)
+
+    def note(self, message: Message) -> None:
+        """Progress or a log message. Raises NotMcpError."""
+        note = self._listener.heard(message)
+        if note is not None:
+            self._notify(note)
+
     def _asked(self, session: Session, message: Message) -> None:
         """On the call's own stream, so it is about this call."""
         if message.id is None:
@@ -331,9 +210,8 @@ class _Exchange:
             self._tell(session, jsonrpc.reply_to(message))
         else:
             if self._questions is None:
-                said = declared.read(self._outgoing.capabilities)
                 send = partial(self._reply, session)
-                self._questions = Questions(self._ask, said, send, self._clock, self._give_up)
+                self._questions = Questions(self._ask, self.said, send, self._clock, self._give_up)
             self._questions.heard(message)
 
     def _reply(self, session: Session, body: bytes) -> None:
@@ -341,9 +219,9 @@ class _Exchange:
 
     async def _delivered(self, session: Session, body: bytes) -> None:
         """A server that does not take the answer it asked for waits for ever: better fail the call."""
-        request = self._upstream.post(self._route.headers, _CONTENT + session.own, body)
+        request = self._upstream.post(self._route.headers, CONTENT + session.own, body)
         try:
-            status = await self._upstream.acknowledge(request, asyncio.get_running_loop().time() + _ERRAND_S)
+            status = await self._upstream.acknowledge(request, asyncio.get_running_loop().time() + ERRAND_S)
         except Unavailable as failure:
             self._give_up(failure)
         else:

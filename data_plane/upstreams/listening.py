@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 from core.call import Interest, Notify, Route
 from data_plane.upstreams import interests, jsonrpc, legacy, params
-from data_plane.upstreams.duplex_watch import begin, ended_by
+from data_plane.upstreams.duplex_watch import begin, ended_by, within_s
 from data_plane.upstreams.errands import Errands
 from data_plane.upstreams.failure import unavailable
 from data_plane.upstreams.interests import Ear
 from data_plane.upstreams.jsonrpc import Message, NotMcpError
-from data_plane.upstreams.legacy import Session
 from data_plane.upstreams.modern import own_headers
+from data_plane.upstreams.sessions import Session, end, initialize, tell
 from data_plane.upstreams.sse import Event
 from data_plane.upstreams.stream import Stream, message_of
 from data_plane.upstreams.upstream import Upstream
@@ -23,9 +23,9 @@ _SHORT_S, _SHORT_STREAMS = 1.0, 5
 Began = Callable[[], None]
 
 
-async def modern(upstream: Upstream, route: Route, interest: Interest, tell: Notify, began: Began) -> None:
+async def modern(upstream: Upstream, route: Route, interest: Interest, tell_of: Notify, began: Began) -> None:
     """`subscriptions/listen`. Raises Unavailable."""
-    ear = Ear(interest, tell)
+    ear = Ear(interest, tell_of)
     request_id = next(upstream.ids)
     sent = params.own("modern", interests.listen_members(interest), interests.capabilities(interest))
     body = jsonrpc.request(request_id, "subscriptions/listen", sent)
@@ -62,53 +62,53 @@ async def modern(upstream: Upstream, route: Route, interest: Interest, tell: Not
 
 
 async def handshake(  # noqa: PLR0917 - as `modern`, and who tells the server of the end.
-    upstream: Upstream, route: Route, interest: Interest, tell: Notify, began: Began, errands: Errands
+    upstream: Upstream, route: Route, interest: Interest, tell_of: Notify, began: Began, errands: Errands
 ) -> None:
     """A session of its own, since a server gives a session one stream; ended with it. Raises Unavailable."""
-    session = await legacy.initialize(upstream, route, b"{}", _soon(upstream, route))
+    session = await initialize(upstream, route, b"{}", _soon(upstream, route))
     try:
-        await _Watch(session, route, Ear(interest, tell), errands).run(began)
+        await _tell_of(session, route, Ear(interest, tell_of), began, errands)
     finally:
-        legacy.end(session, errands)
+        end(session, errands)
 
 
-class _Watch:
+class Following:
     """The GET stream of a session, taken up again for as long as the server tells where."""
 
-    def __init__(self, session: Session, route: Route, ear: Ear, errands: Errands) -> None:
+    def __init__(self, session: Session, route: Route, hear: Callable[[Message], None]) -> None:
+        """`hear` gets what is no answer: nothing was asked on this stream. It may raise NotMcpError."""
         self._session = session
         self._route = route
-        self._ear = ear
-        self._errands = errands
+        self._hear = hear
+        self._stream: Stream | None = None
         self._short = 0
 
-    async def run(self, began: Began) -> None:
-        stream = Stream(self._hear)
-        self._ear.kept = interests.subscribed(self._ear.interest, ())  # News may come with the first bytes.
-        try:
-            await self._open(stream)
-            await self._subscribe()
-            begin(self._ear, began)
-            while True:
-                why = await self._rest(stream)
-                last_id, retry_ms = stream.events.last_id, stream.events.retry_ms
-                if not last_id or self._short >= _SHORT_STREAMS:
-                    raise unavailable(why)
-                await asyncio.sleep(min(_RETRY_MS if retry_ms is None else retry_ms, _LONGEST_RETRY_MS) / 1000)
-                stream = Stream(self._hear, last_id)
-                await self._open(stream)
-        finally:
-            stream.close()
-
-    async def _open(self, stream: Stream) -> None:
+    async def open(self, last_id: str = "") -> None:
+        """Raises Unavailable, TimeoutError."""
         upstream = self._session.upstream
         own = b"Accept: text/event-stream\r\n" + self._session.own
-        if stream.events.last_id:
-            own += b"Last-Event-ID: %b\r\n" % legacy.header_value(stream.events.last_id)
+        if last_id:
+            own += b"Last-Event-ID: %b\r\n" % legacy.header_value(last_id)
         request = upstream.bodiless(b"GET", self._route.headers, own)
-        async with asyncio.timeout(self._route.deadline_s):
+        stream = self._stream = Stream(self._event, last_id)
+        async with asyncio.timeout(within_s(self._route)):
             stream.connection = await upstream.open_stream(request, stream, _soon(upstream, self._route))
             await stream.opened
+
+    async def lost(self) -> str:
+        """Once the stream is over and cannot be taken up where it was: why. Raises Unavailable, TimeoutError."""
+        while True:
+            assert self._stream is not None
+            why = await self._rest(self._stream)
+            last_id, retry_ms = self._stream.events.last_id, self._stream.events.retry_ms
+            if not last_id or self._short >= _SHORT_STREAMS:
+                return why
+            await asyncio.sleep(min(_RETRY_MS if retry_ms is None else retry_ms, _LONGEST_RETRY_MS) / 1000)
+            await self.open(last_id)
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
 
     async def _rest(self, stream: Stream) -> str:
         loop = asyncio.get_running_loop()
@@ -118,26 +118,40 @@ class _Watch:
         self._short = self._short + 1 if brief else 0
         return why
 
-    async def _subscribe(self) -> None:
-        """What the server does not know it does not tell of, and the rest it does."""
-        taken: list[str] = []
-        for uri in self._ear.interest.resources:
-            sent = b'{"uri":%b}' % jsonrpc.encode(uri)
-            deadline = _soon(self._session.upstream, self._route)
-            answer = await legacy.ask(self._session, self._route, "resources/subscribe", sent, deadline)
-            if not answer.error:
-                taken.append(uri)
-        self._ear.keep(interests.subscribed(self._ear.interest, tuple(taken)))
-
-    def _hear(self, event: Event) -> None:
+    def _event(self, event: Event) -> None:
         message = message_of(event)
-        if message is None or message.method is None:
-            return  # Nothing was asked on this stream.
+        if message is not None and message.method is not None:
+            self._hear(message)
+
+
+async def _tell_of(session: Session, route: Route, ear: Ear, began: Began, errands: Errands) -> None:
+    def hear(message: Message) -> None:
         if message.id is None:
-            self._ear.hear(message)
+            ear.hear(message)
         else:
-            legacy.tell(self._session, jsonrpc.reply_to(message), self._errands)
+            tell(session, jsonrpc.reply_to(message), errands)
+
+    following = Following(session, route, hear)
+    ear.kept = interests.subscribed(ear.interest, ())  # News may come with the first bytes.
+    try:
+        await following.open()
+        ear.keep(interests.subscribed(ear.interest, await _subscribed(session, route, ear.interest.resources)))
+        begin(ear, began)
+        raise unavailable(await following.lost())
+    finally:
+        following.close()
+
+
+async def _subscribed(session: Session, route: Route, uris: tuple[str, ...]) -> tuple[str, ...]:
+    """What the server does not know it does not tell of, and the rest it does."""
+    taken: list[str] = []
+    for uri in uris:
+        sent = b'{"uri":%b}' % jsonrpc.encode(uri)
+        answer = await legacy.ask(session, route, "resources/subscribe", sent, _soon(session.upstream, route))
+        if not answer.error:
+            taken.append(uri)
+    return tuple(taken)
 
 
 def _soon(upstream: Upstream, route: Route) -> float:
-    return upstream.loop.time() + route.deadline_s
+    return upstream.loop.time() + within_s(route)

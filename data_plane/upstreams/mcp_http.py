@@ -10,16 +10,17 @@ from core.errors import Reason, Unavailable
 from core.server import HttpTransport
 from core.snapshot import Backend
 from data_plane.outbox import Outbox
-from data_plane.upstreams import legacy, listening, modern, relist
+from data_plane.upstreams import beside, duplex_watch, legacy, listening, modern, relist
 from data_plane.upstreams.address import Resolver
 from data_plane.upstreams.balance import Replica
+from data_plane.upstreams.beside import Beside
 from data_plane.upstreams.deadlines import Deadline, Deadlines
 from data_plane.upstreams.errands import Errands
 from data_plane.upstreams.failure import NotSentError, UnintelligibleError, overloaded, timed_out, unavailable
-from data_plane.upstreams.greeting import Greeting, from_discover
+from data_plane.upstreams.greeting import Greeting, contradicts_itself, from_discover
 from data_plane.upstreams.http_server import HttpServer, Reached
-from data_plane.upstreams.legacy import MAX_SESSIONS, Sessions
 from data_plane.upstreams.pool import MAX_WAITERS, PoolHits
+from data_plane.upstreams.sessions import MAX_SESSIONS, Session, Sessions
 from data_plane.upstreams.upstream import Upstream
 
 _MAX_UPSTREAMS = 4096
@@ -80,7 +81,7 @@ class HttpBackend:
         server = self._reach(route, self._loop.time())
         upstream, _ = server.any(self._loop.time())
         try:
-            async with asyncio.timeout(route.deadline_s) as limit:
+            async with asyncio.timeout(duplex_watch.within_s(route)) as limit:
 
                 def has_begun() -> None:
                     limit.reschedule(None)
@@ -258,7 +259,10 @@ class HttpBackend:
 
     def _made(self, backend: Backend, transport: HttpTransport) -> tuple[Upstream, Sessions]:
         upstream = Upstream(backend, transport, self._resolver, self._outbox, self._pool_hits)
-        return upstream, Sessions(upstream, self._errands, self._sessions_full)
+        return upstream, Sessions(upstream, self._errands, self._sessions_full, self._listen_beside)
+
+    async def _listen_beside(self, session: Session, route: Route) -> Beside | None:
+        return await beside.listen(session, route, self._errands)
 
     def _retire_idlest(self) -> None:
         idle = [key for key, server in self._known.items() if not server.in_use]
@@ -279,6 +283,9 @@ class HttpBackend:
 async def _discover(upstream: Upstream, route: Route, deadline: float) -> Greeting | None:
     """None: the server is alive and not modern. Whoever does not answer at all has said nothing of its era."""
     try:
-        return from_discover(await modern.ask(upstream, route, "server/discover", b"", deadline))
+        answer = await modern.ask(upstream, route, "server/discover", b"", deadline)
+        if contradicts_itself(answer):
+            answer = await modern.ask(upstream, route, "server/discover", b"", deadline)
+        return from_discover(answer)
     except UnintelligibleError:
         return None

@@ -1,8 +1,8 @@
 """What a server of the handshake era asks while a call runs: each put to the caller, answered under the server's id."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Literal, Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import Final, Literal, Protocol, cast
 
 from core.call import Ask, Question, Reply
 from core.errors import Unavailable
@@ -15,6 +15,8 @@ _AT_ONCE = 32
 """Questions of one call that are open together."""
 _ANSWER_S = 3600.0
 """The caller's own time limit is far shorter: this bounds an `ask` that has none."""
+
+_WHOSE_IS_IT: Final = Refusal(INTERNAL_ERROR, "it cannot be told which of the calls under way this is about")
 
 Send = Callable[[bytes], None]
 """Writes a message to the server; never blocks, never raises."""
@@ -94,6 +96,34 @@ class Questions:
         failure = None if done.cancelled() else done.exception()
         if failure is not None:
             self._broken(failure)
+
+
+class Asked(Protocol):
+    """A call that a server may have meant, on a channel that does not say."""
+
+    principal: bytes
+
+    @property
+    def said(self) -> Declared: ...
+
+    def may_ask(self) -> bool: ...
+
+    def hear(self, message: Message) -> None: ...
+
+
+def attribute(message: Message, calls: Sequence[Asked]) -> bytes:
+    """Hands a question to the call it is about; empty, or else the refusal to send back.
+
+    To one of several only where all that could be meant are of one caller: asking another one leaks.
+    """
+    if len(calls) > 1 and (not calls[0].principal or len({call.principal for call in calls}) > 1):
+        return error_to(message.id, _WHOSE_IS_IT)
+    for call in calls:
+        if call.may_ask() and refused_at_once(message, call.said) is None:
+            call.hear(message)
+            return b""
+    said = next((call.said for call in calls if call.may_ask()), Declared())
+    return error_to(message.id, refused_at_once(message, said) or _WHOSE_IS_IT)
 
 
 def refused_at_once(message: Message, said: Declared) -> Refusal | None:

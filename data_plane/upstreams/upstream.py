@@ -16,7 +16,7 @@ from data_plane.upstreams.pool import Pool, PoolHits
 from data_plane.upstreams.target import dial, header_block, target_of, tls_context
 
 _FAILED_SENDS = 3
-_STREAMS = 32
+_STREAMS = 128
 _USER_AGENT = ((b"User-Agent", b"toolgate"),)
 
 ConfiguredHeaders = tuple[tuple[bytes, bytes], ...]

@@ -149,7 +149,8 @@ async def test_the_end_of_a_call_ends_its_questions(backend: HttpBackend) -> Non
         with pytest.raises(asyncio.CancelledError):
             await running
         assert given_up.is_set()
-        assert (await legacy.hears("notifications/cancelled"))["params"]
+        while "params" not in await legacy.hears("notifications/cancelled"):
+            """It is told that its questions are taken back as well."""
 
 
 @pytest.mark.parametrize(("method", "again"), [("resources/read", True), ("tools/call", False)])
@@ -355,3 +356,95 @@ async def test_a_request_besides_tools_call_says_what_it_is_about_in_its_headers
             assert params["_meta"]["io.modelcontextprotocol/logLevel"] == "info"
             assert params["_meta"]["progressToken"] == request.id
         assert await call(backend, server, ECHO, era="modern")
+
+
+# What a server says beside the call's own stream.
+
+
+class Beside:
+    """A legacy server that asks on the stream its client opened by GET, as many do; a call answers with the reply."""
+
+    def __init__(self) -> None:
+        self.legacy = Legacy(self._call)
+        self.streams: dict[str, Peer] = {}
+        self.opened = 0
+        self.waiting: list[tuple[Request, Peer]] = []
+
+    async def _call(self, request: Request, peer: Peer) -> None:
+        session = request.headers["mcp-session-id"]
+        if request.verb == "GET":
+            self.opened += 1
+            await peer.start_stream()
+            self.streams[session] = peer
+            await peer.until_gone()
+            return
+        if request.message["params"]["name"] == "waits":  # type: ignore[index]
+            self.waiting.append((request, peer))
+            await peer.until_gone()
+            return
+        note = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "beside"}}
+        await self.streams[session].chunk(event(msgspec.json.encode(note)))
+        await self.streams[session].chunk(event(asking("q")))
+        reply = await self.legacy.hears("")
+        await peer.json(result(request, msgspec.json.encode(reply).decode()))
+
+
+async def test_a_question_beside_the_calls_own_stream_is_answered_too(backend: HttpBackend) -> None:
+    beside = Beside()
+    notes: list[Notification] = []
+    async with scripted(beside.legacy.script) as server:
+        route = route_to(over_http(server.url), era="legacy")
+        for _ in range(3):
+            outgoing = msgspec.structs.replace(ROOTS, log_level="info")
+            raw = await backend.call(route, outgoing, notes.append, answered)
+            assert b"roots" in raw.result
+        assert beside.opened == 1
+        assert [note.method for note in notes] == ["notifications/message"] * 3
+
+
+async def test_a_question_beside_calls_of_two_callers_is_refused(backend: HttpBackend) -> None:
+    beside = Beside()
+    async with scripted(beside.legacy.script) as server:
+        bob = asyncio.ensure_future(
+            call(backend, server, msgspec.structs.replace(ROOTS, principal=b"bob"), answered, tool="waits")
+        )
+        async with asyncio.timeout(5):
+            while not beside.waiting:
+                await asyncio.sleep(0.005)
+        assert b"-32603" in await call(backend, server, ask=answered)
+        bob.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await bob
+
+
+async def test_who_cannot_be_asked_has_no_stream_beside(backend: HttpBackend) -> None:
+    legacy = Legacy(lambda request, peer: peer.json(result(request)))
+    async with scripted(legacy.script) as server:
+        await call(backend, server, ask=None)
+        assert [request.verb for request in server.requests if request.verb == "GET"] == []
+
+
+async def test_a_server_without_a_stream_beside_is_called_all_the_same(backend: HttpBackend) -> None:
+    async def no_get(request: Request, peer: Peer) -> None:
+        if request.verb == "GET":
+            await peer.json(b"", status="405 Method Not Allowed")
+        else:
+            await peer.json(result(request))
+
+    async with scripted(Legacy(no_get).script) as server:
+        assert b"ok" in await call(backend, server, ask=answered)
+
+
+async def test_a_version_refused_and_named_as_served_is_offered_once_more(backend: HttpBackend) -> None:
+    async def contradicts(request: Request, peer: Peer) -> None:
+        if len(server.requests) == 1:
+            error = {"code": -32022, "message": "no", "data": {"supported": ["2026-07-28"], "requested": "2026-07-28"}}
+            body = {"jsonrpc": "2.0", "id": request.id, "error": error}
+            await peer.json(msgspec.json.encode(body), status="400 Bad Request")
+        else:
+            found = {"supportedVersions": ["2026-07-28"], "capabilities": {}}
+            await peer.json(msgspec.json.encode({"jsonrpc": "2.0", "id": request.id, "result": found}))
+
+    async with scripted(contradicts) as server:
+        greeting = await backend.greet(route_to(over_http(server.url), era=None))
+        assert greeting.era == "modern"

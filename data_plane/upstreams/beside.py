@@ -1,0 +1,99 @@
+"""What a server of the handshake era says about a call beside the call's own stream: on the GET stream of its session.
+
+Many servers ask there, because that is what their SDK does unless told which call it is about.
+"""
+
+import asyncio
+from contextlib import suppress
+
+from core.call import Route
+from core.errors import Unavailable
+from data_plane.upstreams import declared, jsonrpc
+from data_plane.upstreams.errands import Errands
+from data_plane.upstreams.jsonrpc import Message
+from data_plane.upstreams.listening import Following
+from data_plane.upstreams.questions import attribute, withdrawn_id
+from data_plane.upstreams.sessions import Session, tell
+
+_OPEN_S = 2.0
+"""A server that has such a stream opens it at once; a call waits for it no longer than this."""
+_AGAIN_S, _LONGEST_S = 1.0, 60.0
+
+
+async def listen(session: Session, route: Route, errands: Errands) -> "Beside | None":
+    """None: the server has no such stream. Never raises Unavailable: calls go on without."""
+    beside = Beside(session, route, errands)
+    try:
+        async with asyncio.timeout(_OPEN_S):
+            await beside.open()
+    except (Unavailable, TimeoutError):
+        beside.close()
+        return None
+    return beside
+
+
+class Beside:
+    """Of one session whose callers can be asked. `close` it with the session."""
+
+    def __init__(self, session: Session, route: Route, errands: Errands) -> None:
+        self._session = session
+        self._errands = errands
+        self._following = Following(session, route, self._hear)
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Raises Unavailable, TimeoutError."""
+        await self._following.open()
+        self._task = asyncio.get_running_loop().create_task(self._follow())
+
+    def close(self) -> None:
+        self._following.close()
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _follow(self) -> None:
+        """What was said while there was no stream is lost; the session goes on."""
+        loop, pause_s = asyncio.get_running_loop(), _AGAIN_S
+        while True:
+            opened_at = loop.time()
+            with suppress(Unavailable, TimeoutError):
+                await self._following.lost()
+            brief = loop.time() - opened_at < pause_s
+            pause_s = min(pause_s * 2, _LONGEST_S) if brief else _AGAIN_S
+            await asyncio.sleep(pause_s)
+            while not await self._reopened():
+                pause_s = min(pause_s * 2, _LONGEST_S)
+                await asyncio.sleep(pause_s)
+
+    async def _reopened(self) -> bool:
+        try:
+            await self._following.open()
+        except (Unavailable, TimeoutError):
+            return False
+        return True
+
+    def _hear(self, message: Message) -> None:
+        """Raises NotMcpError."""
+        calls = self._session.calls
+        if message.method == "notifications/progress":
+            token = bytes(jsonrpc.members(message.params).get("progressToken", b""))
+            about = calls.get(int(token)) if token.isdigit() and len(token) < 20 else None
+            if about is not None:
+                about.note(message)
+        elif message.method == "notifications/message":
+            if len(calls) == 1:
+                next(iter(calls.values())).note(message)
+        elif message.method == "notifications/cancelled":
+            if withdrawn_id(message) is not None:
+                for call in calls.values():
+                    call.hear(message)
+        elif message.id is not None:
+            self._asked(message)
+
+    def _asked(self, message: Message) -> None:
+        if message.method in declared.QUESTIONS:
+            refused = attribute(message, list(self._session.calls.values()))
+        else:
+            refused = jsonrpc.reply_to(message)
+        if refused:
+            tell(self._session, refused, self._errands)
