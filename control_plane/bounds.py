@@ -17,6 +17,7 @@ CONTROL_PLANE: Iterable[Kept] = (
     Kept("data_keys", "tenants' data keys, open", "10,000", "the oldest is read anew", "-"),
     Kept("looks", "looks at servers under way", "32", "the next ones wait", "45 s"),
     Kept("looks_hastened", "servers that said they changed, to be looked at", "10,000", "found at the next look", "-"),
+    Kept("watched_servers", "servers the busiest gateway listens to", "10,000", "not missed if it goes", "its stream"),
     Kept("postgres_connections", "connections to PostgreSQL in use", "8", "the request waits", "30 s a statement"),
     Kept("postgres_waiting", "requests waiting for one", "1,000", "refused: unavailable", "3 s"),
     Kept("admin_keys", "administrators' keys seen and found good", "2,048", _OLDEST, "0.5 s"),

@@ -14,6 +14,8 @@ from core.trust import Announcement
 PARTS_BYTES = 256 * 1024 * 1024
 KEYS_KEPT = 10_000
 OUSTED_MAX = 16
+WATCHED_MAX = 10_000
+"""Servers of one node that another one is to watch when it is gone; beyond, they wait for their next look."""
 
 DataKey = Callable[[str], Awaitable[bytes]]
 """A tenant's data key."""
@@ -99,6 +101,9 @@ class Hub:
         self._ousted: dict[str, set[bytes]] = {}
         """Node to the keys of gateways that had its name before, while the one that has it now stays."""
         self._able: dict[str, set[str]] = {}
+        self._watched: dict[str, set[tuple[str, str]]] = {}
+        """Node to the servers it was asked to watch, which say when they change."""
+        self._unwatched = 0
         self.on_changed: Callable[[str, str], None] = lambda _tenant, _server: None
         """Told when a node says that a server's lists are others now; must not block."""
         self.on_able: Callable[[], None] = lambda: None
@@ -177,6 +182,8 @@ class Hub:
         if self._sessions.get(session.node) is not session:
             return False
         del self._sessions[session.node]
+        for tenant, server in self._watched.pop(session.node, ()):
+            self.on_changed(tenant, server)  # Nobody listens to it any more: the next look is by a node that will.
         self._ousted.pop(session.node, None)
         for tenant in [tenant for tenant, nodes in self._able.items() if session.node in nodes]:
             self._able[tenant].discard(session.node)
@@ -197,6 +204,7 @@ class Hub:
         return {
             "part_bytes": self.parts.bound,
             "data_keys": Bound(len(self._data_keys), KEYS_KEPT, self._keys_evicted),
+            "watched_servers": Bound(max(map(len, self._watched.values()), default=0), WATCHED_MAX, self._unwatched),
         }
 
     @property
@@ -214,7 +222,15 @@ class Hub:
             return Observation(looked=False, error="no connected gateway serves this tenant")
         # Different tenants fall on different nodes, and one on the same as long as the fleet stays.
         node = max(able, key=lambda name: hash((tenant, name)))
-        return await self._sessions[node].probe(tenant, server, watch_s)
+        seen = await self._sessions[node].probe(tenant, server, watch_s)
+        watched = self._watched.setdefault(node, set()) if node in self._sessions else set()
+        if "list_changed" not in seen.offers:
+            watched.discard((tenant, server))
+        elif len(watched) < WATCHED_MAX:
+            watched.add((tenant, server))
+        else:
+            self._unwatched += 1
+        return seen
 
     async def data_keys(self, tenants: Collection[str]) -> dict[str, bytes]:
         """The tenants' data keys; those not known are read at the same time."""

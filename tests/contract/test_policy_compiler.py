@@ -1,6 +1,7 @@
 """The PolicyCompiler contract, on every adapter there is: the real `opa`."""
 
 import asyncio
+import json
 import os
 
 import pytest
@@ -48,6 +49,34 @@ async def test_policies_of_a_tenant_all_have_their_say():
             b'{"roles":["r"],"ctx":{"hour":20},"tool":{"upstream_name":"t","labels":{"env":"prod"}},"user":null}'
         )
     assert decision.reasons == ("tenant:late", "tenant:prod")
+
+
+async def test_a_tenants_own_refusals_are_about_prompts_and_resources_too():
+    rego = """package toolgate.tenant.mine
+
+deny contains "secret" if startswith(input.resource.upstream_name, "file:///secret/")
+
+deny contains "no prompts" if {
+	input.action == "prompts/get"
+	input.prompt.server == "wild"
+}
+"""
+    module = await opa.compiler().compile({"mine": rego}, {})
+    all_of = '{"allow":{"globs":[{"what":[],"who":[]}]}}'
+    roles = f'{{"roles":{{"r":{{"prompts":{all_of},"resources":{all_of}}}}}}}'.encode()
+
+    def asked(action: str, member: str, value: object) -> bytes:
+        return json.dumps({"roles": ["r"], "ctx": {}, "action": action, member: value}).encode()
+
+    uris = [{"name": uri, "upstream_name": uri} for uri in ("file:///open/a", "file:///secret/a")]
+    prompts = [{"name": server, "upstream_name": "p", "server": server} for server in ("tame", "wild")]
+    with WasmPolicyEngine() as engine:
+        policy = engine.prepare(module, roles, ())
+        decided = [policy.decide(asked("resources/read", "resource", one)) for one in uris]
+        assert [(one.allow, one.reasons) for one in decided] == [(True, ("role:r",)), (False, ("tenant:secret",))]
+        assert policy.visible(asked("resources/read", "resources", uris)) == {"file:///open/a"}
+        assert policy.visible(asked("prompts/get", "prompts", prompts)) == {"tame"}
+        assert not policy.decide(asked("prompts/get", "prompt", prompts[1])).allow
 
 
 async def test_a_policys_tests_see_the_shipped_policy_and_let_it_through_when_they_hold():

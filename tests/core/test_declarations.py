@@ -95,17 +95,20 @@ def test_every_problem_of_an_endpoint_is_told_by_member_and_tool() -> None:
     raw = {
         "members": [
             {"server": "a", "prefix": "has space", "rename": {"x": "new", "y": "new", "z": "no spaces please"}},
-            {"server": "a"},
+            {"server": "a", "rename_prompts": {"p": "same", "q": "same"}},
         ],
         "allowed_origins": ["https://ok.example.com", "chat.example.com", "https://ok.example.com/path"],
         "max_body_bytes": 1023,
+        "page_size": 0,
     }
     assert refused(Endpoint, raw) == [
         "spec.max_body_bytes",
+        "spec.page_size",
         "spec.members[0].prefix",
         "spec.members[0].rename.y",
         "spec.members[0].rename.z",
         "spec.members[1].server",
+        "spec.members[1].rename_prompts.q",
         "spec.allowed_origins[1]",
         "spec.allowed_origins[2]",
     ]

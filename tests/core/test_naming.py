@@ -3,8 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core import uris
 from core.endpoint import TOOL_NAME, Endpoint, Member
-from core.naming import Named, Naming, PrefixMode, fit, name_tools
+from core.naming import Named, Naming, PrefixMode, fit, name_prompts, name_tools, place_resources
 
 
 def named(*members: Member, mode: PrefixMode = "on_collision", **offered: list[str]) -> Naming:
@@ -112,3 +113,47 @@ def test_adding_a_member_at_the_end_renames_nothing(offers: list[list[str]], mod
     members = [Member(server=s) for s in offered]
     before = name_tools(Endpoint(members=members[:-1], prefix=mode), offered).tools
     assert name_tools(Endpoint(members=members, prefix=mode), offered).tools[: len(before)] == before
+
+
+def test_prompts_are_named_by_the_same_rules_with_renames_of_their_own() -> None:
+    one = Member(server="a", rename={"x": "tool"}, rename_prompts={"x": "ask"}, prompts=["x", "y*"])
+    naming = name_prompts(Endpoint(members=[one, Member(server="b")]), {"a": ["x", "y1", "z"], "b": ["ask", "é" * 90]})
+    assert naming.problems == ()
+    assert naming.tools[:3] == (Named("ask", "a", "x"), Named("y1", "a", "y1"), Named("b__ask", "b", "ask"))
+    assert all(TOOL_NAME.fullmatch(row.name) for row in naming.tools)
+    clash = name_prompts(
+        Endpoint(members=[Member(server="a"), Member(server="b")], prefix="never"), {"a": ["p"], "b": ["p"]}
+    )
+    assert "prompt 'p' would be 'p', which is already prompt 'p' of server 'a'" in clash.problems[0].rule
+
+
+def test_resources_keep_their_uris_but_for_those_an_earlier_member_has() -> None:
+    endpoint = Endpoint(members=[Member(server="b"), Member(server="a"), Member(server="c")])
+    placing = place_resources(endpoint, {"a": ["x:1", "x:2"], "b": ["x:1"], "c": ["a+x:1", "x:1"]})
+    assert placing.rows == (
+        Named("x:1", "b", "x:1"),
+        Named("a+x:1", "a", "x:1"),
+        Named("x:2", "a", "x:2"),
+        Named("c+a+x:1", "c", "a+x:1"),
+        Named("c+x:1", "c", "x:1"),
+    )
+    assert placing.lost == ()
+    assert place_resources(endpoint, {"b": ["x:1", "a+x:1"], "a": ["x:1"]}).lost == (Named("a+x:1", "a", "x:1"),)
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from("abc"),
+            st.lists(st.sampled_from(["x:1", "x:2", "a+x:1", "ui://p"]), max_size=4, unique=True),
+        ),
+        max_size=1,
+    )
+)
+def test_no_uri_is_exposed_twice_and_each_leads_back(offered: list[dict[str, list[str]]]) -> None:
+    endpoint = Endpoint(members=[Member(server=name) for name in "abc"])
+    uris_of = offered[0] if offered else {}
+    placing = place_resources(endpoint, uris_of)
+    assert len({row.name for row in placing.rows}) == len(placing.rows)
+    assert len(placing.rows) + len(placing.lost) == sum(map(len, uris_of.values()))
+    assert all(row.name == row.tool or uris.original(row.server, row.name) == row.tool for row in placing.rows)

@@ -136,3 +136,18 @@ async def test_a_look_that_shows_the_same_publishes_nothing(dsn: str) -> None:
         await approvals(plane).refresh(ROOT, "acme", "clock")
         await node.until(lambda: not node.catalogue("acme").prompts)
         assert node.generation("acme") == before + 1
+
+
+async def test_what_a_lost_node_watched_is_looked_at_by_another_one(dsn: str) -> None:
+    one, other = HoldingNode("node-1"), HoldingNode("node-2")
+    one.observations["clock"] = other.observations["clock"] = everything()
+    async with control_plane(dsn) as plane:
+        async with connected(one, plane.target):
+            await plane.tenant("acme", "clock")
+            await one.until(lambda: bool(one.catalogue("acme").prompts))
+            await server(plane, lambda r: r.status.get("prompts") == 1)
+            assert one.probed == [("acme", "clock")]
+        async with connected(other, plane.target), asyncio.timeout(20):
+            while not other.probed:
+                await asyncio.sleep(0.02)
+        assert other.watched_s["clock"] == 450
