@@ -14,6 +14,11 @@ from core.mcp.revisions import META_PREFIX, MODERN
 
 _MODERN_MEMBERS = ("resultType", "ttlMs", "cacheScope")
 _HINTED = frozenset({"tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read"})
+_LISTED = {
+    "prompts/list": "prompts",
+    "resources/list": "resources",
+    "resources/templates/list": "resourceTemplates",
+}
 _COMPLETE = b'"complete"'
 _NO_INPUT = "The tool asks for input, and this session has no way to give it."
 
@@ -77,6 +82,10 @@ def _down(value: bytes, method: str, revision: str) -> bytes:
         _downgrade_call(members, revision)
     elif method == "tools/list" and (revision < "2025-06-18" or b'"outputSchema"' in value):
         _downgrade_list(members, revision)
+    elif method == "prompts/get" and revision < "2025-06-18":
+        _downgrade_messages(members, revision)
+    elif method in _LISTED and revision < "2025-06-18" and b'"title"' in value:
+        _untitle(members, _LISTED[method])
     return value if members == before else _encode(members)
 
 
@@ -99,6 +108,25 @@ def _downgrade_call(members: Members, revision: str) -> None:
     if revision < "2025-06-18" and "content" in members:
         items = _list.decode(members["content"])
         members["content"] = Raw(_encode([_downgrade_content(item, revision) for item in items]))
+
+
+def _downgrade_messages(members: Members, revision: str) -> None:
+    messages = []
+    for raw in _list.decode(members.get("messages", Raw(b"[]"))):
+        message = _members.decode(raw)
+        content = message.get("content")
+        lower = _downgrade_content(content, revision) if content is not None and bytes(content)[:1] == b"{" else content
+        messages.append(raw if lower is content else Raw(_encode(message | {"content": lower})))
+    members["messages"] = Raw(_encode(messages))
+
+
+def _untitle(members: Members, listed: str) -> None:
+    """Names for people came with 2025-06-18: before, there was one name for programs and people."""
+    entries = []
+    for raw in _list.decode(members.get(listed, Raw(b"[]"))):
+        entry = _members.decode(raw)
+        entries.append(raw if entry.pop("title", None) is None else Raw(_encode(entry)))
+    members[listed] = Raw(_encode(entries))
 
 
 def _downgrade_content(item: Raw, revision: str) -> Raw:

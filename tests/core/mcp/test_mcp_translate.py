@@ -209,3 +209,32 @@ def test_the_gateways_own_results_are_json() -> None:
         "_meta": {SERVER_INFO: {"name": "toolgate", "version": "1"}},
     }
     assert json.loads(results.tool_error_result('"'))["content"] == [{"type": "text", "text": '"'}]
+
+
+@pytest.mark.parametrize(
+    ("method", "member"),
+    [("prompts/list", "prompts"), ("resources/list", "resources"), ("resources/templates/list", "resourceTemplates")],
+)
+def test_entries_have_titles_from_the_revision_on_that_has_them(method: str, member: str) -> None:
+    entry = {"name": "n", "title": "T", "vendor": {"title": "kept"}}
+    for revision in LEGACY:
+        out = to(revision, {"resultType": "complete", member: [entry, {"name": "m"}]}, None, method)
+        assert ("title" in out[member][0]) == (revision >= "2025-06-18")
+        assert out[member][0]["vendor"] == {"title": "kept"}
+        assert out[member][1] == {"name": "m"}
+
+
+def test_a_prompts_messages_are_told_in_what_the_revision_can_carry() -> None:
+    link = {"type": "resource_link", "uri": "file:///a", "name": "a"}
+    sound = {"type": "audio", "mimeType": "audio/wav", "data": "AA=="}
+    value = {"messages": [{"role": "user", "content": item} for item in (link, sound, CONTENT[0])]}
+    kinds = {
+        revision: [m["content"]["type"] for m in to(revision, value, "modern", "prompts/get")["messages"]]
+        for revision in LEGACY
+    }
+    assert kinds == {
+        "2025-11-25": ["resource_link", "audio", "text"],
+        "2025-06-18": ["resource_link", "audio", "text"],
+        "2025-03-26": ["text", "audio", "text"],
+        "2024-11-05": ["text", "text", "text"],
+    }
