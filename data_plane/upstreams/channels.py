@@ -310,9 +310,10 @@ def _forget_failure(server: _Server, key: Key, done: "asyncio.Task[Channel]") ->
 
 
 async def _leave(channel: Channel) -> None:
-    """Once its calls are done; who listens hears that it is over."""
+    """Once its calls are done; who listens hears at once that it is over."""
+    channel.duplex.hush()
     try:
-        async with asyncio.timeout(0 if channel.duplex.ears else _LEAVING_S):
+        async with asyncio.timeout(_LEAVING_S):
             await channel.duplex.idle.wait()
     except TimeoutError:
         pass

@@ -226,6 +226,12 @@ class Duplex:
         self.down.set()
         for pending in self._pending.values():
             pending.fail(unavailable(why))
+        self.hush()
+
+    def hush(self) -> None:
+        """Who listens hears no more; calls go on."""
+        for ear in self.ears.values():
+            ear.over.set()
 
     def _answer(self, message: Message, size_bytes: int) -> None:
         pending = self._pending.get(message.id) if type(message.id) is int else None

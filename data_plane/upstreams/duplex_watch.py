@@ -38,16 +38,19 @@ async def _listen(duplex: Duplex, key: int, ear: Ear, began: Callable[[], None])
     declared = interests.capabilities(ear.interest)
     loop = asyncio.get_running_loop()
     ended = loop.create_task(duplex.request("subscriptions/listen", members, capabilities=declared, id=key))
-    heard = loop.create_task(ear.acknowledged.wait())
+    heard, over = loop.create_task(ear.acknowledged.wait()), loop.create_task(ear.over.wait())
     try:
-        await asyncio.wait({ended, heard}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({ended, heard, over}, return_when=asyncio.FIRST_COMPLETED)
         if heard.done():
             begin(ear, began)
+            await asyncio.wait({ended, over}, return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            raise _over(duplex)
         raise ended_by(await ended)
     finally:
-        for task in (ended, heard):
+        for task in (ended, heard, over):
             task.cancel()
-        await asyncio.gather(ended, heard, return_exceptions=True)
+        await asyncio.gather(ended, heard, over, return_exceptions=True)
 
 
 async def _subscribe(duplex: Duplex, _: int, ear: Ear, began: Callable[[], None]) -> None:
@@ -60,11 +63,15 @@ async def _subscribe(duplex: Duplex, _: int, ear: Ear, began: Callable[[], None]
                 mine.append(uri)
         ear.keep(interests.subscribed(ear.interest, tuple(mine)))
         begin(ear, began)
-        await duplex.down.wait()
-        raise unavailable(duplex.why_down)
+        await ear.over.wait()
+        raise _over(duplex)
     finally:
         ear.kept = None
         _unsubscribe(duplex, mine)
+
+
+def _over(duplex: Duplex) -> Unavailable:
+    return unavailable(duplex.why_down or "the server was removed or its settings changed")
 
 
 def _unsubscribe(duplex: Duplex, uris: list[str]) -> None:

@@ -41,6 +41,8 @@ class Ear:
         self.interest = interest
         self.kept: Kept | None = None
         self.acknowledged = asyncio.Event()
+        self.over = asyncio.Event()
+        """The channel is gone, or is being left."""
         self._tell = tell
 
     def keep(self, kept: Kept) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from wsproto.events import BytesMessage, CloseConnection, Ping, RejectConnection, TextMessage
 
-from core.call import Ask, Outgoing, Question, Reply
+from core.call import Ask, Interest, Outgoing, Question, Reply
 from core.errors import Reason, Unavailable
 from core.server import WebSocketTransport
 from data_plane.upstreams import websocket
@@ -214,7 +214,7 @@ async def test_a_dead_server_is_left_alone_for_a_while(backend: ChannelBackend) 
     assert "not trying for a moment" in details[-1]
 
 
-async def test_retiring_lets_calls_end_and_says_goodbye(backend: ChannelBackend) -> None:
+async def test_retiring_ends_listening_lets_calls_end_and_says_goodbye(backend: ChannelBackend) -> None:
     there, go = asyncio.Event(), asyncio.Event()
 
     async def slow(peer: Peer) -> None:
@@ -229,7 +229,14 @@ async def test_retiring_lets_calls_end_and_says_goodbye(backend: ChannelBackend)
         running = asyncio.ensure_future(call(backend, server))
         async with asyncio.timeout(5):
             await there.wait()
+        began = asyncio.Event()
+        route = route_to(WebSocketTransport(url=server.url, allow_private=True), era="legacy")
+        listening = asyncio.ensure_future(backend.watch(route, Interest(), lambda _: None, began=began.set))
+        async with asyncio.timeout(5):
+            await began.wait()
         backend.retire("acme", "upstream")
+        with pytest.raises(Unavailable):
+            await listening
         go.set()
         assert b"ok" in await running
         async with asyncio.timeout(5):
