@@ -1,0 +1,65 @@
+"""Servers over every transport there is on the network: looked at, called, spread over, through both planes."""
+
+import json
+from contextlib import AsyncExitStack
+
+from tests.behaviour.conftest import World
+from tests.harness.planes import until
+from tests.harness.upstream_matrix import serving
+
+WAYS = (
+    ("sse", "legacy", "sse"),
+    ("ws-legacy", "legacy", "websocket"),
+    ("ws-modern", "modern", "websocket"),
+)
+
+
+async def test_servers_over_sse_and_websocket_serve_beside_those_over_http(world: World) -> None:
+    async with AsyncExitStack() as stack:
+        manifests, members = [], ["{server: odd}"]
+        for name, era, transport in WAYS:
+            matrix = await stack.enter_async_context(serving(era, transport))  # type: ignore[arg-type]
+            reach = f'{{type: {transport}, url: "{matrix.url}", allow_private: true}}'
+            manifests.append(f"{{kind: Server, tenant: acme, name: {name}, spec: {{transport: {reach}}}}}")
+            members.append(f"{{server: {name}}}")
+        listed = ", ".join(members)
+        endpoint = f"{{kind: Endpoint, tenant: acme, name: default, spec: {{prefix: always, members: [{listed}]}}}}"
+        await world.planes.apply("\n---\n".join([*manifests, endpoint]))
+        agent = world.agent()
+
+        async def all_are_listed() -> bool:
+            shown = await agent.tools()
+            return all(any(tool.startswith(name) and tool.endswith("echo") for tool in shown) for name, _, _ in WAYS)
+
+        await until(all_are_listed, "the tools of every server")
+        tools = await agent.tools()
+        for name, _, _ in WAYS:
+            echo = next(tool for tool in tools if tool.startswith(name) and tool.endswith("echo"))
+            for number in range(3):
+                assert (await agent.call(echo, text=f"{name} {number}")).text == f"{name} {number}"
+
+
+async def test_calls_are_spread_over_replicas_and_go_on_when_one_is_gone(world: World) -> None:
+    async with serving("modern", "http") as first, AsyncExitStack() as second_one:
+        second = await second_one.enter_async_context(serving("modern", "http"))
+        reach = f'{{type: http, url: "{first.url}", replicas: [{{url: "{second.url}"}}], allow_private: true}}'
+        await world.planes.apply(
+            f"{{kind: Server, tenant: acme, name: many, spec: {{transport: {reach}}}}}\n---\n"
+            "{kind: Endpoint, tenant: acme, name: default, spec: {prefix: never, members: [{server: many}]}}"
+        )
+        agent = world.agent()
+
+        async def is_listed() -> bool:
+            return "counts" in await agent.tools() or "steps" in await agent.tools()
+
+        await until(is_listed, "the tools of the replicas")
+        for number in range(10):
+            assert (await agent.call("echo", text=str(number))).text == str(number)
+        calls = [matrix.fixture.requests.count("tools/call") for matrix in (first, second)]
+        assert calls == [5, 5]
+        await second_one.aclose()
+        for number in range(10):
+            assert (await agent.call("echo", text=str(number))).text == str(number)
+        metrics = await world.node.metrics()
+        ejected = [line for line in metrics.splitlines() if "upstream_replicas_ejected" in line]
+        assert ejected, json.dumps(metrics.splitlines()[:5])
