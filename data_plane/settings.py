@@ -183,7 +183,11 @@ OPTIONS: tuple[Option, ...] = (
         "Ed25519 keys whose announcements are trusted at first; empty: whatever the control plane announces first",
     ),
     Option(
-        "redis_url", _url("redis", "rediss", "unix"), "", "Budgets shared by the fleet; empty: this node's", flag=False
+        "redis_url",
+        _url("redis", "rediss", "unix"),
+        "",
+        "Where gateways share budgets and conversations; empty: nowhere",
+        flag=False,
     ),
     Option("max_loaded_tenants", options.whole(1, 1_000_000), "512", "Tenants a worker holds in memory at once"),
     Option("max_connections", options.whole(1, 1_000_000), "10000", "Agents' connections per worker"),
