@@ -19,7 +19,7 @@ class RateLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """0: the same as `calls`."""
     per: list[Dimension] = msgspec.field(default_factory=lambda: ["caller"])
     tools: list[str] = msgspec.field(default_factory=lambda: ["*"])
-    """Globs over exposed tool names the limit is for."""
+    """Globs over exposed tool names the limit is for. Only with `*` among them it is for prompts and resources too."""
     endpoints: list[str] = msgspec.field(default_factory=lambda: ["*"])
     scope: Literal["node", "fleet"] = "fleet"
     """`fleet`: all gateways share one bucket through Redis. `node`: a bucket per gateway."""

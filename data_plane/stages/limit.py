@@ -6,11 +6,15 @@ from core.call import Inbound, Target
 from core.errors import Reason, Refused, Unavailable
 from core.identity import Caller
 from core.limits import Bucket, Counters, CountersAway, Dimension, Grant, counter_key
-from core.snapshot import CompiledLimit, Limits
+from core.snapshot import CompiledLimit, CompiledTool, Limits
 
 KEYS_REMEMBERED = 8192
 """Plans kept per tenant snapshot, one per (caller, endpoint, tool) seen."""
 
+SPENDING = frozenset({"tools/call", "prompts/get", "resources/read"})
+"""Methods that count; others are answered from memory, or come with each key that somebody presses."""
+
+_NO_TOOL = ""
 _UNKNOWN_TOOL = ""
 """All names that are no tool share one bucket: names an agent makes up must not each get a budget of their own."""
 
@@ -31,9 +35,9 @@ class Limiter:
 
     def plan(self, caller: Caller, endpoint: str, tool: Target | None, asked_for: str) -> _Plan:
         """(key, bucket, name of the limit) of every limit that matches."""
-        if tool is None:
-            # Not kept: what was asked for is anything.
-            return self._work_out(caller, endpoint, asked_for, _UNKNOWN_TOOL, "")
+        if not isinstance(tool, CompiledTool):
+            # Not kept: what was asked for is anything. What is no tool is limited where every tool is.
+            return self._work_out(caller, endpoint, asked_for, _UNKNOWN_TOOL, "" if tool is None else tool.server)
         at = (caller.tenant, caller.user, caller.agent, endpoint, tool.name)
         try:
             return self._plans[at]
@@ -72,14 +76,15 @@ def _matches(globs: tuple[str, ...], name: str) -> bool:
 async def spend(
     inbound: Inbound, caller: Caller, limiter: Limiter, counters: Counters, tool: Target | None = None
 ) -> None:
-    """One token of every limit that matches. Only tools/call counts: other methods are answered from memory.
+    """One token of every limit that matches, for methods that count.
 
     Raises Refused (RATE_LIMITED) with the longest wait told, having given back what others granted; Unavailable
     (LIMIT_UNAVAILABLE) where the counters are away and the limit says deny.
     """
-    if not limiter or inbound.method != "tools/call":
+    if not limiter or inbound.method not in SPENDING:
         return
-    plan = limiter.plan(caller, inbound.endpoint, tool, inbound.name)
+    asked_for = inbound.name if inbound.method == "tools/call" else _NO_TOOL
+    plan = limiter.plan(caller, inbound.endpoint, tool, asked_for)
     for done, (key, bucket, name) in enumerate(plan):
         try:
             grant = await counters.take(key, bucket, 1)

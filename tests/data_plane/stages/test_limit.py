@@ -6,7 +6,7 @@ from adapters.memory.counters import MemoryCounters
 from core.errors import Reason, Refused, Unavailable
 from core.identity import Caller
 from core.limits import Bucket, CountersAway, Dimension, Grant
-from core.snapshot import CompiledLimit, CompiledTool, Limits
+from core.snapshot import CompiledLimit, CompiledPrompt, CompiledTool, Limits
 from data_plane.leases import OnError
 from data_plane.stages.limit import Limiter, spend
 from tests.data_plane.stages.builders import caller, inbound, tool
@@ -40,7 +40,7 @@ class Calls:
     async def admits(
         self,
         who: Caller | None = None,
-        what: CompiledTool | None = None,
+        what: CompiledTool | CompiledPrompt | None = None,
         *,
         unknown: str = "",
         method: str = "tools/call",
@@ -103,10 +103,21 @@ async def test_made_up_tool_names_share_one_bucket() -> None:
     assert calls.limiter._plans == {}
 
 
-async def test_only_calls_of_tools_count() -> None:
+async def test_what_is_answered_from_memory_does_not_count() -> None:
     calls = Calls(limit(burst=1))
-    assert all([await calls.admits(method=m) for m in ("initialize", "ping", "tools/list", "tools/list")])
-    assert await calls.admits()
+    for method in ("tools/list", "ping", "initialize", "completion/complete", "tasks/get"):
+        assert [await calls.admits(method=method) for _ in range(3)] == [True, True, True]
+
+
+@pytest.mark.parametrize("method", ["prompts/get", "resources/read"])
+async def test_prompts_and_resources_count_where_every_tool_does(method: str) -> None:
+    prompt = CompiledPrompt(name="echo", server="files", upstream_name="echo", definition=b"{}")
+    calls = Calls(limit(burst=1), limit("some", burst=1, tools=("ec*",)))
+    assert await calls.admits(what=prompt, method=method)
+    assert not await calls.admits(unknown="echo", method=method)
+    only_some = Calls(limit("some", burst=1, tools=("ec*",)))
+    assert [await only_some.admits(what=prompt, method=method) for _ in range(2)] == [True, True]
+    assert [await only_some.admits(unknown="echo", method=method) for _ in range(2)] == [True, True]
 
 
 async def test_what_one_limit_granted_is_given_back_when_another_refuses() -> None:
