@@ -1,4 +1,6 @@
-"""What every `ToolBackend` keeps, on servers made with the official SDK: HTTP in both eras and forms, and stdio."""
+"""What every `ToolBackend` keeps, on servers made with the official SDK: HTTP in both eras and forms, HTTP+SSE,
+WebSocket and stdio.
+"""
 
 import asyncio
 import subprocess
@@ -12,15 +14,28 @@ import pytest
 
 from core.call import Notification, Outgoing, Raw, Route, ToolBackend
 from core.errors import Reason, Unavailable
+from core.server import SseTransport, Transport, WebSocketTransport
 from data_plane.supervisor.stdio import StdioServers
+from data_plane.upstreams import sse_channel, websocket
+from data_plane.upstreams.channels import ChannelBackend
 from data_plane.upstreams.mcp_http import HttpBackend
 from data_plane.upstreams.probe import observe
+from tests.harness import upstream_matrix_transport as matrix
 from tests.harness.timing import beside
 from tests.harness.upstream_route import ECHO, as_program, over_http, route_to
-from tests.harness.upstream_sdk import Seen, serving
+from tests.harness.upstream_sdk import Seen, make, serving
 
 ROOT = Path(__file__).parents[2]
-KINDS = ("http-modern", "http-legacy-sse", "http-legacy-json", "stdio-modern", "stdio-legacy")
+KINDS = (
+    "http-modern",
+    "http-legacy-sse",
+    "http-legacy-json",
+    "sse-legacy",
+    "websocket-modern",
+    "websocket-legacy",
+    "stdio-modern",
+    "stdio-legacy",
+)
 TOOLS = ["echo", "hang", "until_started", "until_cancelled", "steps", "fails", "big"]
 NONE = Outgoing(arguments=b"{}")
 
@@ -29,7 +44,7 @@ class Under:
     """The backend under test, and how its routes are made."""
 
     def __init__(
-        self, backend: HttpBackend | StdioServers, route: Callable[..., Route], *, reports: bool = True
+        self, backend: HttpBackend | ChannelBackend | StdioServers, route: Callable[..., Route], *, reports: bool = True
     ) -> None:
         self.backend: ToolBackend = backend
         self.respondent = backend
@@ -55,6 +70,24 @@ async def http(era: str, *, json_response: bool) -> AsyncIterator[Under]:
 
 
 @asynccontextmanager
+async def channel(transport: str, era: str) -> AsyncIterator[Under]:
+    modern = transport == "websocket"
+    app = matrix.app(make(Seen())._lowlevel_server, "both" if modern else "legacy", transport)  # type: ignore[arg-type]
+    async with matrix.listening(app) as port:
+        there = f"127.0.0.1:{port}{matrix.PATHS[transport]}"
+        if modern:
+            reach: Transport = WebSocketTransport(url=f"ws://{there}", allow_private=True)
+            backend = ChannelBackend(WebSocketTransport, websocket.connect, modern=True)
+        else:
+            reach = SseTransport(url=f"http://{there}", allow_private=True)
+            backend = ChannelBackend(SseTransport, sse_channel.connect, modern=False)
+        try:
+            yield Under(backend, lambda tool, **c: route_to(reach, tool, era=era, **c))  # type: ignore[arg-type]
+        finally:
+            await backend.close()
+
+
+@asynccontextmanager
 async def stdio(era: str) -> AsyncIterator[Under]:
     servers = StdioServers()
     program = as_program(sys.executable, "-m", "tests.harness.upstream_stdio", cwd=str(ROOT))
@@ -67,7 +100,10 @@ async def stdio(era: str) -> AsyncIterator[Under]:
 @pytest.fixture(params=KINDS)
 async def under(request: pytest.FixtureRequest) -> AsyncIterator[Under]:
     transport, era, *form = request.param.split("-")
-    opened = http(era, json_response=form == ["json"]) if transport == "http" else stdio(era)
+    if transport == "http":
+        opened = http(era, json_response=form == ["json"])
+    else:
+        opened = stdio(era) if transport == "stdio" else channel(transport, era)
     async with opened as under:
         yield under
 
@@ -147,7 +183,7 @@ async def test_a_thousand_calls_at_once_all_get_their_own_answer(under: Under) -
         in_use, idle = next(iter(under.respondent.connections().values()))
         assert in_use == 0
         assert idle <= 256
-    else:
+    elif isinstance(under.respondent, StdioServers):
         assert [child.in_flight for child in under.respondent.children()] == [0]
         assert len(asyncio.all_tasks()) <= tasks_before
 
@@ -173,6 +209,8 @@ async def test_a_declared_era_is_honoured(under: Under) -> None:
     for era, revision in (("modern", "2026-07-28"), ("legacy", "2025-11-25")):
         if era == "modern" and isinstance(under.respondent, StdioServers) and under.route("").backend.era == "legacy":
             continue  # Its snapshot says legacy already, and a child has one era.
+        if era == "modern" and isinstance(under.route("").backend.transport, SseTransport):
+            continue  # It went with the handshake.
         backend = msgspec.structs.replace(under.route("").backend, declared=era)
         seen = await observe(msgspec.structs.replace(under.route(""), backend=backend), under.respondent)
         assert (seen.era, seen.protocol_version, seen.error) == (era, revision, "")
