@@ -58,9 +58,14 @@ class Bus(Protocol):
 class Topics:
     """Who listens to what in one process: the part every bus has. Not for two threads."""
 
-    def __init__(self, most: int, emptied: Callable[[str], None] = lambda _: None) -> None:
-        """`most` subscriptions. `emptied` hears of a topic when the last has left it."""
+    def __init__(
+        self, most: int, broken: Callable[[str, Exception], None], emptied: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """`most` subscriptions. `broken` hears of a `Deliver` that raised, which is a bug and no reason for others not
+        to be told; `emptied` of a topic that the last has left.
+        """
         self._most = most
+        self._broken = broken
         self._emptied = emptied
         self._topics: dict[str, dict[object, Deliver]] = {}
         self._count = 0
@@ -99,7 +104,10 @@ class Topics:
         marked = list(listening.items())
         for mark, deliver in marked:
             if mark in listening:
-                deliver(message)
+                try:
+                    deliver(message)
+                except Exception as failure:  # noqa: BLE001 - handed on to who can log it
+                    self._broken(topic, failure)
         return len(marked)
 
     def _leave(self, topic: str, mark: object) -> None:

@@ -1,6 +1,7 @@
 """What a worker has in its supervisor, at the other end of the channel: counters, stdio servers, and what is shared."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from itertools import count
 
@@ -43,6 +44,8 @@ from data_plane.messages import (
     Value,
     Watch,
 )
+
+log = logging.getLogger("toolgate.bus")
 
 MAX_SUBSCRIPTIONS = 50_000
 """Of one worker."""
@@ -105,7 +108,7 @@ class RemoteBus:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._topics = Topics(MAX_SUBSCRIPTIONS, self._emptied)
+        self._topics = Topics(MAX_SUBSCRIPTIONS, _broken, self._emptied)
         self._numbers = count(1)
         self._known: dict[str, tuple[int, asyncio.Future[None]]] = {}
         """By topic: the subscription's number at the supervisor; done: it is in force."""
@@ -168,6 +171,10 @@ class RemoteBus:
         if known is not None:
             del self._by_number[known[0]]
             self._channel.tell(Unsubscribe(known[0]))
+
+
+def _broken(topic: str, failure: Exception) -> None:
+    log.error("a message on %s could not be taken", topic, exc_info=failure)
 
 
 class RemoteCache:

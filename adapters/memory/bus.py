@@ -1,5 +1,6 @@
 """What the workers of one node share, in its supervisor's memory."""
 
+import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
@@ -17,6 +18,8 @@ from core.bus import (
     unbroken,
 )
 
+log = logging.getLogger("toolgate.bus")
+
 MAX_SUBSCRIPTIONS = 200_000
 MAX_VALUES = 100_000
 MAX_VALUE_BYTES = 64 * 1024 * 1024
@@ -33,7 +36,7 @@ class MemoryBus:
     """Implements `core.bus.Bus`: a message is with all its subscribers when `publish` returns."""
 
     def __init__(self, max_subscriptions: int = MAX_SUBSCRIPTIONS) -> None:
-        self._topics = Topics(max_subscriptions)
+        self._topics = Topics(max_subscriptions, _broken)
 
     @property
     def topics(self) -> int:
@@ -45,6 +48,10 @@ class MemoryBus:
 
     async def subscribe(self, topic: str, deliver: Deliver) -> Leave:
         return self._topics.join(topic, deliver)
+
+
+def _broken(topic: str, failure: Exception) -> None:
+    log.error("a message on %s could not be taken", topic, exc_info=failure)
 
 
 class MemoryCache:

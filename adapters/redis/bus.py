@@ -37,10 +37,18 @@ _SUBSCRIBE_AT_ONCE = 500
 class RedisBus:
     """Implements `core.bus.Bus`. `aclose` ends all subscriptions."""
 
-    def __init__(self, commands: Commands, *, prefix: str = PREFIX, max_subscriptions: int = MAX_SUBSCRIPTIONS) -> None:
+    def __init__(
+        self,
+        commands: Commands,
+        *,
+        prefix: str = PREFIX,
+        max_subscriptions: int = MAX_SUBSCRIPTIONS,
+        ping_every_s: float = PING_EVERY_S,
+    ) -> None:
         self._commands = commands
+        self._ping_every_s = ping_every_s
         self._prefix = prefix + "bus:"
-        self._listening = Topics(max_subscriptions, self._touch)
+        self._listening = Topics(max_subscriptions, _broken, self._touch)
         """By channel."""
         self._in_force: dict[str, asyncio.Future[None]] = {}
         """Done: this connection has confirmed that it listens to the channel."""
@@ -87,7 +95,7 @@ class RedisBus:
         self._lose("Redis is not used any more")
 
     def _asked_for(self, channel: str) -> "asyncio.Future[None]":
-        if self._following is None:
+        if self._following is None or self._following.done():
             self._following = asyncio.get_running_loop().create_task(self._follow())
         self._touch(channel)
         return self._promise(channel)
@@ -176,7 +184,9 @@ class RedisBus:
     async def _hear(self, pubsub: PubSub) -> None:
         pinged = False
         while True:
-            message = await pubsub.get_message(timeout=PING_EVERY_S)
+            # The driver may connect anew within this, and wait for a server that accepts and says nothing.
+            async with asyncio.timeout(self._ping_every_s + self._commands.timeout_s):
+                message = await pubsub.get_message(timeout=self._ping_every_s)
             if message is not None:
                 pinged = False
                 self._heard(message["type"], bytes(message["channel"] or b"").decode(), message["data"])
@@ -186,7 +196,8 @@ class RedisBus:
                 raise TimeoutError
             else:
                 pinged = True
-                await pubsub.execute_command("PING")
+                async with asyncio.timeout(self._commands.timeout_s):
+                    await pubsub.execute_command("PING")
 
     def _heard(self, kind: str, channel: str, data: object) -> None:
         if kind == "subscribe":
@@ -206,6 +217,10 @@ class RedisBus:
         self._sent.clear()
         self._touched = dict.fromkeys(self._listening)
         self._woken.set()
+
+
+def _broken(topic: str, failure: Exception) -> None:
+    log.error("a message on %s could not be taken", topic, exc_info=failure)
 
 
 class RedisCache:

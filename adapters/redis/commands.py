@@ -106,9 +106,9 @@ class Commands:
                     self._pause()
                     self._fail(batch, f"Redis: {type(failure).__name__}")
                     self._fail(self._batch(everything=True), "Redis did not answer")
-                except asyncio.CancelledError:
-                    self._fail(batch, "Redis is not used any more")
-                    raise
+                finally:
+                    # Where it is none of Redis's failures, nobody must wait for ever all the same.
+                    self._fail(batch, "Redis was not asked")
         finally:
             self._sending = None
             self._fail(self._batch(everything=True), "Redis is not used any more")

@@ -58,7 +58,7 @@ class NodeBus:
         self._outer = outer
         self._mine = token_bytes(_MARK)
         """Before each message to the outer bus, which brings a node its own ones too."""
-        self._here = Topics(most, self._left)
+        self._here = Topics(most, _broken, self._left)
         self._there: dict[str, _Elsewhere] = {}
         self._posts: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(POSTS_MAX)
         self._posts_dropped = Hits()
@@ -186,6 +186,10 @@ class NodeBus:
                 for topic in missing:
                     if topic in self._there:
                         await self._join(outer, topic)
+
+
+def _broken(topic: str, failure: Exception) -> None:
+    log.error("a message on %s could not be taken", topic, exc_info=failure)
 
 
 def _settle(there: _Elsewhere, done: asyncio.Task[None]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -41,6 +42,11 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the running server."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     async def restart(self) -> None:
         """Kill and start without holding up the event loop."""
