@@ -8,7 +8,7 @@ from core.bound import Bound, Hits
 from core.call import Ask, Interest, Notify, Outgoing, Raw, Route
 from core.errors import Unavailable
 from core.server import Remote
-from data_plane.upstreams import declared, duplex_watch, jsonrpc, rounds
+from data_plane.upstreams import declared, duplex_watch, jsonrpc
 from data_plane.upstreams.address import Resolver
 from data_plane.upstreams.breaker import Breaker
 from data_plane.upstreams.deadlines import Deadlines
@@ -96,7 +96,7 @@ class ChannelBackend:
                     raw = await channel.duplex.call(route, outgoing, notify, ask, clock)
         except TimeoutError as late:
             raise timed_out(route.deadline_s) from late
-        return rounds.as_result(raw, outgoing) if raw.error and key[1] is not None else raw
+        return raw
 
     async def watch(self, route: Route, interest: Interest, tell: Notify, *, began: Callable[[], None]) -> None:
         """`core.call.Watchable`."""

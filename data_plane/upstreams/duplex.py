@@ -12,7 +12,7 @@ from itertools import count
 from typing import Final, Protocol
 
 from core.call import Ask, Era, Notify, Outgoing, Raw, Route
-from data_plane.upstreams import declared, interests, jsonrpc, params
+from data_plane.upstreams import declared, interests, jsonrpc, params, rounds
 from data_plane.upstreams.declared import Declared
 from data_plane.upstreams.failure import overloaded, too_large, unavailable, unsent
 from data_plane.upstreams.greeting import Greeting, contradicts_itself, from_discover, from_initialize
@@ -154,7 +154,8 @@ class Duplex:
                 pending.questions = Questions(ask, pending.said, self._write, clock or Unhurried(), pending.fail)
         sent = params.of_call(self.era, route, outgoing, token)
         try:
-            return await self._answered(request_id, outgoing.method, sent, pending)
+            raw = await self._answered(request_id, outgoing.method, sent, pending)
+            return rounds.as_result(raw, outgoing) if raw.error and self.era == "legacy" else raw
         finally:
             if pending.questions is not None:
                 await pending.questions.close()

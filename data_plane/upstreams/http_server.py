@@ -7,6 +7,7 @@ import msgspec
 from core.server import HttpTransport
 from core.snapshot import Backend
 from data_plane.upstreams.balance import Balance, Replica
+from data_plane.upstreams.relist import Corrections
 from data_plane.upstreams.sessions import Sessions
 from data_plane.upstreams.upstream import Upstream
 
@@ -23,6 +24,7 @@ class HttpServer:
         self.backend = backend
         self.transport = transport
         self.last_used = 0.0
+        self.corrections = Corrections()
         self.upstream, self.sessions = make(backend, transport)
         self.balance: Balance[Reached] | None = None
         if transport.replicas:

@@ -68,7 +68,7 @@ class HttpBackend:
                 if route.backend.era == "modern":
                     raw = await modern.call(server.upstream, route, outgoing, notify, deadline)
                     if raw.error and relist.mismatched(raw):
-                        return await self._again(server.upstream, route, outgoing, notify, raw, deadline)
+                        return await self._again(server, server.upstream, route, outgoing, notify, raw, deadline)
                     return raw
                 if route.backend.era == "legacy":
                     return await legacy.call(server.sessions, route, outgoing, notify, ask, clock)
@@ -137,8 +137,9 @@ class HttpBackend:
         async def call(upstream: Upstream, sessions: Sessions) -> Raw:
             if route.backend.era == "modern":
                 raw = await modern.call(upstream, route, outgoing, notify, clock.when)
-                again = relist.mismatched(raw)
-                return await self._again(upstream, route, outgoing, notify, raw, clock.when) if again else raw
+                if relist.mismatched(raw):
+                    return await self._again(server, upstream, route, outgoing, notify, raw, clock.when)
+                return raw
             return await legacy.call(sessions, route, outgoing, notify, ask, clock)
 
         if route.backend.era is None:
@@ -173,17 +174,25 @@ class HttpBackend:
                 replica.in_flight -= 1
 
     async def _again(  # noqa: PLR0917 - as `call`.
-        self, upstream: Upstream, route: Route, outgoing: Outgoing, notify: Notify, refused: Raw, deadline: float
+        self,
+        server: HttpServer,
+        upstream: Upstream,
+        route: Route,
+        outgoing: Outgoing,
+        notify: Notify,
+        refused: Raw,
+        deadline: float,
     ) -> Raw:
         """Refused for its headers, so not begun: once more with those that the tool as it is listed now asks for."""
-        self._stale(route.tenant, route.backend.server)
+        if not server.corrections.known(route.tool, self._loop.time()):
+            self._stale(route.tenant, route.backend.server)
         if outgoing.method != "tools/call":
             return refused
 
         async def listed(members: bytes) -> Raw:
             return await modern.ask(upstream, route, "tools/list", members, deadline)
 
-        corrected = await relist.corrected(route, outgoing, listed)
+        corrected = await server.corrections.corrected(route, outgoing, listed, self._loop.time())
         return refused if corrected is None else await modern.call(upstream, corrected, outgoing, notify, deadline)
 
     def bounds(self) -> dict[str, Bound]:

@@ -11,6 +11,8 @@ from data_plane.upstreams import jsonrpc
 
 _PAGES = 50
 _DEPTH = 16
+_TOOLS = 256
+_REMEMBERED_S = 10.0
 
 Json = dict[str, object]
 List = Callable[[bytes], Awaitable[Raw]]
@@ -30,18 +32,29 @@ def mismatched(raw: Raw) -> bool:
     return bool(raw.error) and jsonrpc.error_code(raw.error) == HEADER_MISMATCH
 
 
-async def corrected(route: Route, outgoing: Outgoing, ask: List) -> Route | None:
-    """The route with the headers that the tool as listed now asks for; None: the same, or it is not listed.
+class Corrections:
+    """Of one server's tools. A look is remembered for a moment: one that is never content is not asked each time."""
 
-    Raises Unavailable.
-    """
-    schema = await _schema(route.tool, ask)
-    if schema is None:
-        return None
-    wanted = param_headers(dict(_annotated(schema, "", 0)), outgoing.arguments or b"{}")
-    if sorted(wanted) == sorted(route.header_params):
-        return None
-    return msgspec.structs.replace(route, header_params=wanted)
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, dict[str, str]]] = {}
+
+    def known(self, tool: str, now: float) -> bool:
+        return tool in self._known and now - self._known[tool][0] < _REMEMBERED_S
+
+    async def corrected(self, route: Route, outgoing: Outgoing, ask: List, now: float) -> Route | None:
+        """The route with the headers that the tool as listed now asks for; None: the same, or it is not listed.
+
+        Raises Unavailable.
+        """
+        if not self.known(route.tool, now):
+            schema = await _schema(route.tool, ask)
+            if len(self._known) >= _TOOLS:
+                self._known.clear()
+            self._known[route.tool] = (now, dict(_annotated(schema or {}, "", 0)))
+        wanted = param_headers(self._known[route.tool][1], outgoing.arguments or b"{}")
+        if sorted(wanted) == sorted(route.header_params):
+            return None
+        return msgspec.structs.replace(route, header_params=wanted)
 
 
 async def _schema(tool: str, ask: List) -> Json | None:

@@ -1,9 +1,13 @@
 """Many calls on one channel: whose an answer, a question or a piece of news is."""
 
 import asyncio
+import json
+from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core.call import Ask, Interest, Notification, Outgoing, Question, Raw, Reply
 from core.errors import Reason, Unavailable
@@ -301,6 +305,55 @@ async def test_the_end_of_the_channel_fails_all_and_takes_no_more() -> None:
     assert caught.value.detail == "it is gone"
     with pytest.raises(Unavailable):
         await calling(server)[0]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**25), 10**25) | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+METHODS = (
+    "notifications/progress", "notifications/message", "notifications/cancelled", "notifications/resources/updated",
+    "notifications/tools/list_changed", "notifications/subscriptions/acknowledged", "notifications/tasks",
+    "elicitation/create", "sampling/createMessage", "roots/list", "ping", "tools/list",
+)  # fmt: skip
+MEMBERS = ("progressToken", "progress", "level", "data", "requestId", "uri", "taskId", "_meta", "mode", "notifications")
+parameters = st.dictionaries(st.sampled_from(MEMBERS), json_values, max_size=4)
+messages = st.fixed_dictionaries(
+    {},
+    optional={
+        "jsonrpc": st.just("2.0"),
+        "id": json_values | st.integers(0, 4),
+        "method": st.sampled_from(METHODS) | json_values,
+        "params": parameters | json_values,
+        "result": json_values,
+        "error": json_values | st.fixed_dictionaries({"code": json_values, "message": json_values}),
+    },
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(messages | st.binary(max_size=64), max_size=6), st.sampled_from(["legacy", "modern"]))
+def test_whatever_a_server_says_is_a_message_or_is_said_to_be_none(said: list[Any], era: str) -> None:
+    async def hear() -> None:
+        server = Server(era)
+        call, _ = calling(server, accepts, wants_progress=True)
+        listening = asyncio.ensure_future(
+            duplex_watch.watch(server.duplex, Interest(resources=("a",), tasks=("t",)), lambda _: None, lambda: None)
+        )
+        await asyncio.sleep(0)
+        for one in said:
+            try:
+                server.duplex.heard(one if isinstance(one, bytes) else json.dumps(one).encode())
+            except NotMcpError:
+                continue
+        await asyncio.sleep(0)
+        call.cancel()
+        listening.cancel()
+        for ended in await asyncio.gather(call, listening, return_exceptions=True):
+            assert isinstance(ended, Raw | Unavailable | asyncio.CancelledError)
+
+    asyncio.run(hear())
 
 
 async def test_what_is_no_message_is_said_to_be_none() -> None:
