@@ -15,7 +15,7 @@ from data_plane.upstreams.listening import Following
 from data_plane.upstreams.questions import attribute, withdrawn_id
 from data_plane.upstreams.sessions import Session, tell
 
-_OPEN_S = 2.0
+_WAIT_S = 1.0
 """A server that has such a stream opens it at once; a call waits for it no longer than this."""
 _AGAIN_S, _LONGEST_S = 1.0, 60.0
 
@@ -24,32 +24,39 @@ async def listen(session: Session, route: Route, errands: Errands) -> "Beside | 
     """None: the server has no such stream. Never raises Unavailable: calls go on without."""
     beside = Beside(session, route, errands)
     try:
-        async with asyncio.timeout(_OPEN_S):
-            await beside.open()
-    except (Unavailable, TimeoutError):
+        async with asyncio.timeout(_WAIT_S):
+            await beside.settled.wait()
+    except TimeoutError:
+        return beside  # Some say nothing, not even that they will, until they have something to say.
+    except asyncio.CancelledError:
         beside.close()
-        return None
-    return beside
+        raise
+    return beside if beside.open else None
 
 
 class Beside:
     """Of one session whose callers can be asked. `close` it with the session."""
 
     def __init__(self, session: Session, route: Route, errands: Errands) -> None:
+        self.open = False
+        self.settled = asyncio.Event()
+        """It is known whether the server has such a stream."""
         self._session = session
         self._errands = errands
         self._following = Following(session, route, self._hear)
-        self._task: asyncio.Task[None] | None = None
-
-    async def open(self) -> None:
-        """Raises Unavailable, TimeoutError."""
-        await self._following.open()
-        self._task = asyncio.get_running_loop().create_task(self._follow())
+        self._task = asyncio.get_running_loop().create_task(self._run())
 
     def close(self) -> None:
-        self._following.close()
-        if self._task is not None:
-            self._task.cancel()
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            self.open = await self._reopened()
+            self.settled.set()
+            if self.open:
+                await self._follow()
+        finally:
+            self._following.close()
 
     async def _follow(self) -> None:
         """What was said while there was no stream is lost; the session goes on."""

@@ -321,16 +321,19 @@ async def test_a_mismatch_of_headers_is_told_and_the_call_made_once_more_as_the_
             raw = await backend.call(route, Outgoing(arguments=b'{"where":{"region":"north"}}'), lambda _: None)
             assert b"ok" in raw.result
             assert (moved.calls, stale) == (2, [("acme", "upstream")])
+            # What was found is remembered for a moment, and the list not asked for again.
+            await backend.call(route, Outgoing(arguments=b'{"where":{"region":"north"}}'), lambda _: None)
+            assert (moved.calls, len(stale), len(server.messages("tools/list"))) == (4, 1, 2)
             # Listed as it is known: another attempt would be refused as well.
             moved.listed = "Zone"
             known = ((b"Mcp-Param-Zone", b"north"),)
             raw = await backend.call(
-                route_to(over_http(server.url), header_params=known),
+                route_to(over_http(server.url), server="other", header_params=known),
                 Outgoing(arguments=b'{"where":{"region":"north"}}'),
                 lambda _: None,
             )
             assert b"-32020" in raw.error
-            assert moved.calls == 3
+            assert moved.calls == 5
     finally:
         await backend.close()
 
