@@ -72,7 +72,9 @@ WORKER: Iterable[Kept] = (
     Kept("upstream_connections_idle", "connections to them kept open", "the same", "-", "30 s idle"),
     Kept("upstream_waiters", "calls waiting for the busiest one", "4,096", "unavailable", "the call's deadline"),
     Kept("upstream_sessions", "sessions with servers of the handshake era", "64 a server", _OLDEST, "300 s unused"),
-    Kept("upstream_streams", "streams on which servers tell what changed", "32 a server", "not listened to", "-"),
+    Kept(
+        "upstream_streams", "streams on which servers tell what changed, or ask", "128 a server", "not listened to", "-"
+    ),
     Kept("upstream_replicas_ejected", "replicas left out for failing", "all but one", "-", "1 s, doubling to 60 s"),
     Kept("upstream_channels", "WebSocket and HTTP+SSE connections", "64 a server", _OLDEST, "300 s unused"),
     Kept("upstream_errands", "cancellations and goodbyes on their way to servers", "1,024", "not sent", "5 s"),
