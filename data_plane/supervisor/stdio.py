@@ -129,7 +129,9 @@ class StdioServers:
         return rounds.as_result(raw, outgoing) if raw.error and legacy else raw
 
     async def watch(self, route: Route, interest: Interest, tell: Notify, *, began: Callable[[], None]) -> None:
-        """`core.call.Watchable`. Whoever listens keeps an idle child running, unless its place is needed."""
+        """`core.call.Watchable`. Whoever listens keeps an idle child running, unless a call needs its place."""
+        if not self._has_place(route):
+            raise overloaded(f"{self._limits.max_children} server processes run on this node already")
         begins_s = min(route.deadline_s, self._limits.start_s)
         try:
             async with asyncio.timeout(begins_s) as limit:
@@ -268,6 +270,11 @@ class StdioServers:
         self.retire(*key)
         slot = self._slots[key] = _Slot(transport, environment)
         return slot
+
+    def _has_place(self, route: Route) -> bool:
+        """Whether it runs, or can be started without ending another: else those listened to would oust each other."""
+        slot = self._slots.get((route.tenant, route.backend.server))
+        return len(self._children) < self._limits.max_children or (slot is not None and slot.child is not None)
 
     async def _wait_out(self, slot: _Slot) -> None:
         wait_s = slot.not_before - asyncio.get_running_loop().time()

@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -85,10 +86,13 @@ def post(at: Node, body: Mapping[str, object], **headers: str) -> tuple[int, dic
         return response.status, found, json.loads(data) if data.strip() else {}
 
 
-def modern(at: Node, **params: object) -> dict[str, object]:
+def called(at: Node, **params: object) -> tuple[int, dict[str, str], dict[str, object]]:
     body = {"id": 1, "method": "tools/call", "params": {"name": "tool-0", "arguments": {}, **params, "_meta": META}}
-    own = {"mcp_protocol_version": "2026-07-28", "mcp_method": "tools/call", "mcp_name": "tool-0"}
-    status, _, answer = post(at, body, **own)
+    return post(at, body, mcp_protocol_version="2026-07-28", mcp_method="tools/call", mcp_name="tool-0")
+
+
+def modern(at: Node, **params: object) -> dict[str, object]:
+    status, _, answer = called(at, **params)
     assert status == 200, answer
     result = answer["result"]
     assert isinstance(result, dict)
@@ -127,6 +131,22 @@ def test_a_call_that_asked_at_one_node_is_answered_at_the_other(tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("shared_redis")
+def test_a_call_whose_node_was_killed_after_it_asked_is_begun_again(tmp_path: Path) -> None:
+    with two(tmp_path, asking(tmp_path)) as (here, there):
+        asked = modern(here)
+        assert here.process is not None
+        here.process.kill()
+        here.process.wait(10)
+        answers = {name: {"action": "decline"} for name in asked["inputRequests"]}  # type: ignore[attr-defined]
+        retry = {"inputResponses": answers, "requestState": asked["requestState"]}
+        began = time.monotonic()
+        status, _, answer = called(there, **retry)
+        assert (status, answer["error"]["code"]) == (400, -32602)  # type: ignore[index]
+        assert time.monotonic() - began < 4
+        assert modern(there)["resultType"] == "input_required"
+
+
+@pytest.mark.usefixtures("shared_redis")
 def test_a_call_cancelled_at_the_other_node_ends(tmp_path: Path, slow: Upstream) -> None:
     with two(tmp_path, upstream=slow.url) as (here, there):
         about = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
@@ -153,9 +173,7 @@ def test_nodes_whose_redis_is_away_serve_and_their_callers_reach_their_own_worke
         asked = modern(here)
         ((name, _),) = asked["inputRequests"].items()  # type: ignore[attr-defined]
         retry = {"inputResponses": {name: {"action": "decline"}}, "requestState": asked["requestState"]}
-        body = {"id": 1, "method": "tools/call", "params": {"name": "tool-0", "arguments": {}, **retry, "_meta": META}}
-        own = {"mcp_protocol_version": "2026-07-28", "mcp_method": "tools/call", "mcp_name": "tool-0"}
-        _, _, answer = post(there, body, **own)
+        _, _, answer = called(there, **retry)
         assert answer["error"]["code"] == -32602, "the other node cannot know"  # type: ignore[index]
         done = modern(here, **retry)
         assert json.loads(done["content"][0]["text"]) == {"action": "decline"}  # type: ignore[index]

@@ -312,5 +312,9 @@ async def test_a_program_that_is_listened_to_is_not_idle_and_makes_room_all_the_
         assert raw.result
         with pytest.raises(Unavailable):
             await watching
+        with pytest.raises(Unavailable) as caught:
+            await servers.watch(to("", era), LISTS, lambda _: None, began=lambda: None)
+        assert caught.value.reason is Reason.OVERLOADED
+        assert [child.tenant for child in servers.children()] == ["globex"]
     finally:
         await servers.close()
