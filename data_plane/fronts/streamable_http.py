@@ -7,7 +7,7 @@ Nothing here knows a tenant, a tool or a rule.
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from time import monotonic_ns
 
@@ -22,24 +22,23 @@ from core.mcp.errors import INVALID_REQUEST, Rejected, WireError
 from core.mcp.headers import Head
 from core.mcp.origin import host_allowed, origin_allowed
 from core.mcp.revisions import LEGACY
-from data_plane.fronts import page
+from data_plane.fronts import heads, page
 from data_plane.fronts.address import Address, address
-from data_plane.fronts.asgi import JSON, NO_STORE, NOSNIFF, Header, Receive, Scope, Send, answer
+from data_plane.fronts.asgi import NO_STORE, NOSNIFF, Header, Receive, Scope, Send, answer
+from data_plane.fronts.bodies import Bodies
 from data_plane.fronts.exchange import MAX_QUEUED_BYTES, Cause, Exchange
 from data_plane.fronts.inflight import InFlight
 from data_plane.fronts.server import CONNECTION, Connection
 from data_plane.streams import Streams
 
 Handle = Callable[[Inbound], Awaitable[Result]]
+Elsewhere = Callable[[Scope, Receive, Send, Head, Address], Awaitable[None]]
+"""Serves the requests of another transport. May raise Rejected before it answers."""
 
 _log = logging.getLogger("toolgate.front")
 
-_JSON: tuple[Header, ...] = (JSON, NOSNIFF)
-"""Answers to POST are not stored by anyone unless they say so."""
 _TEXT: tuple[Header, ...] = ((b"content-type", b"text/plain; charset=utf-8"), NOSNIFF, NO_STORE)
 _ALLOW: Header = (b"allow", b"POST, OPTIONS")
-_SMALL_BODY = 64 * 1024
-"""Bodies up to here come in one or two reads and are not counted against the budget of buffered bytes."""
 _NOT_SERVED = "serve at /{tenant}/{endpoint}/mcp or /mcp"
 
 
@@ -70,10 +69,13 @@ class Front:
         ready: Callable[[], bool],
         preflight_origins: Callable[[str | None, str], Iterable[str]] = lambda _tenant, _endpoint: (),
         streams: Streams | None = None,
+        bodies: Bodies | None = None,
+        others: Mapping[str, Elsewhere] | None = None,
     ) -> None:
         """`version`: of the distribution. `broadcast_cancel`: tells the node's other workers of a session's cancelled
         request (session id, request id as JSON) that is not here. `preflight_origins`: allowed origins of an endpoint,
         as far as known; a preflight opens nothing, each request's origin is judged again in the pipeline.
+        `others`: what serves the other transports, by the last part of the path.
         """
         self._handle = handle
         self._options = options
@@ -83,9 +85,10 @@ class Front:
         self._ready = ready
         self._preflight_origins = preflight_origins
         self._streams = streams
+        self._others = others or {}
         self._in_flight = InFlight(options.quiet_s)
-        self._buffered = 0
-        self._too_many_bodies = self._too_slow = 0
+        self._bodies = bodies or Bodies(options.max_body_bytes, options.max_buffered_bytes)
+        self._too_slow = 0
         self._serial = 0
         self._prefix = os.urandom(8).hex()
         self._host_allowed = lru_cache(maxsize=1024)(lambda host: host_allowed(host, options.public_hosts))
@@ -94,7 +97,7 @@ class Front:
         """`stream_bytes`: of the client that leaves most unread."""
         most = max(self._in_flight.queued_bytes(), default=0)
         return {
-            "body_bytes": Bound(self._buffered, self._options.max_buffered_bytes, self._too_many_bodies),
+            "body_bytes": self._bodies.bound,
             "stream_bytes": Bound(most, MAX_QUEUED_BYTES, self._too_slow),
         }
 
@@ -118,29 +121,32 @@ class Front:
             await self._route(scope, receive, send)
         except Rejected as rejection:
             error = rejection.error
-            await answer(send, error.status, (*_JSON, *_local_cors(scope)), errors.body(rejection.id, error))
+            await answer(send, error.status, (*heads.WHOLE, *heads.local_cors(scope)), errors.body(rejection.id, error))
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = str(scope["path"]), scope["method"]
         if path in ("/healthz", "/readyz"):
             await self._probe(path, send)
             return
-        head = headers.read(_raw_headers(scope))
+        head = headers.read(heads.raw(scope))
         host = head.text(b"host")
         if not self._host_allowed(host):
             raise Rejected(421, INVALID_REQUEST, "this gateway is not known under that Host")
         place = address(path)
-        if place is None or place.leaf != "mcp":
+        elsewhere = self._others.get(place.leaf) if place is not None else None
+        if place is None or (place.leaf != "mcp" and elsewhere is None):
             raise Rejected(404, 404, errors.NOTHING_HERE)
-        if method == "POST":
-            await self._post(scope, receive, send, head, place)
-        elif method == "OPTIONS":
+        if method == "OPTIONS":
             await self._preflight(send, head, host, place)
+        elif elsewhere is not None:
+            await elsewhere(scope, receive, send, head, place)
+        elif method == "POST":
+            await self._post(scope, receive, send, head, place)
         elif method in ("GET", "HEAD") and b"text/html" in head.values.get(b"accept", b""):
             await answer(send, 200, page.HEADERS, page.page(str(scope["scheme"]), host, path))
         else:
             error = WireError(405, INVALID_REQUEST, "send MCP requests with POST; there is no stream to GET here")
-            await answer(send, 405, (*_JSON, _ALLOW), errors.body(errors.NULL, error))
+            await answer(send, 405, (*heads.WHOLE, _ALLOW), errors.body(errors.NULL, error))
 
     async def _probe(self, path: str, send: Send) -> None:
         well = self._healthy() if path == "/healthz" else self._ready()
@@ -154,11 +160,11 @@ class Front:
         if not origin_allowed(origin, host, self._preflight_origins(place.tenant, place.endpoint)):
             raise Rejected(403, 403, "this origin is not allowed here")
         wanted = (
-            (b"access-control-allow-methods", b"POST"),
+            (b"access-control-allow-methods", b"GET, POST"),
             (b"access-control-allow-headers", head.values.get(b"access-control-request-headers", b"*")),
             (b"access-control-max-age", b"600"),
         )
-        await answer(send, 204, (*_cors(origin), *wanted, NOSNIFF))
+        await answer(send, 204, (*heads.cors(origin), *wanted, NOSNIFF))
 
     async def _post(self, scope: Scope, receive: Receive, send: Send, head: Head, place: Address) -> None:
         began = monotonic_ns()
@@ -170,9 +176,7 @@ class Front:
             raise _not_acceptable(b"null")
         connection = scope.get(CONNECTION)
         ours = connection if isinstance(connection, Connection) else None
-        body = ours.whole_body(self._options.max_body_bytes) if ours is not None else None
-        if body is None:
-            body = await self._body(receive, head)
+        body = await self._bodies.read(scope, receive, head)
         if body is None:
             return
         arrival = classify.arrive(jsonrpc.parse(body), head)
@@ -185,9 +189,8 @@ class Front:
         self._serial += 1
         inbound = classify.understand(arrival, f"{self._prefix}-{self._serial:x}", place.tenant, place.endpoint)
         inbound.server = place.server
-        _read_head(inbound, head)
-        client = scope.get("client")
-        inbound.client_address = str(client[0]) if isinstance(client, tuple) else ""
+        heads.tell(inbound, head)
+        inbound.client_address = heads.client_address(scope)
         inbound.received_ns, inbound.size_bytes = began, len(body)
         if arrival.message.id:
             exchange = Exchange(
@@ -195,42 +198,12 @@ class Front:
                 send,
                 respond=ours.respond if ours is not None else None,
                 streams=streams and inbound.method != "initialize",
-                cors=_cors(inbound.origin),
+                cors=heads.cors(inbound.origin),
                 loop=self._in_flight.loop,
             )
             await self._request(scope, receive, arrival, inbound, exchange)
         else:
             await self._notification(send, inbound)
-
-    async def _body(self, receive: Receive, head: Head) -> bytes | None:
-        """The whole body; None if the client left before it was complete."""
-        cap = self._options.max_body_bytes
-        length = head.values.get(b"content-length", b"0")
-        if not length.isdigit() or len(length) > 18 or int(length) > cap:
-            raise _too_large(cap)
-        parts: list[bytes] = []
-        size = counted = 0
-        try:
-            while True:
-                event = await receive()
-                if event["type"] != "http.request":
-                    return None
-                part = event.get("body", b"")
-                assert isinstance(part, bytes)
-                size += len(part)
-                if size > cap:
-                    raise _too_large(cap)
-                parts.append(part)
-                if not event.get("more_body"):
-                    return parts[0] if len(parts) == 1 else b"".join(parts)
-                if size > _SMALL_BODY:
-                    self._buffered += size - counted
-                    counted = size
-                    if self._buffered > self._options.max_buffered_bytes:
-                        self._too_many_bodies += 1
-                        raise Rejected(503, 503, "the gateway is busy with large requests; try again")
-        finally:
-            self._buffered -= counted
 
     async def _notification(self, send: Send, inbound: Inbound) -> None:
         """A session's notification. The pipeline proves the session first, so nobody cancels another's request."""
@@ -238,15 +211,17 @@ class Front:
             await self._handle(inbound)
         except (Refused, Unavailable) as failure:
             error = errors.of_failure(failure, inbound)
-            await answer(send, max(error.status, 400), _error_headers(failure, error), errors.body(errors.NULL, error))
+            await answer(
+                send, max(error.status, 400), heads.of_failure(failure, error), errors.body(errors.NULL, error)
+            )
             return
         except Exception:  # noqa: BLE001 - the edge: a bug is logged with its id, and the caller told no more
             _log.exception("internal error %s", inbound.id)
-            await answer(send, 500, _JSON, errors.body(errors.NULL, errors.internal(inbound)))
+            await answer(send, 500, heads.WHOLE, errors.body(errors.NULL, errors.internal(inbound)))
             return
         if inbound.method == "notifications/cancelled":
             self._cancelled(inbound)
-        await answer(send, 202, (NOSNIFF, *_cors(inbound.origin)))
+        await answer(send, 202, (NOSNIFF, *heads.cors(inbound.origin)))
 
     def _cancelled(self, inbound: Inbound) -> None:
         request_id = classify.cancelled_id(inbound.params)
@@ -288,19 +263,19 @@ class Front:
             error = errors.of_failure(failure, inbound)
             return (
                 error.status,
-                (*_error_headers(failure, error), *_cors(inbound.origin, failure)),
+                (*heads.of_failure(failure, error), *heads.cors(inbound.origin, failure)),
                 errors.body(id_, error),
             )
         except Exception:  # noqa: BLE001 - as above
             _log.exception("internal error %s", inbound.id)
             error = errors.internal(inbound)
-            return error.status, (*_JSON, *_cors(inbound.origin)), errors.body(id_, error)
+            return error.status, (*heads.WHOLE, *heads.cors(inbound.origin)), errors.body(id_, error)
 
     def _success(self, inbound: Inbound, id_: bytes, result: Result) -> tuple[int, Sequence[Header], bytes]:
-        cors = _cors(inbound.origin)
+        cors = heads.cors(inbound.origin)
         if result.error:
             status, error = errors.relay(result.error, inbound, result.era)
-            return status, (*_JSON, *cors), jsonrpc.error(id_, error)
+            return status, (*heads.WHOLE, *cors), jsonrpc.error(id_, error)
         value = translate.result(
             result.result,
             method=inbound.method,
@@ -310,22 +285,7 @@ class Front:
         )
         if result.session:
             cors = (*cors, (b"mcp-session-id", result.session.encode("ascii")))
-        return 200, (*_JSON, *cors) if cors else _JSON, jsonrpc.result(id_, value)
-
-
-def _raw_headers(scope: Scope) -> Sequence[tuple[bytes, bytes]]:
-    raw = scope["headers"]
-    assert isinstance(raw, list)
-    return raw
-
-
-def _read_head(inbound: Inbound, head: Head) -> None:
-    inbound.credential = headers.credential(head)
-    if b"origin" in head.values:
-        inbound.origin = head.text(b"origin")
-    inbound.host = head.text(b"host")
-    if not inbound.traceparent and b"traceparent" in head.values:
-        inbound.traceparent, inbound.tracestate = classify.trace(head.text(b"traceparent"), head.text(b"tracestate"))
+        return 200, (*heads.WHOLE, *cors) if cors else heads.WHOLE, jsonrpc.result(id_, value)
 
 
 def _watch(scope: Scope, receive: Receive, exchange: Exchange) -> Callable[[], None]:
@@ -370,40 +330,7 @@ def _cut_short(cause: Cause | None, inbound: Inbound, id_: bytes) -> tuple[int, 
     else:
         failure = Unavailable(Reason.CANCELLED, "the request was cancelled")
     error = errors.of_failure(failure, inbound)
-    return error.status, (*_error_headers(failure, error), *_cors(inbound.origin)), errors.body(id_, error)
-
-
-def _error_headers(failure: Refused | Unavailable, error: WireError) -> tuple[Header, ...]:
-    more: list[Header] = []
-    if failure.reason is Reason.UNAUTHENTICATED:
-        more.append((b"www-authenticate", b'Bearer realm="toolgate"'))
-    if error.status >= 400 and error.retry_after_s is not None:
-        more.append((b"retry-after", errors.retry_after(error)))
-    return (*_JSON, *more)
-
-
-def _cors(origin: str, failure: Refused | Unavailable | None = None) -> tuple[Header, ...]:
-    """Lets a page read the answer, unless its origin is what was refused."""
-    if not origin or (failure is not None and failure.reason is Reason.ORIGIN):
-        return ()
-    return (
-        (b"access-control-allow-origin", origin.encode("ascii", "replace")),
-        (b"access-control-expose-headers", b"Mcp-Session-Id, WWW-Authenticate, Retry-After"),
-        (b"vary", b"Origin"),
-    )
-
-
-def _local_cors(scope: Scope) -> tuple[Header, ...]:
-    """For what is refused before an endpoint's own origins are known."""
-    found = {
-        name: value.decode("ascii", "replace") for name, value in _raw_headers(scope) if name in (b"origin", b"host")
-    }
-    origin = found.get(b"origin", "")
-    return _cors(origin) if origin_allowed(origin, found.get(b"host", ""), ()) else ()
-
-
-def _too_large(cap: int) -> Rejected:
-    return Rejected(413, 413, f"the body is larger than {cap} bytes")
+    return error.status, (*heads.of_failure(failure, error), *heads.cors(inbound.origin)), errors.body(id_, error)
 
 
 def _not_acceptable(id_: bytes) -> Rejected:

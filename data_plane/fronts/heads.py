@@ -1,0 +1,62 @@
+"""Headers: what a request's say to the pipeline, what lets a page read an answer, and when to try again."""
+
+from collections.abc import Sequence
+
+from core.call import Inbound
+from core.errors import Reason, Refused, Unavailable
+from core.mcp import classify, errors, headers
+from core.mcp.errors import WireError
+from core.mcp.headers import Head
+from core.mcp.origin import origin_allowed
+from data_plane.fronts.asgi import JSON, NOSNIFF, Header, Scope
+
+WHOLE: tuple[Header, ...] = (JSON, NOSNIFF)
+"""Of an answer that is one JSON message. Answers to POST are not stored by anyone unless they say so."""
+
+
+def raw(scope: Scope) -> Sequence[tuple[bytes, bytes]]:
+    found = scope["headers"]
+    assert isinstance(found, list)
+    return found
+
+
+def client_address(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if isinstance(client, tuple) else ""
+
+
+def tell(inbound: Inbound, head: Head) -> None:
+    """Who asks, from which page, in which trace."""
+    inbound.credential = headers.credential(head)
+    if b"origin" in head.values:
+        inbound.origin = head.text(b"origin")
+    inbound.host = head.text(b"host")
+    if not inbound.traceparent and b"traceparent" in head.values:
+        inbound.traceparent, inbound.tracestate = classify.trace(head.text(b"traceparent"), head.text(b"tracestate"))
+
+
+def of_failure(failure: Refused | Unavailable, error: WireError) -> tuple[Header, ...]:
+    more: list[Header] = []
+    if failure.reason is Reason.UNAUTHENTICATED:
+        more.append((b"www-authenticate", b'Bearer realm="toolgate"'))
+    if error.status >= 400 and error.retry_after_s is not None:
+        more.append((b"retry-after", errors.retry_after(error)))
+    return (*WHOLE, *more)
+
+
+def cors(origin: str, failure: Refused | Unavailable | None = None) -> tuple[Header, ...]:
+    """Lets a page read the answer, unless its origin is what was refused."""
+    if not origin or (failure is not None and failure.reason is Reason.ORIGIN):
+        return ()
+    return (
+        (b"access-control-allow-origin", origin.encode("ascii", "replace")),
+        (b"access-control-expose-headers", b"Mcp-Session-Id, WWW-Authenticate, Retry-After"),
+        (b"vary", b"Origin"),
+    )
+
+
+def local_cors(scope: Scope) -> tuple[Header, ...]:
+    """For what is refused before an endpoint's own origins are known."""
+    found = {name: value.decode("ascii", "replace") for name, value in raw(scope) if name in (b"origin", b"host")}
+    origin = found.get(b"origin", "")
+    return cors(origin) if origin_allowed(origin, found.get(b"host", ""), ()) else ()
