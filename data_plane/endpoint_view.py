@@ -25,6 +25,8 @@ class EndpointView:
     resources: dict[str, CompiledResource]
     offers: dict[str, frozenset[Offer]]
     """Member to what it can do."""
+    renames: bool
+    """Whether any URI may be another one here than at its server."""
     _templates: Templates
     """Those that say most first."""
     _own: dict[str, frozenset[str]]
@@ -90,6 +92,7 @@ def members(catalogue: Catalogue) -> tuple[str, ...]:
 
 def _view(catalogue: Catalogue, part_digest: bytes, offers: dict[str, frozenset[Offer]]) -> EndpointView:
     templates = sorted(((Template(t.name), t) for t in catalogue.templates), key=lambda pair: -pair[0].literals)
+    resources = (*catalogue.resources, *catalogue.templates)
     own: dict[str, set[str]] = {}
     for entry in catalogue.resources:
         own.setdefault(entry.server, set()).add(entry.upstream_name)
@@ -100,6 +103,7 @@ def _view(catalogue: Catalogue, part_digest: bytes, offers: dict[str, frozenset[
         prompts={prompt.name: prompt for prompt in catalogue.prompts},
         resources={entry.name: entry for entry in catalogue.resources},
         offers={server: offers[server] for server in members(catalogue) if server in offers},
+        renames=len(members(catalogue)) > 1 or any(entry.name != entry.upstream_name for entry in resources),
         _templates=tuple(templates),
         _own={server: frozenset(listed) for server, listed in own.items()},
     )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def uris(result: Result, inbound: Inbound, permit: Permit, endpoint: EndpointView) -> Result:
     """URIs that lead elsewhere in this endpoint get the name that leads to this server. Raises Unavailable."""
-    if len(endpoint.offers) < 2 or b'"uri"' not in result.result:
+    if not endpoint.renames or b'"uri"' not in result.result:
         return result
     server = permit.tool.server
     try:

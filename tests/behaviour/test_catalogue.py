@@ -133,6 +133,8 @@ async def test_a_catalogue_of_two_servers(planes: Planes) -> None:
         alone = await there.agent("ada", "/acme/default/servers/two/mcp")
         assert all("two" in uri for uri in await every(alone, "resources/list", "resources", "uri"))
 
+        assert await read(alone, "two+matrix://text") == (200, "two+matrix://text")
+
         shown = json.loads(await there.planes.toolgate("offerings", "two", "--tenant", "acme", "-o", "json"))
         assert {one["kind"] for one in shown["offerings"]} == {"prompt", "resource", "template"}
 

@@ -82,6 +82,15 @@ def test_what_two_servers_have_is_told_apart_there_and_back() -> None:
         assert shown == "new:1" or (back is not None and (back.server, back.upstream_name) == (server, uri))
 
 
+def test_a_rewritten_uri_is_so_too_where_its_server_is_alone() -> None:
+    whole = seen("a", "b", resources=(entry("a", "x:1"), entry("b", "x:1", "b+x:1")))
+    narrow = whole.narrowed("b")
+    assert narrow is not None
+    assert (narrow.renames, narrow.exposed_uri("b", "x:1")) == (True, "b+x:1")
+    assert where(narrow.resource("b+x:1")) == ("b", "b+x:1", "x:1")
+    assert not seen("a", resources=(entry("a", "x:1"),)).renames
+
+
 def test_a_rewritten_page_of_an_app_leads_to_its_server() -> None:
     one = seen("a", "b", resources=(entry("a", "ui://cart"), entry("b", "ui://cart", "ui://b/cart")))
     assert where(one.resource("ui://b/cart")) == ("b", "ui://b/cart", "ui://cart")
