@@ -44,7 +44,7 @@ class Upstream:
         self._tls: ssl.SSLContext | None = None
         self.pool = Pool(self._dial, max_connections=transport.max_connections, outbox=outbox, hits=hits)
         self.streams = Pool(self._dial, max_connections=_STREAMS, outbox=outbox)
-        """Apart, so that who listens takes no call's place."""
+        """Apart, so that who listens takes no call's place, and a call with the last place can be spoken of."""
         self._plain = tuple(
             (k.encode("latin-1", "replace"), v.encode("latin-1", "replace")) for k, v in transport.headers.items()
         )
@@ -81,25 +81,25 @@ class Upstream:
     async def acknowledge(self, request: bytes, deadline: float) -> int:
         """The status of what gets no answer. Raises Unavailable."""
         receiver = Acknowledgement()
-        receiver.connection = await self.send(request, receiver, deadline)
+        # It may be what a call waits for that has the last connection: an answer to its question, its cancellation.
+        pool = self.streams if self.pool.full else self.pool
+        receiver.connection = await self.send(request, receiver, deadline, pool)
         return await receiver.status
 
-    async def send(self, request: bytes, receiver: Receiver, deadline: float) -> Connection:
+    async def send(self, request: bytes, receiver: Receiver, deadline: float, pool: Pool | None = None) -> Connection:
         """Write the request on a connection, another one if nothing of it could be written. Raises Unavailable."""
+        pool = pool or self.pool
         for _ in range(_FAILED_SENDS):
-            connection = self.pool.take() or await self.pool.acquire(deadline)
+            connection = pool.take() or await pool.acquire(deadline)
             if connection.send(request, receiver):
                 return connection
         raise unsent("its connections close before anything can be written")
 
     async def open_stream(self, request: bytes, receiver: Receiver, deadline: float) -> Connection:
         """As `send`, on a connection that lasts, and whose peer is known to be there. Raises Unavailable."""
-        for _ in range(_FAILED_SENDS):
-            connection = await self.streams.acquire(deadline)
-            if connection.send(request, receiver):
-                connection.probe_peer()
-                return connection
-        raise unsent("its connections close before anything can be written")
+        connection = await self.send(request, receiver, deadline, self.streams)
+        connection.probe_peer()
+        return connection
 
     def close(self) -> None:
         """Calls under way finish; who listens hears no more."""

@@ -37,12 +37,14 @@ _INVALID, _TOO_BIG = 1007, 1009
 _USER_AGENT = ((b"User-Agent", b"toolgate"),)
 
 
-async def connect(place: Place, route: Route, resolver: Resolver) -> "WebSocket":
-    """An open one. Raises Unavailable."""
+async def connect(
+    place: Place, route: Route, resolver: Resolver, *, ping_s: float = _PING_S, silent_s: float = _SILENT_S
+) -> "WebSocket":
+    """An open one. `silent_s`: longest silence, in spite of a ping every `ping_s`. Raises Unavailable."""
     target = place.target
     sent = headers_of(_USER_AGENT, place.plain, route.headers)
     tls, private = await place.tls(), place.transport.allow_private
-    socket = await dial(target, resolver, tls, private, lambda: WebSocket(target, sent))
+    socket = await dial(target, resolver, tls, private, lambda: WebSocket(target, sent, ping_s, silent_s))
     try:
         await socket.accepted
     except BaseException:
@@ -54,12 +56,20 @@ async def connect(place: Place, route: Route, resolver: Resolver) -> "WebSocket"
 class WebSocket(asyncio.Protocol):
     """A `Channel`: from the connection to its loss. `accepted` is set once messages may go; raises Unavailable."""
 
-    def __init__(self, target: Target, headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self,
+        target: Target,
+        headers: list[tuple[bytes, bytes]],
+        ping_s: float = _PING_S,
+        silent_s: float = _SILENT_S,
+    ) -> None:
         self.duplex = Duplex(self._write)
         self._loop = asyncio.get_running_loop()
         self.accepted: asyncio.Future[None] = self._loop.create_future()
         self._target = target
         self._headers = headers
+        self._ping_s = ping_s
+        self._silent_s = silent_s
         self._wire = WSConnection(ConnectionType.CLIENT)
         self._transport: asyncio.Transport | None = None
         self._parts: list[str] = []
@@ -95,7 +105,7 @@ class WebSocket(asyncio.Protocol):
         path = self._target.path.decode("ascii")
         host = self._target.host_header.decode("ascii")
         self._send(Request(host, path, subprotocols=[SUBPROTOCOL], extra_headers=self._headers))
-        self._timer = self._loop.call_later(_PING_S, self._ping)
+        self._timer = self._loop.call_later(self._ping_s, self._ping)
 
     def data_received(self, data: bytes) -> None:
         self._heard_at = self._loop.time()
@@ -159,12 +169,12 @@ class WebSocket(asyncio.Protocol):
 
     def _ping(self) -> None:
         """A connection may die without a word, and its silence be taken for thinking."""
-        if self._loop.time() - self._heard_at > _SILENT_S:
+        if self._loop.time() - self._heard_at > self._silent_s:
             self._break("has been silent for too long")
             return
         if self._wire.state is ConnectionState.OPEN:
             self._send(Ping())
-        self._timer = self._loop.call_later(_PING_S, self._ping)
+        self._timer = self._loop.call_later(self._ping_s, self._ping)
 
     # What is said.
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from ssl import SSLContext
 from typing import Any
 
 import msgspec
@@ -85,7 +86,7 @@ class RawWebSocket:
 
 
 @asynccontextmanager
-async def scripted(script: Script) -> AsyncIterator[RawWebSocket]:
+async def scripted(script: Script, *, ssl: SSLContext | None = None) -> AsyncIterator[RawWebSocket]:
     """Runs the script for every connection, then closes it."""
     tasks: set[asyncio.Task[None]] = set()
     running = RawWebSocket("")
@@ -104,8 +105,9 @@ async def scripted(script: Script) -> AsyncIterator[RawWebSocket]:
             tasks.discard(task)
             writer.close()
 
-    listening = await asyncio.start_server(accept, "127.0.0.1", 0)
-    running.url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}/ws?a=b"
+    listening = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=ssl)
+    scheme, host = ("wss", "localhost") if ssl else ("ws", "127.0.0.1")
+    running.url = f"{scheme}://{host}:{listening.sockets[0].getsockname()[1]}/ws?a=b"
     try:
         yield running
     finally:

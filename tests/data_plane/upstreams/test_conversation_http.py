@@ -55,6 +55,26 @@ async def test_a_question_on_a_resumed_stream_is_answered_in_the_session(backend
         assert reply.headers["mcp-session-id"] == "session-1"
 
 
+async def test_a_call_that_has_the_last_connection_is_answered_its_question(backend: HttpBackend) -> None:
+    async def asks(request: Request, peer: Peer) -> None:
+        await peer.start_stream()
+        await peer.chunk(event(asking("q")))
+        await legacy.hears("")
+        await peer.chunk(event(result(request)))
+        await peer.end_stream()
+
+    async def only_calls(request: Request, peer: Peer) -> None:
+        if request.verb == "GET":
+            await peer.json(b"", status="405 Method Not Allowed")
+        else:
+            await legacy.script(request, peer)
+
+    legacy = Legacy(asks)
+    async with scripted(only_calls) as server:
+        route = route_to(over_http(server.url, max_connections=1), era="legacy")
+        assert b"ok" in (await backend.call(route, ROOTS, lambda _: None, answered)).result
+
+
 async def test_questions_of_two_calls_at_once_go_each_to_its_own_caller(backend: HttpBackend) -> None:
     """Each on its own stream: what one channel cannot tell apart, HTTP does."""
     replies: dict[str, asyncio.Future[dict[str, object]]] = {}

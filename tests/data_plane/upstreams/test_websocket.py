@@ -1,7 +1,10 @@
 """WebSocket servers that are broken, hostile or merely gone; and how a connection is shared."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from core.errors import Reason, Unavailable
 from core.server import WebSocketTransport
 from data_plane.upstreams import websocket
 from data_plane.upstreams.channels import ChannelBackend
+from tests.data_plane.upstreams.test_pool import certificate
 from tests.harness.upstream_route import ECHO, route_to
 from tests.harness.upstream_websocket import Peer, RawWebSocket, scripted
 
@@ -167,6 +171,20 @@ async def test_pings_are_answered(backend: ChannelBackend) -> None:
         assert b"1 pongs" in await call(backend, server)
 
 
+async def test_one_that_answers_no_ping_is_taken_for_dead() -> None:
+    async def deaf(peer: Peer) -> None:
+        await peer.handshake()
+        await asyncio.Event().wait()
+
+    backend = ChannelBackend(WebSocketTransport, partial(websocket.connect, ping_s=0.05, silent_s=0.2), modern=True)
+    try:
+        async with scripted(deaf) as server:
+            with pytest.raises(Unavailable, match="silent"):
+                await call(backend, server)
+    finally:
+        await backend.close()
+
+
 async def test_one_that_never_accepts_or_never_answers_meets_the_deadline(backend: ChannelBackend) -> None:
     async def silent(peer: Peer) -> None:
         if len(server.peers) == 1:
@@ -197,6 +215,19 @@ async def test_the_deadline_stands_still_while_the_caller_thinks(backend: Channe
     async with scripted(asks) as server:
         able = Outgoing(arguments=b"{}", capabilities=ROOTS)
         assert b"roots" in await call(backend, server, able, thinks, deadline_s=0.4)
+
+
+async def test_over_tls_the_certificate_is_verified(backend: ChannelBackend, tmp_path: Path) -> None:
+    cert, key = certificate("localhost")
+    (tmp_path / "cert.pem").write_bytes(cert)
+    (tmp_path / "key.pem").write_bytes(key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    async with scripted(answers, ssl=context) as server:
+        trusted = WebSocketTransport(url=server.url, allow_private=True, ca_pem=cert.decode())
+        assert (await backend.call(route_to(trusted, era="legacy"), ECHO, lambda _: None)).result
+        with pytest.raises(Unavailable, match="does not verify"):
+            await call(backend, server)
 
 
 async def test_private_addresses_take_permission(backend: ChannelBackend) -> None:
