@@ -202,6 +202,8 @@ class PolicyData(msgspec.Struct, frozen=True, kw_only=True):
     context: tuple[str, ...] = ()
     """Members of `input.ctx` that any rule reads: only these are sent, and only these key the decision cache."""
     canaries: tuple[Canary, ...] = ()
+    nameless: tuple[Literal["tools", "prompts", "resources"], ...] = ()
+    """Kinds of which no rule reads the name: those alike in all else are decided alike, so one of them is asked for."""
 
 
 class CompiledLimit(msgspec.Struct, frozen=True, kw_only=True):

@@ -110,6 +110,7 @@ def narrowed(policy: PolicyData, roles: Mapping[str, Role], left: Iterable[str])
         names=policy.names or fresh.names,
         context=tuple(sorted({*policy.context, *fresh.context})),
         canaries=tuple(canary for canary in policy.canaries if not canary.allow),
+        nameless=tuple(kind for kind in policy.nameless if kind in fresh.nameless),
     )
 
 

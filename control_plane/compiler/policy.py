@@ -66,7 +66,16 @@ def policy_data(roles: Mapping[str, Role], rego: Iterable[str] = ()) -> PolicyDa
         names=any(c.attribute in ("user.name", "agent.name") for c in conditions) or any(map(_reads_names, texts)),
         context=_context(conditions, texts),
         canaries=tuple(_canaries(roles, certain=not texts)),
+        nameless=tuple(kind for kind in _KINDS if not texts and not _reads_name_of(kind, roles.values())),
     )
+
+
+def _reads_name_of(kind: _Kind, roles: Iterable[Role]) -> bool:
+    permissions = [permission for role in roles for permission in role.permissions]
+    if any(condition.attribute == "tool.name" for permission in permissions for condition in permission.when):
+        return True
+    listed: list[list[str]] = [getattr(permission, kind) for permission in permissions]
+    return any(names and "*" not in names for names in listed)
 
 
 def _glob_problems(path: str, patterns: list[str]) -> Iterator[Problem]:

@@ -84,6 +84,7 @@ class Authorizer:
         self._names = data.names
         self._context = tuple(_CONTEXT[member] for member in data.context)
         self._members = data.context
+        self._nameless = frozenset(data.nameless)
         self._identity = identity
         self._salt = encode((digest, epoch))
         self._decisions = _Kept[tuple[bytes, str, type, str, str, Context], Decision](
@@ -149,14 +150,17 @@ class Authorizer:
         self, endpoint: str, caller: Caller, targets: Targets, context: Context
     ) -> frozenset[str] | None:
         """None where the policy fails."""
-        names: set[str] = set()
         about = _ASKED[type(targets[0])]
-        for some in _portions(targets):
+        alike = _alike(targets) if about.many in self._nameless else None
+        names: set[str] = set()
+        for some in _portions(targets if alike is None else tuple(several[0] for several in alike.values())):
             asked = self._input(endpoint, caller, context, about.action, {about.many: [_shown(one) for one in some]})
             seen = self._prepared.visible(asked) if _is_sane(asked) else None
             if seen is None:
                 return None
             names |= seen
+        if alike is not None:
+            names = {one.name for several in alike.values() if several[0].name in names for one in several}
         return frozenset(names)
 
     def _input(self, endpoint: str, caller: Caller, context: Context, action: str, about: dict[str, object]) -> bytes:
@@ -216,6 +220,15 @@ def visible(
 ) -> tuple[T, ...]:
     """Those of one kind an endpoint has that `authorize` would permit, in their order."""
     return authorizer.visible(inbound, caller, targets, now_unix)
+
+
+def _alike(targets: Targets) -> dict[object, list[Target]]:
+    """By all that a policy sees of them but their names."""
+    found: dict[object, list[Target]] = {}
+    for one in targets:
+        key = (one.server, one.risk, one.read_only, tuple(sorted(one.labels.items())) if one.labels else ())
+        found.setdefault(key, []).append(one)
+    return found
 
 
 def _portions(targets: Targets) -> Iterator[Targets]:

@@ -292,7 +292,7 @@ def test_equal_lists_are_one_object_for_everybody(engine):
 
 
 def test_a_list_the_policy_fails_at_is_empty_and_not_remembered(engine):
-    authorizer, counted = authorizer_of(engine, Permission())
+    authorizer, counted = authorizer_of(engine, Permission(tools=["t*"]))
     tools = tuple(tool_of(f"t{n}") for n in range(policy.TOOLS_AT_ONCE + 1))
     counted.answers += [frozenset({"t0"}), None]
     assert policy.visible(inbound(), caller_of(authorizer), tools, authorizer, NOW) == ()

@@ -1,9 +1,12 @@
 """Prompts and resources before the policy: decided and listed as tools are, and never taken for one another."""
 
+import random
+
 import pytest
 
+from control_plane.compiler.policy import policy_data
 from core.errors import Reason, Refused
-from core.identity import Permission
+from core.identity import Condition, Permission, Role
 from core.snapshot import CompiledPrompt, CompiledResource, CompiledTool
 from data_plane.stages import policy
 from tests.data_plane.stages.test_policy import NOW, authorizer_of, caller_of, engine, inbound, tool_of
@@ -82,7 +85,7 @@ def test_a_denial_by_uri_wins(engine) -> None:
 
 def test_long_uris_hide_nothing(engine) -> None:
     long = tuple(resource(f"x:{i}" + "\u00fc" * 2000) for i in range(130))
-    authorizer, counted = authorizer_of(engine, Permission(resources=["*"]))
+    authorizer, counted = authorizer_of(engine, Permission(resources=["x:*"]))
     caller = caller_of(authorizer)
     assert authorizer.visible(inbound(), caller, long, NOW) == long
     assert len(counted.asked) > 10
@@ -119,3 +122,62 @@ def test_a_stranger_cannot_tell_forbidden_from_unknown(engine, method, target, s
             policy.authorize(request, caller_of(authorizer), found, authorizer, NOW)
         told.append((refused.value.reason, refused.value.public))
     assert told == [(Reason.FORBIDDEN, said), (Reason.UNKNOWN_TOOL, said)]
+
+
+def test_where_no_rule_reads_names_those_alike_are_asked_for_once(engine) -> None:
+    many = tuple(resource(f"x:{n}") for n in range(500))
+    odd = (resource("y:1", server="vault"), resource("y:2", risk="high"), resource("y:3", labels={"env": "prod"}))
+    permission = Permission(resources=["*", "x:*"], max_risk="low", servers=["git"])
+    authorizer, counted = authorizer_of(engine, permission)
+    seen = authorizer.visible(inbound(), caller_of(authorizer), (*odd, *many), NOW)
+    assert seen == (odd[2], *many)
+    assert [len(one["resources"]) for one in counted.asked] == [4]
+
+
+@pytest.mark.parametrize(
+    ("permission", "nameless"),
+    [
+        (Permission(), ("tools", "prompts", "resources")),
+        (Permission(tools=["a"]), ("prompts", "resources")),
+        (Permission(resources=["a*"], tools=[]), ("tools", "prompts")),
+        (Permission(effect="deny", prompts=["**"]), ("tools", "resources")),
+        (Permission(when=[Condition(attribute="tool.name", op="ne", value="x")]), ()),
+        (Permission(when=[Condition(attribute="tool.server", op="ne", value="x")]), ("tools", "prompts", "resources")),
+    ],
+)
+def test_which_kinds_no_rule_tells_apart_by_name(permission, nameless) -> None:
+    roles = {"r": Role(permissions=[permission]), "all": Role(permissions=[Permission(prompts=["*"])])}
+    assert policy_data(roles).nameless == nameless
+    assert policy_data(roles, ["package toolgate.tenant.x"]).nameless == ()
+
+
+def test_asking_for_one_of_each_kind_tells_the_same_as_asking_for_all(engine) -> None:
+    rng = random.Random(11)
+    for _ in range(30):
+        permissions = [
+            Permission(
+                effect=rng.choice(["allow", "allow", "deny"]),
+                tools=rng.choice([["*"], []]),
+                resources=["*"],
+                servers=rng.choice([["*"], ["git"], ["v*"]]),
+                max_risk=rng.choice([None, "low", "high"]),
+                labels=rng.choice([{}, {"env": "prod"}]),
+                read_only=rng.random() < 0.3,
+            )
+            for _ in range(rng.randint(1, 3))
+        ]
+        listed = tuple(
+            resource(
+                f"x:{n}",
+                server=rng.choice(["git", "vault"]),
+                risk=rng.choice(["low", "medium", "critical"]),
+                labels=rng.choice([{}, {"env": "prod"}, {"env": "dev"}]),
+                read_only=rng.random() < 0.5,
+            )
+            for n in range(80)
+        )
+        authorizer, counted = authorizer_of(engine, *permissions)
+        caller = caller_of(authorizer)
+        seen = authorizer.visible(inbound(), caller, listed, NOW)
+        assert sum(len(one["resources"]) for one in counted.asked) < len(listed)
+        assert seen == tuple(one for one in listed if authorizer.decide(inbound(), caller, one, NOW)[0].allow)
