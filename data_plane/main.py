@@ -131,7 +131,7 @@ async def _run(settings: Settings) -> int:
         )
         receiver.on_change = servers.changed
         source, records = _outside(settings, release, stack, receiver=receiver, servers=servers, workers=workers)
-        watching.changed = source.changed
+        watching.changed = workers.stale = source.changed
         metrics, calls = CallMetrics(), CallLog(settings.call_log)
         spans = _spans(settings, release)
 

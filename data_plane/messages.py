@@ -191,6 +191,13 @@ class Stats(msgspec.Struct, frozen=True, array_like=True, tag=16):
     """What it holds now that has a cap, by name (`data_plane.telemetry.bounds`)."""
 
 
+class Stale(msgspec.Struct, frozen=True, array_like=True, tag=40):
+    """Worker tells: a server refuses requests made as its definitions were known; it needs to be looked at."""
+
+    tenant: str
+    server: str
+
+
 class Granted(msgspec.Struct, frozen=True, array_like=True, tag=20):
     tokens: int
     retry_after_s: float
@@ -254,6 +261,7 @@ News = (
     | Drain
     | CancelCall
     | Stats
+    | Stale
     | Subscribe
     | Unsubscribe
     | Subscribed

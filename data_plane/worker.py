@@ -30,6 +30,7 @@ from data_plane.messages import (
     Pointed,
     Prepare,
     Question,
+    Stale,
     Stats,
     Subscribed,
     Verdict,
@@ -98,6 +99,11 @@ class Worker:
         """A caller cancelled a request that another worker may be running."""
         if self.channel is not None:
             self.channel.tell(CancelCall(session, request_id))
+
+    def stale(self, tenant: str, server: str) -> None:
+        """What is known of a server is not what it says any more."""
+        if self.channel is not None:
+            self.channel.tell(Stale(tenant, server))
 
     # === channel.Peer ===
 

@@ -79,7 +79,7 @@ async def run(settings: WorkerSettings) -> None:
         # One thread of its own: a long look holds up other long ones, never a snapshot or a name to be resolved.
         scanning = ThreadPoolExecutor(1, "scan")
         stack.callback(scanning.shutdown, wait=False, cancel_futures=True)
-        network = Network()
+        network = Network(stale=lambda tenant, server: worker.stale(tenant, server))  # noqa: PLW0108 - made below
         stack.push_async_callback(network.close)
         assembler = Assembler(engine, Re2Matcher(), sealer, scanning)
         worker = Worker(

@@ -40,6 +40,7 @@ from data_plane.messages import (
     Put,
     Question,
     Ran,
+    Stale,
     Stats,
     Subscribe,
     Take,
@@ -114,6 +115,8 @@ class Seat:
             self._node.note_service()
         elif isinstance(news, CancelCall):
             self._node.cancelled(self, news)
+        elif isinstance(news, Stale):
+            self._node.stale(news.tenant, news.server)
         elif isinstance(news, Subscribe | Unsubscribe) and self.subscriptions is not None:
             self.subscriptions.told(news)
 
@@ -144,6 +147,8 @@ class Workers:
         self._somebody_serves = asyncio.Event()
         self.restarts = 0
         self._hits = ChannelHits()
+        self.stale: Callable[[str, str], None] = lambda _tenant, _server: None
+        """Told of a server whose definitions are not what is known of them."""
 
     # === keeping them running ===
 

@@ -4,8 +4,36 @@ import json
 from contextlib import AsyncExitStack
 
 from tests.behaviour.conftest import World
+from tests.harness.hostile import Hostile
 from tests.harness.planes import until
 from tests.harness.upstream_matrix import serving
+from tests.harness.upstream_raw import Peer, Request, scripted
+
+
+class Moving(Hostile):
+    """Its tool comes to want an argument in a header too, and says so to whoever lists it."""
+
+    def __init__(self) -> None:
+        super().__init__(("echo",))
+        self.lists = 0
+
+    async def __call__(self, request: Request, peer: Peer) -> None:
+        self.lists += request.message.get("method") == "tools/list"
+        await super().__call__(request, peer)
+
+    def move(self) -> None:
+        region = {"type": "string", "x-mcp-header": "Region"}
+        self.definitions["echo"]["inputSchema"] = {"type": "object", "properties": {"region": region}}
+
+    async def echo(self, request: Request, peer: Peer) -> None:
+        wanted = "region" in str(self.definitions["echo"])
+        if wanted and request.headers.get("mcp-param-region") != "north":
+            error = {"code": -32020, "message": "Mcp-Param-Region is missing"}
+            body = json.dumps({"jsonrpc": "2.0", "id": request.id, "error": error}).encode()
+            await peer.json(body, status="400 Bad Request")
+        else:
+            await super().echo(request, peer)
+
 
 WAYS = (
     ("sse", "legacy", "sse"),
@@ -63,3 +91,30 @@ async def test_calls_are_spread_over_replicas_and_go_on_when_one_is_gone(world: 
         metrics = await world.node.metrics()
         ejected = [line for line in metrics.splitlines() if "upstream_replicas_ejected" in line]
         assert ejected, json.dumps(metrics.splitlines()[:5])
+
+
+async def test_a_tool_that_moved_an_argument_into_a_header_is_called_so_and_looked_at_again_at_once(
+    world: World,
+) -> None:
+    moving = Moving()
+    async with scripted(moving) as server:
+        reach = f'{{type: http, url: "{server.url}", allow_private: true}}'
+        await world.planes.apply(
+            f"{{kind: Server, tenant: acme, name: moving, spec: {{refresh_s: 3600, transport: {reach}}}}}\n---\n"
+            "{kind: Endpoint, tenant: acme, name: default, spec: {prefix: never, members: [{server: moving}]}}"
+        )
+        agent = world.agent()
+
+        async def is_listed() -> bool:
+            return await agent.tools() == ["echo"]
+
+        await until(is_listed, "the tool")
+        moving.move()
+        looked = moving.lists
+        assert (await agent.call("echo", region="north")).ok
+
+        async def is_pending() -> bool:
+            return "echo" in str((await world.planes.status("acme", "Server", "moving")).get("quarantined"))
+
+        await until(is_pending, "the changed definition, by a look nobody asked for")
+        assert moving.lists > looked + 1
