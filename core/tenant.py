@@ -1,11 +1,14 @@
 """The organisation a resource belongs to, and the groupings inside it."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from core.resource import Problem, Ref
+
+RESERVED: Final = frozenset({"servers"})
+"""Names no tenant may have: `/servers/{server}/...` is a server of the credential's own tenant."""
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -12,6 +12,7 @@ from msgspec import inspect
 
 from core.kinds import KINDS, PLATFORM_SCOPE, TENANT_OPTIONAL
 from core.resource import LABEL_KEY, LABEL_VALUE, NAME, NAME_RULE, Problem, Spec
+from core.tenant import RESERVED
 
 MAX_LABELS = 64
 MAX_SPEC_BYTES = 512 * 1024
@@ -77,6 +78,8 @@ def envelope(kind: str, tenant: str, name: str, namespace: str, labels: dict[str
         yield Problem("tenant", NAME_RULE)
     if not NAME.fullmatch(name):
         yield Problem("name", NAME_RULE)
+    if kind == "Tenant" and name in RESERVED:
+        yield Problem("name", f"{name!r} is reserved: it has a meaning of its own in the paths agents use")
     if namespace and not NAME.fullmatch(namespace):
         yield Problem("namespace", NAME_RULE)
     elif namespace and (kind in PLATFORM_SCOPE or kind == "Namespace" or not tenant):

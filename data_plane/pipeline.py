@@ -13,6 +13,7 @@ from data_plane.listeners import Sight
 from data_plane.sessions import Notes
 from data_plane.snapshots import TenantSnapshot
 from data_plane.stages import (
+    about,
     answer,
     authn,
     conversation,
@@ -94,6 +95,14 @@ async def _answer(  # noqa: PLR0917 - as above
         )
     if inbound.method in listening.STREAMS:
         return _opening(gateway, inbound, caller, endpoint, tenant, notes)
+    if inbound.method == about.CONNECT:
+        return about.place(inbound, endpoint, tenant.tenant)
+    if inbound.method in about.METHODS:
+        seen = {
+            kind: policy.visible(inbound, caller, entries, tenant.authorizer, now)
+            for kind, entries in about.entries(endpoint).items()
+        }
+        return about.itself(inbound, endpoint, seen, tenant.backends, tenant.manifest, version=gateway.version)
     if inbound.method == "initialize":
         session = conversation.begin(inbound, caller, gateway.conversations, tenant.secrets, tenant.manifest)
         return answer.hello(inbound, endpoint, session, gateway.version)

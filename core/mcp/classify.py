@@ -33,6 +33,9 @@ _MAX_TRACESTATE = 512
 REMOVED = frozenset({"initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"})
 """Methods of the handshake revisions that 2026-07-28 no longer has."""
 
+_OWN = frozenset({"GET", "DELETE", "connect", "status", "introspection"})
+"""What fronts ask of the pipeline on a client's behalf, and no client by itself."""
+
 _NOTIFICATION = "notifications/"
 """What the methods of all notifications begin with, and of no request."""
 
@@ -98,9 +101,12 @@ class Arrival(Struct):
     """Came over HTTP, where headers repeat what the body says; other transports have the body alone."""
 
 
-def arrive_bare(message: Message) -> Arrival:
-    """As `arrive`, of a message that has no headers of its own: on a WebSocket, an event stream's, a script's."""
-    arrival = arrive(message, Head({}))
+def arrive_bare(message: Message, session: bytes = b"") -> Arrival:
+    """As `arrive`, of a message that has no headers of its own: on a WebSocket, an event stream's, a script's.
+
+    `session`: the sealed id of the one that the conversation began; empty before that.
+    """
+    arrival = arrive(message, Head({b"mcp-session-id": session} if session else {}))
     stated = _string(bytes(arrival.meta.version)) if arrival.meta.version else ""
     arrival.version, arrival.mirrored = stated or "", False
     return arrival
@@ -114,6 +120,19 @@ def arrive(message: Message, head: Head) -> Arrival:
     version = head.text(b"mcp-protocol-version")
     modern = bool(meta.version) or bool(version and version not in LEGACY)
     return Arrival(message, head, "modern" if modern else "legacy", params, meta, meta_bytes, version)
+
+
+def arrive_plain(message: Message) -> Arrival:
+    """As `arrive_bare`, where a request without an envelope is one of the newest revision, of a client that has no
+    capabilities."""
+    arrival = arrive_bare(message)
+    if arrival.meta.version:
+        return arrival
+    params = _members.decode(message.params or b"{}")
+    meta = _members.decode(arrival.meta_bytes) if arrival.meta_bytes[:1] == b"{" else {}
+    envelope = {_VERSION_KEY: Raw(msgspec.json.encode(MODERN[0])), _CAPABILITIES_KEY: Raw(b"{}")}
+    params["_meta"] = Raw(msgspec.json.encode(envelope | meta))
+    return arrive_bare(msgspec.structs.replace(message, params=msgspec.json.encode(params)))
 
 
 def understand(arrival: Arrival, inbound_id: str, tenant: str | None, endpoint: str) -> Inbound:
@@ -134,6 +153,11 @@ def understand(arrival: Arrival, inbound_id: str, tenant: str | None, endpoint: 
         _check_modern(arrival, inbound)
     else:
         _check_legacy(arrival, inbound)
+    if inbound.method in _OWN:
+        status = 404 if arrival.era == "modern" else 200
+        raise Rejected(
+            status, METHOD_NOT_FOUND, f"Method not found: {inbound.method}", id=arrival.message.id or b"null"
+        )
     if inbound.method in _NAMED:
         _read_named(arrival, inbound)
     elif inbound.method == "completion/complete":
@@ -184,7 +208,9 @@ def _check_modern(arrival: Arrival, inbound: Inbound) -> None:
     inbound.capabilities = _capabilities(capabilities, _CAPABILITIES_KEY, id_)
     if meta.log_level:
         inbound.log_level = _log_level(bytes(meta.log_level), id_)
-    if arrival.head.params:
+    if not arrival.mirrored:
+        inbound.header_params = None
+    elif arrival.head.params:
         inbound.header_params = decode_params(arrival.head, id_)
 
 
@@ -213,7 +239,8 @@ def _check_legacy(arrival: Arrival, inbound: Inbound) -> None:
         return
     inbound.session = arrival.head.values.get(b"mcp-session-id", b"")
     if not inbound.session:
-        raise Rejected(400, INVALID_REQUEST, "the Mcp-Session-Id header is missing: send initialize first", id=id_)
+        missing = "the Mcp-Session-Id header is missing" if arrival.mirrored else "no session was begun here"
+        raise Rejected(400, INVALID_REQUEST, f"{missing}: send initialize first", id=id_)
     if arrival.message.id and inbound.method.startswith(_NOTIFICATION):
         raise Rejected(200, METHOD_NOT_FOUND, f"Method not found: {inbound.method[:100]}", id=id_)
     if not arrival.message.id and not inbound.method.startswith(_NOTIFICATION):

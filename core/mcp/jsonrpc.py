@@ -11,6 +11,7 @@ from core.mcp.errors import INVALID_REQUEST, PARSE_ERROR, Rejected
 MAX_DEPTH = 100
 """Deepest nesting of a body. Far above real arguments, far below what a recursive reader behind us can stand."""
 MAX_ID_BYTES = 1024
+MAX_BATCH = 100
 
 _NONE = Raw(b"")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -30,6 +31,15 @@ class Message(Struct, frozen=True):
     """A JSON object, or empty."""
 
 
+class Answer(Struct, frozen=True):
+    """A client's response to a request that was made of it. Exactly one of `result` and `error` is a JSON object."""
+
+    id: bytes
+    """As JSON."""
+    result: bytes = b""
+    error: bytes = b""
+
+
 class _Wire(Struct):
     jsonrpc: Literal["2.0"]
     method: str
@@ -37,7 +47,17 @@ class _Wire(Struct):
     params: Raw = _NONE
 
 
+class _Either(Struct):
+    jsonrpc: Literal["2.0"]
+    method: Raw = _NONE
+    id: Raw = _NONE
+    result: Raw = _NONE
+    error: Raw = _NONE
+
+
 _wire = msgspec.json.Decoder(_Wire)
+_either = msgspec.json.Decoder(_Either)
+_several = msgspec.json.Decoder(list[Raw])
 _any = msgspec.json.Decoder()
 
 
@@ -51,6 +71,37 @@ def parse(body: bytes) -> Message:
     if too_deep(body):
         raise Rejected(400, INVALID_REQUEST, f"nested deeper than {MAX_DEPTH} levels")
     return Message(_id(bytes(wire.id)), wire.method, _params(bytes(wire.params)))
+
+
+def read(body: bytes) -> Message | Answer:
+    """As `parse`, where responses come the same way as requests. Raises Rejected."""
+    try:
+        either = _either.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
+        return parse(body)
+    outcomes = bytes(either.result), bytes(either.error)
+    if either.method or not either.id or sorted(outcome[:1] for outcome in outcomes) != [b"", b"{"]:
+        return parse(body)
+    if too_deep(body):
+        raise Rejected(400, INVALID_REQUEST, f"nested deeper than {MAX_DEPTH} levels")
+    try:
+        _any.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as failure:
+        raise _diagnosis(body) from failure
+    return Answer(_id(bytes(either.id)), *outcomes)
+
+
+def batch(body: bytes) -> list[bytes] | None:
+    """The messages of an array, of 1 to MAX_BATCH; None for what is no array. Raises Rejected."""
+    if body.lstrip()[:1] != b"[":
+        return None
+    try:
+        messages = [bytes(raw) for raw in _several.decode(body)]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as failure:
+        raise _diagnosis(body) from failure
+    if not 1 <= len(messages) <= MAX_BATCH:
+        raise Rejected(400, INVALID_REQUEST, f"a batch must have 1 to {MAX_BATCH} messages")
+    return messages
 
 
 def result(id: bytes, value: bytes) -> bytes:  # noqa: A002

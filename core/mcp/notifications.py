@@ -4,9 +4,12 @@ import msgspec
 from msgspec import Struct
 
 from core.call import Inbound, Notification
+from core.mcp.revisions import META_PREFIX
 
 LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 """RFC 5424 severities, mildest first."""
+
+_SUBSCRIPTION = META_PREFIX.encode() + b"subscriptionId"
 
 
 class _Log(Struct):
@@ -33,6 +36,18 @@ def outgoing(notification: Notification, inbound: Inbound) -> bytes | None:
     return b'{"jsonrpc":"2.0","method":' + method + b',"params":' + params + b"}"
 
 
+def subscribed(notification: Notification, request_id: bytes) -> bytes:
+    """The JSON-RPC notification on the stream of a `subscriptions/listen`. `request_id`: of that request, as JSON."""
+    method = msgspec.json.encode(notification.method)
+    params = _tagged(notification.params, request_id)
+    return b'{"jsonrpc":"2.0","method":' + method + b',"params":' + params + b"}"
+
+
+def unsubscribed(request_id: bytes) -> bytes:
+    """The result a `subscriptions/listen` ends with, where the server ends it."""
+    return b'{"resultType":"complete","_meta":{"' + _SUBSCRIPTION + b'":' + request_id + b"}}"
+
+
 def with_member(obj: bytes, name: bytes, value: bytes) -> bytes:
     """A JSON object with one more member, first; the object must not have it."""
     rest = obj.lstrip()[1:].lstrip()
@@ -47,3 +62,12 @@ def _wanted(params: bytes, inbound: Inbound) -> bool:
     except msgspec.DecodeError:
         return False
     return level in LEVELS and LEVELS.index(level) >= LEVELS.index(inbound.log_level)
+
+
+def _tagged(params: bytes, request_id: bytes) -> bytes:
+    if b'"_meta"' not in params:
+        return with_member(params, b"_meta", b'{"' + _SUBSCRIPTION + b'":' + request_id + b"}")
+    members = msgspec.json.decode(params, type=dict[str, msgspec.Raw])
+    meta = msgspec.json.decode(members.get("_meta", b"{}"), type=dict[str, msgspec.Raw])
+    meta[_SUBSCRIPTION.decode()] = msgspec.Raw(request_id)
+    return msgspec.json.encode(members | {"_meta": meta})

@@ -36,9 +36,12 @@ METHODS = frozenset(
         "notifications/cancelled",
         "notifications/progress",
         "notifications/roots/list_changed",
+        "connect",
+        "status",
+        "introspection",
     }
 )
-"""The protocol's own; whatever else is asked for, by whoever asks, is one method: `other`."""
+"""The protocol's own, and the fronts'; whatever else is asked for, by whoever asks, is one method: `other`."""
 TOOLS_MAX = 5000
 """Distinct (tenant, server, tool) with a time series of their own; the rest are counted together as `other`."""
 SERVERS_MAX = 1000

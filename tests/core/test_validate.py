@@ -234,3 +234,10 @@ def test_what_a_child_process_or_a_header_cannot_carry_is_refused() -> None:
     ]
     http = {**HTTP, "secret_headers": {"Bad Name": "s"}}
     assert list(found(Server, {"transport": http})) == ["spec.transport.secret_headers"]
+
+
+def test_a_tenant_cannot_be_called_what_paths_call_servers() -> None:
+    (problem,) = envelope("Tenant", "", "servers", "", {})
+    assert problem.path == "name"
+    assert "'servers' is reserved" in problem.rule
+    assert list(envelope("Endpoint", "acme", "servers", "", {})) == []

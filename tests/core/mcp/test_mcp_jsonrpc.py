@@ -139,3 +139,62 @@ def test_a_cancellation_names_its_request_as_json(params: bytes, named: bytes) -
 
 def test_two_spellings_of_an_id_are_one() -> None:
     assert jsonrpc.canonical_id(b'"\\u0061"') == jsonrpc.canonical_id(b'"a"') != jsonrpc.canonical_id(b"1")
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        (b'{"jsonrpc":"2.0","id":"ask-1","result":{"method":"x"}}', jsonrpc.Answer(b'"ask-1"', b'{"method":"x"}')),
+        (
+            b'{"error":{"code":1,"message":"m"},"jsonrpc":"2.0","id":7}',
+            jsonrpc.Answer(b"7", b"", b'{"code":1,"message":"m"}'),
+        ),
+    ],
+)
+def test_where_both_may_come_an_answer_is_told_from_a_request(body: bytes, answer: jsonrpc.Answer) -> None:
+    assert jsonrpc.read(body) == answer
+    assert jsonrpc.read(b'{"jsonrpc":"2.0","id":1,"method":"ping"}') == Message(b"1", "ping", b"")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"jsonrpc":"2.0","id":1,"result":{},"error":{}}',
+        b'{"jsonrpc":"2.0","id":1,"result":[]}',
+        b'{"jsonrpc":"2.0","result":{}}',
+        b'{"jsonrpc":"2.0","id":null,"error":{}}',
+        b'{"jsonrpc":"2.0","id":1.5,"result":{}}',
+        b'{"jsonrpc":"2.0","id":1,"result":{"deep":' + b"[" * 200 + b"]" * 200 + b"}}",
+        b'{"jsonrpc":"2.0","id":1,"result":{"a":"\xff"}}',
+        b"{",
+    ],
+)
+def test_what_is_neither_is_rejected(body: bytes) -> None:
+    with pytest.raises(Rejected):
+        jsonrpc.read(body)
+
+
+def test_a_batch_is_its_messages_as_they_came_and_has_a_cap() -> None:
+    assert jsonrpc.batch(b' [{"a": 1} ,[2]]') == [b'{"a": 1}', b"[2]"]
+    assert jsonrpc.batch(b'{"a":1}') is None
+    for body in (b"[]", b"[" + b"1," * 100 + b"1]", b"[1"):
+        with pytest.raises(Rejected):
+            jsonrpc.batch(body)
+
+
+def test_a_script_need_not_say_its_revision() -> None:
+    plain = classify.arrive_plain(jsonrpc.parse(b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}'))
+    assert (plain.era, plain.version, plain.mirrored) == ("modern", "2026-07-28", False)
+    inbound = classify.understand(plain, "i", None, "default")
+    assert (inbound.revision, inbound.capabilities) == ("2026-07-28", b"{}")
+    own = b'{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"progressToken":3,"io.modelcontextprotocol/clientCapabilities":{"roots":{}}}}}'
+    kept = classify.understand(classify.arrive_plain(jsonrpc.parse(own)), "i", None, "default")
+    assert (kept.capabilities, kept.progress_token) == (b'{"roots":{}}', b"3")
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "connect", "status", "introspection"])
+def test_what_only_fronts_may_ask_no_client_can(method: str) -> None:
+    message = Message(b"1", method, b"")
+    for arrival in (classify.arrive_plain(message), classify.arrive_bare(message, b"session")):
+        with pytest.raises(Rejected, match="Method not found"):
+            classify.understand(arrival, "i", None, "default")
