@@ -1,6 +1,5 @@
 """Everything servers offer, through both planes: listed, permitted, read, told apart, and told of when it changes."""
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -150,8 +149,6 @@ async def until_watched(there: World) -> None:
         return any(line.startswith("toolgate_held") and line.endswith(" 2.0") for line in lines)
 
     await until(watched, "both servers watched")
-    # What begins to be watched is looked at once more.
-    await asyncio.sleep(1)
 
 
 async def appears(there: World, agent: Agent, index: int, name: str) -> float:
