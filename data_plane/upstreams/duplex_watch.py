@@ -80,7 +80,8 @@ def _unsubscribe(duplex: Duplex, uris: list[str]) -> None:
     for uri in uris:
         if uri not in wanted and not duplex.down.is_set():
             try:
-                duplex.begin("resources/unsubscribe", b'{"uri":%b}' % jsonrpc.encode(uri))
+                left = duplex.begin("resources/unsubscribe", b'{"uri":%b}' % jsonrpc.encode(uri))
+                asyncio.get_running_loop().call_later(_BEGINS_S, left.cancel)
             except Unavailable:
                 return  # The channel is full or going: it takes its subscriptions with it.
 

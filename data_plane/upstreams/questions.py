@@ -13,6 +13,8 @@ from data_plane.upstreams.jsonrpc import Message, NotMcpError
 
 _AT_ONCE = 32
 """Questions of one call that are open together."""
+_IN_ALL = 256
+"""Of one call: a server that asks without end is not asking."""
 _ANSWER_S = 3600.0
 """The caller's own time limit is far shorter: this bounds an `ask` that has none."""
 
@@ -49,13 +51,15 @@ class Questions:
         self._clock = clock
         self._broken = broken
         self._open: dict[Id, asyncio.Task[None]] = {}
+        self._asked = 0
 
     def heard(self, message: Message) -> None:
         """A request of the server's."""
         method, asked = message.method or "", bytes(message.params)
         refused = refused_at_once(message, self._said)
-        if refused is None and (message.id in self._open or len(self._open) >= _AT_ONCE):
-            refused = Refusal(INTERNAL_ERROR, "too many questions are open, or one of this id is")
+        self._asked += 1
+        if refused is None and (message.id in self._open or len(self._open) >= _AT_ONCE or self._asked > _IN_ALL):
+            refused = Refusal(INTERNAL_ERROR, "too many questions were asked, or one of this id is open")
         if refused is not None:
             self._send(error_to(message.id, refused))
             return

@@ -148,6 +148,25 @@ async def test_several_questions_are_open_at_once() -> None:
     await task
 
 
+async def test_a_server_that_asks_without_end_is_refused() -> None:
+    async def never(_: Question) -> Reply:
+        await asyncio.Event().wait()
+        return YES
+
+    for ask, most in ((accepts, 256), (never, 32)):
+        server = Server()
+        task, _ = calling(server, ask)
+        request = await server.gets()
+        for number in range(most + 1):
+            server.says(id=number, method="roots/list")
+            if ask is accepts and number < most:
+                assert "result" in await server.gets()
+        reply = await server.gets()
+        assert (reply["id"], code_of(reply)) == (most, -32603)
+        server.answers(request)
+        await task
+
+
 async def test_calls_of_one_caller_share_a_question_and_those_of_two_are_not_asked() -> None:
     for other, asked in ((b"ada", True), (b"bob", False), (b"", False)):
         server = Server()
