@@ -21,6 +21,7 @@ from data_plane.upstreams.channels import ChannelBackend
 from data_plane.upstreams.mcp_http import HttpBackend
 from data_plane.upstreams.probe import observe
 from tests.harness import upstream_matrix_transport as matrix
+from tests.harness.across import across
 from tests.harness.timing import beside
 from tests.harness.upstream_route import ECHO, as_program, over_http, route_to
 from tests.harness.upstream_sdk import Seen, make, serving
@@ -35,6 +36,8 @@ KINDS = (
     "websocket-legacy",
     "stdio-modern",
     "stdio-legacy",
+    "stdio-modern-remote",
+    "stdio-legacy-remote",
 )
 TOOLS = ["echo", "hang", "until_started", "until_cancelled", "steps", "fails", "big"]
 NONE = Outgoing(arguments=b"{}")
@@ -88,11 +91,15 @@ async def channel(transport: str, era: str) -> AsyncIterator[Under]:
 
 
 @asynccontextmanager
-async def stdio(era: str) -> AsyncIterator[Under]:
+async def stdio(era: str, *, remote: bool) -> AsyncIterator[Under]:
+    """`remote`: called by a worker, over its channel."""
     servers = StdioServers()
     program = as_program(sys.executable, "-m", "tests.harness.upstream_stdio", cwd=str(ROOT))
     try:
-        yield Under(servers, lambda tool, **c: route_to(program, tool, era=era, **c))  # type: ignore[arg-type]
+        async with across(servers) as backend:
+            under = Under(servers, lambda tool, **c: route_to(program, tool, era=era, **c))  # type: ignore[arg-type]
+            under.backend = backend if remote else servers
+            yield under
     finally:
         await servers.close()
 
@@ -103,7 +110,7 @@ async def under(request: pytest.FixtureRequest) -> AsyncIterator[Under]:
     if transport == "http":
         opened = http(era, json_response=form == ["json"])
     else:
-        opened = stdio(era) if transport == "stdio" else channel(transport, era)
+        opened = stdio(era, remote=form == ["remote"]) if transport == "stdio" else channel(transport, era)
     async with opened as under:
         yield under
 

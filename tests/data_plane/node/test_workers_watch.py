@@ -4,23 +4,19 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
-from time import monotonic
 
 import msgspec
 import pytest
 
-from adapters.memory.bus import MemoryCache, MemoryEvents
-from adapters.memory.counters import MemoryCounters
 from core import call
 from core.call import Interest, Notification, Notify, Outgoing, Raw, Route
 from core.errors import Reason, Unavailable
 from core.server import StdioTransport
 from core.snapshot import Backend
-from data_plane.channel import ChannelLost, open_channel
-from data_plane.messages import Ask, Failed, Found, Frame, Note, Reply, Watch
-from data_plane.supervisor.bus import NodeBus, Shared
-from data_plane.supervisor.process import Process
-from data_plane.supervisor.workers import Seat, Workers
+from data_plane.channel import ChannelLost
+from data_plane.messages import Ask, Failed, Frame, Note, Reply, Watch
+from data_plane.supervisor.workers import Seat
+from tests.harness.across import seated
 
 ROUTE = Route(
     tenant="acme", backend=Backend(server="s", transport=StdioTransport(command=["p"]), era="legacy"), tool=""
@@ -49,26 +45,9 @@ class Talkative:
             self.ended.set()
 
 
-class NoRules:
-    def pointers(self) -> list[tuple[str, int, bytes]]:
-        return []
-
-    def lookup(self, tenant: str, manifest_digest: bytes) -> Found | None:
-        return None
-
-
-def not_started(number: int, channel: socket.socket) -> Process:
-    raise AssertionError
-
-
-async def seated(children: Talkative) -> tuple[Seat, socket.socket]:
-    """A worker's place whose other end is this test, which reads when it likes."""
-    shared = Shared(NodeBus(None), MemoryCache(monotonic), MemoryEvents(monotonic))
-    workers = Workers(1, not_started, NoRules(), MemoryCounters(monotonic), children, shared=shared)
-    ours, theirs = socket.socketpair()
-    theirs.setblocking(False)
-    seat = workers.seats[0]
-    seat.channel = await open_channel(ours, seat, "worker 0")
+async def watching(children: Talkative) -> tuple[Seat, socket.socket]:
+    """A worker that listens, and whose other end is this test, which reads when it likes."""
+    seat, theirs = await seated(children)
     body = msgspec.msgpack.encode(Ask(1, WATCH))
     await asyncio.get_running_loop().sock_sendall(theirs, struct.pack(">I", len(body)) + body)
     return seat, theirs
@@ -87,7 +66,7 @@ async def frames(theirs: socket.socket) -> list[Frame]:
 
 
 async def test_one_that_reads_is_told_everything_and_how_it_ended() -> None:
-    seat, theirs = await seated(Talkative(most=100))
+    seat, theirs = await watching(Talkative(most=100))
     async with asyncio.timeout(20):
         *notes, reply = await frames(theirs)
     assert [note.body.method for note in notes if isinstance(note, Note)] == [
@@ -104,7 +83,7 @@ async def test_one_that_reads_is_told_everything_and_how_it_ended() -> None:
 
 async def test_one_that_reads_nothing_is_told_that_it_missed_something() -> None:
     children = Talkative(most=100_000)
-    seat, theirs = await seated(children)
+    seat, theirs = await watching(children)
     async with asyncio.timeout(20):
         await children.ended.wait()
         *notes, reply = await frames(theirs)

@@ -11,7 +11,9 @@ import pytest
 
 from core.call import Ask, Era, Interest, Notification, Outgoing, Question, Raw, Reply, Route
 from core.errors import Reason, Unavailable
+from data_plane.remote import RemoteBackend
 from data_plane.supervisor.stdio import StdioLimits, StdioServers
+from tests.harness.across import across
 from tests.harness.upstream_route import as_program, route_to
 
 PROGRAM = str(Path(__file__).parents[3] / "tests/harness/upstream_talkative.py")
@@ -23,10 +25,22 @@ CHANGED = "notifications/tools/list_changed"
 UPDATED = "notifications/resources/updated"
 
 
-@pytest.fixture
-async def servers() -> AsyncIterator[StdioServers]:
+class Reached:
+    """`StdioServers`, called and listened to in the supervisor's own process or by a worker."""
+
+    def __init__(self, servers: StdioServers, backend: StdioServers | RemoteBackend) -> None:
+        self.call, self.watch = backend.call, backend.watch
+        self.children, self.retire = servers.children, servers.retire
+
+
+@pytest.fixture(params=["in the supervisor", "across the channel"])
+async def servers(request: pytest.FixtureRequest) -> AsyncIterator[Reached]:
     servers = StdioServers(StdioLimits(discover_s=5))
-    yield servers
+    if request.param == "in the supervisor":
+        yield Reached(servers, servers)
+    else:
+        async with across(servers) as backend:
+            yield Reached(servers, backend)
     await servers.close()
 
 
@@ -41,13 +55,13 @@ def outgoing(arguments: object = None, principal: bytes = b"ann", capabilities: 
 
 
 async def call(
-    servers: StdioServers, tool: str, sent: Outgoing, ask: Ask | None = None, era: Era = "legacy", **changes: float
+    servers: Reached, tool: str, sent: Outgoing, ask: Ask | None = None, era: Era = "legacy", **changes: float
 ) -> object:
     raw = await servers.call(to(tool, era, **changes), sent, lambda _: None, ask)
     return json.loads(json.loads(raw.result)["content"][0]["text"])
 
 
-async def seen(servers: StdioServers, what: str, era: Era = "legacy") -> object:
+async def seen(servers: Reached, what: str, era: Era = "legacy") -> object:
     told = await call(servers, "seen", outgoing(principal=b""), era=era)
     assert isinstance(told, dict)
     return told[what]
@@ -80,7 +94,7 @@ class Silent:
         raise AssertionError
 
 
-async def held(servers: StdioServers, sent: Outgoing, ask: Ask | None) -> "asyncio.Future[object]":
+async def held(servers: Reached, sent: Outgoing, ask: Ask | None) -> "asyncio.Future[object]":
     """A call under way at the program."""
     before = servers.children()[0].in_flight if servers.children() else 0
     calling = asyncio.ensure_future(call(servers, "hold", sent, ask))
@@ -95,7 +109,7 @@ async def held(servers: StdioServers, sent: Outgoing, ask: Ask | None) -> "async
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])
 @pytest.mark.parametrize("method", ["prompts/get", "resources/read", "completion/complete", "tasks/get"])
-async def test_any_method_passes_with_its_members_as_they_came(servers: StdioServers, era: Era, method: str) -> None:
+async def test_any_method_passes_with_its_members_as_they_came(servers: Reached, era: Era, method: str) -> None:
     sent = Outgoing(arguments=b"{}", method=method, members=b'"name":"p","arguments":{"a": 1.50},')
     raw = await servers.call(to("", era), sent, lambda _: None)
     got = json.loads(raw.result)
@@ -104,7 +118,7 @@ async def test_any_method_passes_with_its_members_as_they_came(servers: StdioSer
     assert (meta is not None) == (era == "modern")
 
 
-async def test_a_modern_programs_need_for_input_is_its_result(servers: StdioServers) -> None:
+async def test_a_modern_programs_need_for_input_is_its_result(servers: Reached) -> None:
     raw = await servers.call(to("input", "modern"), outgoing({"k": ROOTS}), lambda _: None)
     assert json.loads(raw.result) == {
         "resultType": "input_required",
@@ -116,7 +130,7 @@ async def test_a_modern_programs_need_for_input_is_its_result(servers: StdioServ
 # Whom a question is put to.
 
 
-async def test_a_program_is_told_what_callers_can_be_asked(servers: StdioServers) -> None:
+async def test_a_program_is_told_what_callers_can_be_asked(servers: Reached) -> None:
     assert await seen(servers, "declared") == {"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {}}
 
 
@@ -124,7 +138,7 @@ async def test_a_program_is_told_what_callers_can_be_asked(servers: StdioServers
     "question", [ELICIT, {"method": "sampling/createMessage", "params": {"messages": [], "maxTokens": 1}}, ROOTS]
 )
 async def test_a_question_reaches_the_caller_and_its_answer_the_program(
-    servers: StdioServers, question: dict[str, object]
+    servers: Reached, question: dict[str, object]
 ) -> None:
     ann = Client("ann")
     assert await call(servers, "ask", outgoing(question), ann) == {"by": "ann"}
@@ -141,7 +155,7 @@ async def test_a_question_reaches_the_caller_and_its_answer_the_program(
     ],
 )
 async def test_what_the_caller_did_not_declare_it_is_not_asked(
-    servers: StdioServers, capabilities: bytes, question: object, code: int
+    servers: Reached, capabilities: bytes, question: object, code: int
 ) -> None:
     ann = Client("ann")
     refused = await call(servers, "ask", outgoing(question, capabilities=capabilities), ann)
@@ -150,13 +164,13 @@ async def test_what_the_caller_did_not_declare_it_is_not_asked(
     assert ann.asked == []
 
 
-async def test_a_caller_that_cannot_be_reached_is_not_asked(servers: StdioServers) -> None:
+async def test_a_caller_that_cannot_be_reached_is_not_asked(servers: Reached) -> None:
     refused = await call(servers, "ask", outgoing(ELICIT), None)
     assert isinstance(refused, dict)
     assert refused["code"] == -32601
 
 
-async def test_a_question_while_another_principals_call_is_under_way_is_refused(servers: StdioServers) -> None:
+async def test_a_question_while_another_principals_call_is_under_way_is_refused(servers: Reached) -> None:
     ann, bob = Client("ann"), Client("bob")
     bobs = await held(servers, outgoing(principal=b"bob"), bob)
     refused = await call(servers, "ask", outgoing(ELICIT), ann)
@@ -168,7 +182,7 @@ async def test_a_question_while_another_principals_call_is_under_way_is_refused(
 
 
 async def test_a_question_while_the_same_principals_calls_are_under_way_is_put_to_one_of_them(
-    servers: StdioServers,
+    servers: Reached,
 ) -> None:
     other = await held(servers, outgoing(), None)
     ann = Client("ann")
@@ -177,7 +191,7 @@ async def test_a_question_while_the_same_principals_calls_are_under_way_is_put_t
     await other
 
 
-async def test_callers_nobody_vouches_for_are_never_taken_for_one(servers: StdioServers) -> None:
+async def test_callers_nobody_vouches_for_are_never_taken_for_one(servers: Reached) -> None:
     ann, other = Client("ann"), Client("other")
     waiting = await held(servers, outgoing(principal=b""), other)
     refused = await call(servers, "ask", outgoing(ELICIT, principal=b""), ann)
@@ -188,7 +202,7 @@ async def test_callers_nobody_vouches_for_are_never_taken_for_one(servers: Stdio
     await waiting
 
 
-async def test_a_calls_time_does_not_run_while_its_caller_thinks(servers: StdioServers) -> None:
+async def test_a_calls_time_does_not_run_while_its_caller_thinks(servers: Reached) -> None:
     await seen(servers, "methods")
     released = asyncio.Event()
 
@@ -200,7 +214,7 @@ async def test_a_calls_time_does_not_run_while_its_caller_thinks(servers: StdioS
     assert await call(servers, "ask", outgoing(ELICIT), slow, deadline_s=0.4) == {"action": "accept"}
 
 
-async def test_a_caller_that_goes_away_is_asked_no_more_and_the_program_is_told(servers: StdioServers) -> None:
+async def test_a_caller_that_goes_away_is_asked_no_more_and_the_program_is_told(servers: Reached) -> None:
     silent = Silent()
     calling = asyncio.ensure_future(call(servers, "ask", outgoing(ELICIT), silent))
     async with asyncio.timeout(20):
@@ -231,7 +245,7 @@ class News:
         assert [note.method for note in self.heard] == list(methods)
 
 
-async def listen(servers: StdioServers, interest: Interest, era: Era) -> tuple[News, "asyncio.Task[None]"]:
+async def listen(servers: Reached, interest: Interest, era: Era) -> tuple[News, "asyncio.Task[None]"]:
     news = News()
     watching = asyncio.create_task(servers.watch(to("", era), interest, news, began=news.began.set))
     began = asyncio.create_task(news.began.wait())
@@ -242,13 +256,13 @@ async def listen(servers: StdioServers, interest: Interest, era: Era) -> tuple[N
     return news, watching
 
 
-async def tell(servers: StdioServers, era: Era, method: str, **params: object) -> None:
+async def tell(servers: Reached, era: Era, method: str, **params: object) -> None:
     await call(servers, "tell", outgoing({"method": method, "params": params}), era=era)
 
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])
 async def test_a_changed_list_and_an_updated_resource_are_told_to_who_listens_for_them(
-    servers: StdioServers, era: Era
+    servers: Reached, era: Era
 ) -> None:
     lists, watching_lists = await listen(servers, LISTS, era)
     files, watching_files = await listen(servers, Interest(lists=False, resources=("file:///a",)), era)
@@ -263,7 +277,7 @@ async def test_a_changed_list_and_an_updated_resource_are_told_to_who_listens_fo
     await asyncio.wait({watching_lists, watching_files})
 
 
-async def test_a_resource_is_subscribed_to_once_for_all_and_let_go_with_the_last(servers: StdioServers) -> None:
+async def test_a_resource_is_subscribed_to_once_for_all_and_let_go_with_the_last(servers: Reached) -> None:
     interest = Interest(lists=False, resources=("file:///a",))
     _, one = await listen(servers, interest, "legacy")
     _, other = await listen(servers, interest, "legacy")
@@ -279,7 +293,7 @@ async def test_a_resource_is_subscribed_to_once_for_all_and_let_go_with_the_last
 
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])
-async def test_a_watch_ends_with_its_program(servers: StdioServers, era: Era) -> None:
+async def test_a_watch_ends_with_its_program(servers: Reached, era: Era) -> None:
     _, watching = await listen(servers, LISTS, era)
     servers.retire("acme", "upstream")
     with pytest.raises(Unavailable) as caught:
@@ -288,7 +302,7 @@ async def test_a_watch_ends_with_its_program(servers: StdioServers, era: Era) ->
     assert caught.value.reason is Reason.UPSTREAM_UNAVAILABLE
 
 
-async def test_a_modern_program_may_end_a_subscription(servers: StdioServers) -> None:
+async def test_a_modern_program_may_end_a_subscription(servers: Reached) -> None:
     _, watching = await listen(servers, LISTS, "modern")
     await call(servers, "end", outgoing(), era="modern")
     with pytest.raises(Unavailable, match="ended the subscription"):
@@ -298,7 +312,8 @@ async def test_a_modern_program_may_end_a_subscription(servers: StdioServers) ->
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])
 async def test_a_program_that_is_listened_to_is_not_idle_and_makes_room_all_the_same(era: Era) -> None:
-    servers = StdioServers(StdioLimits(discover_s=5, idle_s=0.05, max_children=1, evict_s=0.0))
+    running = StdioServers(StdioLimits(discover_s=5, idle_s=0.05, max_children=1, evict_s=0.0))
+    servers = Reached(running, running)
     try:
         _, watching = await listen(servers, LISTS, era)
         pid = servers.children()[0].pid
@@ -317,4 +332,4 @@ async def test_a_program_that_is_listened_to_is_not_idle_and_makes_room_all_the_
         assert caught.value.reason is Reason.OVERLOADED
         assert [child.tenant for child in servers.children()] == ["globex"]
     finally:
-        await servers.close()
+        await running.close()
