@@ -47,7 +47,7 @@ class RedisBus:
     ) -> None:
         self._commands = commands
         self._ping_every_s = ping_every_s
-        self._prefix = prefix + "bus:"
+        self._prefix = f"{prefix}bus:{commands.database}:"
         self._listening = Topics(max_subscriptions, _broken, self._touch)
         """By channel."""
         self._in_force: dict[str, asyncio.Future[None]] = {}

@@ -61,6 +61,11 @@ class Commands:
         self._pause_s = 0.0
         self._quiet_until_s = 0.0
 
+    @property
+    def database(self) -> int:
+        """Keys are a database's own; channels are all databases', unless their names say which."""
+        return int(self._redis.connection_pool.connection_kwargs.get("db") or 0)
+
     def listener(self) -> PubSub:
         """A connection of its own, that subscribes."""
         return self._redis.pubsub()

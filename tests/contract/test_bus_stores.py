@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from time import monotonic
 
 import pytest
@@ -140,6 +140,21 @@ async def test_a_redis_that_hangs_is_given_up_and_taken_up_again(redis_server: R
             await asyncio.sleep(0.02)
     await bus.aclose()
     await commands.aclose()
+
+
+async def test_two_fleets_in_two_databases_of_one_redis_do_not_hear_each_other(redis_server: RedisServer) -> None:
+    async with AsyncExitStack() as stack:
+        buses, inboxes = [], [Inbox(), Inbox()]
+        for number, inbox in enumerate(inboxes):
+            commands = Commands(redis_server.url.replace("/0", f"/{number}"))
+            stack.push_async_callback(commands.aclose)
+            bus = RedisBus(commands, prefix="two:")
+            stack.push_async_callback(bus.aclose)
+            await bus.subscribe("t", inbox)
+            buses.append(bus)
+        await buses[0].publish("t", b"first's")
+        await buses[1].publish("t", b"second's")
+        assert [await inbox.has(1) for inbox in inboxes] == [[b"first's"], [b"second's"]]
 
 
 async def test_a_flood_of_commands_is_bounded(redis: tuple[Commands, RedisBus]) -> None:
