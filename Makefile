@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check conformance bench proto policy clean
+.PHONY: help setup run test check conformance matrix bench proto policy clean
 
 help: ## Print this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -36,6 +36,10 @@ test: $(STAMP) ## All tests, against real servers; installs those it lacks
 conformance: $(STAMP) ## The official MCP suite: gateways before a fixture, and their way to servers
 	bash tests/setup.sh conformance opa redis
 	$(BIN)/python -m tests.conformance.runner $(ARGS)
+
+matrix: $(STAMP) ## Every revision and transport of client and server through a gateway
+	bash tests/setup.sh opa
+	$(BIN)/python -m tests.matrix.runner $(ARGS)
 
 bench: $(STAMP) ## Measure speed and memory; figures and commands are in bench/README.md
 	bash bench/run.sh $(ARGS)

@@ -182,24 +182,25 @@ class Front:
             sent = {**params, "inputResponses": given, **state, **({"_meta": meta} if meta else {})}
         raise Lost(f"asked {MOST_ROUNDS} times in a row")
 
-    async def next(self, method: str) -> Json:
-        """The params of the next notification of a method. Raises Lost."""
-        coming: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
-        self._waiting.append((method, coming))
-        return await self._come(method, coming)
+    async def next(self, method: str, of: object = None) -> Json:
+        """The params of the next notification of a method; `of`: on the stream of this request. Raises Lost."""
+        return await self.expect(method, of)
 
-    def expect(self, method: str) -> Awaitable[Json]:
+    def expect(self, method: str, of: object = None) -> Awaitable[Json]:
         """As `next`, but of those that come from this moment on, however late it is awaited."""
         coming: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
         self._waiting.append((method, coming))
-        return self._come(method, coming)
+        return self._come(method, coming, self._pending.get(of))
 
-    async def _come(self, method: str, coming: "asyncio.Future[Json]") -> Json:
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                return await coming
-        except TimeoutError:
-            raise Lost(f"no {method} within {ANSWER_S:g} s") from None
+    async def _come(self, method: str, coming: "asyncio.Future[Json]", request: "asyncio.Future[Json] | None") -> Json:
+        watched = {coming} if request is None else {coming, request}
+        await asyncio.wait(watched, timeout=ANSWER_S, return_when=asyncio.FIRST_COMPLETED)
+        if coming.done():
+            return coming.result()
+        coming.cancel()
+        if request is not None and request.done():
+            raise Lost(f"no {method}, but {request.exception() or request.result()}")
+        raise Lost(f"no {method} within {ANSWER_S:g} s")
 
     def _deliver(self, message: Json) -> None:
         if "method" not in message:

@@ -97,7 +97,7 @@ async def list_changed(front: Front) -> None:
     name = f"added_{uuid.uuid4().hex[:8]}"
     if front.modern:
         listening = await front.begin("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
-        granted = await front.next("notifications/subscriptions/acknowledged")
+        granted = await front.next("notifications/subscriptions/acknowledged", listening)
         assert granted["notifications"] == {"toolsListChanged": True}
     changed = asyncio.ensure_future(front.expect("notifications/tools/list_changed"))
     try:
