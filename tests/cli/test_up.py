@@ -101,6 +101,10 @@ def test_the_demo_is_governed_and_a_second_run_finds_it_as_it_was(folder: Path) 
         assert "refund_order" not in names
         customer = up.toolgate("call", "look_up_customer", "--arg", "customer_id=C-1001")
         assert (customer.returncode, "4111" in customer.stdout, "[masked:card]" in customer.stdout) == (0, False, True)
+        assert "answer_customer" in up.toolgate("prompts").stdout
+        listed = up.toolgate("resources").stdout
+        assert "shop://policy/refunds" in listed
+        assert "shop://orders/{order_id}" in listed
         log = up.toolgate("call", "git_log", "--arg", f"repo_path={folder / 'demo' / 'repository'}")
         assert (log.returncode, "Add README.md" in log.stdout) == (0, True)
         refund = up.toolgate("call", "refund_order", "--arg", "order_id=O-501", "--arg", "amount=5")
