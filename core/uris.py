@@ -10,7 +10,9 @@ import re
 _UI = "ui://"
 _ESCAPED = re.compile(r"%([0-9A-Fa-f]{2})")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
-_DOTS = re.compile(r"(?:^|[/\\])\.{1,2}(?=[/\\?#]|$)")
+_SLASH = re.compile(r"%2[Ff]")
+_TWICE = re.compile(r"%25[0-9A-Fa-f]{2}")
+_DOTS = re.compile(r"(?:^|/)\.{1,2}(?=[/?#]|$)")
 
 
 def exposed(server: str, uri: str) -> str:
@@ -36,9 +38,10 @@ def _mark(server: str) -> str:
 def plain(uri: str) -> bool:
     """Whether it can only be read one way: policies are about the text, and servers resolve and unescape it.
 
-    No `.` or `..` segments, no backslashes, no control characters, and nothing escaped that need not be.
+    No `.` or `..` segments, also between escaped slashes; no backslashes, no control characters; and nothing escaped
+    that need not be, or twice.
     """
-    if not uri.isprintable() or "\\" in uri or _DOTS.search(uri):
+    if not uri.isprintable() or "\\" in uri or _TWICE.search(uri) or _DOTS.search(_SLASH.sub("/", uri)):
         return False
     escaped = {chr(int(found[1], 16)) for found in _ESCAPED.finditer(uri)}
     return not any(char == "\\" or ord(char) < 32 or _UNRESERVED.match(char) for char in escaped)

@@ -36,7 +36,17 @@ def test_two_servers_never_share_an_exposed_uri(one: str, other: str, uri: str) 
 
 
 @pytest.mark.parametrize(
-    "uri", ["file:///a/b.txt", "file:///a%20b", "a:b?c=%2Fd", "note://...", "a:.hidden/x", "a:b.."]
+    "uri",
+    [
+        "file:///a/b.txt",
+        "file:///a%20b",
+        "a:b?c=%2Fd",
+        "repo://o/n/src%2Fmain.py",
+        "a:100%25",
+        "note://...",
+        "a:.hidden/x",
+        "a:b..",
+    ],
 )
 def test_a_uri_that_reads_one_way_is_plain(uri: str) -> None:
     assert uris.plain(uri)
@@ -55,6 +65,9 @@ def test_a_uri_that_reads_one_way_is_plain(uri: str) -> None:
         "file:///public%5C..%5csecret",
         "file:///a\n",
         "file:///a%00b",
+        "file:///public/x%2F..%2f..%2Fsecret",
+        "file:///public/x%2F..",
+        "file:///public/%252e%252e/secret",
         "..",
     ],
 )
