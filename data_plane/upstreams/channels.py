@@ -84,6 +84,8 @@ class ChannelBackend:
         self._full = Hits()
 
     async def call(self, route: Route, outgoing: Outgoing, notify: Notify, ask: Ask | None = None) -> Raw:
+        if route.backend.era is None:
+            raise unavailable("has not been looked at yet, so it is not known how to speak to it")
         key = self._key(route, None if route.backend.era == "modern" else _told(outgoing, ask))
         try:
             with self._deadlines.until(self._loop.time() + route.deadline_s) as clock:

@@ -3,7 +3,10 @@
 import json
 from contextlib import AsyncExitStack
 
+import pytest
+
 from tests.behaviour.conftest import World
+from tests.harness.agent import Agent
 from tests.harness.hostile import Hostile
 from tests.harness.planes import until
 from tests.harness.upstream_matrix import serving
@@ -118,3 +121,45 @@ async def test_a_tool_that_moved_an_argument_into_a_header_is_called_so_and_look
 
         await until(is_pending, "the changed definition, by a look nobody asked for")
         assert moving.lists > looked + 1
+
+
+CAPABLE = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}, "sampling": {}, "roots": {}}}
+ANSWERS = {
+    "elicitation/create": {"action": "accept", "content": {"name": "Ada", "age": 36}},
+    "sampling/createMessage": {"role": "assistant", "content": {"type": "text", "text": "Paris"}, "model": "m"},
+    "roots/list": {"roots": [{"uri": "file:///work"}]},
+}
+
+
+async def answered(agent: Agent, tool: str) -> dict[str, object]:
+    """What the tool made of the answers to all it asked, however many rounds that took."""
+    params: dict[str, object] = {"name": tool, "arguments": {}, "_meta": CAPABLE}
+    for _ in range(5):
+        result = (await agent.request("tools/call", params, {"Mcp-Name": tool})).message["result"]
+        assert isinstance(result, dict)
+        if result["resultType"] == "complete":
+            return dict(json.loads(result["content"][0]["text"]))
+        asked = result["inputRequests"].items()
+        params |= {"inputResponses": {key: ANSWERS[one["method"]] for key, one in asked}}
+        params |= {"requestState": result["requestState"]} if "requestState" in result else {}
+    raise AssertionError("it keeps asking")
+
+
+@pytest.mark.parametrize(("name", "era", "transport"), [*WAYS, ("http-legacy", "legacy", "http")])
+async def test_a_server_asks_an_agent_of_the_modern_era_over_every_transport(
+    world: World, name: str, era: str, transport: str
+) -> None:
+    async with serving(era, transport) as matrix:  # type: ignore[arg-type]
+        reach = f'{{type: {transport}, url: "{matrix.url}", allow_private: true}}'
+        await world.planes.apply(
+            f"{{kind: Server, tenant: acme, name: {name}, spec: {{transport: {reach}}}}}\n---\n"
+            f"{{kind: Endpoint, tenant: acme, name: default, spec: {{prefix: never, members: [{{server: {name}}}]}}}}"
+        )
+        agent = world.agent()
+
+        async def is_listed() -> bool:
+            return "ask_many" in await agent.tools()
+
+        await until(is_listed, "the tools")
+        assert set(await answered(agent, "ask_many")) == {"who", "sample", "roots"}
+        assert set(await answered(agent, "ask_twice")) == {"who", "age"}
