@@ -21,6 +21,10 @@ VALUE_MAX_BYTES: Final = 256 * 1024
 EVENT_MAX_BYTES: Final = 1024 * 1024
 
 
+GAP: Final = "gap"
+"""A topic on which a bus itself tells, with an empty message, that others may have been missed."""
+
+
 class BusAway(Exception):
     """Nothing can be shared now."""
 
@@ -51,7 +55,7 @@ class Bus(Protocol):
         ...
 
     async def subscribe(self, topic: str, deliver: Deliver) -> Leave:
-        """In force when it returns; it survives reconnections, with gaps. Raises BusAway."""
+        """In force when it returns; it survives reconnections, with gaps (see GAP). Raises BusAway."""
         ...
 
 

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from core.bound import Bound
-from core.bus import Bus, BusAway, Leave
+from core.bus import Bus, BusAway, Leave, TooLarge
 from core.call import Ask, Notification, Notify, Question, Raw, Reply
 from core.errors import Reason, Refused, Unavailable
 from core.mcp.rounds import Asked, without_answer
@@ -33,6 +33,7 @@ BEAT_S: Final = 5.0
 NOTES: Final = 64
 """Notifications on their way to another worker; more are dropped."""
 _GONE: Final = "the parked call is gone"
+_TOO_LARGE: Final = "the tool's answer is too large"
 
 
 class ParkedGone(Exception):
@@ -282,7 +283,10 @@ class Parked:
         with suppress(BusAway):
             while not outgoing.empty():
                 await self._send(resume.reply_to, _Note(outgoing.get_nowait()))
-            await self._send(resume.reply_to, letter)
+            try:
+                await self._send(resume.reply_to, letter)
+            except TooLarge as failure:
+                await self._send(resume.reply_to, _Failed(Reason.UPSTREAM_TOO_LARGE, _TOO_LARGE, str(failure)))
 
     async def _pump(self, topic: str, outgoing: "asyncio.Queue[Notification]") -> None:
         """Notifications as they come, and a sign of life; for ever."""

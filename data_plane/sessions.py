@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from core.bound import Bound
-from core.bus import Bus, BusAway, Cache
+from core.bus import GAP, Bus, BusAway, Cache
 
 TTL_S: Final = 86400.0
 """As long as a session can live."""
@@ -42,6 +42,8 @@ class SessionNotes:
         self._known: OrderedDict[bytes, Notes] = OrderedDict()
         self._spelt: dict[bytes, bytes] = {}
         """Mark to session, of those known."""
+        self._unshared: set[bytes] = set()
+        """Sessions known here whose last notes are not in the Cache."""
         self._watched: dict[bytes, Callable[[], None]] = {}
         """By mark."""
 
@@ -55,6 +57,7 @@ class SessionNotes:
     async def listen(self) -> None:
         """Hear of what other workers change. Raises BusAway."""
         await self._bus.subscribe(TOPIC, self._heard)
+        await self._bus.subscribe(GAP, lambda _: self._missed())
 
     def at_hand(self, session: bytes) -> Notes | None:
         """What is remembered here; None: `of` has to look."""
@@ -79,8 +82,10 @@ class SessionNotes:
         """For every replica. Where nothing can be shared, for this worker."""
         mark = _mark(session)
         self._remember(session, mark, notes)
+        self._unshared.add(session)
         try:
             await self._cache.put(_key(mark), _encode(notes), TTL_S)
+            self._unshared.discard(session)
             await self._bus.publish(TOPIC, mark)
         except BusAway:
             self._remember(session, mark, notes)
@@ -103,6 +108,14 @@ class SessionNotes:
             self._known.pop(session, None)
         self._tell(mark)
 
+    def _missed(self) -> None:
+        """What was said elsewhere meanwhile is in the Cache; what could not be put there is here."""
+        for session in [session for session in self._known if session not in self._unshared]:
+            self._spelt.pop(_mark(session), None)
+            del self._known[session]
+        for mark in list(self._watched):
+            self._tell(mark)
+
     def _tell(self, mark: bytes) -> None:
         watching = self._watched.get(mark)
         if watching is not None:
@@ -115,6 +128,7 @@ class SessionNotes:
         if len(self._known) > REMEMBERED:
             forgotten, _ = self._known.popitem(last=False)
             self._spelt.pop(_mark(forgotten), None)
+            self._unshared.discard(forgotten)
 
 
 def _mark(session: bytes) -> bytes:

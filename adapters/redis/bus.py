@@ -12,6 +12,7 @@ from core.bound import Bound
 from core.bus import (
     ENVELOPE_BYTES,
     EVENT_MAX_BYTES,
+    GAP,
     MESSAGE_MAX_BYTES,
     VALUE_MAX_BYTES,
     BusAway,
@@ -59,6 +60,7 @@ class RedisBus:
         self._woken = asyncio.Event()
         self._down = False
         self._closed = False
+        self._missed = False
         self._following: asyncio.Task[None] | None = None
         self.outages = 0
 
@@ -121,6 +123,7 @@ class RedisBus:
     def _note_loss(self, failure: Exception) -> None:
         if not self._down:
             self.outages += 1
+            self._missed = True
             log.warning("listening to Redis failed, and is tried again: %s", type(failure).__name__)
         self._down = True
 
@@ -151,7 +154,15 @@ class RedisBus:
             if leaving:
                 await pubsub.execute_command("UNSUBSCRIBE", *leaving)
             if not joining and not leaving:
+                await self._caught_up()
                 await self._woken.wait()
+
+    async def _caught_up(self) -> None:
+        """After an outage: once what was subscribed to before it is in force again."""
+        if self._missed:
+            await asyncio.gather(*(asyncio.shield(known) for known in self._in_force.values()))
+            self._missed = False
+            self._listening.deliver(self._prefix + GAP, b"")
 
     def _due(self) -> tuple[list[str], list[str]]:
         joining: list[str] = []

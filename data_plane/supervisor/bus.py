@@ -7,7 +7,7 @@ from contextlib import suppress
 from secrets import token_bytes
 
 from core.bound import Bound, Hits
-from core.bus import MESSAGE_MAX_BYTES, Bus, BusAway, Cache, Deliver, EventLog, Leave, Topics, check
+from core.bus import GAP, MESSAGE_MAX_BYTES, Bus, BusAway, Cache, Deliver, EventLog, Leave, Topics, check
 from data_plane.channel import Channel
 from data_plane.messages import (
     After,
@@ -186,6 +186,8 @@ class NodeBus:
                 for topic in missing:
                     if topic in self._there:
                         await self._join(outer, topic)
+                if missing:
+                    self.delivered += self._here.deliver(GAP, b"")
 
 
 def _broken(topic: str, failure: Exception) -> None:

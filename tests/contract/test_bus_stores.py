@@ -11,7 +11,7 @@ import pytest
 from adapters.memory.bus import MemoryBus, MemoryCache, MemoryEvents
 from adapters.redis.bus import RedisBus, RedisCache, RedisEvents
 from adapters.redis.commands import Commands
-from core.bus import VALUE_MAX_BYTES, BusAway, Event
+from core.bus import GAP, VALUE_MAX_BYTES, BusAway, Event
 from tests.harness.bus import WITHIN_S, Inbox
 from tests.harness.redis import RedisServer
 
@@ -96,8 +96,9 @@ async def test_subscriptions_survive_redis_killed_and_started_again(
     redis: tuple[Commands, RedisBus], redis_server: RedisServer
 ) -> None:
     _, bus = redis
-    inbox, gone = Inbox(), Inbox()
+    inbox, gone, gaps = Inbox(), Inbox(), Inbox()
     await bus.subscribe("t", inbox)
+    await bus.subscribe(GAP, gaps)
     leave = await bus.subscribe("left meanwhile", gone)
     redis_server.kill()
     leave()
@@ -113,6 +114,7 @@ async def test_subscriptions_survive_redis_killed_and_started_again(
     assert inbox.messages[0] == b"again"
     assert gone.messages == []
     assert bus.outages == 1
+    assert await gaps.has(1) == [b""]
 
 
 async def test_a_redis_that_hangs_is_given_up_and_taken_up_again(redis_server: RedisServer) -> None:

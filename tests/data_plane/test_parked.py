@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from adapters.memory.bus import MemoryBus
+from core.bus import MESSAGE_MAX_BYTES
 from core.call import Ask, Notification, Notify, Question, Raw, Reply
 from core.errors import Reason, Unavailable
 from core.mcp.rounds import Asked
@@ -106,6 +107,19 @@ async def test_a_failure_reaches_whoever_resumes_wherever(parked: Parked, bus: M
         with pytest.raises(Unavailable, match="detail") as failure:
             await asyncio.wait_for(resumer.resume(handle, dict.fromkeys(asked.questions, Reply(b"{}")), silent), SOON_S)
         assert failure.value.reason is Reason.UPSTREAM_UNAVAILABLE
+
+
+async def test_an_answer_too_large_for_another_worker_is_said_to_be(parked: Parked, bus: MemoryBus) -> None:
+    async def large(_: Notify, ask: Ask) -> Raw:
+        await ask(Question("roots/list"))
+        return Raw(result=b"x" * (MESSAGE_MAX_BYTES + 100))
+
+    handle, asked = await begun(parked, large)
+    other = Parked(bus)
+    with pytest.raises(Unavailable) as caught:
+        async with asyncio.timeout(5):
+            await other.resume(handle, dict.fromkeys(asked.questions, Reply(result=b"{}")), silent)
+    assert caught.value.reason is Reason.UPSTREAM_TOO_LARGE
 
 
 async def test_a_resumer_that_goes_away_ends_the_call(parked: Parked, bus: MemoryBus) -> None:

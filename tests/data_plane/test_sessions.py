@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from adapters.memory.bus import MemoryBus, MemoryCache
-from core.bus import BusAway, Deliver, Leave
+from core.bus import GAP, BusAway, Deliver, Leave
 from data_plane.sessions import NOTHING, REMEMBERED, Notes, SessionNotes
 
 LEVEL = Notes(log_level="error", uris=("file:///a",))
@@ -56,6 +56,24 @@ async def test_whoever_holds_the_sessions_stream_is_told_of_a_change() -> None:
     leave()
     await one.put(b"s", NOTHING)
     assert not told.is_set()
+
+
+async def test_after_a_gap_what_others_said_is_looked_up_and_what_could_not_be_said_is_kept() -> None:
+    cache, bus = MemoryCache(time.monotonic), MemoryBus()
+    one, other = SessionNotes(cache, bus), SessionNotes(cache, MemoryBus())
+    cut_off = SessionNotes(Away(), bus)
+    for notes in (one, cut_off):
+        await notes.listen()
+    assert await one.of(b"s") == NOTHING
+    await cut_off.put(b"s", LEVEL)
+    await other.put(b"s", LEVEL)
+    assert one.at_hand(b"s") == NOTHING, "nobody told it"
+    told = asyncio.Event()
+    one.watch(b"s", told.set)
+    await bus.publish(GAP, b"")
+    assert told.is_set()
+    assert await one.of(b"s") == LEVEL
+    assert cut_off.at_hand(b"s") == LEVEL
 
 
 async def test_without_anything_shared_a_worker_still_knows_its_own() -> None:

@@ -9,7 +9,7 @@ import pytest
 from adapters.memory.bus import MemoryCache, MemoryEvents
 from adapters.redis.bus import RedisBus
 from adapters.redis.commands import Commands
-from core.bus import BusAway
+from core.bus import GAP, BusAway
 from data_plane.supervisor.bus import NodeBus, Shared
 from tests.harness.bus import WITHIN_S, Inbox
 from tests.harness.node_bus import join
@@ -33,8 +33,9 @@ async def test_workers_of_a_node_reach_each_other_while_redis_is_away_and_other_
             stack.callback(running.cancel)
             nodes.append(node)
         redis_server.kill()
-        here, there = Inbox(), Inbox()
+        here, there, gaps = Inbox(), Inbox(), Inbox()
         await nodes[0].subscribe("t", here)
+        await nodes[0].subscribe(GAP, gaps)
         await nodes[1].subscribe("t", there)
         await nodes[0].publish("t", b"1")
         assert here.messages == [b"1"]
@@ -46,6 +47,7 @@ async def test_workers_of_a_node_reach_each_other_while_redis_is_away_and_other_
                 nodes[0].post("t", b"2")
                 await asyncio.sleep(0.05)
         assert there.messages[0] == b"2"
+        assert (await gaps.has(1))[0] == b""
         assert here.messages == [b"1"], "what was posted is for the others"
         assert nodes[0].away >= 2
 
