@@ -58,7 +58,7 @@ class Watching:
         """Watch the route's server from here on, or go on doing so, for so long.
 
         What happened before a watch began is unknown, so its beginning counts as a change; but not within `quiet_s`,
-        which is waited for: whoever looks afterwards sees it all.
+        which is waited for unless the server refuses: whoever looks afterwards sees it all.
         """
         key = (route.tenant, route.backend.server)
         watch = self._watches.get(key)
@@ -138,6 +138,7 @@ class _Watch:
                         await self._backend.watch(self._route, Interest(), self._heard, began=self._has_begun)
                     except Unavailable as lost:
                         log.info("%s/%s is not listened to: %s", *self.key, lost.detail or lost.public)
+                    self._begun.set()  # Or will not for now: nobody waits for it.
                     if self._loop.time() - began_at > 10 * pause_s:  # It could be listened to.
                         pause_s = first_s
                     await asyncio.sleep(pause_s)

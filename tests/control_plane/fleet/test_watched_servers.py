@@ -4,20 +4,23 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from adapters.crypto.sealing import AesGcmSealer
+from core.call import Outgoing
 from core.resource import Problem
-from core.server import Observation
+from core.server import Observation, StdioTransport
 from core.snapshot import Manifest, TenantUpdate
 from data_plane.messages import Found
 from data_plane.supervisor.servers import Servers
+from data_plane.supervisor.stdio import StdioServers
 from data_plane.supervisor.watching import Watching
 from data_plane.upstreams.network import Network
 from tests.harness.fleet import ControlPlane, HoldingNode, connected, control_plane
-from tests.harness.upstream_matrix import Matrix, serving
+from tests.harness.upstream_matrix import Matrix, command, serving
 from tests.harness.upstream_matrix_tools import make
 
 
@@ -28,9 +31,9 @@ class LookingNode(HoldingNode):
         super().__init__(name)
         self.manifests_bytes: dict[str, Found] = {}
         lookup = lambda tenant, _digest: self.manifests_bytes.get(tenant)  # noqa: E731
-        self.servers = Servers(
-            lookup, self, AesGcmSealer(), respondents=network.backends(), children=self, watching=watching
-        )
+        self.children = StdioServers()
+        respondents = {**network.backends(), StdioTransport: self.children}
+        self.servers = Servers(lookup, self, AesGcmSealer(), respondents=respondents, children=self, watching=watching)
 
     async def offer(self, update: TenantUpdate) -> list[Problem]:
         tenant = msgspec.msgpack.decode(update.signed.manifest, type=Manifest).tenant
@@ -65,6 +68,7 @@ async def looking(plane: ControlPlane) -> AsyncIterator[tuple[LookingNode, Watch
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await network.close()
+        await node.children.close()
 
 
 async def declared(plane: ControlPlane, node: LookingNode, upstream: Matrix, transport: str) -> None:
@@ -112,6 +116,24 @@ async def test_a_changed_list_is_published_in_well_under_a_second(dsn: str, era:
         shown_ms = ", ".join(f"{one * 1000:.0f}" for one in took)
         print(f"{era} over {transport}: published {shown_ms} ms after the server said so")
         assert min(took) < 1.0
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+async def test_a_program_on_the_node_is_listened_to_as_well(dsn: str, era: str) -> None:
+    async with control_plane(dsn) as plane, looking(plane) as (node, watching):
+        reach = {"type": "stdio", "command": command(era), "env": {"PYTHONPATH": str(Path(__file__).parents[3])}}
+        await plane.apply("Tenant", "", "acme", {})
+        await plane.apply("Server", "acme", "moving", {"transport": reach, "on_change": "approve"})
+        await plane.apply("Endpoint", "acme", "default", {"members": [{"server": "moving"}]})
+        await node.until(lambda: bool(node.catalogue("acme").prompts))
+        async with asyncio.timeout(20):
+            while len(node.probed) < 2 or watching.watched() != [("acme", "moving")]:
+                await asyncio.sleep(0.02)
+        route = msgspec.structs.replace(node.servers.route("acme", "moving"), tool="add_prompt")
+        began = time.monotonic()
+        await node.children.call(route, Outgoing(arguments=b'{"name":"fresh"}'), lambda _: None)
+        await node.until(lambda: "fresh" in {one.name for one in node.catalogue("acme").prompts})
+        print(f"{era} over stdio: published {(time.monotonic() - began) * 1000:.0f} ms after the call")
 
 
 async def announce(fixture: object) -> None:

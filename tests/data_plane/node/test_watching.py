@@ -105,6 +105,15 @@ async def test_a_watch_is_waited_for_only_so_long() -> None:
         assert told.keys.empty()
 
 
+async def test_a_watch_that_is_refused_is_not_waited_for() -> None:
+    server = Server()
+    server.refuses = True
+    async with running() as (watches, told), asyncio.timeout(2):
+        await watches.arm(server, ROUTE, 60.0, quiet_s=60.0)
+        server.refuses = False
+        assert await told.next() == KEY
+
+
 async def test_a_lost_watch_is_taken_up_again_and_what_it_missed_counts_as_a_change() -> None:
     server = Server()
     async with running() as (watches, told):
