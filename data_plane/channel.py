@@ -161,12 +161,13 @@ class Channel(asyncio.Protocol):
         """Whether the other side reads so slowly that notes are dropped."""
         return self._unsent() > NOTES_MAX_BYTES
 
-    def mention(self, news: News) -> None:
-        """Say something that may be lost: it is where the other side is slow to read."""
+    def mention(self, news: News) -> bool:
+        """Say something that may be lost: it is, and False comes back, where the other side is slow to read."""
         if self._unsent() > NEWS_MAX_BYTES:
             self._hits.news.count += 1
-        else:
-            self._write(Tell(news))
+            return False
+        self._write(Tell(news))
+        return True
 
     def abort(self) -> None:
         """Cut it now; `lost` follows."""

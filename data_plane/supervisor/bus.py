@@ -231,6 +231,9 @@ class Subscriptions:
         self._channel = channel
         self._joining: dict[int, asyncio.Task[None]] = {}
         self._leaves: dict[int, Leave] = {}
+        self._gaps: set[int] = set()
+        """Of GAP: what a slow worker missed, it is told of with the next message it has time for."""
+        self._missed = False
 
     def told(self, news: Subscribe | Unsubscribe) -> None:
         number = news.number
@@ -240,6 +243,7 @@ class Subscriptions:
                 joining.cancel()
             if leave is not None:
                 leave()
+            self._gaps.discard(number)
         elif len(self._joining) + len(self._leaves) >= SEAT_SUBSCRIPTIONS:
             self._channel.tell(Subscribed(number, f"{SEAT_SUBSCRIPTIONS} subscriptions are held already"))
         else:
@@ -249,12 +253,22 @@ class Subscriptions:
 
     async def _join(self, number: int, topic: str) -> None:
         try:
-            leave = await self._bus.subscribe(topic, lambda message: self._channel.mention(Delivered(number, message)))
+            leave = await self._bus.subscribe(topic, lambda message: self._deliver(number, message))
         except BusAway as failure:
             self._channel.tell(Subscribed(number, str(failure) or "away"))
         else:
             self._leaves[number] = leave
+            if topic == GAP:
+                self._gaps.add(number)
             self._channel.tell(Subscribed(number, ""))
+
+    def _deliver(self, number: int, message: bytes) -> None:
+        if not self._channel.mention(Delivered(number, message)):
+            self._missed = True
+        elif self._missed:
+            self._missed = False
+            for gap in self._gaps:
+                self._channel.mention(Delivered(gap, b""))
 
     def close(self) -> None:
         for task in self._joining.values():

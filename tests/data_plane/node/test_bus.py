@@ -104,8 +104,9 @@ async def test_a_full_node_refuses_a_subscription_and_the_worker_may_try_again()
 async def test_a_worker_that_reads_nothing_loses_messages_and_is_not_cut_for_it() -> None:
     node = NodeBus(None)
     worker = await join(Shared(node, MemoryCache(monotonic), MemoryEvents(monotonic)))
-    inbox = Inbox()
+    inbox, gaps = Inbox(), Inbox()
     await worker.bus.subscribe("t", inbox)
+    await worker.bus.subscribe(GAP, gaps)
     for _ in range(20):  # All in one turn of the loop: the worker's end has no chance to read.
         await node.publish("t", b"x" * 2_000_000)
     lost = worker.supervisors_end.bounds()["channel_news_bytes"].hits
@@ -113,4 +114,5 @@ async def test_a_worker_that_reads_nothing_loses_messages_and_is_not_cut_for_it(
     assert len(await inbox.has(20 - lost)) == 20 - lost
     await worker.bus.publish("t", b"after")
     assert (await inbox.has(21 - lost))[-1] == b"after"
+    assert await gaps.has(1) == [b""]
     await worker.close()
