@@ -69,7 +69,8 @@ class HttpServer:
         """Calls under way finish, nothing else is kept."""
         self.end_sessions()
         for upstream, _ in self.all():
-            upstream.close()
+            # Behind the goodbyes, which are on their way with this turn of the loop.
+            upstream.loop.call_soon(upstream.close)
 
     def abort(self) -> None:
         for upstream, _ in self.all():

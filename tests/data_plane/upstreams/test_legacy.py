@@ -121,6 +121,17 @@ async def test_a_forgotten_session_is_opened_again_and_the_call_sent_again(unkno
         assert legacy.opened == 2
 
 
+async def test_a_server_that_is_let_go_of_is_told(backend: HttpBackend) -> None:
+    legacy = Legacy(answers)
+    async with scripted(legacy.script) as server:
+        await call(backend, server)
+        backend.retire("acme", "upstream")
+        async with asyncio.timeout(5):
+            await legacy.deleted.wait()
+        await call(backend, server)
+        assert legacy.opened == 2
+
+
 async def test_a_server_that_forgets_every_session_fails_the_call_after_one_retry(backend: HttpBackend) -> None:
     async def forgets(request: Request, peer: Peer) -> None:
         await peer.json(NO_SESSION, status="404 Not Found")
