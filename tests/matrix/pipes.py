@@ -42,6 +42,22 @@ class Base:
 
     def __init__(self) -> None:
         self._tasks: dict[object, asyncio.Task[None]] = {}
+        self._sent: set[object] = set()
+        self._closed = ""
+
+    def _sending(self, message: Json | list[Json]) -> None:
+        """Notes the requests in it: where the connection is or comes to be closed, they are lost."""
+        for one in message if isinstance(message, list) else [message]:
+            if "method" in one and "id" in one:
+                self._sent.add(one["id"])
+        if self._closed:
+            self._end(self._closed)
+
+    def _end(self, why: str) -> None:
+        self._closed = why
+        for number in self._sent:
+            self.lose(number, why)
+        self._sent.clear()
 
     async def abandon(self, request_id: object) -> bool:
         return False
@@ -202,6 +218,7 @@ class Frames(Base):
 
     async def send(self, message: Json | list[Json], headers: dict[str, str]) -> None:
         assert self._socket is not None
+        self._sending(message)
         await self._socket.send(json.dumps(message))
 
     async def close(self) -> None:
@@ -213,6 +230,7 @@ class Frames(Base):
         assert self._socket is not None
         while (frame := await self._socket.receive()) is not None:
             self._come(frame)
+        self._end("the connection was closed")
 
 
 class Lines(Base):
@@ -238,6 +256,7 @@ class Lines(Base):
     async def send(self, message: Json | list[Json], headers: dict[str, str]) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
+        self._sending(message)
         self._process.stdin.write(json.dumps(message).encode() + b"\n")
         await self._process.stdin.drain()
 
@@ -259,3 +278,4 @@ class Lines(Base):
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
             self._come(line.decode())
+        self._end(f"the program ended with {await self._process.wait()}")

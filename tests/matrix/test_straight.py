@@ -27,6 +27,13 @@ async def test_every_property_holds_without_a_gateway(column: Column, revision: 
     assert {name: why for name, why in found.items() if why} == {}
 
 
+async def test_a_program_that_ends_is_noticed_at_once() -> None:
+    def ends(_: Row) -> Pipe:
+        return Lines(["sh", "-c", "read line; exit 3"])
+
+    assert await failure(Row("2026-07-28", "stdio"), ends, PROPERTIES["call"]) == "the program ended with 3"
+
+
 async def test_a_property_that_does_not_hold_says_why() -> None:
     row = Row("2025-11-25", "http")
     async with serving("legacy", "http") as server:
