@@ -33,18 +33,28 @@ _KEEP = Keep()
 
 
 class Child:
-    """A program started at once, told to stop when this process is gone. `name` is for people, `log` is appended to."""
+    """A program started at once, told to stop when this process is gone. `name` is for people, `log` is appended to.
+
+    `command` is what `again` will run: it may be replaced meanwhile.
+    """
 
     def __init__(
         self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str], keep: Keep = _KEEP
     ) -> None:
         self.name = name
+        self.command = command
         self.log = log
-        with log.open("ab") as before:
+        self._environment = dict(environment)
+        self._keep = keep
+        self._start()
+
+    def _start(self) -> None:
+        with self.log.open("ab") as before:
             self._start_of_log = before.tell()
             self._first_log = os.fstat(before.fileno()).st_ino
+        keep = self._keep
         self._keeper = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_KEEPER), str(log), str(keep.max_bytes), str(keep.files)],
+            [sys.executable, "-I", "-S", str(_KEEPER), str(self.log), str(keep.max_bytes), str(keep.files)],
             stdin=subprocess.PIPE,
             env={},
             start_new_session=True,
@@ -52,13 +62,18 @@ class Child:
         assert self._keeper.stdin is not None
         self._out = self._keeper.stdin
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), *command],
+            [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), *self.command],
             stdin=subprocess.DEVNULL,
             stdout=self._out,
             stderr=self._out,
-            env=dict(environment),
+            env=self._environment,
             process_group=0,
         )
+
+    def again(self) -> None:
+        """Start it anew after its end. Nothing of the one that ended is left."""
+        self.stop(0)
+        self._start()
 
     @property
     def pid(self) -> int:

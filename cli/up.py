@@ -14,12 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from cli import demonstration
 from cli.admin import AdminApi
 from cli.child import Child, Keep, await_end, await_ready
 from cli.connection import AdminConnection, McpConnection
-from cli.failure import AWAY, OK, USAGE, Failure
+from cli.failure import OK, USAGE, Failure
 from cli.output import progress
 from control_plane.settings import OPTIONS as CONTROL_PLANE
 from core.options import Option
@@ -29,6 +30,12 @@ HOST = "127.0.0.1"
 START_S = 90.0
 LEARN_S = 90.0
 STOP_S = 30.0
+SHOP_STOP_S = 2.0
+"""The shop has nothing to finish, and would wait for the gateway to stop listening to it."""
+TOO_OFTEN = 3
+"""Ends of one child, within `OFTEN_S`, that are not put right by starting it again."""
+OFTEN_S = 60.0
+AGAIN_S = 0.5
 PORTS = ("mcp", "admin", "grpc", "ops")
 
 
@@ -84,7 +91,7 @@ class Urls:
 
 
 def up(args: argparse.Namespace) -> int:
-    """Runs until Ctrl-C or SIGTERM (0), or until a child ends (4, with the end of its log)."""
+    """Runs until Ctrl-C or SIGTERM (0), or until a child ended too often (4, with the end of its log)."""
     if args.workers < 1:
         raise Failure(USAGE, "--workers: must be at least 1")
     for flag, value in (("--log-mib", args.log_mib), ("--log-files", args.log_files)):
@@ -99,9 +106,7 @@ def up(args: argparse.Namespace) -> int:
             urls = Urls(take_ports({name: getattr(args, f"{name}_port") for name in PORTS}))
             children = start(place, urls, args.workers, demo=not args.no_demo, stack=stack)
             _say(urls, place, demo=not args.no_demo)
-            ended = await_end(children)
-            ended.check()
-            raise Failure(AWAY, f"the {ended.name} ended")
+            attend(children)
         except Stopped:
             progress("stopping ...")
             _ignore_signals()
@@ -114,6 +119,7 @@ def start(place: Place, urls: Urls, workers: int, *, demo: bool, stack: ExitStac
     """Start everything in order and write the connection file. `stack` stops it in reverse."""
     control = _start(stack, "control plane", place, _control_plane(place, urls), CONTROL_PLANE)
     _await([control], urls.ports["admin"], "the control plane")
+    control.command = _control_plane(place, urls)  # Started again, it keeps the token it has just made.
     gateway = _start(stack, "gateway", place, _gateway(place, urls, workers), GATEWAY)
     children = [control, gateway]
     _await(children, urls.ports["ops"], "the gateway", path="/healthz")
@@ -134,6 +140,21 @@ def start(place: Place, urls: Urls, workers: int, *, demo: bool, stack: ExitStac
             values["api_key"] = _demonstrate(place, urls, api, children, shop_url)
     write_private(place.connection, json.dumps(values, indent=2) + "\n")
     return children
+
+
+def attend(children: Sequence[Child]) -> NoReturn:
+    """Start again each child that ends: the others work on. Raises Failure when one ended too often."""
+    ends: dict[str, list[float]] = {child.name: [] for child in children}
+    while True:
+        ended = await_end(children)
+        now = time.monotonic()
+        recent = [*(at for at in ends[ended.name] if now - at < OFTEN_S), now]
+        if len(recent) >= TOO_OFTEN:
+            ended.check()
+        ends[ended.name] = recent
+        progress(f"the {ended.name} ended with {ended.exit}; starting it again (its log: {ended.log})")
+        time.sleep(AGAIN_S)
+        ended.again()
 
 
 def take_ports(asked: dict[str, int]) -> dict[str, int]:
@@ -169,7 +190,8 @@ def write_private(path: Path, text: str) -> None:
 def _shop(stack: ExitStack, place: Place, children: list[Child]) -> str:
     """Start the demo's HTTP server, one more child; its URL."""
     shop_port = take_ports({"shop": 0})["shop"]
-    shop = _start(stack, "shop", place, [sys.executable, "-P", "-m", "cli.demo.shop_server", str(shop_port)])
+    command = [sys.executable, "-P", "-m", "cli.demo.shop_server", str(shop_port)]
+    shop = _start(stack, "shop", place, command, stop_s=SHOP_STOP_S)
     children.append(shop)
     await_ready(children, lambda: _answers(shop_port, "/mcp"), "the shop", START_S)
     return f"http://{HOST}:{shop_port}/mcp"
@@ -235,12 +257,20 @@ def _toolgate(command: str) -> list[str]:
     return [sys.executable, "-P", "-m", "cli.main", command]
 
 
-def _start(stack: ExitStack, name: str, place: Place, command: list[str], options: Sequence[Option] = ()) -> Child:
+def _start(
+    stack: ExitStack,
+    name: str,
+    place: Place,
+    command: list[str],
+    options: Sequence[Option] = (),
+    *,
+    stop_s: float = STOP_S,
+) -> Child:
     progress(f"starting the {name} ...")
     log = place.log(name.replace(" ", "-"))
     log.parent.mkdir(exist_ok=True, mode=0o700)
     child = Child(name, command, log, own_environment(options, os.environ), place.keep)
-    stack.callback(child.stop, STOP_S)
+    stack.callback(child.stop, stop_s)
     return child
 
 

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -13,6 +15,7 @@ import pytest
 from cli.up import CONTROL_PLANE, GATEWAY, own_environment
 
 START_S = 100
+STOP_S = 15
 COMMAND = [sys.executable, "-P", "-m", "cli.main"]
 
 
@@ -61,6 +64,22 @@ class Up:
         self.process.wait()
         assert self.process.stdout
         self.process.stdout.close()
+
+    def pid_of(self, command: str) -> int:
+        """Of the plane that runs, waited for if it does not yet."""
+        named = f"{command}\0--data-dir\0{self.folder}".encode()
+        found: list[int] = []
+
+        def runs() -> bool:
+            found[:] = [
+                int(entry.name)
+                for entry in Path("/proc").iterdir()
+                if entry.name.isdigit() and named in _command_line(entry)
+            ]
+            return len(found) == 1
+
+        _until(runs)
+        return found[0]
 
     def left_behind(self) -> list[str]:
         """Command lines of processes that name the folder."""
@@ -117,7 +136,9 @@ def test_the_demo_is_governed_and_a_second_run_finds_it_as_it_was(folder: Path) 
             assert answer.status == 200
         fleet = json.loads(up.toolgate("fleet", "-o", "json").stdout)
         assert [node["connected"] for node in fleet["nodes"]] == [True]
-        assert up.stop() == 0
+        asked = time.monotonic()
+        assert up.stop(signal.SIGINT) == 0
+        assert time.monotonic() - asked < STOP_S
         assert up.left_behind() == []
     finally:
         up.close()
@@ -136,7 +157,7 @@ def test_the_demo_is_governed_and_a_second_run_finds_it_as_it_was(folder: Path) 
 
 
 @pytest.mark.timeout(2 * START_S)
-def test_the_death_of_a_plane_ends_everything_and_says_why(folder: Path) -> None:
+def test_a_plane_that_dies_is_started_again_until_it_dies_too_often(folder: Path) -> None:
     up = Up(folder, "--no-demo")
     try:
         values = up.await_started()
@@ -145,18 +166,27 @@ def test_the_death_of_a_plane_ends_everything_and_says_why(folder: Path) -> None
             assert other.stderr
             assert "in use by another `toolgate up`" in other.stderr.read()
             assert other.wait(10) == 2
-        (gateway,) = [
-            int(entry.name)
-            for entry in Path("/proc").iterdir()
-            if entry.name.isdigit() and f"gateway\0--data-dir\0{folder}".encode() in _command_line(entry)
-        ]
-        os.kill(gateway, signal.SIGKILL)
-        assert up.process.wait(60) == 4
         assert up.process.stdout
-        assert "the gateway ended with signal SIGKILL" in up.process.stdout.read()
+        for plane, named in (("control plane", "control-plane"), ("gateway", "gateway")):
+            os.kill(up.pid_of(named), signal.SIGKILL)
+            assert f"the {plane} ended with signal SIGKILL; starting it again" in up.process.stdout.readline()
+        _until(lambda: up.toolgate("fleet").returncode == 0)
+        assert '"connected": true' in up.toolgate("fleet", "-o", "json").stdout
+        os.kill(up.pid_of("gateway"), signal.SIGKILL)
+        assert "starting it again" in up.process.stdout.readline()
+        os.kill(up.pid_of("gateway"), signal.SIGKILL)
+        assert up.process.wait(60) == 4
+        assert "the gateway ended with signal SIGKILL; the end of" in up.process.stdout.read()
         assert up.left_behind() == []
     finally:
         up.close()
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def _command_line(entry: Path) -> bytes:
