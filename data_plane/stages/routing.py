@@ -24,7 +24,7 @@ def choose(inbound: Inbound, permit: Permit, clean: Clean, snapshot: TenantSnaps
     backend = snapshot.backends[tool.server]
     if backend.era is None:
         raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, f"The server of {tool.name} has not been reached yet.")
-    params = tool.header_params if isinstance(tool, CompiledTool) else {}
+    params = tool.header_params if inbound.method == "tools/call" and isinstance(tool, CompiledTool) else {}
     if inbound.era == "modern" and (params or inbound.header_params):
         problem = param_mismatch(inbound.header_params, params, inbound.arguments)
         if problem:
@@ -36,7 +36,7 @@ def choose(inbound: Inbound, permit: Permit, clean: Clean, snapshot: TenantSnaps
     return Route(
         tenant=snapshot.tenant,
         backend=backend,
-        tool=tool.upstream_name,
+        tool=inbound.name if inbound.task else tool.upstream_name,
         headers=carried[0],
         header_params=mirrored,
         env=carried[1],

@@ -76,3 +76,9 @@ def test_headers_that_mirror_arguments_must_agree_with_them_and_are_sent_on() ->
 def test_a_caller_of_an_old_revision_sends_no_mirrored_headers_and_the_server_gets_them_all_the_same() -> None:
     sent = route(rules(), b'{"region":"eu"}', mirroring(region="Region"), era="legacy")
     assert sent.header_params == ((b"Mcp-Param-Region", b"eu"),)
+
+
+def test_what_is_asked_about_a_task_goes_by_the_tasks_own_id_and_mirrors_no_argument() -> None:
+    about = msgspec.structs.replace(inbound(name="t-1", method="tasks/get"), task="sealed")
+    found = choose(about, mirroring(region="Region"), Clean(arguments=b"{}"), rules())
+    assert (found.tool, found.header_params) == ("t-1", ())
