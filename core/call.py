@@ -90,8 +90,9 @@ class Inbound(msgspec.Struct, kw_only=True):
     log_level: str = ""
     capabilities: bytes = b"{}"
     """JSON of the client capabilities declared for this request or its session."""
-    header_params: dict[str, str] = msgspec.field(default_factory=dict)
-    """`Mcp-Param-<token>` headers, lower-case token to value; checked against arguments once the tool is known."""
+    header_params: dict[str, str] | None = msgspec.field(default_factory=dict)
+    """`Mcp-Param-<token>` headers, lower-case token to value; checked against arguments once the tool is known.
+    None: a transport that has no such headers, and nothing to check."""
     session: bytes = b""
     """Legacy: the `Mcp-Session-Id` as received, still sealed; empty on initialize and in the modern era."""
     origin: str = ""
@@ -103,6 +104,8 @@ class Inbound(msgspec.Struct, kw_only=True):
     tracestate: str = ""
     received_ns: int = 0
     """Monotonic."""
+    deadline_s: float | None = None
+    """How long the caller waits, from when it was received; None: as long as it takes."""
     size_bytes: int = 0
     notify: Notify | None = None
     ask: Ask | None = None

@@ -35,7 +35,7 @@ from core.snapshot import SnapshotReceiver, SnapshotSource
 from core.trust import key_id
 from data_plane.leases import ScopedCounters
 from data_plane.parts import PartStore, node_key
-from data_plane.settings import Settings, WorkerSettings, read
+from data_plane.settings import AgentGrpc, Settings, WorkerSettings, read
 from data_plane.supervisor import listen
 from data_plane.supervisor.bus import NodeBus, Shared
 from data_plane.supervisor.node import Node
@@ -96,6 +96,7 @@ async def _run(settings: Settings) -> int:
         _alone_in(settings.data_dir, stack)
         mcp_sockets = _listen(settings, settings.mcp_port, settings.workers, stack)
         ops_socket = _listen(settings, settings.ops_port, 1, stack)[0]
+        agent_grpc = _agent_grpc(settings, stack)
         sealer = AesGcmSealer()
         own = _own_key(settings)
         store = PartStore(settings.data_dir, settings.node_key_file)
@@ -121,7 +122,7 @@ async def _run(settings: Settings) -> int:
         bus = NodeBus(outer.bus)
         stack.push_async_callback(bus.close)
         shared = Shared(bus, outer.cache, outer.events)
-        starter = _starter(settings, release, mcp_sockets)
+        starter = _starter(settings, release, mcp_sockets, agent_grpc)
         workers = Workers(settings.workers, starter, receiver, counters, children, shared=shared)
         receiver.swap = workers
         respondents: dict[type, Respondent] = {**network.backends(), StdioTransport: children}
@@ -175,6 +176,7 @@ async def _run(settings: Settings) -> int:
             ops=ops,
             mcp_sockets=mcp_sockets,
             ops_socket=ops_socket,
+            more_ports={} if agent_grpc is None else {"agent_grpc": agent_grpc.port},
             drain_s=settings.drain_s,
             ship_s=settings.ship_s,
             ready_file=settings.ready_file,
@@ -214,7 +216,22 @@ def _listen(settings: Settings, port: int, count: int, stack: AsyncExitStack) ->
     return sockets
 
 
-def _starter(settings: Settings, release: str, sockets: list[socket.socket]) -> Callable[[int, socket.socket], Process]:
+def _agent_grpc(settings: Settings, stack: AsyncExitStack) -> AgentGrpc | None:
+    """The port is held here and bound by each worker: gRPC takes no socket that is there already."""
+    port = settings.agent_grpc_port
+    if port is None:
+        return None
+    try:
+        held = stack.enter_context(listen.reserve(settings.listen_address, port))
+    except OSError as failure:
+        raise CannotStart(f"cannot listen on {settings.listen_address} port {port}: {failure.strerror}") from failure
+    files = (settings.agent_grpc_cert_file, settings.agent_grpc_key_file, settings.agent_grpc_client_ca_file)
+    return AgentGrpc(settings.listen_address, held.getsockname()[1], *(str(file or "") for file in files))
+
+
+def _starter(
+    settings: Settings, release: str, sockets: list[socket.socket], agent_grpc: AgentGrpc | None
+) -> Callable[[int, socket.socket], Process]:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     for secret in ("TOOLGATE_NODE_TOKEN", "TOOLGATE_REDIS_URL"):
         # A worker talks to neither.
@@ -232,6 +249,7 @@ def _starter(settings: Settings, release: str, sockets: list[socket.socket]) -> 
             max_loaded_tenants=settings.max_loaded_tenants,
             max_connections=settings.max_connections,
             public_hosts=settings.hosts,
+            agent_grpc=agent_grpc,
             drain_s=settings.drain_s,
             trace_ratio=settings.trace_ratio,
             log_level=settings.log_level,

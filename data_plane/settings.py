@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,6 +28,10 @@ class Settings:
     listen_address: str
     mcp_port: int
     ops_port: int
+    agent_grpc_port: int | None
+    agent_grpc_cert_file: Path | None
+    agent_grpc_key_file: Path | None
+    agent_grpc_client_ca_file: Path | None
     workers: int
     public_hosts: tuple[str, ...]
     control_plane: tuple[str, ...]
@@ -68,6 +73,16 @@ class Settings:
         return (f"[{address}]" if ":" in address else address.lower(),)
 
 
+class AgentGrpc(msgspec.Struct, frozen=True):
+    """Where a worker serves gRPC to agents. The port is shared with the node's other workers."""
+
+    address: str
+    port: int
+    cert_file: str = ""
+    key_file: str = ""
+    client_ca_file: str = ""
+
+
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the supervisor tells a worker on its standard input."""
 
@@ -81,6 +96,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_loaded_tenants: int
     max_connections: int
     public_hosts: tuple[str, ...]
+    agent_grpc: AgentGrpc | None = None
     drain_s: float
     trace_ratio: float
     log_level: str
@@ -136,6 +152,10 @@ def _call_log(text: str) -> str:
     return text if text in ("stdout", "off") else str(options.path(text))
 
 
+def _optional_port(text: str) -> int | None:
+    return _PORT(text) if text else None
+
+
 _PORT = options.whole(0, 65535)
 OPTIONS: tuple[Option, ...] = (
     Option(
@@ -145,6 +165,15 @@ OPTIONS: tuple[Option, ...] = (
     Option("listen_address", options.text, "127.0.0.1", "Address both ports listen on; `0.0.0.0` for all"),
     Option("mcp_port", _PORT, "8080", "MCP, for agents; 0 takes a free one"),
     Option("ops_port", _PORT, "8083", "`/metrics`, `/healthz` and `/readyz`; 0 takes a free one"),
+    Option("agent_grpc_port", _optional_port, "", "gRPC for agents; 0 takes a free one; empty: none"),
+    Option("agent_grpc_cert_file", options.optional_path, "", "PEM certificate of that port; empty: no TLS"),
+    Option("agent_grpc_key_file", options.optional_path, "", "Its key"),
+    Option(
+        "agent_grpc_client_ca_file",
+        options.optional_path,
+        "",
+        "PEM of who signs agents' certificates: without one of theirs nobody is let in (mutual TLS)",
+    ),
     Option("workers", _workers, "0", "Worker processes; 0: one per core this process may use"),
     Option(
         "public_hosts",
@@ -230,8 +259,25 @@ def _together(values: Mapping[str, object]) -> list[str]:
         problems.append("TOOLGATE_CONTROL_PLANE: without one, TOOLGATE_RECORDS_FILE must say where records go")
     if values.get("snapshot_dir") and not values.get("trusted_keys") and "trusted_keys" in values:
         problems.append("TOOLGATE_SNAPSHOT_DIR: needs TOOLGATE_TRUSTED_KEYS, nobody vouches for keys in a folder")
-    ports = (values.get("mcp_port"), values.get("ops_port"))
-    if ports[0] is not None and ports[0] == ports[1] != 0:
-        problems.append("TOOLGATE_MCP_PORT and TOOLGATE_OPS_PORT: must differ")
-    files = ("control_plane_ca_file", "control_plane_cert_file", "control_plane_key_file", "node_token_file")
+    if bool(values.get("agent_grpc_cert_file")) != bool(values.get("agent_grpc_key_file")):
+        problems.append("TOOLGATE_AGENT_GRPC_CERT_FILE and TOOLGATE_AGENT_GRPC_KEY_FILE: give both or neither")
+    if values.get("agent_grpc_client_ca_file") and not values.get("agent_grpc_cert_file"):
+        problems.append("TOOLGATE_AGENT_GRPC_CLIENT_CA_FILE: needs TOOLGATE_AGENT_GRPC_CERT_FILE")
+    if values.get("agent_grpc_cert_file") and values.get("agent_grpc_port") is None and "agent_grpc_port" in values:
+        problems.append("TOOLGATE_AGENT_GRPC_CERT_FILE: needs TOOLGATE_AGENT_GRPC_PORT")
+    problems += _same_ports(values)
+    files = (
+        *("control_plane_ca_file", "control_plane_cert_file", "control_plane_key_file", "node_token_file"),
+        *("agent_grpc_cert_file", "agent_grpc_key_file", "agent_grpc_client_ca_file"),
+    )
     return problems + options.missing_files(values, files)
+
+
+def _same_ports(values: Mapping[str, object]) -> list[str]:
+    names = ("mcp_port", "ops_port", "agent_grpc_port")
+    given = [(name, values[name]) for name in names if values.get(name)]
+    return [
+        f"TOOLGATE_{first.upper()} and TOOLGATE_{second.upper()}: must differ"
+        for (first, one), (second, other) in combinations(given, 2)
+        if one == other
+    ]

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import uvloop
@@ -47,6 +48,9 @@ from data_plane.telemetry.bounds import of_snapshots
 from data_plane.upstreams.network import Network
 from data_plane.watches import Watches
 from data_plane.worker import Worker
+
+if TYPE_CHECKING:
+    from data_plane.fronts.grpc_agent.server import AgentServer
 
 POINTED_WITHIN_S = 10.0
 THREADS = 2
@@ -127,6 +131,7 @@ async def run(settings: WorkerSettings) -> None:
             preflight_origins=worker.origins,
             streams=streams,
         )
+        agents = _agents(settings, gateway, streams)
         leaving, refused = Leaving(front), Hits()
 
         def held() -> dict[str, Bound]:
@@ -139,6 +144,7 @@ async def run(settings: WorkerSettings) -> None:
                 **leases.bounds(),
                 **network.bounds(),
                 **front.bounds(),
+                **(agents.bounds() if agents is not None else {}),
                 "bus_subscriptions": bus.bound,
                 "sessions_noted": sessions.bound,
                 "parked_calls": parked.bound,
@@ -150,7 +156,19 @@ async def run(settings: WorkerSettings) -> None:
         async with asyncio.timeout(POINTED_WITHIN_S):
             await worker.pointed.wait()
             await sessions.listen()
-        await _serve(settings, worker, front, leaving, held=held, refused=refused)
+        await _serve(settings, worker, front, leaving, agents, held=held, refused=refused)
+
+
+def _agents(settings: WorkerSettings, gateway: Gateway, streams: Streams) -> "AgentServer | None":
+    """gRPC towards agents; where no port is set for it, nothing of it is imported."""
+    if settings.agent_grpc is None:
+        return None
+    from data_plane.fronts.grpc_agent.server import AgentServer, AgentServerOptions
+    from data_plane.fronts.grpc_agent.service import AgentService
+
+    service = AgentService(partial(handle, gateway), streams, version=settings.version)
+    place = msgspec.structs.asdict(settings.agent_grpc)
+    return AgentServer(service, AgentServerOptions(**place, max_connections=settings.max_connections))
 
 
 async def _serve(
@@ -158,6 +176,7 @@ async def _serve(
     worker: Worker,
     front: Front,
     leaving: Leaving,
+    agents: "AgentServer | None",
     *,
     held: Callable[[], dict[str, Bound]],
     refused: Hits,
@@ -170,12 +189,18 @@ async def _serve(
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     async with asyncio.TaskGroup() as tasks:
-        report = tasks.create_task(worker.report(lambda: leaving.connections, lambda: front.in_flight, held))
+        if agents is not None:
+            await agents.start()
+        calls = lambda: front.in_flight + (agents.in_flight if agents is not None else 0)  # noqa: E731
+        report = tasks.create_task(worker.report(lambda: leaving.connections, calls, held))
         serving = tasks.create_task(serve(leaving, [listening], options, stop, refused))
         await worker.draining
+        parting = tasks.create_task(agents.stop(settings.drain_s)) if agents is not None else None
         await leaving.linger()
         stop.set()
         await serving
+        if parting is not None:
+            await parting
         report.cancel()
 
 

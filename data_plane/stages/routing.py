@@ -25,8 +25,9 @@ def choose(inbound: Inbound, permit: Permit, clean: Clean, snapshot: TenantSnaps
     if backend.era is None:
         raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, f"The server of {tool.name} has not been reached yet.")
     params = tool.header_params if inbound.method == "tools/call" and isinstance(tool, CompiledTool) else {}
-    if inbound.era == "modern" and (params or inbound.header_params):
-        problem = param_mismatch(inbound.header_params, params, inbound.arguments)
+    stated = inbound.header_params
+    if inbound.era == "modern" and stated is not None and (params or stated):
+        problem = param_mismatch(stated, params, inbound.arguments)
         if problem:
             raise Refused(Reason.HEADER_MISMATCH, problem)
     mirrored = param_headers(params, clean.arguments) if params else ()
@@ -40,7 +41,7 @@ def choose(inbound: Inbound, permit: Permit, clean: Clean, snapshot: TenantSnaps
         headers=carried[0],
         header_params=mirrored,
         env=carried[1],
-        deadline_s=tool.timeout_s,
+        deadline_s=tool.timeout_s if inbound.deadline_s is None else min(tool.timeout_s, inbound.deadline_s),
     )
 
 

@@ -34,6 +34,17 @@ def listen(address: str, port: int, count: int) -> list[socket.socket]:
     return sockets
 
 
+def reserve(address: str, port: int) -> socket.socket:
+    """Holds a port for workers that bind it themselves; port 0 takes a free one.
+
+    For servers that cannot be given a socket. Nothing is accepted on what is returned. Raises OSError, also where the port is in use.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with _bound(family, address, port, shared=False) as probe:
+        port = probe.getsockname()[1]
+    return _bound(family, address, port, shared=True)
+
+
 def _bound(family: socket.AddressFamily, address: str, port: int, *, shared: bool) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:

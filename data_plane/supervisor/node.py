@@ -59,6 +59,8 @@ class Node:
     drain_s: float
     ship_s: float
     ready_file: Path | None
+    more_ports: dict[str, int] = field(default_factory=dict)
+    """What else the workers serve, by name."""
     more_tasks: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     more_gauges: Callable[[], Iterator[Gauge]] = lambda: iter(())
     draining: bool = False
@@ -201,9 +203,12 @@ class Node:
             await asyncio.sleep(0.02)
         mcp, ops = self.mcp_sockets[0].getsockname()[:2], self.ops_socket.getsockname()[:2]
         log.info("serving MCP on %s:%d and operations on %s:%d", *mcp, *ops)
+        for name, port in self.more_ports.items():
+            log.info("serving %s on %s:%d", name, mcp[0], port)
         if self.ready_file is not None:
             pids = [seat.process.pid for seat in self.workers.seats if seat.process is not None]
-            about = {"mcp_port": mcp[1], "ops_port": ops[1], "pid": os.getpid(), "workers": pids}
+            more = {f"{name}_port": port for name, port in self.more_ports.items()}
+            about = {"mcp_port": mcp[1], "ops_port": ops[1], **more, "pid": os.getpid(), "workers": pids}
             temporary = self.ready_file.with_name(f".{self.ready_file.name}.tmp")
             temporary.write_bytes(msgspec.json.encode(about))
             temporary.rename(self.ready_file)

@@ -46,6 +46,9 @@ WORKER: Iterable[Kept] = (
     Kept("connections", "agents' connections", "`TOOLGATE_MAX_CONNECTIONS`", "refused with 503", "75 s idle"),
     Kept("body_bytes", "large request bodies being read", "256 MiB", "refused with 503", "60 s to arrive"),
     Kept("stream_bytes", "event stream not yet read, of the slowest client", "1 MiB", "its call ends", "30 s unread"),
+    Kept(
+        "grpc_stream_bytes", "gRPC stream not yet read, of the slowest client", "1 MiB", "its call ends", "its call"
+    ),
     Kept("sessions", "agents' sessions opened lately (a known one is not unsealed again)", "2,048", _OLDEST, "24 h"),
     Kept("tenants", "tenants' snapshots in memory", "`TOOLGATE_MAX_LOADED_TENANTS`", _OLDEST, "a newer snapshot"),
     Kept("keys", "API keys seen and found good", "4,096 a tenant", "all are looked up anew", _EACH),
