@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from cli import output
 from cli.admin import AdminApi, json_of
 from cli.connection import admin_connection
-from cli.failure import NEGATIVE, OK
+from cli.failure import NEGATIVE, OK, USAGE, Failure
 from cli.scope import tenant_of
 from cli.when import past
 from toolgate.v1 import actions_pb2 as pb
@@ -16,6 +16,8 @@ PAGE = 500
 
 
 def list_(args: argparse.Namespace) -> int:
+    if args.limit < 1:
+        raise Failure(USAGE, "--limit: must be at least 1")
     request = pb.ListAuditRequest(
         tenant=tenant_of(args, "audit"),
         caller=args.caller or "",
@@ -63,5 +65,5 @@ def _row(entry: pb.AuditEntry) -> tuple[str, ...]:
     at = entry.at.ToDatetime(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     method = entry.detail.fields["method"].string_value if "method" in entry.detail.fields else ""
     about = entry.tool or (f"({method})" if method else "-")
-    caller = "-" if entry.caller in ("", "/") else entry.caller  # neither a user nor an agent
+    caller = entry.caller.removesuffix("/") or "-"  # of user/agent each may be missing
     return (str(entry.seq), at, entry.type, entry.outcome, caller, about)

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in ("control-plane", "gateway"):
         return _plane(given[0], given[1:])
-    args = _parser().parse_args(given)
+    args = _parsed(given)
     try:
         return _run(args.run, args)
     except Failure as failure:
@@ -42,6 +42,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"toolgate: this is a fault of toolgate itself: {said}", file=sys.stderr)
         print("with TOOLGATE_TRACEBACK=1 it says where; please report it", file=sys.stderr)
         return BUG
+
+
+def _parsed(given: Sequence[str]) -> argparse.Namespace:
+    """Read, with an optional name wherever it stands: argparse alone refuses `get users -t acme ada`."""
+    parser = _parser()
+    args, rest = parser.parse_known_args(given)
+    late = getattr(args, "late", "")
+    if late and len(rest) == 1 and not rest[0].startswith("-") and getattr(args, late) is None:
+        setattr(args, late, rest[0])
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return args
 
 
 def _run(where: str, args: argparse.Namespace) -> int:
@@ -117,6 +129,7 @@ def _resources(verbs: Parsers) -> None:
         optional = "?" if verb == "delete" else None
         parser.add_argument("kind", nargs=optional, metavar="KIND", help="such as servers, Server or Server/NAME")
         parser.add_argument("name", nargs="?", metavar="NAME")
+        parser.set_defaults(late="name")
         parser.add_argument("--platform", action="store_true", help="the platform's own, such as its admin keys")
         if verb == "get":
             parser.add_argument("-l", "--selector", help='labels, such as "team=pay,tier!=test,owner"')
@@ -183,6 +196,7 @@ def _actions(verbs: Parsers) -> None:
         output.add_format_flag(parser)
         if verb == "approve":
             parser.add_argument("tool", nargs="?", metavar="TOOL")
+            parser.set_defaults(late="tool")
             parser.add_argument("--all", action="store_true", help="everything that waits")
             parser.add_argument("--digest", help="approve only if this is what was observed")
 
@@ -230,6 +244,8 @@ def _agents(verbs: Parsers) -> None:
     output.add_format_flag(call)
     for parser in (tools, prompts, resources, call):
         parser.add_argument("--timeout", type=float, default=120.0, metavar="S", help="seconds to wait (default: 120)")
+    bridge = _verb(verbs, "stdio", "stdio_bridge:stdio", "bridge standard input and output to a gateway's MCP")
+    connection.add_bridge_flags(bridge)
     connect = _mcp(verbs, "connect", "connect:connect", "print the configuration of an MCP client")
     connect.add_argument(
         "--client",
@@ -238,6 +254,7 @@ def _agents(verbs: Parsers) -> None:
         help="whose configuration",
     )
     connect.add_argument("--name", default="toolgate", help="what the client shall call it (default: toolgate)")
+    connect.add_argument("--stdio", action="store_true", help="through `toolgate stdio`, for what speaks only stdio")
 
 
 def _group(verbs: Parsers, name: str, what: str) -> Parsers:

@@ -62,7 +62,7 @@ def arguments(args: argparse.Namespace, schema: object) -> Json:
         if not sign or not name.rstrip(":"):
             raise Failure(USAGE, f"--arg {given}: must read name=value or name:=json")
         if name.endswith(":"):
-            made[name[:-1]] = _json(text, given)
+            made[name[:-1]] = _json(text, f"--arg {given}")
         else:
             property_ = properties.get(name) if isinstance(properties, dict) else None
             made[name] = _typed(text, property_ if isinstance(property_, dict) else {}, given)
@@ -89,11 +89,12 @@ def _kinds(property_: Json) -> set[str]:
     return found
 
 
-def _json(text: str, given: str) -> object:
+def _json(text: str, said: str) -> object:
+    """`said` is the flag it came with, for people."""
     try:
         return json.loads(text)
     except ValueError as failure:
-        raise Failure(USAGE, f"--arg {given}: is not JSON: {failure}") from failure
+        raise Failure(USAGE, f"{said}: is not JSON: {failure}") from failure
 
 
 def _object(text: str) -> Json:

@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from cli import held
+from cli.audit import _row
 from cli.connect import CLIENTS, block
 from cli.connection import McpConnection
 from cli.failure import Failure
-from cli.main import _parser, main
+from cli.main import _parsed, _parser, main
 from cli.tools import arguments
 from cli.when import expiry, past
+from toolgate.v1.actions_pb2 import AuditEntry
 
 CONNECTION = McpConnection("http://127.0.0.1:8080/mcp", "tgk_demo_a_b")
 NOW = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
@@ -117,7 +119,7 @@ def verbs(parser: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> Iterat
 
 EVERY = dict(verbs(_parser()))
 SERVING = ("up", "control-plane", "gateway")
-AGENTS = ("tools", "call", "connect")
+AGENTS = ("tools", "prompts", "resources", "call", "connect")
 PRINTS_JSON = ("connect",)
 
 
@@ -144,6 +146,7 @@ def test_every_verb_says_what_its_exit_codes_mean_and_takes_what_the_others_take
         (["get", "tenants", "--server", "127.0.0.1:1", "--token", "\u00fc"], "holds characters"),
         (["get", "servers", "--server", "127.0.0.1:1", "--token", "t"], "--all-tenants"),
         (["get", "servers", "-A", "-t", "a", "--server", "127.0.0.1:1", "--token", "t"], "give one of them"),
+        (["audit", "list", "-t", "a", "--limit", "0", "--server", "127.0.0.1:1", "--token", "t"], "--limit: must be"),
         (["get", "servers/a", "-A", "--server", "127.0.0.1:1", "--token", "t"], "is of one tenant"),
     ],
 )
@@ -199,6 +202,36 @@ SCHEMA = {
 }
 
 
+@pytest.mark.parametrize(
+    ("given", "name", "value"),
+    [
+        (["get", "users", "-t", "acme", "ada", "-o", "json"], "name", "ada"),
+        (["get", "-t", "acme", "users", "ada"], "name", "ada"),
+        (["delete", "users", "-t", "acme", "ada"], "name", "ada"),
+        (["approve", "shop", "-t", "acme", "refund"], "tool", "refund"),
+    ],
+)
+def test_a_name_may_stand_behind_the_flags(given: list[str], name: str, value: str) -> None:
+    parsed = _parsed(given)
+    assert (getattr(parsed, name), parsed.tenant) == (value, "acme")
+
+
+@pytest.mark.parametrize("rest", [["ada", "-t", "acme", "eve"], ["--tenat", "acme"], ["-t", "acme", "ada", "eve"]])
+def test_what_no_verb_takes_is_refused(rest: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["get", "users", *rest])
+    assert caught.value.code == 2
+    assert "unrecognized arguments" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("caller", "shown"),
+    [("ada/assistant", "ada/assistant"), ("ada/", "ada"), ("/assistant", "/assistant"), ("/", "-"), ("", "-")],
+)
+def test_a_caller_is_shown_by_what_is_known_of_it(caller: str, shown: str) -> None:
+    assert _row(AuditEntry(caller=caller))[4] == shown
+
+
 def read(*given: str, whole: str | None = None) -> dict[str, object]:
     return arguments(argparse.Namespace(arg=list(given), json=whole), SCHEMA)
 
@@ -222,3 +255,8 @@ def test_an_argument_may_be_given_as_json_and_replaces_that_of_the_whole() -> No
 def test_an_argument_that_cannot_be_read_is_refused(given: str) -> None:
     with pytest.raises(Failure, match="--arg"):
         read(given)
+
+
+def test_the_whole_that_cannot_be_read_is_refused_by_its_flag() -> None:
+    with pytest.raises(Failure, match="--json: is not JSON"):
+        read(whole="{bad")
