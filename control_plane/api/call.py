@@ -12,6 +12,7 @@ from control_plane.api.metrics import Metrics
 from control_plane.api.refusal import incident
 from control_plane.api.rpc import Rpc, Unary
 from core.admin import Admin, Rejected, Why
+from core.resource import Problem
 from core.validate import besides
 
 _log = logging.getLogger("toolgate.api")
@@ -45,13 +46,16 @@ class Calls:
                 message = request()
             except Misread as misread:
                 raise await _all_of(rpc.unary, admin, misread) from misread
+            _refuse_nul(message)
             return await rpc.unary(admin, message)
 
     async def stream(self, rpc: Rpc, authorization: str, request: Callable[[], Message]) -> AsyncGenerator[Message]:
         with self._watched(rpc), self._metrics.open_watches.track_inprogress():
             admin = await self._identify(bearer(authorization))
             assert rpc.streaming is not None
-            async for message in rpc.streaming(admin, request()):
+            asked = request()
+            _refuse_nul(asked)
+            async for message in rpc.streaming(admin, asked):
                 yield message
 
     @contextmanager
@@ -73,6 +77,17 @@ class Calls:
             self._metrics.requests.labels(self._edge, rpc.path, status).inc()
             if rpc.streaming is None:
                 self._metrics.seconds.labels(self._edge, rpc.path).observe(time.perf_counter() - began)
+
+
+def _refuse_nul(message: Message) -> None:
+    """PostgreSQL's text holds no NUL, so nothing is named so. Specs and labels are judged with the resource."""
+    problems = [
+        Problem(field.name, "must not hold NUL")
+        for field, value in message.ListFields()
+        if isinstance(value, str) and "\0" in value
+    ]
+    if problems:
+        raise Rejected(Why.INVALID, "the request is invalid", problems)
 
 
 async def _all_of(run: Unary, admin: Admin, misread: Misread) -> Rejected:

@@ -53,6 +53,21 @@ async def test_a_resource_is_created_read_changed_and_deleted(plane: Plane) -> N
     problem(await plane.http("GET", path), 404, "not_found")
 
 
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/v1/tenants/%00", "name"),
+        ("/v1/tenants/%00/users", "tenant"),
+        ("/v1/tenants/acme/users/%00", "name"),
+        ("/v1/tenants/acme/audit?caller=a%00b", "caller"),
+        ("/v1/watch?tenant=%00", "tenant"),
+    ],
+)
+async def test_a_nul_is_refused_by_the_field_it_is_in(plane: Plane, path: str, field: str) -> None:
+    await tenant(plane)
+    assert errors(problem(await plane.http("GET", path), 400, "invalid")) == {field: "must not hold NUL"}
+
+
 async def test_a_kind_goes_by_its_name_and_by_its_plural(plane: Plane) -> None:
     await tenant(plane)
     await plane.http("PUT", "/v1/tenants/acme/User/ada", USER)
