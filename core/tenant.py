@@ -10,6 +10,9 @@ from core.resource import Problem, Ref
 RESERVED: Final = frozenset({"servers"})
 """Names no tenant may have: `/servers/{server}/...` is a server of the credential's own tenant."""
 
+LEAST_STALENESS_S: Final = 15
+"""Three heartbeats of the control plane, when a stream counts as dead: with less, gateways in touch refuse calls."""
+
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """An organisation. Everything else belongs to exactly one."""
@@ -25,8 +28,8 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     disabled: bool = False
 
     def problems(self) -> Iterator[Problem]:
-        if self.max_staleness_s is not None and self.max_staleness_s < 1:
-            yield Problem("spec.max_staleness_s", "must be at least 1")
+        if self.max_staleness_s is not None and self.max_staleness_s < LEAST_STALENESS_S:
+            yield Problem("spec.max_staleness_s", f"must be at least {LEAST_STALENESS_S}")
         if not 1 <= self.retention_days <= 3650:
             yield Problem("spec.retention_days", "must be 1-3650")
         if self.revocation_epoch < 0:

@@ -115,8 +115,8 @@ def test_every_problem_of_an_endpoint_is_told_by_member_and_tool() -> None:
 
 
 def test_a_tenants_figures_are_held_to_their_ranges() -> None:
-    assert refused(Tenant, {"max_staleness_s": 1, "retention_days": 1, "revocation_epoch": 0}) == []
-    assert refused(Tenant, {"max_staleness_s": 0, "retention_days": 3651, "revocation_epoch": -1}) == [
+    assert refused(Tenant, {"max_staleness_s": 15, "retention_days": 1, "revocation_epoch": 0}) == []
+    assert refused(Tenant, {"max_staleness_s": 14, "retention_days": 3651, "revocation_epoch": -1}) == [
         "spec.max_staleness_s",
         "spec.retention_days",
         "spec.revocation_epoch",
