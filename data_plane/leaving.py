@@ -6,7 +6,7 @@ and only then those that are silent.
 """
 
 import asyncio
-from collections.abc import Coroutine, Sized
+from collections.abc import Callable, Coroutine, Sized
 
 from data_plane.fronts.asgi import Event, Receive, Scope, Send
 from data_plane.fronts.server import CONNECTION, Connection, Served
@@ -20,8 +20,10 @@ _CLOSE = (b"connection", b"close")
 class Leaving:
     """The application as the server sees it. `Served`."""
 
-    def __init__(self, app: Served) -> None:
+    def __init__(self, app: Served, *abandons: Callable[[], None]) -> None:
+        """`abandons`: called, besides the application's own, when the time to drain is over."""
         self._app = app
+        self._abandons = (app.abandon, *abandons)
         self._leaving = False
         self._asked = 0
         self._connections: Sized | None = None
@@ -40,7 +42,8 @@ class Leaving:
         return self._last(scope, receive, send) if self._leaving else self._app(scope, receive, send)
 
     def abandon(self) -> None:
-        self._app.abandon()
+        for abandon in self._abandons:
+            abandon()
 
     async def linger(self) -> None:
         """From now on every answer is a connection's last; returns once nothing is asked any more, or soon."""

@@ -26,6 +26,8 @@ from adapters.wasmtime.policy import WasmPolicyEngine
 from core.bound import Bound, Hits
 from core.server import StdioTransport
 from data_plane.channel import open_channel
+from data_plane.fronts.bodies import Bodies
+from data_plane.fronts.others import Others
 from data_plane.fronts.server import ServerOptions, serve
 from data_plane.fronts.streamable_http import Front, FrontOptions
 from data_plane.gateway import Gateway
@@ -121,18 +123,24 @@ async def run(settings: WorkerSettings) -> None:
         stack.push_async_callback(watches.close)
         worker.listeners = listeners = Listeners(worker.tenants.loaded)
         streams = Streams(listeners, watches, partial(sight, gateway), worker.tenants.loaded)
+        options = FrontOptions(public_hosts=frozenset(settings.public_hosts))
+        bodies = Bodies(options.max_body_bytes, options.max_buffered_bytes)
+        others = Others(partial(handle, gateway), streams, bus, bodies, version=settings.version)
+        stack.push_async_callback(others.close)
         front = Front(
             lambda inbound: handle(gateway, inbound),
-            FrontOptions(public_hosts=frozenset(settings.public_hosts)),
+            options,
             version=settings.version,
             broadcast_cancel=worker.cancelled_elsewhere,
             healthy=lambda: True,
             ready=worker.ready,
             preflight_origins=worker.origins,
             streams=streams,
+            bodies=bodies,
+            others=others.served,
         )
         agents = _agents(settings, gateway, streams)
-        leaving, refused = Leaving(front), Hits()
+        leaving, refused = Leaving(front, others.abandon), Hits()
 
         def held() -> dict[str, Bound]:
             return {
@@ -144,6 +152,7 @@ async def run(settings: WorkerSettings) -> None:
                 **leases.bounds(),
                 **network.bounds(),
                 **front.bounds(),
+                **others.bounds(),
                 **(agents.bounds() if agents is not None else {}),
                 "bus_subscriptions": bus.bound,
                 "sessions_noted": sessions.bound,
@@ -156,7 +165,8 @@ async def run(settings: WorkerSettings) -> None:
         async with asyncio.timeout(POINTED_WITHIN_S):
             await worker.pointed.wait()
             await sessions.listen()
-        await _serve(settings, worker, front, leaving, agents, held=held, refused=refused)
+            await others.listen()
+        await _serve(settings, worker, front, others, leaving, agents, held=held, refused=refused)
 
 
 def _agents(settings: WorkerSettings, gateway: Gateway, streams: Streams) -> "AgentServer | None":
@@ -171,10 +181,11 @@ def _agents(settings: WorkerSettings, gateway: Gateway, streams: Streams) -> "Ag
     return AgentServer(service, AgentServerOptions(**place, max_connections=settings.max_connections))
 
 
-async def _serve(
+async def _serve(  # noqa: PLR0917 - all that is begun and ended here
     settings: WorkerSettings,
     worker: Worker,
     front: Front,
+    others: Others,
     leaving: Leaving,
     agents: "AgentServer | None",
     *,
@@ -191,10 +202,11 @@ async def _serve(
     async with asyncio.TaskGroup() as tasks:
         if agents is not None:
             await agents.start()
-        calls = lambda: front.in_flight + (agents.in_flight if agents is not None else 0)  # noqa: E731
+        calls = lambda: front.in_flight + others.in_flight + (agents.in_flight if agents is not None else 0)  # noqa: E731
         report = tasks.create_task(worker.report(lambda: leaving.connections, calls, held))
         serving = tasks.create_task(serve(leaving, [listening], options, stop, refused))
         await worker.draining
+        others.depart()
         parting = tasks.create_task(agents.stop(settings.drain_s)) if agents is not None else None
         await leaving.linger()
         stop.set()

@@ -46,7 +46,8 @@ class Rejected(Exception):
     def __init__(self, status: int, code: int, message: str, *, id: bytes = NULL, data: bytes = b"") -> None:  # noqa: A002
         super().__init__(message)
         self.error = WireError(status, code, message, data)
-        self.id = id
+        self.id = id or NULL
+        """Of a notification, which has none: null."""
 
 
 # Codes of our own are positive and read like HTTP: -32768..-32000 is reserved, by JSON-RPC and by MCP for itself.
@@ -182,6 +183,6 @@ def _not_found(error: bytes, inbound: Inbound) -> bytes:
     return msgspec.json.encode(members | {"code": Raw(b"%d" % code), "data": Raw(msgspec.json.encode(kept))})
 
 
-def retry_after(error: WireError) -> bytes:
-    """Value of `Retry-After`, whole seconds rounded up, or empty."""
-    return b"" if error.retry_after_s is None else b"%d" % max(1, math.ceil(error.retry_after_s))
+def retry_after(seconds: float) -> bytes:
+    """Value of `Retry-After`: whole seconds, rounded up."""
+    return b"%d" % max(1, math.ceil(seconds))

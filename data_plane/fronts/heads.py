@@ -13,6 +13,8 @@ from data_plane.fronts.asgi import JSON, NOSNIFF, Header, Scope
 WHOLE: tuple[Header, ...] = (JSON, NOSNIFF)
 """Of an answer that is one JSON message. Answers to POST are not stored by anyone unless they say so."""
 
+CHALLENGE: Header = (b"www-authenticate", b'Bearer realm="toolgate"')
+
 
 def raw(scope: Scope) -> Sequence[tuple[bytes, bytes]]:
     found = scope["headers"]
@@ -36,11 +38,16 @@ def tell(inbound: Inbound, head: Head) -> None:
 
 
 def of_failure(failure: Refused | Unavailable, error: WireError) -> tuple[Header, ...]:
+    return of_reply(failure, error.retry_after_s if error.status >= 400 else None)
+
+
+def of_reply(failure: Refused | Unavailable | None, retry_after_s: float | None) -> tuple[Header, ...]:
+    """Of an answer that is one JSON message; `failure`: why it is an error, if it is one of the gateway's own."""
     more: list[Header] = []
-    if failure.reason is Reason.UNAUTHENTICATED:
-        more.append((b"www-authenticate", b'Bearer realm="toolgate"'))
-    if error.status >= 400 and error.retry_after_s is not None:
-        more.append((b"retry-after", errors.retry_after(error)))
+    if failure is not None and failure.reason is Reason.UNAUTHENTICATED:
+        more.append(CHALLENGE)
+    if retry_after_s is not None:
+        more.append((b"retry-after", errors.retry_after(retry_after_s)))
     return (*WHOLE, *more)
 
 

@@ -11,7 +11,6 @@ from email.utils import formatdate
 from functools import lru_cache
 from time import time
 from typing import TYPE_CHECKING, Protocol, cast
-from urllib.parse import unquote
 
 import httptools
 import msgspec
@@ -22,6 +21,7 @@ from uvicorn.server import ServerState
 
 from core.bound import Hits
 from data_plane.fronts.asgi import Header, Receive, Scope, Send
+from data_plane.fronts.target import target
 from data_plane.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ CONNECTION = "toolgate.connection"
 """Scope member holding the Connection, for servers that are ours."""
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
-_SHORT_URL = 256
 _HOP_BY_HOP = frozenset({b"connection", b"upgrade", b"http2-settings"})
 
 _log = logging.getLogger("toolgate.server")
@@ -86,6 +85,7 @@ class Connection(HttpToolsProtocol):
     refused: Hits
     outbox: Outbox
     _on_lost: Callable[[], object] | None = None
+    _lost = False
     _idle_since = 0.0
     _reading_since = 0.0
     _blocked_since = 0.0
@@ -96,6 +96,10 @@ class Connection(HttpToolsProtocol):
     _discarded = 0
     _in_flight = False
     _active: RequestResponseCycle
+    upgrading = False
+    """The request being answered asks for a WebSocket; `take` makes the connection one."""
+    _early = b""
+    _taker: Callable[[bytes], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -107,20 +111,38 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._lost = True
         callback, self._on_lost = self._on_lost, None
         if callback is not None:
             callback()
 
     def watch(self, on_lost: Callable[[], object]) -> Callable[[], None]:
-        """Calls `on_lost` if the client goes away, until what is returned is called."""
+        """Calls `on_lost` if the client goes away, or has gone, until what is returned is called."""
         self._on_lost = on_lost
+        if self._lost:
+            on_lost()
         return self._unwatch
 
     def _unwatch(self) -> None:
         self._on_lost = None
 
+    def take(self, taker: Callable[[bytes], None]) -> bytes:
+        """Ends HTTP on this connection: from here on `taker` gets what comes. Returns what has come already."""
+        self.outbox.flush()
+        self.cycle.disconnected = True
+        self._taker, early, self._early = taker, self._early, b""
+        return early
+
     def data_received(self, data: bytes) -> None:
+        if self._taker is not None:
+            self._taker(data)
+            return
         if self.parser is None or self.transport.is_closing():
+            return
+        if self.upgrading:
+            self._early += data
+            if len(self._early) > self.options.max_head_bytes:
+                self.transport.abort()
             return
         self._chunk_bytes = len(data)
         try:
@@ -169,7 +191,7 @@ class Connection(HttpToolsProtocol):
     def _serve(self) -> None:
         """The base's `on_headers_complete` for what this gateway serves: half of what a request costs there."""
         version = self.parser.get_http_version()
-        path, raw_path, query = _known_target(self.url) if len(self.url) <= _SHORT_URL else _target(self.url)
+        path, raw_path, query = target(self.url)
         scope: dict[str, object] = {
             "type": "http",
             "asgi": _ASGI,
@@ -317,7 +339,15 @@ class Connection(HttpToolsProtocol):
             return
         kept = [b"%b: %b\r\n" % (name, value) for name, value in self.headers if name not in _HOP_BY_HOP]
         self.parser = httptools.HttpRequestParser(self)
-        self.data_received(b"%b %b HTTP/1.1\r\n%b\r\n" % (method, self.url, b"".join(kept)) + rest)
+        head = b"%b %b HTTP/1.1\r\n%b\r\n" % (method, self.url, b"".join(kept))
+        if (b"upgrade", b"websocket") not in ((name, value.lower()) for name, value in self.headers):
+            self.data_received(head + rest)
+            return
+        self.data_received(head)
+        # Frames follow, or nothing: whatever is answered in place of a WebSocket is the last answer here.
+        self.upgrading, self._early = True, rest
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def sweep(self, now: float) -> None:
         """Closes the connection if its client has been too slow, or silent for too long."""
@@ -347,21 +377,6 @@ class Connection(HttpToolsProtocol):
         if not silent:
             self.outbox.add(self._put, response)
         self._hang_up()
-
-
-def _target(url: bytes) -> tuple[str, bytes, bytes]:
-    """Path as text, path and query as bytes. Raises what the parser raises for a callback that fails."""
-    parsed = httptools.parse_url(url)
-    path = parsed.path.decode("ascii")
-    return _decoded(path) if "%" in path else path, parsed.path, parsed.query or b""
-
-
-def _decoded(path: str) -> str:
-    """A slash that is written as data stays so: it parts no segments, and leads nowhere."""
-    return unquote(path.replace("%2F", "%252F").replace("%2f", "%252F"))
-
-
-_known_target = lru_cache(maxsize=1024)(_target)
 
 
 @lru_cache(maxsize=64)

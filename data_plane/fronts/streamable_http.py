@@ -142,8 +142,8 @@ class Front:
             await elsewhere(scope, receive, send, head, place)
         elif method == "POST":
             await self._post(scope, receive, send, head, place)
-        elif method in ("GET", "HEAD") and b"text/html" in head.values.get(b"accept", b""):
-            await answer(send, 200, page.HEADERS, page.page(str(scope["scheme"]), host, path))
+        elif page.wanted(scope, head):
+            await page.show(scope, send, head, place)
         else:
             error = WireError(405, INVALID_REQUEST, "send MCP requests with POST; there is no stream to GET here")
             await answer(send, 405, (*heads.WHOLE, _ALLOW), errors.body(errors.NULL, error))

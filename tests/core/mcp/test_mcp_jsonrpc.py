@@ -187,7 +187,9 @@ def test_a_script_need_not_say_its_revision() -> None:
     assert (plain.era, plain.version, plain.mirrored) == ("modern", "2026-07-28", False)
     inbound = classify.understand(plain, "i", None, "default")
     assert (inbound.revision, inbound.capabilities) == ("2026-07-28", b"{}")
-    own = b'{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"progressToken":3,"io.modelcontextprotocol/clientCapabilities":{"roots":{}}}}}'
+    own = b'{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":%b}}' % (
+        b'{"progressToken":3,"io.modelcontextprotocol/clientCapabilities":{"roots":{}}}'
+    )
     kept = classify.understand(classify.arrive_plain(jsonrpc.parse(own)), "i", None, "default")
     assert (kept.capabilities, kept.progress_token) == (b'{"roots":{}}', b"3")
 
