@@ -69,6 +69,19 @@ def add_mcp_flags(parser: argparse.ArgumentParser) -> None:
     _add_ca_flag(group)
 
 
+def add_bridge_flags(parser: argparse.ArgumentParser) -> None:
+    """Of `toolgate stdio`."""
+    group = parser.add_argument_group("connection")
+    group.add_argument(
+        "--endpoint", metavar="URL|NAME", help="MCP URL of an endpoint [TOOLGATE_MCP_URL], or its name at that gateway"
+    )
+    group.add_argument("--server", metavar="NAME", help="one server of the endpoint only")
+    group.add_argument("--key", help="API key [TOOLGATE_API_KEY]; better in the environment or a file")
+    group.add_argument("--key-file", metavar="FILE", help="file that holds the API key [TOOLGATE_API_KEY_FILE]")
+    group.add_argument("--connection", metavar="FILE", help="connection.json to use [TOOLGATE_CONNECTION]")
+    _add_ca_flag(group)
+
+
 def admin_connection(args: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> AdminConnection:
     """Raises Failure when there is none, or it would send the token in the clear to another machine."""
     target, token = _pair(
