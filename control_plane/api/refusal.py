@@ -36,6 +36,7 @@ TITLES: dict[int, str] = {
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
+    408: "The body did not arrive in time",
     409: "Conflict",
     413: "The body is too large",
     415: "The body must be JSON",

@@ -50,13 +50,21 @@ class Route:
 class RestEdge:
     """An ASGI app. Everything under /v1 needs a token; /healthz, /readyz, /metrics and /openapi.json do not."""
 
-    def __init__(self, rpcs: Sequence[Rpc], calls: Calls, *, figures: metrics.Metrics, ready: Ready) -> None:
+    def __init__(
+        self,
+        rpcs: Sequence[Rpc],
+        calls: Calls,
+        *,
+        figures: metrics.Metrics,
+        ready: Ready,
+        bodies: Bodies | None = None,
+    ) -> None:
         self._routes = routes(rpcs)
         self._calls = calls
         self._document = openapi.document(rpcs)
         self._figures = figures
         self._ready = ready
-        self._bodies = Bodies()
+        self._bodies = bodies or Bodies()
         self._open = self._refused = 0
         self._plain: dict[str, Callable[[], Awaitable[Response]]] = {
             "/healthz": self._healthz,
@@ -98,7 +106,7 @@ class RestEdge:
         except TooLarge:
             return _problem_response(problem(413, "too_large", f"the body may have {MAX_BODY_BYTES} bytes at most"))
         except TooSlow:
-            return _problem_response(problem(408, "too_slow", "the body did not arrive in time"))
+            return _problem_response(problem(408, "too_slow", "the body must arrive within a minute"))
         except Broken as broken:
             return _problem_response(problem(500, "internal", str(broken)))
         except Exception:  # noqa: BLE001 the edge: what is outside a handler may break too

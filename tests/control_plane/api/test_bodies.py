@@ -1,12 +1,18 @@
 """Bodies of strangers: each within a size and a time, all together within a budget, and nothing kept afterwards."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 
 from control_plane.api.bodies import DRAIN_BYTES, MAX_BODY_BYTES, Bodies, TooLarge, TooSlow
-from core.admin import Rejected, Why
+from control_plane.api.call import Calls
+from control_plane.api.metrics import Metrics
+from control_plane.api.rest_edge import RestEdge
+from control_plane.api.rpc import rpcs
+from core.admin import Admin, Rejected, Why
+from toolgate.v1 import resources_pb2 as pb
 
 
 async def chunks(*sizes: int, then: asyncio.Event | None = None) -> AsyncIterator[bytes]:
@@ -50,3 +56,43 @@ async def test_many_at_once_share_a_budget_and_the_one_too_many_is_counted() -> 
     go_on.set()
     assert await first == b"x" * 900
     assert (bodies.bound.held, bodies.bound.hits) == (0, 1)
+
+
+async def nobody(_: str) -> Admin:
+    raise Rejected(Why.UNAUTHENTICATED, "the admin token is not valid")
+
+
+async def ready() -> bool:
+    return True
+
+
+async def never_run(*_: object) -> None:
+    raise AssertionError("its body never came")
+
+
+async def test_a_client_whose_body_never_comes_is_told_so() -> None:
+    service = pb.DESCRIPTOR.services_by_name["Resources"]
+    methods = rpcs(service, {method.name: never_run for method in service.methods})
+    edge = RestEdge(
+        methods, Calls("rest", nobody, Metrics()), figures=Metrics(), ready=ready, bodies=Bodies(within_s=0.01)
+    )
+    scope = {
+        "type": "http",
+        "method": "PUT",
+        "path": "/v1/tenants/acme/servers/shop",
+        "query_string": b"",
+        "headers": [],
+    }
+    sent: list[dict[str, object]] = []
+
+    async def receive() -> dict[str, object]:
+        await asyncio.Event().wait()
+        return {}
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    async with asyncio.timeout(5):
+        await edge(scope, receive, send)
+    assert sent[0]["status"] == 408
+    assert json.loads(sent[1]["body"])["type"] == "urn:toolgate:problem:too_slow"
