@@ -1,12 +1,19 @@
-"""What a stranger learns: nothing, whichever tenant a made-up key names."""
+"""Who a key proves, until when; and what a stranger learns: nothing, whichever tenant a made-up key names."""
 
+import msgspec
 import pytest
 
 from core.errors import Reason, Refused, Unavailable
+from core.identity import key_hash
+from core.snapshot import KeyEntry, KeyShard
 from data_plane.snapshots import TenantSnapshot
 from data_plane.stages import authn
 from data_plane.tenants import Pointer, Tenants
 from tests.data_plane.stages.builders import inbound, snapshot
+
+
+KEY = b"tgk_acme_aaaa_bbbb"
+ENDS = 1_900_000_000.0
 
 
 async def load(tenant: str, _: Pointer) -> TenantSnapshot:
@@ -33,3 +40,20 @@ async def test_a_tenant_that_is_there_one_that_is_not_and_one_that_cannot_be_loa
         (Reason.UNAUTHENTICATED, "The credential is missing or not valid.", None, b"")
     }
     assert refusals[1].detail == "no_snapshot: a part is damaged"
+
+
+def test_a_key_proves_its_user_and_agent_until_it_expires_and_not_a_moment_longer() -> None:
+    entry = KeyEntry(name="laptop", user="ann", agent="bot", endpoints=("default",), expires_unix=ENDS)
+    shard = msgspec.msgpack.encode(KeyShard({key_hash(b"p" * 32, KEY): entry}))
+    acme, call = snapshot(keys=shard), inbound()
+    call.credential = KEY
+    caller = authn.identify(call, acme, ENDS - 0.001)
+    proven = (caller.tenant, caller.user, caller.agent, caller.credential, caller.endpoints, caller.expires_unix)
+    assert proven == ("acme", "ann", "bot", "key:laptop", {"default"}, ENDS)
+    with pytest.raises(Refused) as caught:
+        authn.identify(call, acme, ENDS)
+    assert (caught.value.reason, caught.value.public) == (
+        Reason.UNAUTHENTICATED,
+        "The credential is missing or not valid.",
+    )
+    assert caught.value.detail == "key laptop expired"
