@@ -11,7 +11,6 @@ from data_plane.stages import authn
 from data_plane.tenants import Pointer, Tenants
 from tests.data_plane.stages.builders import inbound, snapshot
 
-
 KEY = b"tgk_acme_aaaa_bbbb"
 ENDS = 1_900_000_000.0
 
