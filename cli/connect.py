@@ -7,7 +7,10 @@ Formats as the clients document them; each names its own member for the URL: `se
 import argparse
 import json
 import shlex
+import shutil
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from cli.connection import McpConnection, mcp_connection
 from cli.failure import OK
@@ -23,6 +26,9 @@ class Client:
     root: str
     place: str
 
+
+ONLY_STDIO = ("claude-desktop",)
+"""Clients whose file takes programs only."""
 
 CLIENTS = {
     "antigravity": Client(
@@ -40,9 +46,11 @@ def connect(args: argparse.Namespace) -> int:
     """The block goes to standard output, where to put it to standard error."""
     connection = mcp_connection(args)
     client = CLIENTS[args.client]
-    print(json.dumps({client.root: {args.name: block(args.client, connection)}}, indent=2))
+    stdio = args.stdio or args.client in ONLY_STDIO
+    made = bridged(args.client, connection) if stdio else block(args.client, connection)
+    print(json.dumps({client.root: {args.name: made}}, indent=2))
     progress(f"# put it into {client.place}")
-    if args.client == "claude":
+    if args.client == "claude" and not stdio:
         header = shlex.quote(f"Authorization: Bearer {connection.key}")
         progress(
             f"# or run: claude mcp add --transport http {args.name} {shlex.quote(connection.url)} --header {header}"
@@ -60,16 +68,22 @@ def block(client: str, connection: McpConnection) -> Json:
             return {"httpUrl": connection.url, "headers": headers}
         case "claude" | "vscode":
             return {"type": "http", "url": connection.url, "headers": headers}
-        case "claude-desktop":
-            return _bridged(connection)
         case _:
             return {"url": connection.url, "headers": headers}
 
 
-def _bridged(connection: McpConnection) -> Json:
-    """Claude Desktop's file takes programs only: a bridge speaks stdio to it and HTTP to the gateway.
+def bridged(client: str, connection: McpConnection) -> Json:
+    """The same through `toolgate stdio`: the client starts it, and speaks to it over its pipes.
 
-    The header has no space after its colon: on some systems the application splits arguments at spaces.
+    The program is named by its whole path, for desktop applications have a PATH of their own.
     """
-    arguments = ["-y", "mcp-remote", connection.url, "--header", "Authorization:${TOOLGATE_AUTHORIZATION}"]
-    return {"command": "npx", "args": arguments, "env": {"TOOLGATE_AUTHORIZATION": f"Bearer {connection.key}"}}
+    arguments = ["stdio", "--endpoint", connection.url]
+    if connection.ca_file:
+        arguments += ["--ca-file", str(Path(connection.ca_file).absolute())]
+    made: Json = {"command": _program(), "args": arguments, "env": {"TOOLGATE_API_KEY": connection.key}}
+    return {"type": "stdio", **made} if client in ("claude", "vscode") else made
+
+
+def _program() -> str:
+    beside = Path(sys.executable).with_name("toolgate")
+    return str(beside) if beside.is_file() else shutil.which("toolgate") or "toolgate"

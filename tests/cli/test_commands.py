@@ -60,10 +60,17 @@ def test_connect_prints_only_json_to_standard_output(capsys: pytest.CaptureFixtu
     assert json.loads(capsys.readouterr().out) == {"mcpServers": {"acme": block("antigravity", CONNECTION)}}
 
 
-def test_claude_desktop_is_bridged_without_the_key_on_the_command_line() -> None:
-    made = block("claude-desktop", CONNECTION)
-    assert CONNECTION.key not in json.dumps(made["args"])
-    assert made["env"] == {"TOOLGATE_AUTHORIZATION": "Bearer tgk_demo_a_b"}
+@pytest.mark.parametrize("given", [["--client", "claude-desktop"], ["--client", "vscode", "--stdio"]])
+def test_what_speaks_only_stdio_starts_the_bridge_without_the_key_on_its_command_line(
+    given: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["connect", *given, "--url", CONNECTION.url, "--key", CONNECTION.key]) == 0
+    ((_, servers),) = json.loads(capsys.readouterr().out).items()
+    made = servers["toolgate"]
+    assert Path(made["command"]).is_file()
+    assert made["args"] == ["stdio", "--endpoint", CONNECTION.url]
+    assert made["env"] == {"TOOLGATE_API_KEY": CONNECTION.key}
+    assert made.get("type") == ("stdio" if "vscode" in given else None)
 
 
 def test_a_server_that_is_away_is_exit_code_4(capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,8 +126,8 @@ def verbs(parser: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> Iterat
 
 EVERY = dict(verbs(_parser()))
 SERVING = ("up", "control-plane", "gateway")
-AGENTS = ("tools", "prompts", "resources", "call", "connect")
-PRINTS_JSON = ("connect",)
+AGENTS = ("tools", "prompts", "resources", "call", "connect", "stdio")
+PRINTS_JSON = ("connect", "stdio")
 
 
 @pytest.mark.parametrize("verb", sorted(EVERY))
