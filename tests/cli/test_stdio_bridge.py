@@ -136,21 +136,6 @@ async def test_a_session_the_server_forgot_is_begun_again_with_all_it_was_told()
     await started.__aexit__(None, None, None)
 
 
-async def test_a_listener_is_told_that_all_may_have_changed_when_the_server_is_back() -> None:
-    port = free_port()
-    async with serving("modern", "http", port) as server:
-        started = bridge(server.url)
-        client = await started.__aenter__()
-        await client.begin("subscriptions/listen", {"notifications": {"toolsListChanged": True}}, modern=True)
-        await client.until("notifications/subscriptions/acknowledged")
-        # Whatever way the server ends the stream, the subscription may be over for good with its answer.
-        server.fixture  # noqa: B018
-    async with serving("modern", "http", port):
-        message = await client.line()
-        assert "result" in message or message["method"] == "notifications/tools/list_changed"
-    await started.__aexit__(None, None, None)
-
-
 async def test_an_argument_in_a_header_is_found_out_where_the_client_listed_nothing() -> None:
     async with serving("modern", "http") as server, bridge(server.url) as client:
         answer = await client.call("with_header", {"region": "eu"}, modern=True)
