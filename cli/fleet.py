@@ -5,6 +5,7 @@ import argparse
 from cli import output
 from cli.admin import AdminApi, json_of
 from cli.connection import admin_connection
+from cli.failure import OK
 from cli.scope import wanted
 from toolgate.v1 import actions_pb2 as pb
 
@@ -28,7 +29,7 @@ def fleet(args: argparse.Namespace) -> int:
         found = api.call(api.fleet.ListNodes, pb.ListNodesRequest(tenant=wanted(args)))
     rows = [row for node in found.nodes for row in _rows(node)]
     output.show(args.output, json_of(found), rows, HEADER)
-    return 0
+    return OK
 
 
 def _rows(node: pb.Node) -> list[tuple[str, ...]]:

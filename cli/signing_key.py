@@ -27,10 +27,8 @@ def list_(args: argparse.Namespace) -> int:
 def rotate(args: argparse.Namespace) -> int:
     with AdminApi(admin_connection(args)) as api:
         done = api.call(api.signing.Rotate, pb.RotateSigningKeyRequest(), deadline_s=SIGNING_S)
-    if args.output != "table":
-        print(output.dumped(args.output, json_of(done)), end="")
-        return OK
-    print(f"{done.id} signs from now on (announcement {done.number}); {done.resigned} snapshots signed anew")
+    line = f"{done.id} signs from now on (announcement {done.number}); {done.resigned} snapshots signed anew"
+    output.tell(args.output, json_of(done), line)
     output.progress("the key before is trusted until you retire it: `toolgate signing-key list`, `... retire KEY_ID`")
     return OK
 
@@ -38,8 +36,5 @@ def rotate(args: argparse.Namespace) -> int:
 def retire(args: argparse.Namespace) -> int:
     with AdminApi(admin_connection(args)) as api:
         done = api.call(api.signing.Retire, pb.RetireSigningKeyRequest(id=args.id), deadline_s=SIGNING_S)
-    if args.output != "table":
-        print(output.dumped(args.output, json_of(done)), end="")
-        return OK
-    print(f"{args.id} is trusted no more (announcement {done.number})")
+    output.tell(args.output, json_of(done), f"{args.id} is trusted no more (announcement {done.number})")
     return OK

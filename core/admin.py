@@ -113,10 +113,6 @@ class Credentials(Protocol):
 
     async def key(self, key_hash: bytes) -> KnownKey | None: ...
 
-    async def key_hashes(self, tenant: str) -> dict[str, bytes]:
-        """ApiKey name to `identity.key_hash` of what was issued; one never issued is left out."""
-        ...
-
     async def node(self, token_hash: bytes) -> NodeToken | None:
         """What a node token is good for; None: unknown or revoked."""
         ...

@@ -120,10 +120,6 @@ class Channel(asyncio.Protocol):
         self._writable.set()
         self.closed = asyncio.Event()
 
-    @property
-    def notes_dropped(self) -> int:
-        return self._hits.notes.count
-
     def bounds(self) -> dict[str, Bound]:
         """Questions of either side, and what the other side has not read; notes may be less of that than the rest."""
         questions, unsent = len(self._working) + len(self._waiting), self._unsent()

@@ -23,8 +23,6 @@ _encode = msgspec.msgpack.Encoder().encode
 _SAMPLED = 1
 NAME_CHARS = 128
 """Of a method or a tool as asked for: longer ones are nobody's, and a record must stay small whatever is asked."""
-
-
 STRANGERS_PER_S = 20
 """Records a second, of each worker, for callers that proved nothing: they must not fill the spool or the audit log."""
 
@@ -123,7 +121,8 @@ class Recording:
     def called_by(self, caller: Caller, manifest: Manifest, pepper: bytes) -> None:
         """`pepper`: the tenant's, without which a digest of arguments cannot be searched for what they are.
 
-        Raises Unavailable(AUDIT_UNAVAILABLE) where the tenant demands a record and there is no room for one."""
+        Raises Unavailable(AUDIT_UNAVAILABLE) where the tenant demands a record and there is no room for one.
+        """
         self._caller = caller
         self.manifest = manifest
         self._pepper = pepper

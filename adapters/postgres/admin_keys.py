@@ -32,11 +32,6 @@ class PostgresCredentials:
             row = await (await conn.execute(statement, (key_hash,))).fetchone()
         return KnownKey(row[0], row[1], msgspec.json.decode(row[2], type=ApiKey)) if row is not None else None
 
-    async def key_hashes(self, tenant: str) -> dict[str, bytes]:
-        async with self._database.connection() as conn:
-            found = await conn.execute("SELECT name, hash FROM key_hashes WHERE tenant = %s", (tenant,))
-            return {name: bytes(key_hash) for name, key_hash in await found.fetchall()}
-
     async def node(self, token_hash: bytes) -> NodeToken | None:
         async with self._database.connection() as conn:
             found = await conn.execute(f"{_TOKENS} WHERE hash = %s AND NOT revoked".encode(), (token_hash,))

@@ -24,7 +24,7 @@ _CURRENT = (
 
 
 class PostgresPublications:
-    """Publications and Sources."""
+    """Publications."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

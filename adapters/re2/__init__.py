@@ -1,0 +1,1 @@
+"""Detectors' patterns, matched by RE2 in linear time."""

@@ -1,0 +1,1 @@
+"""What gateways share, in Redis or Valkey: budgets, messages, values and streams' events."""

@@ -188,7 +188,7 @@ class Publisher:
         signer = self._ports.signer
         return SignedManifest(manifest=manifest, key_id=signer.key_id, signature=signer.sign(manifest))
 
-    async def _make(self, rows: Rows, remembered: dict[bytes, bytes]) -> "Made":
+    async def _make(self, rows: Rows, remembered: dict[bytes, bytes]) -> Made:
         tenant = next((r.spec for r in rows.resources if isinstance(r.spec, Tenant)), None)
         if tenant is None or tenant.disabled:
             return Made(_draft(rows, None))
@@ -226,7 +226,7 @@ class Publisher:
             backends=msgspec.msgpack.decode(backends[0], type=Backends).servers if backends else {},
         )
 
-    async def _held(self, rows: Rows, faulty: Faulty) -> "Made":
+    async def _held(self, rows: Rows, faulty: Faulty) -> Made:
         """The last publication goes on, less what ended since."""
         last = _last_manifest(rows)
         if last is None:

@@ -86,18 +86,6 @@ def list_result(
     )
 
 
-def tools_list_result(
-    definitions: Iterable[bytes],
-    next_cursor: str = "",
-    ttl_ms: int = 0,
-    cache_scope: CacheScope = "private",
-    *,
-    version: str = "",
-) -> bytes:
-    """Answers `tools/list`, as `list_result`."""
-    return list_result("tools", definitions, next_cursor, ttl_ms, cache_scope, version=version)
-
-
 def tool_error_result(text: str) -> bytes:
     """A `tools/call` result that says the tool failed: the model reads the text and can react."""
     content = msgspec.json.encode([{"type": "text", "text": text}])

@@ -60,7 +60,6 @@ class _Elicitation(Struct):
 class _Sampling(Struct):
     tools: Raw | UnsetType = UNSET
     tool_choice: Raw | UnsetType = field(name="toolChoice", default=UNSET)
-    include_context: str = field(name="includeContext", default="none")
 
 
 _Declared = dict[str, Raw]

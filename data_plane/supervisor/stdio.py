@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
@@ -206,11 +205,6 @@ class StdioServers:
     def histories(self) -> dict[Key, History]:
         """Of the servers last started, at most `HISTORIES_KEPT`."""
         return self._histories
-
-    def sync(self, known: AbstractSet[Key]) -> None:
-        """Retire every server that is not among those known."""
-        for key in [key for key in self._slots if key not in known]:
-            self.retire(*key)
 
     def retire(self, tenant: str, server: str) -> None:
         """The server is gone: its child finishes the calls under way, then is stopped, in the background."""

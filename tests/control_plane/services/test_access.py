@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from control_plane.services.access import CACHE_TTL_S
-from core.admin import Admin, Rejected, Why
+from core.admin import Admin, KnownKey, Rejected, Why
 from core.audit import Wanted
 from core.identity import ApiKey, key_hash
 from core.node_token import NodeToken
@@ -95,7 +95,8 @@ async def test_an_issued_key_is_a_resource_a_compiler_can_find(plane: Plane) -> 
     assert resource.status["key_id"] == token.split("_")[2]
     keys = await plane.vault.tenant_keys("acme")
     assert keys is not None
-    assert await plane.credentials.key_hashes("acme") == {"laptop": key_hash(keys.pepper, token.encode())}
+    kept = await plane.credentials.key(key_hash(keys.pepper, token.encode()))
+    assert kept == KnownKey("acme", "laptop", ApiKey(user="alice"))
     assert [change.ref for change in await plane.store.changes(revision, 10)] == [resource.ref]
 
 
@@ -103,7 +104,6 @@ async def test_a_key_that_is_only_declared_is_not_issued_yet(plane: Plane) -> No
     await plane.apply("User", "alice", {})
     await plane.apply("ApiKey", "laptop", {"user": "alice"})
     assert (await plane.get("ApiKey", "laptop")).status == {"issued": False}
-    assert await plane.credentials.key_hashes("acme") == {}
     await plane.keys.issue(ROOT, "acme", "laptop", {})
     assert (await plane.get("ApiKey", "laptop")).status["issued"] is True
 

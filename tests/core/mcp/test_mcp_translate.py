@@ -198,7 +198,7 @@ def test_an_event_is_one_data_line_whatever_the_layout(text: str) -> None:
 
 def test_the_gateways_own_results_are_json() -> None:
     page = json.loads(
-        results.tools_list_result([b'{"name":"a"}', b'{"name":"b"}'], "c\u00e9", -5, "public", version="1")
+        results.list_result("tools", [b'{"name":"a"}', b'{"name":"b"}'], "c\u00e9", -5, "public", version="1")
     )
     assert page == {
         "resultType": "complete",

@@ -59,7 +59,7 @@ class Pipeline:
         elif inbound.method == "server/discover":
             body = results.discover_result("Be kind.", version=VERSION)
         elif inbound.method == "tools/list":
-            body = results.tools_list_result([ECHO], ttl_ms=5000, version=VERSION)
+            body = results.list_result("tools", [ECHO], ttl_ms=5000, version=VERSION)
         elif inbound.method == "tools/call":
             return await self.call(inbound)
         elif inbound.method == "ping" or inbound.method.startswith("notifications/"):

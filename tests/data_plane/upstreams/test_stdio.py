@@ -246,7 +246,7 @@ async def test_a_retired_server_is_stopped_and_the_others_stay(servers: StdioSer
     for server in ("one", "two"):
         await run(servers, "echo", server=server)
     one, two = (child.pid for child in servers.children())
-    servers.sync({("acme", "two")})
+    servers.retire("acme", "one")
     await until(lambda: not alive(one))
     assert [child.pid for child in servers.children()] == [two]
 
