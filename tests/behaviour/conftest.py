@@ -6,11 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
+from tests.clients.world import World as ClientsWorld
+from tests.clients.world import world as clients_world
 from tests.harness.agent import Agent
 from tests.harness.hostile import Hostile
 from tests.harness.planes import Node, Planes, running, until
 from tests.harness.postgres import Server
+from tests.harness.redis import RedisServer
 from tests.harness.upstream_raw import RawServer, scripted
 
 ACME = """
@@ -108,3 +112,13 @@ async def world(planes: Planes) -> AsyncIterator[World]:
 async def two_workers(planes: Planes) -> AsyncIterator[World]:
     async with settle(planes, workers=2) as world:
         yield world
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def served(
+    tmp_path_factory: pytest.TempPathFactory, postgres: Server, _redis_process: RedisServer
+) -> AsyncIterator[ClientsWorld]:
+    """What real clients are tried against; a module's tests share it, and must share its event loop."""
+    with postgres.fresh(migrated=False) as dsn:
+        async with clients_world(tmp_path_factory.mktemp("world"), dsn, _redis_process.url) as made:
+            yield made
