@@ -93,7 +93,7 @@ async def _answer(  # noqa: PLR0917 - as above
         return lists.page(
             inbound, endpoint, visible, tenant.lists, tenant.secrets, gateway.sealer, now, gateway.version
         )
-    if inbound.method in listening.STREAMS:
+    if inbound.method == listening.STREAMS[inbound.era]:
         return _opening(gateway, inbound, caller, endpoint, tenant, notes)
     if inbound.method == about.CONNECT:
         return about.place(inbound, endpoint, tenant.tenant)

@@ -29,6 +29,7 @@ from data_plane.channel import open_channel
 from data_plane.fronts.bodies import Bodies
 from data_plane.fronts.others import Others
 from data_plane.fronts.server import ServerOptions, serve
+from data_plane.fronts.shared import Shared
 from data_plane.fronts.streamable_http import Front, FrontOptions
 from data_plane.gateway import Gateway
 from data_plane.leases import Leases
@@ -127,15 +128,16 @@ async def run(settings: WorkerSettings) -> None:
         bodies = Bodies(options.max_body_bytes, options.max_buffered_bytes)
         others = Others(partial(handle, gateway), streams, bus, bodies, version=settings.version)
         stack.push_async_callback(others.close)
+        shared = Shared(partial(handle, gateway), streams, sessions, bus, gateway.events)
+        stack.push_async_callback(shared.close)
         front = Front(
             lambda inbound: handle(gateway, inbound),
             options,
             version=settings.version,
-            broadcast_cancel=worker.cancelled_elsewhere,
+            shared=shared,
             healthy=lambda: True,
             ready=worker.ready,
             preflight_origins=worker.origins,
-            streams=streams,
             bodies=bodies,
             others=others.served,
         )
@@ -165,8 +167,9 @@ async def run(settings: WorkerSettings) -> None:
         async with asyncio.timeout(POINTED_WITHIN_S):
             await worker.pointed.wait()
             await sessions.listen()
+            await shared.open()
             await others.listen()
-        await _serve(settings, worker, front, others, leaving, agents, held=held, refused=refused)
+        await _serve(settings, worker, front, shared, others, listeners, leaving, agents, held=held, refused=refused)
 
 
 def _agents(settings: WorkerSettings, gateway: Gateway, streams: Streams) -> "AgentServer | None":
@@ -185,7 +188,9 @@ async def _serve(  # noqa: PLR0917 - all that is begun and ended here
     settings: WorkerSettings,
     worker: Worker,
     front: Front,
+    shared: Shared,
     others: Others,
+    listeners: Listeners,
     leaving: Leaving,
     agents: "AgentServer | None",
     *,
@@ -204,8 +209,10 @@ async def _serve(  # noqa: PLR0917 - all that is begun and ended here
             await agents.start()
         calls = lambda: front.in_flight + others.in_flight + (agents.in_flight if agents is not None else 0)  # noqa: E731
         report = tasks.create_task(worker.report(lambda: leaving.connections, calls, held))
+        sweeping = tasks.create_task(listeners.sweep())
         serving = tasks.create_task(serve(leaving, [listening], options, stop, refused))
         await worker.draining
+        shared.depart()
         others.depart()
         parting = tasks.create_task(agents.stop(settings.drain_s)) if agents is not None else None
         await leaving.linger()
@@ -214,6 +221,7 @@ async def _serve(  # noqa: PLR0917 - all that is begun and ended here
         if parting is not None:
             await parting
         report.cancel()
+        sweeping.cancel()
 
 
 if __name__ == "__main__":

@@ -2,11 +2,26 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from core.mcp.jsonrpc import canonical_id
-from data_plane.fronts.exchange import Cause, Exchange
+from data_plane.fronts.exchange import Cause
+from data_plane.fronts.mail import mark
 
 _Key = tuple[bytes, bytes]
+
+
+class Exchange(Protocol):
+    """One request in the pipeline: `exchange.Exchange`, or an entry of a batch."""
+
+    quiet_since: float
+
+    @property
+    def queued_bytes(self) -> int: ...
+
+    def keep_alive(self, now: float) -> None: ...
+
+    def cancel(self, cause: Cause) -> bool: ...
 
 
 class InFlight:
@@ -42,6 +57,13 @@ class InFlight:
         """Whether a call of that session and id was here to cancel."""
         exchange = self._sessions.get((session, canonical_id(request_id)))
         return exchange is not None and exchange.cancel("cancelled")
+
+    def cancel_elsewhere(self, session: bytes, request_id: bytes) -> None:
+        """As `cancel`, where the session is known by its mark only."""
+        id_ = canonical_id(request_id)
+        for (whose, which), exchange in list(self._sessions.items()):
+            if which == id_ and mark(whose) == session:
+                exchange.cancel("cancelled")
 
     def cancel_all(self, cause: Cause) -> None:
         for exchange in list(self._exchanges):

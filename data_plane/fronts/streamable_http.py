@@ -5,6 +5,7 @@ Nothing here knows a tenant, a tool or a rule.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -15,21 +16,24 @@ import msgspec
 
 from core.bound import Bound
 from core.call import Inbound, Result
-from core.errors import Reason, Refused, Unavailable
+from core.errors import Refused, Unavailable
 from core.mcp import classify, errors, headers, jsonrpc, results, translate
 from core.mcp.classify import Arrival
 from core.mcp.errors import INVALID_REQUEST, Rejected, WireError
 from core.mcp.headers import Head
 from core.mcp.origin import host_allowed, origin_allowed
-from core.mcp.revisions import LEGACY
-from data_plane.fronts import heads, page
+from core.mcp.revisions import LEGACY, MODERN
+from data_plane.fronts import ending, heads, page
 from data_plane.fronts.address import Address, address
 from data_plane.fronts.asgi import NO_STORE, NOSNIFF, Header, Receive, Scope, Send, answer
+from data_plane.fronts.batches import BATCHES, Batch, Entry
 from data_plane.fronts.bodies import Bodies
-from data_plane.fronts.exchange import MAX_QUEUED_BYTES, Cause, Exchange
+from data_plane.fronts.exchange import MAX_QUEUED_BYTES, Exchange
 from data_plane.fronts.inflight import InFlight
+from data_plane.fronts.listening import listen
+from data_plane.fronts.mail import Cancelled, mark
 from data_plane.fronts.server import CONNECTION, Connection
-from data_plane.streams import Streams
+from data_plane.fronts.shared import Shared
 
 Handle = Callable[[Inbound], Awaitable[Result]]
 Elsewhere = Callable[[Scope, Receive, Send, Head, Address], Awaitable[None]]
@@ -38,8 +42,14 @@ Elsewhere = Callable[[Scope, Receive, Send, Head, Address], Awaitable[None]]
 _log = logging.getLogger("toolgate.front")
 
 _TEXT: tuple[Header, ...] = ((b"content-type", b"text/plain; charset=utf-8"), NOSNIFF, NO_STORE)
-_ALLOW: Header = (b"allow", b"POST, OPTIONS")
-_NOT_SERVED = "serve at /{tenant}/{endpoint}/mcp or /mcp"
+_ALLOW: Header = (b"allow", b"POST, GET, DELETE, OPTIONS")
+_ALLOW_MODERN: Header = (b"allow", b"POST, OPTIONS")
+_LEGACY_OR_NONE = frozenset({"", *LEGACY})
+"""Of `MCP-Protocol-Version`: the first revisions had no such header."""
+_WITH_BATCHES = frozenset({"", BATCHES})
+_RESPONSE = "notifications/response"
+_BATCH = "notifications/batch"
+"""What the pipeline knows a posted response, and a batch as such, by: as all notifications, proven and recorded."""
 
 
 class FrontOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,29 +74,27 @@ class Front:
         options: FrontOptions,
         *,
         version: str,
-        broadcast_cancel: Callable[[bytes, bytes], None],
+        shared: Shared,
         healthy: Callable[[], bool],
         ready: Callable[[], bool],
         preflight_origins: Callable[[str | None, str], Iterable[str]] = lambda _tenant, _endpoint: (),
-        streams: Streams | None = None,
         bodies: Bodies | None = None,
         others: Mapping[str, Elsewhere] | None = None,
     ) -> None:
-        """`version`: of the distribution. `broadcast_cancel`: tells the node's other workers of a session's cancelled
-        request (session id, request id as JSON) that is not here. `preflight_origins`: allowed origins of an endpoint,
-        as far as known; a preflight opens nothing, each request's origin is judged again in the pipeline.
+        """`version`: of the distribution. `preflight_origins`: allowed origins of an endpoint, as far as known; a
+        preflight opens nothing, each request's origin is judged again in the pipeline.
         `others`: what serves the other transports, by the last part of the path.
         """
         self._handle = handle
         self._options = options
         self._server_info = results.server_info(version)
-        self._broadcast_cancel = broadcast_cancel
+        self._shared = shared
         self._healthy = healthy
         self._ready = ready
         self._preflight_origins = preflight_origins
-        self._streams = streams
         self._others = others or {}
         self._in_flight = InFlight(options.quiet_s)
+        shared.mail.read(Cancelled, lambda letter: self._in_flight.cancel_elsewhere(letter.session, letter.request_id))
         self._bodies = bodies or Bodies(options.max_body_bytes, options.max_buffered_bytes)
         self._too_slow = 0
         self._serial = 0
@@ -95,8 +103,9 @@ class Front:
 
     def bounds(self) -> dict[str, Bound]:
         """`stream_bytes`: of the client that leaves most unread."""
-        most = max(self._in_flight.queued_bytes(), default=0)
+        most = max([*self._in_flight.queued_bytes(), *self._shared.opened.queued_bytes()], default=0)
         return {
+            **self._shared.bounds(),
             "body_bytes": self._bodies.bound,
             "stream_bytes": Bound(most, MAX_QUEUED_BYTES, self._too_slow),
         }
@@ -144,9 +153,10 @@ class Front:
             await self._post(scope, receive, send, head, place)
         elif page.wanted(scope, head):
             await page.show(scope, send, head, place)
+        elif method in ("GET", "DELETE"):
+            await self._stand(scope, receive, send, head, place)
         else:
-            error = WireError(405, INVALID_REQUEST, "send MCP requests with POST; there is no stream to GET here")
-            await answer(send, 405, (*heads.WHOLE, _ALLOW), errors.body(errors.NULL, error))
+            await _not_allowed(send)
 
     async def _probe(self, path: str, send: Send) -> None:
         well = self._healthy() if path == "/healthz" else self._ready()
@@ -160,7 +170,7 @@ class Front:
         if not origin_allowed(origin, host, self._preflight_origins(place.tenant, place.endpoint)):
             raise Rejected(403, 403, "this origin is not allowed here")
         wanted = (
-            (b"access-control-allow-methods", b"GET, POST"),
+            (b"access-control-allow-methods", b"GET, POST, DELETE"),
             (b"access-control-allow-headers", head.values.get(b"access-control-request-headers", b"*")),
             (b"access-control-max-age", b"600"),
         )
@@ -179,20 +189,27 @@ class Front:
         body = await self._bodies.read(scope, receive, head)
         if body is None:
             return
-        arrival = classify.arrive(jsonrpc.parse(body), head)
+        if version in _WITH_BATCHES and body[:1] != b"{":
+            several = jsonrpc.batch(body)
+            if several is not None:
+                await self._batch(scope, receive, send, head, place, several, streams=streams)
+                return
+        message = jsonrpc.read(body) if version in _LEGACY_OR_NONE else jsonrpc.parse(body)
+        if isinstance(message, jsonrpc.Answer):
+            await self._answered(scope, send, head, place, message)
+            return
+        arrival = classify.arrive(message, head)
         if arrival.era == "modern" and arrival.message.id and not streams:
             raise _not_acceptable(arrival.message.id)
         if arrival.era == "modern" and not arrival.message.id:
             classify.modern_notification(arrival)
             await answer(send, 202, (NOSNIFF,))
             return
-        self._serial += 1
-        inbound = classify.understand(arrival, f"{self._prefix}-{self._serial:x}", place.tenant, place.endpoint)
-        inbound.server = place.server
-        heads.tell(inbound, head)
-        inbound.client_address = heads.client_address(scope)
+        inbound = self._understood(scope, head, place, arrival)
         inbound.received_ns, inbound.size_bytes = began, len(body)
-        if arrival.message.id:
+        if inbound.method == "subscriptions/listen" and arrival.era == "modern":
+            await self._listen(scope, receive, send, inbound, arrival.message.id)
+        elif arrival.message.id:
             exchange = Exchange(
                 inbound,
                 send,
@@ -200,33 +217,176 @@ class Front:
                 streams=streams and inbound.method != "initialize",
                 cors=heads.cors(inbound.origin),
                 loop=self._in_flight.loop,
+                back_channel=self._shared.back_channel,
+                trails=self._shared.trails,
+                id=arrival.message.id,
             )
+            if arrival.era == "legacy" and streams and inbound.method != "initialize":
+                inbound.ask = exchange.ask
             await self._request(scope, receive, arrival, inbound, exchange)
         else:
             await self._notification(send, inbound)
+
+    def _understood(self, scope: Scope, head: Head, place: Address, arrival: Arrival) -> Inbound:
+        """Raises Rejected."""
+        self._serial += 1
+        inbound = classify.understand(arrival, f"{self._prefix}-{self._serial:x}", place.tenant, place.endpoint)
+        inbound.server = place.server
+        heads.tell(inbound, head)
+        inbound.client_address = heads.client_address(scope)
+        return inbound
+
+    def _of_session(self, scope: Scope, head: Head, place: Address, method: str) -> Inbound:
+        """What a session does besides sending requests. Raises Rejected."""
+        session = head.values.get(b"mcp-session-id", b"")
+        if not session:
+            raise Rejected(400, INVALID_REQUEST, "the Mcp-Session-Id header is missing: send initialize first")
+        self._serial += 1
+        inbound = Inbound(
+            id=f"{self._prefix}-{self._serial:x}",
+            tenant=place.tenant,
+            endpoint=place.endpoint,
+            transport="streamable_http",
+            era="legacy",
+            revision=head.text(b"mcp-protocol-version"),
+            method=method,
+            credential=b"",
+            server=place.server,
+            session=session,
+            client_address=heads.client_address(scope),
+            received_ns=monotonic_ns(),
+        )
+        heads.tell(inbound, head)
+        return inbound
+
+    async def _stand(self, scope: Scope, receive: Receive, send: Send, head: Head, place: Address) -> None:
+        """GET and DELETE, which only sessions have: the stream of what changes, and the end."""
+        version = head.text(b"mcp-protocol-version")
+        if version in MODERN:
+            await _not_allowed(send, _ALLOW_MODERN)
+            return
+        if version not in _LEGACY_OR_NONE:
+            raise Rejected(400, INVALID_REQUEST, "MCP-Protocol-Version names no revision that is served here")
+        method = str(scope["method"])
+        if method == "GET" and not headers.accepts(head.values.get(b"accept", b""))[1]:
+            raise Rejected(406, INVALID_REQUEST, "Accept must list text/event-stream")
+        inbound = self._of_session(scope, head, place, method)
+        try:
+            if method == "GET":
+                self._shared.staying()
+            result = await self._handle(inbound)
+            if result.opening is not None:
+                await self._shared.standing.serve(scope, receive, send, inbound, result, head.text(b"last-event-id"))
+            else:
+                await answer(send, 200, (NOSNIFF, *heads.cors(inbound.origin)))
+        except Exception as failure:  # noqa: BLE001 - the edge: a bug is logged with its id, and the caller told no more
+            await self._failed(send, inbound, failure)
+
+    async def _answered(self, scope: Scope, send: Send, head: Head, place: Address, message: jsonrpc.Answer) -> None:
+        """A client's answer to a server's question; the pipeline proves whose session it is of."""
+        inbound = self._of_session(scope, head, place, _RESPONSE)
+        try:
+            await self._handle(inbound)
+        except Exception as failure:  # noqa: BLE001 - as above
+            await self._failed(send, inbound, failure)
+            return
+        self._shared.back_channel.answered(inbound.session, message)
+        await answer(send, 202, (NOSNIFF, *heads.cors(inbound.origin)))
+
+    async def _listen(self, scope: Scope, receive: Receive, send: Send, inbound: Inbound, id_: bytes) -> None:
+        try:
+            self._shared.staying()
+            result = await self._handle(inbound)
+            await listen(scope, receive, send, inbound, id_, result, self._shared.streams, self._shared.opened)
+        except Exception as failure:  # noqa: BLE001 - as above
+            status, more, message = ending.of_failure(failure, inbound, id_)
+            await answer(send, status, more, message)
+
+    async def _batch(  # noqa: PLR0917 - a POST, and what is in it
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        head: Head,
+        place: Address,
+        several: list[bytes],
+        *,
+        streams: bool,
+    ) -> None:
+        """The session says whether there are batches; then each message is as if it had come alone."""
+        asking = self._of_session(scope, head, place, _BATCH)
+        try:
+            await self._handle(asking)
+        except Exception as failure:  # noqa: BLE001 - as above
+            await self._failed(send, asking, failure)
+            return
+        if asking.revision != BATCHES:
+            raise Rejected(400, INVALID_REQUEST, "send one request or notification per POST, not an array")
+        batch = Batch(
+            scope,
+            receive,
+            send,
+            streams=streams,
+            cors=heads.cors(asking.origin),
+            opened=self._shared.opened,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            for body in several:
+                tasks.create_task(self._entry(scope, head, place, body, batch))
+        await batch.finish()
+
+    async def _entry(self, scope: Scope, head: Head, place: Address, body: bytes, batch: Batch) -> None:
+        try:
+            message = jsonrpc.read(body)
+            if isinstance(message, jsonrpc.Answer):
+                self._shared.back_channel.answered(head.values[b"mcp-session-id"], message)
+                return
+            arrival = classify.arrive(message, head)
+            _may_be_batched(arrival)
+            inbound = self._understood(scope, head, place, arrival)
+        except Rejected as rejection:
+            batch.answered(errors.body(rejection.id, rejection.error))
+            return
+        inbound.received_ns, inbound.size_bytes = monotonic_ns(), len(body)
+        if not message.id:
+            with contextlib.suppress(Refused, Unavailable):
+                await self._handle(inbound)
+                if inbound.method == "notifications/cancelled":
+                    self._cancelled(inbound)
+            return
+        entry = Entry(batch, inbound, self._shared.back_channel)
+        inbound.notify, inbound.ask = entry.notify, entry.ask
+        leave = self._in_flight.enter(entry, inbound.session, message.id)
+        try:
+            _, _, answered = await self._answer(inbound, message.id, entry)
+        except asyncio.CancelledError:
+            ending.forgive(entry.cause)
+            _, _, answered = ending.cut_short(entry.cause, inbound, message.id)
+        finally:
+            entry.running = False
+            leave()
+        batch.answered(answered)
 
     async def _notification(self, send: Send, inbound: Inbound) -> None:
         """A session's notification. The pipeline proves the session first, so nobody cancels another's request."""
         try:
             await self._handle(inbound)
-        except (Refused, Unavailable) as failure:
-            error = errors.of_failure(failure, inbound)
-            await answer(
-                send, max(error.status, 400), heads.of_failure(failure, error), errors.body(errors.NULL, error)
-            )
-            return
-        except Exception:  # noqa: BLE001 - the edge: a bug is logged with its id, and the caller told no more
-            _log.exception("internal error %s", inbound.id)
-            await answer(send, 500, heads.WHOLE, errors.body(errors.NULL, errors.internal(inbound)))
+        except Exception as failure:  # noqa: BLE001 - as above
+            await self._failed(send, inbound, failure)
             return
         if inbound.method == "notifications/cancelled":
             self._cancelled(inbound)
         await answer(send, 202, (NOSNIFF, *heads.cors(inbound.origin)))
 
+    async def _failed(self, send: Send, inbound: Inbound, failure: Exception) -> None:
+        """Of what has no id: HTTP's status is all that tells."""
+        status, more, message = ending.of_failure(failure, inbound, errors.NULL)
+        await answer(send, max(status, 400), more, message)
+
     def _cancelled(self, inbound: Inbound) -> None:
         request_id = classify.cancelled_id(inbound.params)
         if request_id and not self.cancel(inbound.session, request_id):
-            self._broadcast_cancel(inbound.session, request_id)
+            self._shared.mail.post(Cancelled(mark(inbound.session), request_id))
 
     async def _request(
         self, scope: Scope, receive: Receive, arrival: Arrival, inbound: Inbound, exchange: Exchange
@@ -234,17 +394,17 @@ class Front:
         id_ = arrival.message.id
         inbound.notify = exchange.notify
         leave = self._in_flight.enter(exchange, inbound.session, id_)
-        unwatch = _watch(scope, receive, exchange) if arrival.era == "modern" else None
+        unwatch = ending.watch(scope, receive, exchange, inbound)
         try:
             status, more, message = await self._answer(inbound, id_, exchange)
         except asyncio.CancelledError:
-            _forgive(exchange.cause)
+            ending.forgive(exchange.cause)
             self._too_slow += exchange.cause == "slow"
             if exchange.cause in ("disconnected", "slow"):
-                _give_up(scope)
+                ending.give_up(scope)
                 await exchange.drop()
                 return
-            status, more, message = _cut_short(exchange.cause, inbound, id_)
+            status, more, message = ending.cut_short(exchange.cause, inbound, id_)
         finally:
             exchange.over()
             leave()
@@ -253,23 +413,18 @@ class Front:
         if not exchange.answered(status, more, message):
             await exchange.finish(status, more, message)
 
-    async def _answer(self, inbound: Inbound, id_: bytes, exchange: Exchange) -> tuple[int, Sequence[Header], bytes]:
+    async def _answer(
+        self, inbound: Inbound, id_: bytes, exchange: Exchange | Entry
+    ) -> tuple[int, Sequence[Header], bytes]:
         """Status, headers and body of what the pipeline made of it. The one place where a bug is caught."""
         try:
             result = await self._handle(inbound)
             exchange.running = False
+            if inbound.method == "resources/subscribe" and inbound.era == "legacy":
+                await self._shared.standing.in_force(inbound.session)
             return self._success(inbound, id_, result)
-        except (Refused, Unavailable) as failure:
-            error = errors.of_failure(failure, inbound)
-            return (
-                error.status,
-                (*heads.of_failure(failure, error), *heads.cors(inbound.origin, failure)),
-                errors.body(id_, error),
-            )
-        except Exception:  # noqa: BLE001 - as above
-            _log.exception("internal error %s", inbound.id)
-            error = errors.internal(inbound)
-            return error.status, (*heads.WHOLE, *heads.cors(inbound.origin)), errors.body(id_, error)
+        except Exception as failure:  # noqa: BLE001 - as above
+            return ending.of_failure(failure, inbound, id_)
 
     def _success(self, inbound: Inbound, id_: bytes, result: Result) -> tuple[int, Sequence[Header], bytes]:
         cors = heads.cors(inbound.origin)
@@ -283,54 +438,22 @@ class Front:
             revision=result.revision or inbound.revision,
             server_info=self._server_info,
         )
+        if result.etag:
+            cors = (*cors, (b"etag", b'"%b"' % result.etag.encode("ascii")))
         if result.session:
             cors = (*cors, (b"mcp-session-id", result.session.encode("ascii")))
         return 200, (*heads.WHOLE, *cors) if cors else heads.WHOLE, jsonrpc.result(id_, value)
 
 
-def _watch(scope: Scope, receive: Receive, exchange: Exchange) -> Callable[[], None]:
-    """Cancels the call when its client goes away; call what it returns when the call is over."""
-    connection = scope.get(CONNECTION)
-    if isinstance(connection, Connection):
-        return connection.watch(lambda: exchange.cancel("disconnected"))
-    watcher = asyncio.get_running_loop().create_task(_disconnected(receive, exchange))
-
-    def unwatch() -> None:
-        watcher.cancel()
-
-    return unwatch
+async def _not_allowed(send: Send, allow: Header = _ALLOW) -> None:
+    error = WireError(405, INVALID_REQUEST, "send MCP requests with POST")
+    await answer(send, 405, (*heads.WHOLE, allow), errors.body(errors.NULL, error))
 
 
-def _give_up(scope: Scope) -> None:
-    connection = scope.get(CONNECTION)
-    if isinstance(connection, Connection):
-        connection.give_up()
-
-
-async def _disconnected(receive: Receive, exchange: Exchange) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    exchange.cancel("disconnected")
-
-
-def _forgive(cause: Cause | None) -> None:
-    """A cancellation that this front asked for ends here; any other goes on to whoever asked."""
-    task = asyncio.current_task()
-    if cause is None:
-        raise asyncio.CancelledError
-    if task is not None:
-        task.uncancel()
-
-
-def _cut_short(cause: Cause | None, inbound: Inbound, id_: bytes) -> tuple[int, Sequence[Header], bytes]:
-    if cause == "shutdown":
-        failure = Unavailable(
-            Reason.OVERLOADED, "the gateway is shutting down; send the request again", retry_after_s=1
-        )
-    else:
-        failure = Unavailable(Reason.CANCELLED, "the request was cancelled")
-    error = errors.of_failure(failure, inbound)
-    return error.status, (*heads.of_failure(failure, error), *heads.cors(inbound.origin)), errors.body(id_, error)
+def _may_be_batched(arrival: Arrival) -> None:
+    method, id_ = arrival.message.method, arrival.message.id
+    if arrival.era == "modern" or method == "initialize":
+        raise Rejected(400, INVALID_REQUEST, f"a batch has no {method[:100]} of this kind", id=id_)
 
 
 def _not_acceptable(id_: bytes) -> Rejected:

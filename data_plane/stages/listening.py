@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 MAX_SUBJECTS: Final = 256
 """Resources and tasks of one `subscriptions/listen`."""
-STREAMS: Final = frozenset({"subscriptions/listen", "GET"})
-"""What is answered with a stream. GET is the legacy one."""
+STREAMS: Final = {"modern": "subscriptions/listen", "legacy": "GET"}
+"""What is answered with a stream, by era."""
 
 
 SETTINGS: Final = frozenset({"logging/setLevel", "resources/subscribe", "resources/unsubscribe", "DELETE"})

@@ -3,19 +3,29 @@
 import asyncio
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import msgspec
+
 from adapters.crypto.sealing import AesGcmSealer
+from adapters.memory.bus import MemoryBus, MemoryCache, MemoryEvents
 from core.call import Inbound, Notification, Result
 from core.errors import Reason, Refused
 from core.identity import Caller
 from core.mcp import results
 from core.mcp.origin import origin_allowed
+from data_plane.fronts.mail import ALL, Letter
 from data_plane.fronts.server import ServerOptions, serve
+from data_plane.fronts.shared import Shared
 from data_plane.fronts.streamable_http import Front, FrontOptions
+from data_plane.listeners import Listeners
+from data_plane.sessions import SessionNotes
 from data_plane.stages.conversation import Conversations
+from data_plane.streams import Streams
+from data_plane.watches import Watches
 
 MODERN = "2026-07-28"
 META = "io.modelcontextprotocol/"
@@ -123,8 +133,8 @@ class Reply:
 
     def messages(self) -> list[dict]:
         """Of an event stream, in order."""
-        events = [event for event in self.body.decode().split("\n\n") if event.startswith("event: message\n")]
-        return [json.loads(event.removeprefix("event: message\ndata: ")) for event in events]
+        lines = [line for line in self.body.decode().splitlines() if line.startswith("data: {")]
+        return [json.loads(line.removeprefix("data: ")) for line in lines]
 
 
 class Wire:
@@ -179,7 +189,7 @@ class Site:
     front: Front
     pipeline: Pipeline
     stop: asyncio.Event
-    broadcast: list[tuple[bytes, bytes]]
+    broadcast: list[Letter]
     served: asyncio.Task[None]
     wires: list[Wire] = field(default_factory=list)
 
@@ -248,16 +258,28 @@ def call(name: str = "echo", arguments: dict | None = None, id: object = 1, **me
     return {"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params | ({"_meta": meta} if meta else {})}
 
 
+def alone(pipeline: Pipeline, bus: MemoryBus) -> Shared:
+    """A worker that no snapshot was given, and no other is beside."""
+    listeners = Listeners(lambda _tenant: None)
+    streams = Streams(listeners, Watches({}), lambda _inbound, _snapshot: None, lambda _tenant: None)
+    sessions = SessionNotes(MemoryCache(time.monotonic), bus)
+    return Shared(pipeline.handle, streams, sessions, bus, MemoryEvents(time.monotonic))
+
+
 @asynccontextmanager
 async def serving(options: FrontOptions | None = None, server: ServerOptions | None = None) -> AsyncIterator[Site]:
     pipeline = Pipeline()
     pipeline.tools = {"echo": pipeline.echo, "progress": pipeline.progress, "hang": pipeline.hang}
-    broadcast: list[tuple[bytes, bytes]] = []
+    broadcast: list[Letter] = []
+    bus = MemoryBus()
+    shared = alone(pipeline, bus)
+    await shared.open()
+    await bus.subscribe(ALL, lambda raw: broadcast.append(msgspec.msgpack.decode(raw, type=Letter)))
     front = Front(
         pipeline.handle,
         options or FrontOptions(),
         version=VERSION,
-        broadcast_cancel=lambda session, request_id: broadcast.append((session, request_id)),
+        shared=shared,
         healthy=lambda: True,
         ready=lambda: not stop.is_set(),
         preflight_origins=lambda tenant, endpoint: ["https://chat.example.com"],
@@ -274,4 +296,6 @@ async def serving(options: FrontOptions | None = None, server: ServerOptions | N
         finally:
             for wire in site.wires:
                 wire.writer.close()
+            shared.depart()
             stop.set()
+    await shared.close()

@@ -6,6 +6,8 @@ import json
 import pytest
 from front_harness import KEY, Site, call, request
 
+from data_plane.fronts.mail import Cancelled, mark
+
 SESSION = "Mcp-Session-Id"
 
 
@@ -151,11 +153,22 @@ async def test_a_notification_with_an_id_is_a_method_that_is_not_there(site: Sit
     assert (reply.status, reply.json()["error"]["code"], reply.json()["id"]) == (200, -32601, 4)
 
 
-async def test_a_posted_response_and_a_batch_are_refused(site: Site) -> None:
+async def test_a_batch_is_refused_where_the_revision_has_none(site: Site) -> None:
     token = await site.session()
-    for body in ({"jsonrpc": "2.0", "id": 1, "result": {}}, [call()], []):
-        reply = await site.post(body, {SESSION: token})
-        assert (reply.status, reply.json()["error"]["code"], reply.json()["id"]) == (400, -32600, None)
+    for head in ({}, {"MCP-Protocol-Version": "2025-11-25"}, {"MCP-Protocol-Version": "2026-07-28"}):
+        for body in ([call()], []):
+            reply = await site.post(body, {SESSION: token} | head)
+            assert (reply.status, reply.json()["error"]["code"], reply.json()["id"]) == (400, -32600, None)
+
+
+async def test_a_response_that_answers_nothing_is_taken_and_forgotten(site: Site) -> None:
+    token = await site.session()
+    for body in ({"jsonrpc": "2.0", "id": "made-up", "result": {}}, {"jsonrpc": "2.0", "id": 1, "error": {"code": 1}}):
+        assert (await site.post(body, {SESSION: token})).status == 202
+    assert (await site.post({"jsonrpc": "2.0", "id": 1, "result": {}}, {SESSION: "foreign"})).status == 404
+    assert (await site.post({"jsonrpc": "2.0", "id": 1, "result": {}})).status == 400
+    modern = {"MCP-Protocol-Version": "2026-07-28"}
+    assert (await site.post({"jsonrpc": "2.0", "id": 1, "result": {}}, modern)).json()["error"]["code"] == -32600
 
 
 async def test_a_client_that_takes_json_only_gets_json(site: Site) -> None:
@@ -190,7 +203,7 @@ async def test_nobody_cancels_the_request_of_another_session(site: Site) -> None
     assert (await site.post(cancel, {SESSION: other})).status == 202
     wrong_type = cancel | {"params": {"requestId": "5"}}
     assert (await site.post(wrong_type, {SESSION: token})).status == 202
-    assert site.broadcast == [(other.encode(), b"5"), (token.encode(), b'"5"')]
+    assert site.broadcast == [Cancelled(mark(other.encode()), b"5"), Cancelled(mark(token.encode()), b'"5"')]
     site.pipeline.go_on.set()
     assert (await waiting).json()["result"]["content"][0]["text"] == "waited"
     assert site.front.cancel(token.encode(), b"5") is False
@@ -211,19 +224,16 @@ async def test_leaving_does_not_cancel_the_call_of_a_session(site: Site) -> None
         await site.pipeline.cancelled.wait()
 
 
-@pytest.mark.parametrize("method", ["GET", "DELETE", "HEAD", "PUT", "PATCH"])
-async def test_there_is_nothing_but_post(site: Site, method: str) -> None:
-    token = await site.session()
-    reply = (
-        await site.exchange(request(b"", {SESSION: token, "Accept": "text/event-stream"}, method=method))
-        if (method != "HEAD")
-        else None
-    )
-    if reply is None:
-        wire = await site.connect()
-        await wire.send(request(b"", {SESSION: token}, method="HEAD"))
-        status, headers = await wire.head()
-        await wire.close()
-        assert (status, dict(headers)["allow"]) == (405, "POST, OPTIONS")
-    else:
-        assert (reply.status, reply.header("allow")) == (405, "POST, OPTIONS")
+@pytest.mark.parametrize("method", ["HEAD", "PUT", "PATCH"])
+async def test_there_are_no_other_methods(site: Site, method: str) -> None:
+    wire = await site.connect()
+    await wire.send(request(b"", {SESSION: await site.session(), "Accept": "text/event-stream"}, method=method))
+    status, headers = await wire.head()
+    assert (status, dict(headers)["allow"]) == (405, "POST, GET, DELETE, OPTIONS")
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_the_modern_protocol_has_nothing_but_post(site: Site, method: str) -> None:
+    head = {"MCP-Protocol-Version": "2026-07-28", "Accept": "text/event-stream"}
+    reply = await site.exchange(request(b"", head, method=method))
+    assert (reply.status, reply.header("allow")) == (405, "POST, OPTIONS")

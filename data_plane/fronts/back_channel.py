@@ -1,0 +1,104 @@
+"""Servers' questions to callers of the handshake era: requests on the call's stream, answered by POSTs of their own.
+
+Such an answer arrives at any worker of any gateway; a question's id says which one waits for it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from secrets import token_hex
+from typing import Final
+
+import msgspec
+
+from core.bound import Bound
+from core.call import Inbound, Question, Reply
+from core.errors import Reason, Unavailable
+from core.mcp import rounds
+from core.mcp.jsonrpc import Answer
+from data_plane.fronts.mail import Answered, Mail, mark
+
+TTL_S: Final = 600.0
+"""How long a question may stay open."""
+CAP: Final = 5000
+"""Open questions of one worker."""
+SESSION_CAP: Final = 32
+_PARTS: Final = 2
+_ID_CHARS: Final = 64
+
+_UNKNOWN: Final = b'{"code":-32601,"message":"The client\'s protocol revision has no such request"}'
+Say = Callable[[bytes], bool]
+"""Sends a message to the client; False where there is no way to it any more. Never blocks, never raises."""
+
+
+class BackChannel:
+    """The open questions of one worker."""
+
+    def __init__(self, mail: Mail, *, ttl_s: float = TTL_S, cap: int = CAP) -> None:
+        self._mail = mail
+        self._ttl_s = ttl_s
+        self._cap = cap
+        self._open: dict[str, tuple[bytes, asyncio.Future[Reply]]] = {}
+        self._of: dict[bytes, int] = {}
+        self._refused = 0
+        mail.read(Answered, self._delivered)
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(len(self._open), self._cap, self._refused)
+
+    async def ask(self, inbound: Inbound, question: Question, say: Say) -> Reply:
+        """As `core.call.Ask`, of a legacy request whose answer is a stream."""
+        if not rounds.carried(inbound.revision, question):
+            return Reply(error=_UNKNOWN)
+        session = mark(inbound.session)
+        if len(self._open) >= self._cap or self._of.get(session, 0) >= SESSION_CAP:
+            self._refused += 1
+            raise Unavailable(Reason.OVERLOADED, "Too many questions wait for answers.", retry_after_s=5)
+        question = rounds.for_legacy(question, inbound.revision, token_hex(16))
+        name = f"{self._mail.here}-{token_hex(16)}"
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._open[name] = session, answer
+        self._of[session] = self._of.get(session, 0) + 1
+        try:
+            if not say(_request(name, question)):
+                raise Unavailable(Reason.UPSTREAM_TIMEOUT, "The client cannot be reached any more.")
+            async with asyncio.timeout(self._ttl_s):
+                return await answer
+        except TimeoutError:
+            say(_taken_back(name, b"nobody answered in time"))
+            raise Unavailable(Reason.UPSTREAM_TIMEOUT, "Nobody answered the server's question.") from None
+        except asyncio.CancelledError:
+            say(_taken_back(name, b"no longer needed"))
+            raise
+        finally:
+            self._close(name, session)
+
+    def answered(self, session: bytes, answer: Answer) -> None:
+        """A client's answer. `session`: proven. What nobody waits for is nobody's."""
+        name = msgspec.json.decode(answer.id)
+        if not isinstance(name, str) or len(name) > _ID_CHARS or not name.isascii():
+            return
+        parts = name.split("-")
+        if len(parts) == _PARTS and all(part.isalnum() for part in parts):
+            self._mail.post(Answered(name, mark(session), answer.result, answer.error), to=parts[0])
+
+    def _delivered(self, letter: Answered) -> None:
+        session, answer = self._open.get(letter.question, (b"", None))
+        if answer is not None and session == letter.session and not answer.done():
+            answer.set_result(Reply(result=letter.result, error=letter.error))
+
+    def _close(self, name: str, session: bytes) -> None:
+        del self._open[name]
+        left = self._of.pop(session) - 1
+        if left:
+            self._of[session] = left
+
+
+def _request(name: str, question: Question) -> bytes:
+    params = b"" if question.params in (b"", b"{}") else b',"params":' + question.params
+    return b'{"jsonrpc":"2.0","id":"%b","method":"%b"%b}' % (name.encode(), question.method.encode(), params)
+
+
+def _taken_back(name: str, why: bytes) -> bytes:
+    params = b'{"requestId":"%b","reason":"%b"}' % (name.encode(), why)
+    return b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":%b}' % params
