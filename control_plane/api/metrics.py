@@ -39,8 +39,7 @@ class Metrics:
         nodes.set_function(connected)
         tenants = Gauge("toolgate_fleet_tenants", "Tenants with a publication", registry=self.registry)
         tenants.set_function(published)
-        text = "Records whose sender may not report of their tenant or node, kept apart, since the start"
-        Gauge("toolgate_records_misattributed", text, registry=self.registry).set_function(misattributed)
+        self.registry.register(_Misattributed(misattributed))
 
     def bounds(self, read: Callable[[], Mapping[str, Bound]]) -> None:
         """What this process holds that has a cap, read when it is asked for."""
@@ -76,6 +75,17 @@ class _Bounds(Collector):
     def describe(self) -> Iterator[Metric]:
         """Empty, so that registering reads nothing: what is to be read is not made yet."""
         return iter(())
+
+
+class _Misattributed(Collector):
+    """Counted by the audit log: a Gauge may be read where it is kept, a Counter may not."""
+
+    def __init__(self, read: Callable[[], int]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        text = "Records whose sender may not report of their tenant or node, kept apart."
+        yield CounterMetricFamily("toolgate_records_misattributed", text, value=self._read())
 
 
 class _Chores(Collector):
