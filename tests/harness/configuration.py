@@ -1,11 +1,11 @@
 """Write the tables of docs/configuration.md: `python -m tests.harness.configuration`."""
 
-import re
 from pathlib import Path
 
 from control_plane import settings as control_plane
 from core.options import table
 from data_plane import settings as data_plane
+from tests.harness.tables import filled
 
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
 TABLES = {"control-plane": table(control_plane.OPTIONS), "gateway": table(data_plane.OPTIONS)}
@@ -13,13 +13,7 @@ TABLES = {"control-plane": table(control_plane.OPTIONS), "gateway": table(data_p
 
 def current(text: str) -> str:
     """`text` with each table as the options are now. Raises ValueError where a table's markers are missing."""
-    for name, rows in TABLES.items():
-        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-        if begin not in text or end not in text:
-            raise ValueError(f"{DOCS} lacks {begin}")
-        block = f"{begin}\n{rows}\n{end}"
-        text = re.sub(f"{begin}.*?{end}", lambda _, block=block: block, text, flags=re.DOTALL)
-    return text
+    return filled(text, TABLES)
 
 
 if __name__ == "__main__":

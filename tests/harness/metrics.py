@@ -9,6 +9,7 @@ from typing import NamedTuple
 from control_plane.bounds import CONTROL_PLANE
 from core.bound import Kept
 from data_plane.telemetry.bounds import SUPERVISOR, WORKER
+from tests.harness.tables import filled
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "metrics.md"
@@ -174,13 +175,7 @@ TABLES = {
 
 def current(text: str) -> str:
     """`text` with each table as the code is now. Raises ValueError where a table's markers are missing."""
-    for name, rows in TABLES.items():
-        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-        if begin not in text or end not in text:
-            raise ValueError(f"{DOCS} lacks {begin}")
-        block = f"{begin}\n{rows}\n{end}"
-        text = re.sub(f"{begin}.*?{end}", lambda _, block=block: block, text, flags=re.DOTALL)
-    return text
+    return filled(text, TABLES)
 
 
 if __name__ == "__main__":

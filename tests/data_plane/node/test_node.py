@@ -87,6 +87,21 @@ def test_a_call_is_answered_counted_logged_and_recorded_once(tmp_path: Path, slo
         assert gateway.stop() == 0
 
 
+def test_a_node_is_not_ready_before_it_has_a_snapshot_and_says_so(tmp_path: Path, slow: Upstream) -> None:
+    with node(tmp_path, 1) as gateway:
+        tenants = gateway.folder / "tenants"
+        tenants.rmdir()
+        gateway.start()
+        status, body = gateway.get("/readyz")
+        assert (status, json.loads(body)) == (503, {"status": "not ready", "reasons": ["no snapshot in force"]})
+        assert gateway.get("/healthz")[0] == 200
+        tenants.mkdir()
+        gateway.publish(served("acme", upstream=slow.url))
+        gateway.until(gateway.ready, "it is ready with one")
+        ok(gateway)
+        assert gateway.stop() == 0
+
+
 def test_a_killed_worker_is_replaced_and_its_records_survive(tmp_path: Path, slow: Upstream) -> None:
     with node(tmp_path, 2) as gateway:
         started(gateway, served("acme", upstream=slow.url))
