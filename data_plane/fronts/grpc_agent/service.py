@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic_ns
 from typing import Literal, NoReturn, TypeAlias, TypeVar
 
@@ -40,9 +40,9 @@ class Running:
 
     __slots__ = ("cause", "feed", "task")
 
-    def __init__(self, feed: Feed[pb.CallStreamResponse] | None = None) -> None:
+    def __init__(self) -> None:
         self.task = asyncio.current_task()
-        self.feed = feed
+        self.feed: Feed[pb.CallStreamResponse] | None = None
         self.cause: Cause | None = None
 
     def cancel(self, cause: Cause) -> None:
@@ -141,12 +141,12 @@ class AgentService(stubs.AgentServicer):
 
         return await self._unary(request, context, lambda about: requests.task("tasks/cancel", request, about), made)
 
-    async def CallStream(  # noqa: N802
-        self, request: pb.CallRequest, context: Context
-    ) -> AsyncIterator[pb.CallStreamResponse]:
+    async def CallStream(self, request: pb.CallRequest, context: Context) -> None:  # noqa: N802
         inbound = await self._understood(request, context, lambda about: requests.call(request, about, streams=True))
-        answered: list[pb.CallResponse | GrpcError] = []
+        running = Running()
         feed: Feed[pb.CallStreamResponse] = Feed(lambda: running.cancel("slow"))
+        running.feed = feed
+        answered: list[pb.CallResponse | GrpcError] = []
 
         def tell(notification: Notification) -> None:
             message = answers.event(notification, inbound)
@@ -157,32 +157,32 @@ class AgentService(stubs.AgentServicer):
             try:
                 answered.append(await self._answered(inbound, running, _called))
             finally:
-                self._running.discard(running)
                 feed.close()
 
         inbound.notify = tell
-        running = Running(feed)
-        async with asyncio.TaskGroup() as group:
-            running.task = group.create_task(answer())
-            self._running.add(running)
-            async for message in feed:
-                yield message
-        last = answered[0]
+        self._running.add(running)
+        try:
+            async with asyncio.TaskGroup() as group:
+                running.task = group.create_task(answer())
+                await feed.drain(context.write)
+        finally:
+            self._running.discard(running)
+        (last,) = answered
         if isinstance(last, GrpcError):
             await _abort(context, last)
-        yield pb.CallStreamResponse(answer=last.answer)
+        else:
+            await context.write(pb.CallStreamResponse(answer=last.answer))
 
-    async def Listen(self, request: pb.ListenRequest, context: Context) -> AsyncIterator[pb.ListenResponse]:  # noqa: N802
+    async def Listen(self, request: pb.ListenRequest, context: Context) -> None:  # noqa: N802
         inbound = await self._understood(request, context, lambda about: requests.listen(request, about))
-        running = Running()
-        feed: Feed[pb.ListenResponse] = Feed(lambda: self._slow_listener(running))
+        feed: Feed[pb.ListenResponse] = Feed(self._note_slow)
 
         def tell(notification: Notification) -> None:
             message = answers.news(notification)
             if message is not None:
                 feed.put(message)
 
-        opened = await self._answered(inbound, running, lambda _, result: result)
+        opened = await self._answered(inbound, Running(), lambda _, result: result)
         if isinstance(opened, GrpcError) or opened.opening is None:
             await _abort(context, opened if isinstance(opened, GrpcError) else grpc_status.internal(inbound))
         try:
@@ -192,12 +192,14 @@ class AgentService(stubs.AgentServicer):
         self._listening.add(feed)
         try:
             await stream.settled()
-            yield answers.began(opened.result)
-            async for message in feed:
-                yield message
+            await context.write(answers.began(opened.result))
+            await feed.drain(context.write)
         finally:
             self._listening.discard(feed)
             stream.close()
+        if feed.full:
+            # What it missed is unknown: it has to list again, as after any other end.
+            await _abort(context, grpc_status.of_failure(_too_slow(), inbound))
 
     # === what they have in common ===
 
@@ -268,18 +270,17 @@ class AgentService(stubs.AgentServicer):
             raise asyncio.CancelledError
         running.task.uncancel()
         if running.cause == "slow":
-            self._too_slow += 1
-            gone = Unavailable(Reason.OVERLOADED, "the client leaves too much of the stream unread")
-        else:
-            gone = Unavailable(
-                Reason.OVERLOADED, "the gateway is shutting down; send the request again", retry_after_s=1
-            )
-        return grpc_status.of_failure(gone, inbound)
+            self._note_slow()
+            return grpc_status.of_failure(_too_slow(), inbound)
+        leaving = "the gateway is shutting down; send the request again"
+        return grpc_status.of_failure(Unavailable(Reason.OVERLOADED, leaving, retry_after_s=1), inbound)
 
-    def _slow_listener(self, running: Running) -> None:
-        """What it missed is unknown, so its stream ends at once."""
+    def _note_slow(self) -> None:
         self._too_slow += 1
-        running.cancel("slow")
+
+
+def _too_slow() -> Unavailable:
+    return Unavailable(Reason.OVERLOADED, "the client leaves too much of the stream unread")
 
 
 def _called(value: bytes, result: Result) -> pb.CallResponse:
