@@ -237,7 +237,8 @@ class Talk:
         fatal = False
         try:
             message, fatal = await self._outcome(inbound, id_)
-            await self._room.wait()
+            while self._queued > MAX_QUEUED_BYTES:  # All who wait wake at once, and there is room for one.
+                await self._room.wait()
         except asyncio.CancelledError:
             if not running.cause:
                 raise
