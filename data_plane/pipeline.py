@@ -167,6 +167,8 @@ async def _set(  # noqa: PLR0917 - as above
     notes: Notes,
 ) -> None:
     """What a legacy session says of its later requests and its stream."""
+    # Others of its requests may have been quicker.
+    notes = gateway.sessions.at_hand(inbound.session) or notes
     if inbound.method == "resources/subscribe":
         uri = listening.uri(inbound)
         if _resource(gateway, inbound, caller, endpoint, tenant, uri) is None:
@@ -175,4 +177,4 @@ async def _set(  # noqa: PLR0917 - as above
     else:
         changed = listening.changed(inbound, notes)
     if changed != notes:
-        await gateway.sessions.put(inbound.session, changed)
+        await gateway.sessions.put(inbound.session, notes, changed)

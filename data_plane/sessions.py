@@ -3,15 +3,21 @@
 Kept in the Cache that all replicas share, remembered by the workers that serve it; while it is away, as if never said.
 """
 
+import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import blake2b
+from secrets import token_bytes
 from typing import Final
 
 import msgspec
 
 from core.bound import Bound
 from core.bus import GAP, Bus, BusAway, Cache
+
+log = logging.getLogger("toolgate.sessions")
 
 TTL_S: Final = 86400.0
 """As long as a session can live."""
@@ -29,8 +35,30 @@ class Notes(msgspec.Struct, frozen=True, array_like=True):
 
 
 NOTHING: Final = Notes()
+
+
+class _Change(msgspec.Struct, frozen=True, array_like=True):
+    """What a worker tells the others: from what to what, so that two changes at once are both made."""
+
+    by: bytes
+    mark: bytes
+    before: Notes
+    after: Notes
+
+    def of(self, notes: Notes) -> Notes:
+        """The same change, of notes that are others by now."""
+        kept = tuple(uri for uri in notes.uris if uri in self.after.uris or uri not in self.before.uris)
+        added = tuple(uri for uri in self.after.uris if uri not in self.before.uris and uri not in kept)
+        return Notes(
+            self.after.log_level if self.after.log_level != self.before.log_level else notes.log_level,
+            (kept + added)[:MAX_URIS],
+            notes.ended or self.after.ended,
+        )
+
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Notes).decode
+_change = msgspec.msgpack.Decoder(_Change).decode
 
 
 class SessionNotes:
@@ -46,6 +74,9 @@ class SessionNotes:
         """Sessions known here whose last notes are not in the Cache."""
         self._watched: dict[bytes, Callable[[], None]] = {}
         """By mark."""
+        self._me = token_bytes(8)
+        self._heard_of = 0
+        self._errands: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -69,26 +100,32 @@ class SessionNotes:
         if known is not None:
             self._known.move_to_end(session)
             return known
-        mark = _mark(session)
+        mark, heard_of = _mark(session), self._heard_of
         try:
             kept = await self._cache.get(_key(mark))
             notes = _decode(kept) if kept is not None else NOTHING
         except (BusAway, msgspec.MsgspecError):
             notes = NOTHING
-        self._remember(session, mark, notes)
+        known = self._known.get(session)
+        if known is not None:
+            return known  # It was changed here meanwhile.
+        if heard_of == self._heard_of:
+            self._remember(session, mark, notes)
         return notes
 
-    async def put(self, session: bytes, notes: Notes) -> None:
-        """For every replica. Where nothing can be shared, for this worker."""
+    async def put(self, session: bytes, before: Notes, after: Notes) -> None:
+        """For every replica. Where nothing can be shared, for this worker.
+
+        `before`: what `at_hand` gave just now, or else what `of` did: nothing was awaited since.
+        """
         mark = _mark(session)
-        self._remember(session, mark, notes)
+        self._remember(session, mark, after)
         self._unshared.add(session)
         try:
-            await self._cache.put(_key(mark), _encode(notes), TTL_S)
+            await self._cache.put(_key(mark), _encode(after), TTL_S)
             self._unshared.discard(session)
-            await self._bus.publish(TOPIC, mark)
+            await self._bus.publish(TOPIC, _encode(_Change(self._me, mark, before, after)))
         except BusAway:
-            self._remember(session, mark, notes)
             self._tell(mark)
 
     def watch(self, session: bytes, changed: Callable[[], None]) -> Callable[[], None]:
@@ -102,14 +139,36 @@ class SessionNotes:
 
         return leave
 
-    def _heard(self, mark: bytes) -> None:
-        session = self._spelt.pop(mark, None)
-        if session is not None:
-            self._known.pop(session, None)
-        self._tell(mark)
+    def _heard(self, raw: bytes) -> None:
+        try:
+            change = _change(raw)
+        except msgspec.MsgspecError:
+            log.warning("a session's change cannot be read")
+            return
+        if change.by != self._me:
+            self._made_elsewhere(change)
+        self._tell(change.mark)
+
+    def _made_elsewhere(self, change: _Change) -> None:
+        self._heard_of += 1
+        session = self._spelt.get(change.mark)
+        if session is None:
+            return
+        merged = change.of(self._known[session])
+        self._remember(session, change.mark, merged)
+        if merged != change.after:
+            # Changed here as well, at the same time: what is shared has one of the two.
+            errand = asyncio.ensure_future(self._share(change.mark, merged))
+            self._errands.add(errand)
+            errand.add_done_callback(self._errands.discard)
+
+    async def _share(self, mark: bytes, notes: Notes) -> None:
+        with suppress(BusAway):
+            await self._cache.put(_key(mark), _encode(notes), TTL_S)
 
     def _missed(self) -> None:
         """What was said elsewhere meanwhile is in the Cache; what could not be put there is here."""
+        self._heard_of += 1
         for session in [session for session in self._known if session not in self._unshared]:
             self._spelt.pop(_mark(session), None)
             del self._known[session]

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from core.bound import Bound
+from core.bus import BusAway
 from core.call import Inbound, Question, Reply
 from core.errors import Reason, Unavailable
 from core.mcp import rounds
@@ -73,14 +74,21 @@ class BackChannel:
         finally:
             self._close(name, session)
 
-    def answered(self, session: bytes, answer: Answer) -> None:
-        """A client's answer. `session`: proven. What nobody waits for is nobody's."""
+    async def answered(self, session: bytes, answer: Answer) -> None:
+        """A client's answer. `session`: proven. What nobody waits for is nobody's.
+
+        Raises Unavailable where it cannot be handed over now: the client may send it again.
+        """
         name = msgspec.json.decode(answer.id)
         if not isinstance(name, str) or len(name) > _ID_CHARS or not name.isascii():
             return
         parts = name.split("-")
         if len(parts) == _PARTS and all(part.isalnum() for part in parts):
-            self._mail.post(Answered(name, mark(session), answer.result, answer.error), to=parts[0])
+            try:
+                await self._mail.send(Answered(name, mark(session), answer.result, answer.error), to=parts[0])
+            except BusAway as away:
+                text = "the answer cannot be handed over now; send it again"
+                raise Unavailable(Reason.OVERLOADED, text, detail=str(away), retry_after_s=1) from away
 
     def _delivered(self, letter: Answered) -> None:
         session, answer = self._open.get(letter.question, (b"", None))

@@ -129,6 +129,13 @@ class Mail:
             return
         self.publish(_box(to) if to else ALL, _encode(letter))
 
+    async def send(self, letter: Letter, to: str) -> None:
+        """As `post`, where it matters that it is on its way. Raises BusAway."""
+        if to == self.here:
+            self._received(_encode(letter))
+        else:
+            await self.bus.publish(_box(to), _encode(letter))
+
     def publish(self, topic: str, message: bytes) -> None:
         """As `post`, of anything on any topic."""
         try:

@@ -287,10 +287,10 @@ class Front:
         inbound = self._of_session(scope, head, place, _RESPONSE)
         try:
             await self._handle(inbound)
+            await self._shared.back_channel.answered(inbound.session, message)
         except Exception as failure:  # noqa: BLE001 - as above
             await self._failed(send, inbound, failure)
             return
-        self._shared.back_channel.answered(inbound.session, message)
         await answer(send, 202, (NOSNIFF, *heads.cors(inbound.origin)))
 
     async def _listen(self, scope: Scope, receive: Receive, send: Send, inbound: Inbound, id_: bytes) -> None:
@@ -339,7 +339,8 @@ class Front:
         try:
             message = jsonrpc.read(body)
             if isinstance(message, jsonrpc.Answer):
-                self._shared.back_channel.answered(head.values[b"mcp-session-id"], message)
+                with contextlib.suppress(Unavailable):
+                    await self._shared.back_channel.answered(head.values[b"mcp-session-id"], message)
                 return
             arrival = classify.arrive(message, head)
             _may_be_batched(arrival)
