@@ -16,6 +16,8 @@ KEYS_KEPT = 10_000
 OUSTED_MAX = 16
 WATCHED_MAX = 10_000
 """Servers of one node that another one is to watch when it is gone; beyond, they wait for their next look."""
+APPLIED_WITHIN_S = 5.0
+"""Of a look: how long a gateway is waited for that has the tenant's newest snapshot, which may be on its way."""
 
 DataKey = Callable[[str], Awaitable[bytes]]
 """A tenant's data key."""
@@ -86,7 +88,15 @@ class PartCache:
 class Hub:
     """This replica's side of all its streams."""
 
-    def __init__(self, publications: Publications, data_key: DataKey, announced: Announced) -> None:
+    def __init__(
+        self,
+        publications: Publications,
+        data_key: DataKey,
+        announced: Announced,
+        *,
+        applied_within_s: float = APPLIED_WITHIN_S,
+    ) -> None:
+        self._applied_within_s = applied_within_s
         self.parts = PartCache(publications)
         self.chain: Sequence[Announcement] = ()
         """Announcements of signing keys, oldest first."""
@@ -101,6 +111,8 @@ class Hub:
         self._ousted: dict[str, set[bytes]] = {}
         """Node to the keys of gateways that had its name before, while the one that has it now stays."""
         self._able: dict[str, set[str]] = {}
+        self._first_able = asyncio.Event()
+        """Set, and replaced, when a tenant's newest snapshot is in force on a first node."""
         self._watched: dict[str, set[tuple[str, str]]] = {}
         """Node to the servers it was asked to watch, which say when they change."""
         self._unwatched = 0
@@ -198,6 +210,8 @@ class Hub:
         able = self._able.setdefault(tenant, set())
         able.add(session.node)
         if len(able) == 1:
+            self._first_able.set()
+            self._first_able = asyncio.Event()
             self.on_able()
 
     def bounds(self) -> dict[str, Bound]:
@@ -217,7 +231,7 @@ class Hub:
 
     async def look(self, tenant: str, server: str, watch_s: int) -> Observation:
         """Have one node that serves the tenant's newest snapshot look at a server, and watch it afterwards."""
-        able = self._able.get(tenant)
+        able = await self._await_able(tenant)
         if not able:
             return Observation(looked=False, error="no connected gateway serves this tenant")
         # Different tenants fall on different nodes, and one on the same as long as the fleet stays.
@@ -231,6 +245,16 @@ class Hub:
         else:
             self._unwatched += 1
         return seen
+
+    async def _await_able(self, tenant: str) -> Collection[str]:
+        """Nodes that serve the tenant's newest snapshot; none if it is not in force anywhere soon."""
+        try:
+            async with asyncio.timeout(self._applied_within_s):
+                while not self._able.get(tenant):
+                    await self._first_able.wait()
+        except TimeoutError:
+            return ()
+        return self._able[tenant]
 
     async def data_keys(self, tenants: Collection[str]) -> dict[str, bytes]:
         """The tenants' data keys; those not known are read at the same time."""
