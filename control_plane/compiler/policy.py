@@ -126,8 +126,9 @@ def _known_fault(attribute: str, op: str, values: list[str | int]) -> str | None
         return f"must be one of {', '.join(RISKS)}"
     if attribute == "ctx.weekday" and not all(value in WEEKDAYS for value in values):
         return f"must be one of {', '.join(WEEKDAYS)}"
-    if attribute == "ctx.hour" and not all(type(value) is int and 0 <= value <= 24 for value in values):
-        return "must be a number of 0-23"
+    latest = 24 if op in _ORDERED else 23  # `lt 24` says until midnight.
+    if attribute == "ctx.hour" and not all(type(value) is int and 0 <= value <= latest for value in values):
+        return f"must be a whole number of 0-{latest} for {op}"
     if attribute == "tool.read_only" and not all(isinstance(value, bool) for value in values):
         return "must be true or false"
     return None

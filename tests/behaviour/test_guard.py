@@ -3,6 +3,7 @@
 import pytest
 
 from tests.behaviour.conftest import World
+from tests.harness.planes import until
 
 
 async def test_a_card_in_a_result_is_masked(world: World) -> None:
@@ -37,8 +38,6 @@ async def test_a_card_spread_over_progress_messages_does_not_get_out(world: Worl
 
 @pytest.mark.parametrize("action", ["block"])
 async def test_a_guard_that_blocks_names_the_detector_and_not_the_text(world: World, action: str) -> None:
-    from tests.harness.planes import until
-
     await world.planes.apply(
         f"{{kind: Guard, tenant: acme, name: cards, spec: {{detectors: [card], action: {action}}}}}"
     )

@@ -6,6 +6,7 @@ import pytest
 
 from core.server import Server
 from tests.behaviour.conftest import World
+from tests.harness.planes import until
 
 DEADLINE_S = 2.0
 """`timeout_s` of the server in the fixture."""
@@ -60,14 +61,10 @@ async def test_a_private_address_is_refused_unless_the_server_allows_it(world: W
     async def refused() -> bool:
         return "error" in (await agent.call("echo")).message
 
-    from tests.harness.planes import until
-
     await until(refused, "the private address refused")
 
 
 async def test_a_changed_definition_is_quarantined_until_approved(world: World) -> None:
-    from tests.harness.planes import until
-
     agent = world.agent()
     world.hostile.definitions["echo"] = {
         **world.hostile.definitions["echo"],

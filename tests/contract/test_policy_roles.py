@@ -177,6 +177,8 @@ def test_globs_mean_what_fnmatch_means(engine, glob):
         (Permission(when=[Condition(attribute="tool.risk", op="lt", value=3)]), "when[0].value"),
         (Permission(when=[Condition(attribute="ctx.weekday", op="eq", value="Mon")]), "when[0].value"),
         (Permission(when=[Condition(attribute="ctx.hour", op="gt", value="9")]), "when[0].value"),
+        (Permission(when=[Condition(attribute="ctx.hour", op="lt", value=25)]), "when[0].value"),
+        (Permission(when=[Condition(attribute="ctx.hour", op="eq", value=24)]), "when[0].value"),
         (Permission(when=[Condition(attribute="user.a", op="in", value=[])]), "when[0].value"),
         (Permission(when=[Condition(attribute="user.a", op="in", value="x")]), "when[0].value"),
         (Permission(when=[Condition(attribute="user.a", op="eq", value=["x"])]), "when[0].value"),

@@ -3,8 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -102,11 +100,3 @@ def kill(embedded: EmbeddedPostgres) -> None:
     """SIGKILL, as an operator's worst day would have it."""
     assert embedded.pid is not None
     os.kill(embedded.pid, signal.SIGKILL)
-
-
-def run_python(code: str, *arguments: str) -> "subprocess.Popen[str]":
-    """A Python process of its own, with the repository importable and its output to be read."""
-    root = Path(__file__).parents[2]
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
