@@ -294,7 +294,7 @@ def _invalid(arrival: Arrival, rule: str) -> Rejected:
 def _read_meta(arrival: Arrival, inbound: Inbound) -> None:
     meta = arrival.meta
     token = bytes(meta.progress_token) if meta.progress_token else b""
-    if token and token != b"null":
+    if arrival.message.id and token not in (b"", b"null"):
         if token[0] not in b'"-0123456789':
             status = 400 if arrival.era == "modern" else 200
             raise Rejected(

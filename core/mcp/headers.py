@@ -158,6 +158,8 @@ def _at(values: object, path: str) -> object:
 def _render(value: object) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return f"{Decimal(str(value)):.0f}"  # In digits, also where JSON has `1e22`.
     return str(value) if isinstance(value, str | int | float) else None
 
 

@@ -68,6 +68,7 @@ def _tagged(params: bytes, request_id: bytes) -> bytes:
     if b'"_meta"' not in params:
         return with_member(params, b"_meta", b'{"' + _SUBSCRIPTION + b'":' + request_id + b"}")
     members = msgspec.json.decode(params, type=dict[str, msgspec.Raw])
-    meta = msgspec.json.decode(members.get("_meta", b"{}"), type=dict[str, msgspec.Raw])
+    raw = bytes(members.get("_meta", b"{}"))
+    meta = msgspec.json.decode(raw if raw[:1] == b"{" else b"{}", type=dict[str, msgspec.Raw])
     meta[_SUBSCRIPTION.decode()] = msgspec.Raw(request_id)
     return msgspec.json.encode(members | {"_meta": meta})

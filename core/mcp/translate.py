@@ -20,6 +20,8 @@ _LISTED = {
     "resources/templates/list": "resourceTemplates",
 }
 _COMPLETE = b'"complete"'
+_PROTOCOLS = META_PREFIX.rstrip("/").encode()
+"""Without its slash, which some writers of JSON escape."""
 _NO_INPUT = "The tool asks for input, and this session has no way to give it."
 
 Members = dict[str, Raw]
@@ -28,6 +30,8 @@ Members = dict[str, Raw]
 class _Top(Struct):
     result_type: Raw | UnsetType = field(default=UNSET, name="resultType")
     meta: Raw | UnsetType = field(default=UNSET, name="_meta")
+    ttl_ms: Raw | UnsetType = field(default=UNSET, name="ttlMs")
+    cache_scope: Raw | UnsetType = field(default=UNSET, name="cacheScope")
 
 
 _top = msgspec.json.Decoder(_Top)
@@ -57,16 +61,25 @@ def _up(value: bytes, method: str, server_info: bytes) -> bytes:
     if top.result_type is not UNSET and top.meta is not UNSET:
         return value
     if top.meta is UNSET:
-        value = with_member(value, b"_meta", b'{"' + SERVER_INFO_KEY.encode() + b'":' + server_info + b"}")
+        value = with_member(value, b"_meta", _with_server_info(b"{}", server_info))
     if top.result_type is not UNSET:
         return value
-    if top.meta is not UNSET and SERVER_INFO_KEY.encode() not in bytes(top.meta):
-        members = _members.decode(value)
-        members["_meta"] = Raw(with_member(bytes(members["_meta"]), SERVER_INFO_KEY.encode(), server_info))
-        value = _encode(members)
+    if top.meta is not UNSET:
+        meta = _with_server_info(bytes(top.meta), server_info)
+        value = _encode(_members.decode(value) | {"_meta": Raw(meta)}) if meta != bytes(top.meta) else value
     if method in _HINTED:
-        value = with_member(with_member(value, b"ttlMs", b"0"), b"cacheScope", b'"private"')
+        value = value if top.ttl_ms is not UNSET else with_member(value, b"ttlMs", b"0")
+        value = value if top.cache_scope is not UNSET else with_member(value, b"cacheScope", b'"private"')
     return with_member(value, b"resultType", _COMPLETE)
+
+
+def _with_server_info(meta: bytes, server_info: bytes) -> bytes:
+    """A server's own stays. What is no object is nothing that a client could read."""
+    if meta[:1] != b"{":
+        meta = b"{}"
+    if b"serverInfo" in meta and SERVER_INFO_KEY in _members.decode(meta):
+        return meta
+    return with_member(meta, SERVER_INFO_KEY.encode(), server_info)
 
 
 def _down(value: bytes, method: str, revision: str) -> bytes:
@@ -92,7 +105,7 @@ def _down(value: bytes, method: str, revision: str) -> bytes:
 def _strip_meta(members: Members) -> None:
     """Members of `_meta` that belong to the modern protocol go; a vendor's own stay."""
     raw = members.get("_meta")
-    if raw is None or META_PREFIX.encode() not in bytes(raw):
+    if raw is None or bytes(raw)[:1] != b"{" or _PROTOCOLS not in bytes(raw):
         return
     kept = {key: item for key, item in _members.decode(raw).items() if not key.startswith(META_PREFIX)}
     if kept:
