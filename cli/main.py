@@ -92,6 +92,7 @@ def _serving(verbs: Parsers) -> None:
         ("admin", 8081, "REST admin API"),
         ("grpc", 8082, "gRPC: admin API and fleet"),
         ("ops", 8083, "the gateway's health and metrics"),
+        ("agent-grpc", 8084, "MCP over gRPC, for agents"),
     ):
         up.add_argument(f"--{name}-port", type=int, default=port, metavar="N", help=f"{what} (default: {port}; 0: any)")
     up.add_argument("--workers", type=int, default=1, metavar="N", help="gateway workers (default: 1)")

@@ -36,7 +36,7 @@ TOO_OFTEN = 3
 """Ends of one child, within `OFTEN_S`, that are not put right by starting it again."""
 OFTEN_S = 60.0
 AGAIN_S = 0.5
-PORTS = ("mcp", "admin", "grpc", "ops")
+PORTS = ("mcp", "admin", "grpc", "ops", "agent_grpc")
 
 
 class Stopped(Exception):
@@ -86,6 +86,10 @@ class Urls:
         return f"{HOST}:{self.ports['grpc']}"
 
     @property
+    def agent_grpc(self) -> str:
+        return f"{HOST}:{self.ports['agent_grpc']}"
+
+    @property
     def metrics(self) -> str:
         return f"http://{HOST}:{self.ports['ops']}/metrics"
 
@@ -126,6 +130,7 @@ def start(place: Place, urls: Urls, workers: int, *, demo: bool, stack: ExitStac
     token = place.admin_token.read_text("utf-8").strip()
     values: dict[str, object] = {
         "mcp_url": urls.mcp,
+        "agent_grpc_target": urls.agent_grpc,
         "admin_url": urls.admin,
         "grpc_target": urls.grpc,
         "metrics_url": urls.metrics,
@@ -169,7 +174,7 @@ def take_ports(asked: dict[str, int]) -> dict[str, int]:
                 listener.bind((HOST, port))
             except (OSError, OverflowError) as failure:
                 reason = "is no port" if not 0 <= port <= 65535 else "is in use" if port >= 1024 else str(failure)
-                problems.append(f"  --{name}-port {port}: {reason}; give another, or 0 for any")
+                problems.append(f"  --{name.replace('_', '-')}-port {port}: {reason}; give another, or 0 for any")
                 continue
             taken[name] = listener.getsockname()[1]
     if problems:
@@ -249,6 +254,7 @@ def _gateway(place: Place, urls: Urls, workers: int) -> list[str]:
         *("--listen-address", HOST),
         *("--mcp-port", str(urls.ports["mcp"])),
         *("--ops-port", str(urls.ports["ops"])),
+        *("--agent-grpc-port", str(urls.ports["agent_grpc"])),
         *("--workers", str(workers)),
     ]
 
@@ -341,7 +347,7 @@ def _say(urls: Urls, place: Place, *, demo: bool) -> None:
     lines = [
         "",
         "Toolgate is up.",
-        f"  MCP      {urls.mcp}",
+        f"  MCP      {urls.mcp} (gRPC: {urls.agent_grpc})",
         *([f"  API key  {values['api_key']}"] if demo else []),
         f"  admin    {urls.admin} (OpenAPI at /openapi.json), gRPC {urls.grpc}",
         f"  metrics  {urls.metrics}",

@@ -32,7 +32,7 @@ class Up:
 
     def __init__(self, folder: Path, *words: str) -> None:
         self.folder = folder
-        ports = [word for name in ("mcp", "admin", "grpc", "ops") for word in (f"--{name}-port", "0")]
+        ports = [word for name in ("mcp", "admin", "grpc", "ops", "agent-grpc") for word in (f"--{name}-port", "0")]
         self.process = subprocess.Popen(
             [*COMMAND, "up", "--data-dir", str(folder), *ports, *words],
             stdout=subprocess.PIPE,
@@ -106,6 +106,7 @@ def test_the_demo_is_governed_and_a_second_run_finds_it_as_it_was(folder: Path) 
         first = up.await_started()
         assert set(first) == {
             "mcp_url",
+            "agent_grpc_target",
             "admin_url",
             "grpc_target",
             "metrics_url",
