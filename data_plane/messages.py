@@ -172,14 +172,6 @@ class Drain(msgspec.Struct, frozen=True, array_like=True, tag=14):
     within_s: float
 
 
-class CancelCall(msgspec.Struct, frozen=True, array_like=True, tag=15):
-    """Either tells: a caller cancelled this request; whichever worker runs it is to stop it."""
-
-    session: bytes
-    request_id: bytes
-    """As JSON."""
-
-
 class Stats(msgspec.Struct, frozen=True, array_like=True, tag=16):
     """Worker tells, about once a second: that it is alive, and how it is."""
 
@@ -259,7 +251,6 @@ News = (
     | Abandon
     | Condition
     | Drain
-    | CancelCall
     | Stats
     | Stale
     | Subscribe

@@ -16,7 +16,6 @@ from data_plane.listeners import Listeners
 from data_plane.messages import (
     Abandon,
     Answer,
-    CancelCall,
     Commit,
     Condition,
     Delivered,
@@ -55,12 +54,10 @@ class Worker:
         assembler: Assembler,
         max_loaded: int,
         *,
-        cancel: Callable[[bytes, bytes], bool],
         retire: Callable[[str, str], None] = lambda _tenant, _server: None,
         leave: Callable[[], None] = lambda: os._exit(70),
     ) -> None:
-        """`cancel(session, request_id)`: stop a call if it runs here. `retire(tenant, server)`: it is gone; keep
-        nothing open to it. `leave`: at once, without the supervisor."""
+        """`retire(tenant, server)`: it is gone; keep nothing open to it. `leave`: at once, without the supervisor."""
         self.tenants = Tenants(self._load, max_loaded)
         self.draining: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         """Done when the worker is to leave: within how many seconds."""
@@ -68,7 +65,6 @@ class Worker:
         """Set once it is known what is in force."""
         self._packs = packs
         self._assembler = assembler
-        self._cancel = cancel
         self._retire = retire
         self._leave = leave
         self._prepared: dict[str, tuple[Pointer, TenantSnapshot]] = {}
@@ -94,11 +90,6 @@ class Worker:
         snapshot = self.tenants.loaded(tenant) if tenant is not None else None
         view = snapshot.endpoints.get(endpoint) if snapshot is not None else None
         return view.catalogue.allowed_origins if view is not None else ()
-
-    def cancelled_elsewhere(self, session: bytes, request_id: bytes) -> None:
-        """A caller cancelled a request that another worker may be running."""
-        if self.channel is not None:
-            self.channel.tell(CancelCall(session, request_id))
 
     def stale(self, tenant: str, server: str) -> None:
         """What is known of a server is not what it says any more."""
@@ -133,8 +124,6 @@ class Worker:
         elif isinstance(news, Delivered | Subscribed):
             if self.bus is not None:
                 self.bus.told(news)
-        elif isinstance(news, CancelCall):
-            self._cancel(news.session, news.request_id)
         elif isinstance(news, Drain) and not self.draining.done():
             self.draining.set_result(news.within_s)
 

@@ -93,7 +93,6 @@ async def run(settings: WorkerSettings) -> None:
             Packs(data_dir / "parts"),
             assembler,
             settings.max_loaded_tenants,
-            cancel=lambda session, request_id: front.cancel(session, request_id),  # noqa: PLW0108 - made below
             retire=network.retire,
         )
         channel = await open_channel(socket.socket(fileno=settings.channel_fd), worker, "supervisor")

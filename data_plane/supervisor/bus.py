@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from secrets import token_bytes
 
-from core.bound import Bound, Hits
+from core.bound import Bound
 from core.bus import GAP, MESSAGE_MAX_BYTES, Bus, BusAway, Cache, Deliver, EventLog, Leave, Topics, check
 from data_plane.channel import Channel
 from data_plane.messages import (
@@ -31,8 +31,6 @@ log = logging.getLogger("toolgate.bus")
 MAX_SUBSCRIPTIONS = 200_000
 """Of all workers: each has one for a topic, whoever listens there."""
 SEAT_SUBSCRIPTIONS = 60_000
-POSTS_MAX = 1024
-"""Messages on their way to other nodes whose senders do not wait; more are dropped."""
 REJOIN_EVERY_S = 1.0
 _MARK = 16
 
@@ -60,8 +58,6 @@ class NodeBus:
         """Before each message to the outer bus, which brings a node its own ones too."""
         self._here = Topics(most, _broken, self._left)
         self._there: dict[str, _Elsewhere] = {}
-        self._posts: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(POSTS_MAX)
-        self._posts_dropped = Hits()
         self.published = self.delivered = self.away = 0
         """Messages from this node; told here, once for each subscription; not told to other nodes."""
 
@@ -70,10 +66,7 @@ class NodeBus:
         return len(self._here)
 
     def bounds(self) -> dict[str, Bound]:
-        return {
-            "bus_subscriptions": self._here.bound,
-            "bus_posts": Bound(self._posts.qsize(), POSTS_MAX, self._posts_dropped.count),
-        }
+        return {"bus_subscriptions": self._here.bound}
 
     def gauges(self) -> Iterator[Gauge]:
         yield Gauge("toolgate_bus_topics", "Topics this node listens to.", self.topics)
@@ -96,15 +89,6 @@ class NodeBus:
             if not heard:
                 raise
 
-    def post(self, topic: str, message: bytes) -> None:
-        """`publish` for those who cannot wait, to other nodes only; `run` sends it."""
-        if self._outer is None:
-            return
-        try:
-            self._posts.put_nowait((topic, message))
-        except asyncio.QueueFull:
-            self._posts_dropped.count += 1
-
     async def subscribe(self, topic: str, deliver: Deliver) -> Leave:
         leave = self._here.join(topic, deliver)
         if self._outer is None:
@@ -119,13 +103,11 @@ class NodeBus:
         return leave
 
     async def run(self) -> None:
-        """Send what was posted, and join what could not be joined; for ever."""
+        """Join what could not be joined; for ever."""
         if self._outer is None:
             await asyncio.Event().wait()
         else:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._send(self._outer))
-                tasks.create_task(self._rejoin(self._outer))
+            await self._rejoin(self._outer)
 
     async def close(self) -> None:
         joining = [there.joining for there in self._there.values() if there.joining is not None]
@@ -169,14 +151,6 @@ class NodeBus:
             there.wanted = False
             if there.leave is not None:
                 there.leave()
-
-    async def _send(self, outer: Bus) -> None:
-        while True:
-            topic, message = await self._posts.get()
-            try:
-                await outer.publish(topic, self._mine + message)
-            except BusAway:
-                self.away += 1
 
     async def _rejoin(self, outer: Bus) -> None:
         while True:

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-import msgspec
-
 from core.bound import Bound
 from core.call import Ask, Notification, Notify, ToolBackend, Watchable
 from core.errors import Reason, Unavailable
@@ -21,7 +19,6 @@ from data_plane.messages import (
     After,
     Answer,
     Append,
-    CancelCall,
     Commit,
     Condition,
     Done,
@@ -66,10 +63,7 @@ LEAVES_WITHIN_S = 1.0
 SETTLED_S = 10.0
 """A worker that lived so long is replaced at once; one that died younger waits longer each time."""
 BACKOFF_S = (0.05, 5.0)
-CANCELLED = "cancelled"
-"""The topic on which nodes tell each other of calls that were cancelled: whichever runs it is to stop it."""
 _BEGAN = Notification("", b"")
-_cancelled = msgspec.msgpack.Decoder(CancelCall)
 
 
 class Rules(Protocol):
@@ -113,8 +107,6 @@ class Seat:
         if isinstance(news, Stats):
             self.stats, self.stats_at = news, time.monotonic()
             self._node.note_service()
-        elif isinstance(news, CancelCall):
-            self._node.cancelled(self, news)
         elif isinstance(news, Stale):
             self._node.stale(news.tenant, news.server)
         elif isinstance(news, Subscribe | Unsubscribe) and self.subscriptions is not None:
@@ -154,13 +146,9 @@ class Workers:
 
     async def run(self) -> None:
         """Fill every seat, again when it empties. Ends when drained; cancelled: kills and reaps them all."""
-        leave = await self._shared.bus.subscribe(CANCELLED, self._cancelled_elsewhere)
-        try:
-            async with asyncio.TaskGroup() as group:
-                for seat in self.seats:
-                    group.create_task(self._keep(seat))
-        finally:
-            leave()
+        async with asyncio.TaskGroup() as group:
+            for seat in self.seats:
+                group.create_task(self._keep(seat))
 
     async def _keep(self, seat: Seat) -> None:
         pause_s = BACKOFF_S[0]
@@ -254,25 +242,6 @@ class Workers:
         self._condition = condition
         for channel in self._channels():
             channel.tell(condition)
-
-    def tell_others(self, speaker: Seat, news: News) -> None:
-        for seat in self.seats:
-            if seat is not speaker and seat.channel is not None:
-                seat.channel.tell(news)
-
-    def cancelled(self, speaker: Seat, news: CancelCall) -> None:
-        """A caller of the speaker's cancelled a call that may run anywhere."""
-        self.tell_others(speaker, news)
-        self._shared.bus.post(CANCELLED, msgspec.msgpack.encode(news))
-
-    def _cancelled_elsewhere(self, message: bytes) -> None:
-        try:
-            news = _cancelled.decode(message)
-        except msgspec.MsgspecError:
-            log.error("another node's message on %s cannot be read: is it of another release?", CANCELLED)  # noqa: TRY400
-            return
-        for channel in self._channels():
-            channel.tell(news)
 
     def _channels(self) -> list[Channel]:
         return [seat.channel for seat in self.seats if seat.channel is not None]

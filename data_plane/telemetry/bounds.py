@@ -119,7 +119,6 @@ SUPERVISOR: Iterable[Kept] = (
     Kept("watched_servers", "servers listened to between looks", "2,000", "found at the next look", "1.5 `refresh_s`"),
     Kept("fleet_probes", "looks at servers asked for", "256", "answered `too many`", "40 s"),
     Kept("bus_subscriptions", "topics its workers listen to", "200,000", "refused to the worker", "its channel"),
-    Kept("bus_posts", "cancellations on their way to other nodes", "1,024", "dropped", "once sent"),
     Kept("shared_values", "sessions' values, without Redis", "100,000", "the one longest untouched goes", "24 h"),
     Kept("shared_value_bytes", "bytes of these", "64 MiB", "the same", "the same"),
     Kept("shared_streams", "streams to be resumed, without Redis", "20,000", "the one longest quiet goes", "300 s"),

@@ -44,11 +44,11 @@ async def test_workers_of_a_node_reach_each_other_while_redis_is_away_and_other_
         await asyncio.to_thread(redis_server.start)
         async with asyncio.timeout(WITHIN_S):
             while not there.messages:
-                nodes[0].post("t", b"2")
+                await nodes[0].publish("t", b"2")
                 await asyncio.sleep(0.05)
         assert there.messages[0] == b"2"
         assert (await gaps.has(1))[0] == b""
-        assert here.messages == [b"1"], "what was posted is for the others"
+        assert set(here.messages) == {b"1", b"2"}
         assert nodes[0].away >= 2
 
 

@@ -20,7 +20,7 @@ from data_plane.channel import Channel, ChannelLost, open_channel
 from data_plane.messages import (
     Answer,
     Ask,
-    CancelCall,
+    Delivered,
     Done,
     Failed,
     Forget,
@@ -119,9 +119,9 @@ async def test_a_question_is_answered_and_news_arrive_in_order() -> None:
     here, _, there, other = await pair()
     async with asyncio.timeout(20):
         here.tell(Forget("a"))
-        here.tell(CancelCall(b"s", b"7"))
+        here.tell(Delivered(7, b"s"))
         assert await here.ask(Take("k", BUCKET, 3)) == Granted(3, 0.25)
-    assert other.news == [Forget("a"), CancelCall(b"s", b"7")]
+    assert other.news == [Forget("a"), Delivered(7, b"s")]
     here.abort()
     there.abort()
 
@@ -298,7 +298,7 @@ async def test_a_peer_that_reads_nothing_is_cut() -> None:
     here = await open_channel(left, mine, "here", unsent_max_bytes=1_000_000)
     async with asyncio.timeout(20):
         while not here.closed.is_set():
-            here.tell(CancelCall(b"s" * 100_000, b"1"))
+            here.tell(Delivered(1, b"s" * 100_000))
             await asyncio.sleep(0)
         await mine.is_lost.wait()
     _unread.close()
@@ -337,7 +337,7 @@ async def test_frames_cut_anywhere_are_put_together_again() -> None:
     here = await open_channel(left, mine, "here")
     loop = asyncio.get_running_loop()
     chance = random.Random(7)
-    news = [CancelCall(os.urandom(chance.randrange(600)), b"%d" % n) for n in range(50)]
+    news = [Delivered(n, os.urandom(chance.randrange(600))) for n in range(50)]
     from data_plane.messages import Tell
 
     stream = b"".join(struct.pack(">I", len(e)) + e for e in (msgspec.msgpack.encode(Tell(one)) for one in news))
