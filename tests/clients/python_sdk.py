@@ -77,6 +77,15 @@ def plain(result: Any) -> Json:
     return dict(result.model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
+async def held(client: Client, name: str, arguments: Json, release: str) -> Any:
+    """A call that only ends if its progress is heard."""
+
+    async def let_go(done: float, total: float | None, message: str | None) -> None:
+        await client.call_tool(release, arguments)
+
+    return await client.call_tool(name, arguments, progress_callback=let_go)
+
+
 async def taken(client: Client, step: Step) -> Json:
     heard: list[float] = []
 
@@ -87,6 +96,8 @@ async def taken(client: Client, step: Step) -> Json:
     try:
         if kind == "call":
             result: Any = await client.call_tool(what[0], what[1], progress_callback=hear)
+        elif kind == "held":
+            result = await held(client, *what)
         elif kind == "read":
             result = await client.read_resource(what[0])
         elif kind == "prompt":

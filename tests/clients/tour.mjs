@@ -29,10 +29,19 @@ async function all(list, kind) {
   return found;
 }
 
+// A call that only ends if its progress is heard.
+async function held(call, name, args, release) {
+  const released = [];
+  const result = await call({ name, arguments: args }, () => released.push(call({ name: release, arguments: args })));
+  await Promise.all(released);
+  return result;
+}
+
 async function taken(client, call, [kind, ...what]) {
   const heard = [];
   try {
     if (kind === "call") return { result: await call({ name: what[0], arguments: what[1] }, (p) => heard.push(p.progress)), heard };
+    if (kind === "held") return { result: await held(call, ...what) };
     if (kind === "read") return { result: await client.readResource({ uri: what[0] }) };
     if (kind === "prompt") return { result: await client.getPrompt({ name: what[0], arguments: what[1] }) };
     return { result: await client.complete({ ref: what[0], argument: what[1] }) };

@@ -54,7 +54,7 @@ class World:
         url = f"http://127.0.0.1:{self.nodes[node].port}/acme/{endpoint}"
         if way == "stdio":
             command = (str(TOOLGATE), "stdio", "--endpoint", f"{url}/mcp")
-            return Place(way, command=command, environment={"TOOLGATE_KEY": self.key})
+            return Place(way, command=command, environment={"TOOLGATE_API_KEY": self.key})
         headers = {"Authorization": f"Bearer {self.key}"}
         return Place(way, f"{url}/{'sse' if way == 'sse' else 'mcp'}", headers)
 

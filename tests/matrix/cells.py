@@ -85,7 +85,7 @@ def through(origin: str, key: str) -> Reach:
             return Sse(f"{origin}/sse", authorized)
         if row.transport == "websocket":
             return Frames(f"{origin}/ws".replace("http", "ws", 1), authorized)
-        return Lines([str(TOOLGATE), "stdio", "--endpoint", f"{origin}/mcp"], {"TOOLGATE_KEY": key})
+        return Lines([str(TOOLGATE), "stdio", "--endpoint", f"{origin}/mcp"], {"TOOLGATE_API_KEY": key})
 
     return pipe
 
