@@ -29,6 +29,8 @@ WATCH_FACTOR = 1.5
 CHANGED_MAX = 10_000
 RETRY_S = (5.0, 300.0)
 """First and longest pause after looks that failed; never longer than the server's own `refresh_s`."""
+UNSEEN_S = 1.0
+"""First pause where nobody looked: the snapshot with the server in it may be on its way."""
 
 log = logging.getLogger("toolgate.definitions")
 
@@ -156,7 +158,7 @@ class Learning:
 def _next_look_s(server: Server, seen: Observation, failures: int) -> float:
     if not seen.failed:
         return server.refresh_s * random.uniform(0.9, 1.1)  # noqa: S311 (spreads looks, guards nothing)
-    first_s, longest_s = RETRY_S
+    first_s, longest_s = RETRY_S if seen.looked else (UNSEEN_S, RETRY_S[1])
     return min(float(server.refresh_s), longest_s, first_s * float(1 << min(failures, 10)))
 
 

@@ -72,7 +72,7 @@ class Servers:
         except Unavailable as failure:
             return Observation(error=failure.detail or failure.public)
         except (OSError, ValueError, SealBroken) as failure:
-            return Observation(error=f"the node cannot read the tenant's snapshot: {failure}")
+            return Observation(looked=False, error=f"the node cannot read the tenant's snapshot: {failure}")
 
     async def _watch_on(self, respondent: Respondent, route: Route, seen: Observation, watch_s: float) -> None:
         """As the server was seen now: a snapshot that says so may not have come yet."""
