@@ -26,7 +26,7 @@ from adapters.postgres.audit import PostgresAudit
 from adapters.postgres.database import Database
 from adapters.postgres.definitions import PostgresDefinitions
 from adapters.postgres.embedded import EmbeddedFailed, EmbeddedPostgres
-from adapters.postgres.migrate import SchemaTooNew, migrate
+from adapters.postgres.migrate import SchemaTooNew, ServerTooOld, migrate
 from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.resources import PostgresStore
 from adapters.postgres.secrets import PostgresSealedValues
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
     log_to_stderr(wanted.log_level)
     try:
         asyncio.run(_until_signalled(wanted))
-    except (EmbeddedFailed, SchemaTooNew, KeyFileRefused, Rejected, OSError) as failure:
+    except (EmbeddedFailed, SchemaTooNew, ServerTooOld, KeyFileRefused, Rejected, OSError) as failure:
         log.critical("cannot serve: %s", getattr(failure, "public", failure))
         return 4
     return 0

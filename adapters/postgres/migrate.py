@@ -11,10 +11,16 @@ _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _LOCK = 0x746F6F6C67617465
 """Advisory lock key: "toolgate" in ASCII."""
 LOCK_TIMEOUT_S = 120
+OLDEST_SERVER = 15
+"""What the documentation promises; the tests run on 18."""
 
 
 class SchemaTooNew(Exception):
     """The database was migrated by a newer Toolgate. Run that one, or restore an older backup."""
+
+
+class ServerTooOld(Exception):
+    """The database server is of a release that Toolgate does not support."""
 
 
 class Migration(NamedTuple):
@@ -37,13 +43,16 @@ def load(folder: Traversable) -> list[Migration]:
     return found
 
 
-async def migrate(database: Database, folder: Traversable) -> list[str]:
-    """Apply what is missing and return its names; each file is one transaction. Raises SchemaTooNew.
+async def migrate(database: Database, folder: Traversable, *, oldest_server: int = OLDEST_SERVER) -> list[str]:
+    """Apply what is missing and return its names; each file is one transaction. Raises SchemaTooNew, ServerTooOld.
 
     A replica that starts while another migrates waits for it.
     """
     migrations = load(folder)
     async with database.connection() as conn:
+        release = conn.info.server_version // 10_000
+        if release < oldest_server:
+            raise ServerTooOld(f"the database server is PostgreSQL {release}; {oldest_server} or later is needed")
         await conn.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'; SET statement_timeout = 0")
         await conn.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
         try:

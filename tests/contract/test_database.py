@@ -17,7 +17,7 @@ import pytest
 
 from adapters.postgres.database import RECONNECTED, Database, Notice
 from adapters.postgres.embedded import LOG_MAX_BYTES, EmbeddedFailed, EmbeddedPostgres
-from adapters.postgres.migrate import SchemaTooNew, load, migrate
+from adapters.postgres.migrate import SchemaTooNew, ServerTooOld, load, migrate
 from core.admin import Rejected, Why
 from tests.harness.postgres import FAST, MIGRATIONS, Server, kill, own_server
 
@@ -147,6 +147,19 @@ async def test_a_newer_schema_is_not_touched(postgres: Server) -> None:
             await conn.execute("INSERT INTO schema_migrations (version, name) VALUES (9999, 'future')")
         with pytest.raises(SchemaTooNew, match="9999_future"):
             await migrate(database, MIGRATIONS)
+
+
+async def test_an_older_server_is_refused_with_the_release_that_is_needed(postgres: Server) -> None:
+    with postgres.fresh(migrated=False) as dsn:
+        database = await Database.open(dsn)
+        try:
+            with pytest.raises(ServerTooOld, match=r"is PostgreSQL 18; 99 or later is needed"):
+                await migrate(database, MIGRATIONS, oldest_server=99)
+            async with database.connection() as conn:
+                tables = await conn.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
+                assert await tables.fetchone() == (0,)
+        finally:
+            await database.close()
 
 
 def folder(path: Path, **scripts: str) -> Traversable:
