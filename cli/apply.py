@@ -62,7 +62,7 @@ def apply_all(api: AdminApi, found: Sequence[Declared], *, dry_run: bool = False
     batch = {one.ref for one in found}
     results: list[Result] = []
     failed: set[Ref] = set()
-    for one in found:
+    for one in output.counted("applied", found):
         missing = sorted(one.needs() & failed)
         if missing:
             results.append((one, "skipped", [f"{one.where('name')}: {one.ref}: needs {missing[0]}, which was refused"]))
@@ -83,7 +83,7 @@ def diff(args: argparse.Namespace) -> int:
     found = _declared(args)
     different: list[output.Json] = []
     with AdminApi(admin_connection(args)) as api:
-        for one in found:
+        for one in output.counted("compared", found):
             stored = _stored(api, one.ref)
             lines = _difference(one, stored)
             if stored is not None and not lines and "value" in one.draft.spec and one.draft.kind == "Secret":

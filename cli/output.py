@@ -3,10 +3,15 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 Json = dict[str, object]
+T = TypeVar("T")
+
+TOLD_EVERY_S = 2.0
 
 
 def add_format_flag(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +49,16 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 def progress(text: str) -> None:
     """A line for people about long work; never mixed into what programs read."""
     print(text, file=sys.stderr, flush=True)
+
+
+def counted(what: str, items: Sequence[T], clock: Callable[[], float] = time.monotonic) -> Iterator[T]:
+    """The items one by one; how many are done is said every few seconds, so that quick work says nothing."""
+    said_s = clock()
+    for done, item in enumerate(items):
+        if clock() - said_s >= TOLD_EVERY_S:
+            said_s = clock()
+            progress(f"{done} of {len(items)} {what} ...")
+        yield item
 
 
 def age(stamp: str) -> str:

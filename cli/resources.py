@@ -67,7 +67,7 @@ def _delete_declared(args: argparse.Namespace) -> int:
     done: list[output.Json] = []
     try:
         with AdminApi(admin_connection(args)) as api:
-            for one in reversed(found):
+            for one in output.counted("deleted", found[::-1]):
                 ref = one.ref
                 request = pb.DeleteRequest(kind=ref.kind, tenant=ref.tenant, name=ref.name)
                 outcome = "deleted"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cli import held
+from cli import held, output
 from cli.audit import _row
 from cli.connect import CLIENTS, block
 from cli.connection import McpConnection
@@ -267,3 +267,13 @@ def test_an_argument_that_cannot_be_read_is_refused(given: str) -> None:
 def test_the_whole_that_cannot_be_read_is_refused_by_its_flag() -> None:
     with pytest.raises(Failure, match="--json: is not JSON"):
         read(whole="{bad")
+
+
+def test_how_far_long_work_is_is_said_every_two_seconds_and_of_short_work_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    times = iter([0.0, 0.5, 2.5, 2.5, 3.0, 4.6, 4.6])
+    assert list(output.counted("applied", "abcd", lambda: next(times))) == ["a", "b", "c", "d"]
+    assert capsys.readouterr() == ("", "1 of 4 applied ...\n3 of 4 applied ...\n")
+    assert list(output.counted("applied", "abcd")) == ["a", "b", "c", "d"]
+    assert capsys.readouterr() == ("", "")
