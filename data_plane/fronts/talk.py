@@ -5,7 +5,7 @@ proven by the pipeline anew; who may not speak any more is hung up on.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from secrets import token_hex
 from time import monotonic_ns
@@ -41,6 +41,8 @@ Deliver = Callable[[bytes], None]
 _LEAVING = Unavailable(Reason.OVERLOADED, "the gateway is shutting down; send the request again", retry_after_s=1)
 _BATCHES: Final = "2025-03-26"
 """The one revision that has them."""
+_RESPONSE: Final = "notifications/response"
+"""What the pipeline knows a client's answer by: as a notification, proven and recorded."""
 _FATAL = frozenset({Reason.UNAUTHENTICATED, Reason.NOT_FOUND})
 """What a credential, a session or an endpoint that is no more is refused with."""
 
@@ -187,7 +189,8 @@ class Talk:
         """As `_said`. Raises Rejected."""
         message = jsonrpc.read(body)
         if isinstance(message, Answer):
-            self._asking.answered(message)
+            if self._session and len(self._tasks) < MAX_TASKS:
+                self._start(self._replied(message, party, len(body)))
             return False
         arrival = classify.arrive_bare(message, self._session)
         if message.method == "notifications/cancelled":
@@ -288,15 +291,41 @@ class Talk:
 
     async def _notified(self, inbound: Inbound) -> None:
         """A session's notification: the pipeline proves and records it."""
+        if await self._done(self._desk.handle(inbound)) and inbound.method == "notifications/initialized":
+            await self._done(self._follow(inbound))
+
+    async def _replied(self, answer: Answer, party: Party, size: int) -> None:
+        """An answer to a server's question; proven and recorded as a notification is."""
+        inbound = party.told(
+            Inbound(
+                id=self._desk.next_id(),
+                tenant=party.place.tenant,
+                endpoint=party.place.endpoint,
+                transport=party.transport,
+                era="legacy",
+                revision=self._revision,
+                method=_RESPONSE,
+                credential=b"",
+                session=self._session,
+                received_ns=monotonic_ns(),
+                size_bytes=size,
+            )
+        )
+        if await self._done(self._desk.handle(inbound)):
+            self._asking.answered(answer)
+
+    async def _done(self, work: Awaitable[object]) -> bool:
+        """Whether it went well, where nobody waits for what comes of it."""
         try:
-            await self._desk.handle(inbound)
-            if inbound.method == "notifications/initialized":
-                await self._follow(inbound)
+            await work
         except (Refused, Unavailable) as failure:
             if failure.reason in _FATAL:
                 self._over("refused")
-        except Exception:  # noqa: BLE001 - as above; a notification has no answer
-            reply.log.exception("internal error %s", inbound.id)
+            return False
+        except Exception:  # noqa: BLE001 - as above
+            reply.log.exception("internal error on a connection")
+            return False
+        return True
 
     def _cancelled(self, params: bytes) -> None:
         """Of a request on this very connection: nobody else's can be meant. It is answered no more."""
