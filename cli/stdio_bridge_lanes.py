@@ -1,7 +1,7 @@
 """The two ways through the bridge: each request a POST of its own, and what the server says by itself."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -25,6 +25,7 @@ from cli.stdio_bridge_messages import (
     with_id,
     wrong_era,
 )
+from core.mcp.errors import INTERNAL_ERROR, INVALID_REQUEST
 from core.mcp.revisions import META_PREFIX
 from data_plane.upstreams.sse import EventParser, TooLongError
 
@@ -93,7 +94,7 @@ class Lanes:
         if message.version if self._era == "legacy" else message.method == "initialize":
             await self._write(wrong_era(message))
         elif message.id in self._running:
-            await self._write(error(message.id, -32600, "this id is in use"))
+            await self._write(error(message.id, INVALID_REQUEST, "this id is in use"))
         elif len(self._running) >= MAX_IN_FLIGHT:
             await self._write(error(message.id, AWAY, f"more than {MAX_IN_FLIGHT} requests at once"))
         else:
@@ -101,20 +102,26 @@ class Lanes:
             task = asyncio.get_running_loop().create_task(work)
             self._running[message.id] = task
             task.add_done_callback(lambda done: self._over(message.id, done))
+            if message.method == "initialize":
+                # Whatever follows needs the session, also of a client that does not wait for it.
+                await asyncio.wait({task})
 
     def _over(self, id_: bytes, done: "asyncio.Task[None]") -> None:
         if self._running.get(id_) is done:
             del self._running[id_]
-        self._noted(done)
+        if self._noted(done):
+            self._run(self._write(error(id_, INTERNAL_ERROR, "a fault of toolgate stdio")))
 
-    def _noted(self, done: "asyncio.Task[None]") -> None:
+    def _noted(self, done: "asyncio.Task[None]") -> bool:
+        """Whether it failed: which is a fault of ours, all else being answered."""
         self._errands.discard(done)
         failure = None if done.cancelled() else done.exception()
         if failure is not None:
             self._say(f"a fault of this command itself: {type(failure).__name__}: {failure}")
+        return failure is not None
 
-    def _run(self, errand: Coroutine[object, object, None]) -> None:
-        task = asyncio.get_running_loop().create_task(errand)
+    def _run(self, errand: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(_awaited(errand))
         self._errands.add(task)
         task.add_done_callback(self._noted)
 
@@ -279,7 +286,8 @@ class Lanes:
             self._say("the session is gone; beginning another")
             answer = await self._posted(self._hello)
             if answer is None or answer.error:
-                self._session = ""
+                # Not now: the next request tries again.
+                self._session = lost
                 return
             self._version = agreed_version(answer.result)
             for message in (read(notification(_INITIALIZED)), *self._settings.values()):
@@ -307,7 +315,7 @@ class Lanes:
                         self._run(self._again(session))
                         return
                     if answer.media != "text/event-stream":
-                        if 400 <= answer.status < 500:
+                        if 400 <= answer.status < 500 and answer.status not in (408, 429):
                             return  # It offers none.
                         raise Away(f"HTTP {answer.status}")  # noqa: TRY301 - as every other way it may be away
                     attempt, parser = 0, EventParser(MAX_ANSWER_BYTES, parser.last_id)
@@ -402,6 +410,10 @@ class Lanes:
         if self._version:
             headers["MCP-Protocol-Version"] = self._version
         return headers
+
+
+async def _awaited(errand: Awaitable[None]) -> None:
+    await errand
 
 
 async def _messages(answer: Answer, parser: EventParser) -> AsyncIterator[Message]:

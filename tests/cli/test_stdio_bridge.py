@@ -179,6 +179,17 @@ async def test_the_end_of_the_input_ends_the_session_and_a_signal_ends_it_at_onc
                 assert await client.process.wait() == 0
 
 
+async def test_a_client_that_does_not_wait_for_its_session_has_one_all_the_same() -> None:
+    async with serving("legacy", "http") as server, bridge(server.url) as client:
+        params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+        await client.begin("initialize", params)
+        await client.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        await client.begin("tools/call", {"name": "echo", "arguments": {"text": "at once"}})
+        assert (await client.close())[0] == 0
+        assert client.process.stdout is not None
+        assert "at once" in (await client.process.stdout.read()).decode()
+
+
 async def test_a_client_that_does_not_read_holds_up_only_itself() -> None:
     async with serving("modern", "http") as server, bridge(server.url) as client:
         ids = [

@@ -142,6 +142,35 @@ async def test_a_listener_is_heard_again_and_told_that_all_may_have_changed() ->
         assert first.body == second.body
 
 
+async def test_a_session_that_cannot_be_begun_again_yet_is_later() -> None:
+    hellos = 0
+
+    async def script(request: Request, peer: Peer) -> None:
+        nonlocal hellos
+        method = request.message.get("method") if request.body else ""
+        if method == "initialize":
+            hellos += 1
+            if hellos == 2:
+                await say(peer, respond("503 Service Unavailable", "text/plain", b"later"))
+                return
+            hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "raw", "version": "1"}}
+            body = msgspec.json.encode({"jsonrpc": "2.0", "id": request.id, "result": hello})
+            await say(peer, respond("200 OK", "application/json", body, f"Mcp-Session-Id: s-{hellos}"))
+        elif request.verb != "POST" or method == "notifications/initialized":
+            status = "202 Accepted" if request.verb == "POST" else "405 Method Not Allowed"
+            await say(peer, respond(status, "text/plain", b""))
+        elif request.headers.get("mcp-session-id") == "s-3":
+            await say(peer, respond("200 OK", "application/json", result(request)))
+        else:
+            await say(peer, respond("404 Not Found", "text/plain", b""))
+
+    async with scripted(script) as server, bridge(server.url) as client:
+        await client.hello()
+        assert "error" in await client.call("a")
+        assert "result" in await client.call("a")
+        assert hellos == 3
+
+
 async def test_answers_without_an_id_and_pages_of_proxies_become_the_requests_own_errors() -> None:
     refusal = b'{"jsonrpc":"2.0","id":null,"error":{"code":401,"message":"no key"}}'
     answers = [
