@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import grpc
@@ -59,12 +62,12 @@ class Site:
 
 
 @asynccontextmanager
-async def settle(planes: Planes, era: str, **environment: str) -> AsyncIterator[Site]:
+async def settle(planes: Planes, era: str, workers: int = 1) -> AsyncIterator[Site]:
     async with serving(era, "http") as upstream:  # type: ignore[arg-type]
         await planes.apply(ACME.replace("URL", upstream.url))
         key = await planes.key("acme", "helper-ada", user="ada", agent="helper")
         port = free_port()
-        node = await planes.node(TOOLGATE_AGENT_GRPC_PORT=str(port), **environment)
+        node = await planes.node(workers=workers, TOOLGATE_AGENT_GRPC_PORT=str(port))
         site = Site(planes, node, upstream, port, key)
         async with site.agent() as agent:
 
@@ -260,3 +263,64 @@ async def test_a_node_that_leaves_lets_calls_finish_and_ends_listeners(planes: P
         await direct.close()
         assert text(await slow) == "released"
         await stopping
+
+
+async def test_workers_share_the_port_and_one_that_dies_is_missed_by_nobody(planes: Planes) -> None:
+    async with settle(planes, "modern", workers=2) as site, AsyncExitStack() as stack:
+        # A channel of its own each: the kernel spreads connections, not calls.
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        agents = []
+        for _ in range(12):
+            channel = grpc.aio.insecure_channel(f"127.0.0.1:{site.port}", options)
+            agents.append(GrpcAgent(await stack.enter_async_context(channel), site.key))
+
+        async def all_answer() -> bool:
+            try:
+                answers = await asyncio.gather(*(agent.call("echo", text="x") for agent in agents))
+            except grpc.aio.AioRpcError:
+                return False
+            return [text(answer) for answer in answers] == ["x"] * len(agents)
+
+        assert await all_answer()
+        busy = [pid for pid in children(site.node) if established(pid, site.port)]
+        assert len(busy) == 2
+        os.kill(busy[0], signal.SIGKILL)
+        await until(all_answer, "answers from the worker that is left, and its colleague's successor")
+        await until(site.node.is_ready, "the node ready again")
+
+
+def children(node: Node) -> list[int]:
+    """Workers of a node."""
+    assert node.child is not None
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            worker = b"worker_main" in (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if worker and node_of(parent, node.child.pid):
+            found.append(int(entry.name))
+    return found
+
+
+def node_of(pid: int, ancestor: int) -> bool:
+    while pid > 1:
+        if pid == ancestor:
+            return True
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return False
+
+
+def established(pid: int, port: int) -> int:
+    """Connections that a process accepted on a port."""
+    own = set()
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            own.add(os.readlink(fd))
+    count = 0
+    for line in Path(f"/proc/{pid}/net/tcp6").read_text().splitlines() + Path("/proc/net/tcp").read_text().splitlines():
+        words = line.split()
+        if len(words) > 9 and words[3] == "01" and words[1].endswith(f":{port:04X}"):
+            count += f"socket:[{words[9]}]" in own
+    return count

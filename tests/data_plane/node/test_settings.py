@@ -55,6 +55,14 @@ def test_agents_may_name_the_hosts_given_or_else_the_address_bound(
     ("arguments", "start"),
     [
         (["--public-hosts", "mcp.example.com:8080"], "--public-hosts: 'mcp.example.com:8080'"),
+        (["--agent-grpc-port", "65536"], "--agent-grpc-port"),
+        (["--agent-grpc-port", "8080"], "TOOLGATE_MCP_PORT and TOOLGATE_AGENT_GRPC_PORT: must differ"),
+        (["--agent-grpc-port", "1", "--agent-grpc-cert-file", __file__], "TOOLGATE_AGENT_GRPC_CERT_FILE and"),
+        (["--agent-grpc-port", "1", "--agent-grpc-client-ca-file", __file__], "TOOLGATE_AGENT_GRPC_CLIENT_CA_FILE"),
+        (
+            ["--agent-grpc-cert-file", __file__, "--agent-grpc-key-file", __file__],
+            "TOOLGATE_AGENT_GRPC_CERT_FILE: needs TOOLGATE_AGENT_GRPC_PORT",
+        ),
         (["--public-hosts", "https://mcp.example.com"], "--public-hosts"),
         (["--control-plane", ""], "TOOLGATE_CONTROL_PLANE"),
         (["--control-plane-cert-file", "/nope"], "TOOLGATE_CONTROL_PLANE_CERT_FILE"),
