@@ -37,7 +37,8 @@ def listen(address: str, port: int, count: int) -> list[socket.socket]:
 def reserve(address: str, port: int) -> socket.socket:
     """Holds a port for workers that bind it themselves; port 0 takes a free one.
 
-    For servers that cannot be given a socket. Nothing is accepted on what is returned. Raises OSError, also where the port is in use.
+    For servers that cannot be given a socket. Nothing is accepted on what is returned. Raises OSError, also where the
+    port is in use.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with _bound(family, address, port, shared=False) as probe:

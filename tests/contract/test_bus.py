@@ -1,9 +1,8 @@
 """The contract of `core.bus`: memory, Redis, and what a node shares over each."""
 
 import asyncio
-import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from time import monotonic
 
 import pytest
@@ -17,7 +16,6 @@ from core.bus import (
     MESSAGE_MAX_BYTES,
     VALUE_MAX_BYTES,
     Bus,
-    BusAway,
     Cache,
     Event,
     EventLog,
