@@ -245,19 +245,7 @@ class Failed(msgspec.Struct, frozen=True, array_like=True, tag=25):
 
 Question = Take | GiveBack | ToolCall | Watch | Lookup | Prepare | Commit | Publish | Put | Get | Append | After
 Answer = Granted | Ran | Found | Verdict | Done | Value | Events | Failed
-News = (
-    Pointed
-    | Forget
-    | Abandon
-    | Condition
-    | Drain
-    | Stats
-    | Stale
-    | Subscribe
-    | Unsubscribe
-    | Subscribed
-    | Delivered
-)
+News = Pointed | Forget | Abandon | Condition | Drain | Stats | Stale | Subscribe | Unsubscribe | Subscribed | Delivered
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag=1):
