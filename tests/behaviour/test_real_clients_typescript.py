@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.clients.tour import ENDPOINTS, Way, expected, facts, missing, reports, steps
+from tests.clients.tour import Way, expected, facts, missing, reports, steps
 from tests.clients.typescript import Version, toured
 from tests.clients.world import World
 

@@ -24,6 +24,7 @@ WAIT_S = 60.0
 
 Json = dict[str, Any]
 Era = Literal["legacy", "auto", "modern"]
+ERAS: list[Era] = ["legacy", "auto", "modern"]
 
 
 class ClientFailed(Exception):
@@ -92,12 +93,19 @@ class Connection:
         out = await node(script, "--format", "json", "--connection", "tests", *words, environment=self._environment)
         return dict(json.loads(out)) if out.lstrip().startswith("{") else {"said": out}
 
-    async def call(self, tool: str, answer: Json) -> Json:
-        """The tool's result, every form it asks on the way filled in with `answer`."""
+    async def call(self, tool: str, answer: Json | None = None) -> Json:
+        """The tool's result; forms on the way are given what they have fields for of `answer`, pages are visited."""
         said = await self.run("tools/call", tool, "{}")
         while pending := said.get("elicitationPending"):
-            said = await self.run("elicitation/respond", pending["elicitationId"], json.dumps(answer))
+            said = await self.run("elicitation/respond", pending["elicitationId"], *_filled(pending, answer or {}))
         return said
+
+
+def _filled(pending: Json, answer: Json) -> list[str]:
+    if pending.get("mode") == "url":
+        return ["--done"]
+    fields = pending["requestedSchema"]["properties"]
+    return [json.dumps({name: value for name, value in answer.items() if name in fields})]
 
 
 @asynccontextmanager
