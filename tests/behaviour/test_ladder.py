@@ -6,7 +6,6 @@ the same, since a client may rely on the order. Both eras are spoken at one URL.
 
 import copy
 import json
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from core.mcp.revisions import SUPPORTED
 from core.resource import digest, encode
 from core.snapshot import Catalogue, CompiledPrompt, CompiledTool
 from tests.data_plane.node.gateway import key, node, served, upstream
+from tests.harness.raw_http import Reply, Wire
 
 META = "io.modelcontextprotocol/"
 MODERN = "2026-07-28"
@@ -149,40 +149,14 @@ LEGACY_LADDER: list[Rung] = [
 ]
 
 
-class Reply:
-    def __init__(self, raw: bytes) -> None:
-        head, _, self.body = raw.partition(b"\r\n\r\n")
-        line, *fields = head.decode("latin-1").split("\r\n")
-        self.status = int(line.split()[1])
-        self.headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
-
-    @property
-    def message(self) -> dict:
-        return json.loads(self.body)  # type: ignore[no-any-return]
-
-    @property
-    def error(self) -> tuple[int, int, object]:
-        assert self.message.keys() == {"jsonrpc", "id", "error"}, self.message
-        return self.status, self.message["error"]["code"], self.message["id"]
-
-
 class Gateway:
     def __init__(self, port: int) -> None:
         self._port = port
 
     def exchange(self, raw: bytes) -> Reply:
-        """One request on a connection of its own, until the whole answer is there."""
-        with socket.create_connection(("127.0.0.1", self._port), timeout=5) as wire:
-            wire.sendall(raw)
-            received = b""
-            while True:
-                head, ended, body = received.partition(b"\r\n\r\n")
-                length = int(Reply(head).headers.get("content-length", "0")) if ended else 1
-                if ended and len(body) >= length:
-                    return Reply(received)
-                piece = wire.recv(65536)
-                assert piece, received
-                received += piece
+        """One request on a connection of its own, and its whole answer."""
+        with Wire(self._port) as wire:
+            return wire.exchange(raw)
 
     def post(self, draft: Draft) -> Reply:
         return self.exchange(draft.raw())
