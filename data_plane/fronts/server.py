@@ -113,6 +113,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
         self._lost = True
         callback, self._on_lost = self._on_lost, None
+        self._taker = None
         if callback is not None:
             callback()
 

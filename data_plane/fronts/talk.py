@@ -21,7 +21,7 @@ from core.mcp.errors import INVALID_REQUEST, Rejected
 from core.mcp.jsonrpc import Answer
 from data_plane.fronts import reply
 from data_plane.fronts.asking import Asking
-from data_plane.fronts.exchange import MAX_QUEUED_BYTES
+from data_plane.fronts.outgoing import Outgoing
 from data_plane.fronts.party import Line, Party
 from data_plane.streams import Stream, Streams
 
@@ -126,11 +126,7 @@ class Talk:
         self._news: Stream | None = None
         self._news_lock = asyncio.Lock()
         self._listening: set[asyncio.Event] = set()
-        self._queue: list[bytes] = []
-        self._queued = self._news_bytes = 0
-        self._wake: asyncio.Future[bool] | None = None
-        self._room = asyncio.Event()
-        self._room.set()
+        self._outgoing = Outgoing()
         self._leaving = False
 
     @property
@@ -139,7 +135,7 @@ class Talk:
 
     @property
     def queued_bytes(self) -> int:
-        return self._queued
+        return self._outgoing.queued_bytes
 
     # === what the client says ===
 
@@ -173,7 +169,7 @@ class Talk:
         several = jsonrpc.batch(body)
         if several is not None and self._revision != _BATCHES:
             raise Rejected(400, INVALID_REQUEST, "send one message at a time, not an array")
-        if several is not None and not self._room.is_set():
+        if several is not None and not self._outgoing.has_room:
             raise Rejected(503, 503, "read what was answered before the next batch")
         return several
 
@@ -240,8 +236,7 @@ class Talk:
         fatal = False
         try:
             message, fatal = await self._outcome(inbound, id_)
-            while self._queued > MAX_QUEUED_BYTES:  # All who wait wake at once, and there is room for one.
-                await self._room.wait()
+            await self._outgoing.room()
         except asyncio.CancelledError:
             if not running.cause:
                 raise
@@ -256,7 +251,7 @@ class Talk:
             self._greeted()
         if fatal:
             self._over("refused")
-        self._rouse()
+        self._outgoing.rouse()
 
     async def _outcome(self, inbound: Inbound, id_: bytes) -> tuple[bytes, bool]:
         """The response, and whether nothing more may be said after it."""
@@ -276,6 +271,10 @@ class Talk:
 
     def _begun(self, result: Result) -> None:
         self._session, self._revision = result.session.encode("ascii"), result.revision
+        self._forget_news()
+
+    def _forget_news(self) -> None:
+        """The stream leads back here, in a ring that only the garbage collector could free."""
         if self._news is not None:
             self._news.close()
             self._news = None
@@ -390,28 +389,14 @@ class Talk:
                 self._news.hear_of(result.opening.subjects)
             await self._news.settled()
 
-    # === what is said ===
-
     def _tell(self, message: bytes) -> None:
         """What nobody waits for before it is sent on: a client that leaves too much of it unread is hung up on."""
-        if self._news_bytes > MAX_QUEUED_BYTES:
+        if self.end is None and not self._outgoing.add_unasked(message):
             self._over("slow")
-            return
-        self._news_bytes += len(message)
-        self._say(message)
 
     def _say(self, message: bytes) -> None:
-        if self.end is not None or not message:
-            return
-        self._queue.append(message)
-        self._queued += len(message)
-        if self._queued > MAX_QUEUED_BYTES:
-            self._room.clear()
-        self._rouse()
-
-    def _rouse(self, happened: bool = True) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(happened)
+        if self.end is None and message:
+            self._outgoing.add(message)
 
     # === from beginning to end ===
 
@@ -419,35 +404,21 @@ class Talk:
         """Sends until the conversation is over, which is returned; then nothing of it is left."""
         try:
             while self.end is None:
-                if self._queue:
-                    messages, self._queue = self._queue, []
-                    await line.say(messages)
-                    self._queued = sum(map(len, self._queue))
-                    self._news_bytes = min(self._news_bytes, self._queued)
-                    if self._queued <= MAX_QUEUED_BYTES:
-                        self._room.set()
+                if self._outgoing:
+                    await line.say(self._outgoing.take())
+                    self._outgoing.sent()
                 elif self._leaving and not self._running:
                     self.end = "leaving"
-                elif not await self._woken():
+                elif not await self._outgoing.woken(self._desk.quiet_s):
                     await line.beat()
             if self.end == "refused":
-                await line.say(self._queue)
+                await line.say(self._outgoing.take())
         except OSError:
             self.end = "gone"
         finally:
             self.end = self.end or "gone"
             await self._close()
         return self.end
-
-    async def _woken(self) -> bool:
-        """False where nothing happened for a while."""
-        wake: asyncio.Future[bool] = self._loop.create_future()
-        self._wake = wake
-        timer = self._loop.call_later(self._desk.quiet_s, self._rouse, False)
-        try:
-            return await wake
-        finally:
-            timer.cancel()
 
     def lost(self) -> None:
         """The connection is no more: what its client asked for is cancelled."""
@@ -465,28 +436,27 @@ class Talk:
             return
         for ended in list(self._listening):
             ended.set()
-        self._rouse()
+        self._outgoing.rouse()
 
     def abandon(self) -> None:
         """The time to finish is over: what is not answered yet is answered so."""
         self._leaving = True
         for running in list(self._running.values()):
             running.cut("leaving")
-        self._rouse()
+        self._outgoing.rouse()
 
     def _over(self, end: End) -> None:
         if self.end is None:
             self.end = end
-            self._rouse()
+            self._outgoing.rouse()
 
     async def _close(self) -> None:
-        if self._news is not None:
-            self._news.close()
+        self._forget_news()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(set(self._tasks))
-        self._queue.clear()
+        self._asking.close()
 
     def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
