@@ -49,10 +49,6 @@ class _Kind(Struct):
     result_type: str = field(name="resultType", default="complete")
 
 
-class _ErrorData(Struct):
-    elicitations: list[Raw]
-
-
 class _Elicitation(Struct):
     mode: str = "form"
 
@@ -216,21 +212,6 @@ def for_modern(question: Question) -> Question:
         else:
             del members["_meta"]
     return Question(question.method, _encode(members))
-
-
-def url_elicitations(error_data: bytes) -> dict[str, Question]:
-    """The questions of a 2025-11-25 server's -32042 error, from its `data`. Raises NotRounds."""
-    try:
-        entries = msgspec.json.decode(error_data or b"{}", type=_ErrorData).elicitations
-        return {f"url-{i}": for_modern(_url(entry)) for i, entry in enumerate(entries[:MAX_QUESTIONS], 1)}
-    except msgspec.DecodeError as failure:
-        raise NotRounds(f"its URL elicitation error cannot be read: {failure}") from failure
-
-
-def _url(entry: Raw) -> Question:
-    members = _members.decode(entry)
-    members["mode"] = Raw(b'"url"')
-    return Question("elicitation/create", _encode(members))
 
 
 def _missing_for_sampling(declared: _Declared, question: Question) -> bytes:

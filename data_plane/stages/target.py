@@ -30,7 +30,6 @@ ROUTED: Final = frozenset(
 )
 """Methods that a server answers; all others are answered here."""
 TASKS: Final = "io.modelcontextprotocol/tasks"
-_MAX_VALUE: Final = 1024
 
 
 class _Ref(msgspec.Struct, tag_field="type", frozen=True):

@@ -124,11 +124,3 @@ def test_a_form_names_its_mode_only_to_clients_that_know_modes() -> None:
 def test_a_progress_token_of_another_wire_does_not_travel() -> None:
     question = Question("sampling/createMessage", b'{"messages":[],"_meta":{"progressToken":3,"x":1}}')
     assert msgspec.json.decode(rounds.for_modern(question).params) == {"messages": [], "_meta": {"x": 1}}
-
-
-def test_url_elicitations_of_an_error_become_questions() -> None:
-    data = b'{"elicitations":[{"mode":"url","elicitationId":"7","url":"https://a","message":"connect"}]}'
-    (question,) = rounds.url_elicitations(data).values()
-    assert msgspec.json.decode(question.params) == {"mode": "url", "url": "https://a", "message": "connect"}
-    with pytest.raises(NotRounds):
-        rounds.url_elicitations(b"{}")
