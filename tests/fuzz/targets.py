@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from core import json_splice, uris
-from core.call import Inbound
+from core.call import Inbound, Outgoing, Raw
 from core.errors import Unavailable
 from core.mcp import classify, errors, headers, jsonrpc, notifications, origin, rewrite, rounds, tickets, translate
 from core.mcp.errors import Rejected
@@ -20,6 +20,7 @@ from core.sealing import SealBroken
 from core.uri_template import Template
 from data_plane.fronts.address import address
 from data_plane.upstreams.jsonrpc import NotMcpError
+from data_plane.upstreams.rounds import as_result
 from data_plane.upstreams.sse import Event, EventParser, TooLongError
 from tests.fuzz import wire
 
@@ -328,10 +329,10 @@ def _relayed(error: bytes, method: str, revision: str) -> None:
             continue
         assert status in (200, 400, 404)
         assert isinstance(strict(shown), dict)
-    try:
-        rounds.url_elicitations(error)
-    except rounds.NotRounds:
-        return
+    outgoing = Outgoing(arguments=b"{}", capabilities=b'{"elicitation":{"url":{}}}', takes_input_required=True)
+    asked = as_result(Raw(error=error), outgoing).result
+    if asked:
+        assert rounds.read(asked) is not None
 
 
 def _asked(value: bytes) -> None:
