@@ -157,11 +157,11 @@ class Talk:
             self._tell(errors.body(rejection.id, rejection.error))
             return
         if several is None:
-            self._said(body, party, self._say, self._tell)
+            self._said(body, party, None)
             return
         batch = _Batch(self._say)
         for message in several:
-            if self._said(message, party, batch.answered, batch.answered):
+            if self._said(message, party, batch):
                 batch.expect()
         batch.complete()
 
@@ -173,15 +173,16 @@ class Talk:
             raise Rejected(503, 503, "read what was answered before the next batch")
         return several
 
-    def _said(self, body: bytes, party: Party, deliver: Deliver, at_once: Deliver) -> bool:
-        """Whether something is or will be delivered. `at_once`: takes what is refused."""
+    def _said(self, body: bytes, party: Party, batch: _Batch | None) -> bool:
+        """Whether there is or will be an answer; to the batch, if it is of one."""
         try:
-            return self._message(body, party, deliver, batched=deliver is at_once)
+            return self._message(body, party, batch)
         except Rejected as rejection:
-            at_once(errors.body(rejection.id, rejection.error))
+            refuse = self._tell if batch is None else batch.answered
+            refuse(errors.body(rejection.id, rejection.error))
             return True
 
-    def _message(self, body: bytes, party: Party, deliver: Deliver, *, batched: bool) -> bool:
+    def _message(self, body: bytes, party: Party, batch: _Batch | None) -> bool:
         """As `_said`. Raises Rejected."""
         message = jsonrpc.read(body)
         if isinstance(message, Answer):
@@ -194,13 +195,13 @@ class Talk:
         if not message.id:
             self._notice(arrival, party, len(body))
             return False
-        if batched and message.method == "initialize":
+        if batch is not None and message.method == "initialize":
             raise Rejected(400, INVALID_REQUEST, "initialize may not be part of a batch", id=message.id)
         inbound = self._understood(arrival, party, len(body))
         if self._leaving or len(self._running) >= MAX_REQUESTS:
             error = errors.of_failure(_LEAVING if self._leaving else _too_many("requests"), inbound)
             raise Rejected(error.status, error.code, error.message, id=message.id)
-        self._request(message.id, inbound, deliver)
+        self._request(message.id, inbound, self._say if batch is None else batch.answered)
         return True
 
     def _understood(self, arrival: Arrival, party: Party, size: int) -> Inbound:

@@ -189,6 +189,9 @@ async def test_revision_2025_03_26_has_batches_and_no_other_has(world: Wired, tr
         assert (ping, called["content"][0]["text"]) == ({}, "b")
         with pytest.raises(RpcError, match="Method not found"):
             await client.batch(("no/such", {}))
+        hello = {"protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+        with pytest.raises(RpcError, match="part of a batch"):
+            await client.batch(("initialize", hello))
     async with front(world.one, transport, "2025-06-18") as client:
         refused = asyncio.get_running_loop().create_future()
         client.pipe.deliver = refused.set_result
