@@ -155,7 +155,18 @@ class Bench:
             processes.child(sys.executable, str(ROOT / "bench/upstream.py"), "0", ready="ready")
         )
         self.upstream_port = int(line.split()[1])
-        ports = ["--mcp-port", "0", "--admin-port", "0", "--grpc-port", "0", "--ops-port", "0"]
+        ports = [
+            "--mcp-port",
+            "0",
+            "--admin-port",
+            "0",
+            "--grpc-port",
+            "0",
+            "--ops-port",
+            "0",
+            "--agent-grpc-port",
+            "0",
+        ]
         data = ["--data-dir", str(self.folder / "data"), "--no-demo", "--workers", str(workers)]
         self.up, _ = stack.enter_context(
             processes.child(str(BIN / "toolgate"), "up", *ports, *data, log=self.folder / "up.log")

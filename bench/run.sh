@@ -2,7 +2,7 @@
 # Measures everything and prints the tables; what each figure means is in bench/README.md.
 #
 #   bench/run.sh               all of it, some eight minutes
-#   bench/run.sh PART...       of call, propagation, tenants, records, memory
+#   bench/run.sh PART...       of call, propagation, tenants, records, memory, streams, streams
 #   FULL=1 bench/run.sh        longer: a million calls, and tenants applied as in life (half an hour)
 #
 # Exits 1 when a target is missed.
@@ -27,17 +27,21 @@ records() {
   "$PYTHON" -m bench.records ${FULL:+200000}
 }
 
+streams() {
+  "$PYTHON" -m bench.streams
+}
+
 memory() {
   "$PYTHON" -m bench.memory ${FULL:+--calls 1000000}
 }
 
 bash tests/setup.sh bench
-if [ $# -eq 0 ]; then set -- call propagation tenants records memory; fi
+if [ $# -eq 0 ]; then set -- call propagation tenants records memory streams; fi
 for part in "$@"; do
   case "$part" in
-    call | propagation | tenants | records | memory) ;;
+    call | propagation | tenants | records | memory | streams) ;;
     *)
-      echo "bench/run.sh: no part $part: there are call, propagation, tenants, records and memory" >&2
+      echo "bench/run.sh: no part $part: there are call, propagation, tenants, records, memory and streams" >&2
       exit 2
       ;;
   esac

@@ -127,7 +127,7 @@ async def run(settings: WorkerSettings) -> None:
         bodies = Bodies(options.max_body_bytes, options.max_buffered_bytes)
         others = Others(partial(handle, gateway), streams, bus, bodies, version=settings.version)
         stack.push_async_callback(others.close)
-        shared = Shared(partial(handle, gateway), streams, sessions, bus, gateway.events)
+        shared = Shared(partial(handle, gateway), streams, sessions, bus, gateway.events, quiet_s=options.quiet_s)
         stack.push_async_callback(shared.close)
         front = Front(
             lambda inbound: handle(gateway, inbound),

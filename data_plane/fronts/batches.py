@@ -33,7 +33,7 @@ class Batch:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._streams = streams
+        self.streams = streams
         self._cors = cors
         self._opened = opened
         self._answers: list[bytes] = []
@@ -46,7 +46,7 @@ class Batch:
 
     def say(self, message: bytes) -> bool:
         """Sends a message at once; False where the client takes no stream, or is gone."""
-        if not self._streams:
+        if not self.streams:
             return False
         if self._out is None:
             self._out = EventStream(self._send, self._cors)

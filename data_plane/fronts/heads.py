@@ -57,7 +57,7 @@ def cors(origin: str, failure: Refused | Unavailable | None = None) -> tuple[Hea
         return ()
     return (
         (b"access-control-allow-origin", origin.encode("ascii", "replace")),
-        (b"access-control-expose-headers", b"Mcp-Session-Id, WWW-Authenticate, Retry-After"),
+        (b"access-control-expose-headers", b"Mcp-Session-Id, WWW-Authenticate, Retry-After, ETag"),
         (b"vary", b"Origin"),
     )
 

@@ -356,7 +356,7 @@ class Front:
                     self._cancelled(inbound)
             return
         entry = Entry(batch, inbound, self._shared.back_channel)
-        inbound.notify, inbound.ask = entry.notify, entry.ask
+        inbound.notify, inbound.ask = entry.notify, entry.ask if batch.streams else None
         leave = self._in_flight.enter(entry, inbound.session, message.id)
         try:
             _, _, answered = await self._answer(inbound, message.id, entry)

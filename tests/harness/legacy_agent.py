@@ -53,6 +53,13 @@ class Answer:
                     fields = {}
         return None
 
+    async def comment(self, limit_s: float = LIMIT_S) -> str:
+        """The next line that is no event's."""
+        async with asyncio.timeout(limit_s):
+            while (line := await self._line()) is not None and not line.startswith(b":"):
+                pass
+        return (line or b"").decode()
+
     async def message(self, limit_s: float = LIMIT_S) -> Json:
         """The next event's that has one."""
         while True:

@@ -263,7 +263,7 @@ async def _serving(
     bodies = Bodies(options.max_body_bytes, options.max_buffered_bytes)
     others = Others(noted, streams, gateway.bus, bodies, version=VERSION, quiet_s=quiet_s)
     stack.push_async_callback(others.close)
-    shared = Shared(noted, streams, gateway.sessions, gateway.bus, gateway.events)
+    shared = Shared(noted, streams, gateway.sessions, gateway.bus, gateway.events, quiet_s=quiet_s)
     stack.push_async_callback(shared.close)
     await gateway.sessions.listen()
     await shared.open()
