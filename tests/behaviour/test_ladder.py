@@ -2,6 +2,9 @@
 
 A request is broken in one way, and then in that way and all that come later in the ladder at once: the answer must be
 the same, since a client may rely on the order. Both eras are spoken at one URL.
+
+The one rung that is not where the official SDK has it is the Origin's: which pages may use an endpoint is the tenant's
+to say, so it is asked once the caller is known; strangers learn nothing of which endpoints there are.
 """
 
 import copy
@@ -365,3 +368,39 @@ def test_hosts_that_begin_well_are_other_hosts(gateway: Gateway) -> None:
     draft = modern()
     del draft.headers["Host"]
     assert gateway.post(draft).status in (400, 421)
+
+
+def test_a_session_ends_where_its_client_says_so(gateway: Gateway) -> None:
+    session = gateway.session()
+    ends = legacy(session)
+    ends.method, ends.form = "DELETE", lambda _: b""
+    assert gateway.post(ends).status in (200, 204)
+    assert gateway.post(legacy(session)).error == (404, 404, 7)
+    assert gateway.post(ends).status == 404
+
+
+@pytest.mark.parametrize("verb", ["GET", "DELETE"])
+def test_streams_and_ends_are_a_sessions(gateway: Gateway, verb: str) -> None:
+    for values, status in (([], 400), (["made-up"], 404)):
+        draft = legacy("")
+        draft.method, draft.form = verb, lambda _: b""
+        draft.set("Mcp-Session-Id", *values)
+        assert gateway.post(draft).status == status
+
+
+def test_a_version_of_no_revision_is_refused_within_a_session(gateway: Gateway) -> None:
+    """MCP 2025-11-25, Transports: 400 for an invalid or unsupported version."""
+    for version in ("2025-11-26", "latest"):
+        draft = legacy(gateway.session())
+        draft.set("MCP-Protocol-Version", version)
+        assert gateway.post(draft).status == 400
+
+
+def test_a_body_that_never_comes_is_not_waited_for_where_its_head_is_refused(gateway: Gateway) -> None:
+    """Each rung before the body answers at once: nothing of it was sent."""
+    for name, break_, status, *_ in HEAD:
+        draft = modern()
+        draft.set("Content-Length", "1000")
+        draft.form = lambda _: b""
+        break_(draft)
+        assert gateway.post(draft).status == status, name

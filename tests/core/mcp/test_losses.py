@@ -12,9 +12,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from adapters.crypto.sealing import AesGcmSealer
 from core.call import Inbound, Notification, Question
-from core.mcp import errors, notifications, rewrite, rounds, translate
+from core.mcp import errors, notifications, rewrite, rounds, sse, tickets, translate
 from core.mcp.revisions import LEGACY, MODERN, SUPPORTED
+from core.sealing import SealBroken
+from data_plane.upstreams.sse import EventParser
 
 PREFIX = "io.modelcontextprotocol/"
 INFO = {"name": "toolgate", "version": "1"}
@@ -126,7 +129,7 @@ def down(value: dict, method: str, revision: str) -> dict:
 
 def content(item: dict, revision: str) -> dict:
     if item["type"] == "resource_link" and revision < "2025-06-18":
-        return {"type": "text", "text": ": ".join(one for one in (item.get("name"), item["uri"]) if one is not None)}
+        return {"type": "text", "text": f"{item['name']}: {item['uri']}" if item.get("name") else item["uri"]}
     if item["type"] == "audio" and revision < "2025-03-26":
         return {"type": "text"}
     return item
@@ -387,3 +390,35 @@ def test_what_is_no_result_is_never_a_bug(raw: bytes) -> None:
             rewrite.result(raw, method, str.upper)
         except msgspec.DecodeError:
             continue
+
+
+# === events ===
+
+
+@given(JSON, st.text(alphabet="ab-1", max_size=4), st.sampled_from([None, 1, 4]), st.integers(1, 7))
+def test_a_message_in_an_event_is_the_message_that_a_client_reads(
+    value: object, id_: str, indent: int | None, cut: int
+) -> None:
+    stream = sse.PING + sse.event(json.dumps(value, indent=indent).encode(), id_)
+    parser = EventParser(1 << 20)
+    events = [event for at in range(0, len(stream), cut) for event in parser.feed(stream[at : at + cut])]
+    assert [json.loads(event.data) for event in events] == [json.loads(json.dumps(value))]
+    assert parser.last_id == id_
+
+
+# === tickets ===
+
+CONTEXTS = st.lists(st.text(max_size=3), max_size=3)
+
+
+@given(CONTEXTS, CONTEXTS, st.binary(min_size=1, max_size=4), st.none() | TEXT)
+def test_a_ticket_opens_in_its_own_context_and_in_no_other(
+    ours: list[str], theirs: list[str], digest: bytes, state: str | None
+) -> None:
+    ticket = tickets.Round(server="s", arguments_digest=digest, state=state, expires_unix=10)
+    text = tickets.issue(ticket, AesGcmSealer(), b"k" * 32, *ours)
+    assert tickets.redeem(tickets.Round, text, AesGcmSealer(), b"k" * 32, 9.0, *ours) == ticket
+    for context, key, now in ((theirs, b"k", 9.0), (ours, b"l", 9.0), (ours, b"k", 10.0)):
+        if context != ours or key != b"k" or now >= 10:
+            with pytest.raises(SealBroken):
+                tickets.redeem(tickets.Round, text, AesGcmSealer(), key * 32, now, *context)
