@@ -142,6 +142,7 @@ def seeds(target: str) -> list[bytes]:
         "events": [
             bytes([n]) + b"id: 1\nretry: 5\nevent: message\ndata: " + one + b"\n\n" for n, one in enumerate(said, 1)
         ],
+        "lines": [bytes([n]) + one + b"\n" + one[:20] + b"\r\n\n" for n, one in enumerate(said, 1)],
         "answer": [b"\x00\x40" + one for one in said]
         + [
             bytes([5, n]) + b": c\nid: 3\ndata: " + one + b"\n\ndata: " + said[9] + b"\n\n"
@@ -171,7 +172,7 @@ def seeds(target: str) -> list[bytes]:
             for leaf, body in ((b"rpc", posts[0][1]), (b"rpc/batch", b"[" + posts[0][1] + b"]"), (b"messages", b"{}"))
         ]
         + [
-            b"\x80GET /mcp HTTP/1.1\r\nHost: localhost\r\nMcp-Session-Id: s1\r\nAccept: text/event-stream\r\n\r\n",
+            b"\x80GET /mcp HTTP/1.1\r\nHost: localhost\r\nMcp-Session-Id: s1\r\nLast-Event-ID: a.1-2\r\nAccept: */*\r\n\r\n",
             b"\x80DELETE /mcp HTTP/1.1\r\nHost: localhost\r\nMcp-Session-Id: s1\r\n\r\n",
             b"\x80GET /acme/main/sse HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n",
         ],

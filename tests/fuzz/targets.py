@@ -19,6 +19,7 @@ from core.mcp.revisions import MODERN, SUPPORTED
 from core.sealing import SealBroken
 from core.uri_template import Template
 from data_plane.fronts.address import address
+from data_plane.supervisor.stdio_lines import LineReader, Overlong
 from data_plane.upstreams.jsonrpc import NotMcpError
 from data_plane.upstreams.rounds import as_result
 from data_plane.upstreams.sse import Event, EventParser, TooLongError
@@ -251,6 +252,20 @@ def _events(pieces: list[bytes], most: int) -> tuple[list[Event], str, int | Non
     return found, parser.last_id, parser.retry_ms
 
 
+def lines(data: bytes) -> None:
+    """A child's standard output, cut wherever the first byte says."""
+    cut, output = max(1, data[0]) if data else 1, data[1:]
+    pieces = [output[at : at + cut] for at in range(0, len(output), cut)]
+    for most in (32, 1 << 20):
+        whole = list(LineReader(most).feed(output))
+        reader, pieced = LineReader(most), []
+        for piece in pieces:
+            pieced += reader.feed(piece)
+            assert reader._size <= most + len(piece)
+        assert whole == pieced
+        assert all(isinstance(one, Overlong) or 0 < len(one) <= most for one in whole)
+
+
 def answer(data: bytes) -> None:
     """A server's answer to a POST; see `wire.Answered` for what the first bytes say."""
     raw = wire.answered(data)
@@ -407,6 +422,7 @@ def _shape(value: object) -> object:
 
 _TARGETS: tuple[Target, ...] = (
     request, bare, values, places, ticket, events, answer, http, result, channel, websocket, front, splice, talk,
+    lines,
 )  # fmt: skip
 
 
