@@ -2,7 +2,7 @@
 # Measures everything and prints the tables; what each figure means is in bench/README.md.
 #
 #   bench/run.sh               all of it, some eight minutes
-#   bench/run.sh PART...       of call, propagation, tenants, records, memory, streams, streams
+#   bench/run.sh PART...       of call, propagation, tenants, records, memory, streams
 #   FULL=1 bench/run.sh        longer: a million calls, and tenants applied as in life (half an hour)
 #
 # Exits 1 when a target is missed.

@@ -10,8 +10,8 @@ from functools import partial
 import pytest
 import pytest_asyncio
 
-from tests.harness.agent import Agent
-from tests.harness.legacy_agent import LegacyAgent, legacy_agent
+from tests.harness.agent import META, REVISION, Agent
+from tests.harness.legacy_agent import legacy_agent
 from tests.harness.planes import Node, Planes, running, until
 from tests.harness.postgres import Server
 from tests.harness.redis import RedisServer
@@ -56,9 +56,6 @@ class Two:
     @property
     def ports(self) -> tuple[int, int]:
         return self.nodes[0].port, self.nodes[1].port
-
-    def agent(self, upstream: str, revision: str = "2025-11-25") -> LegacyAgent:
-        return LegacyAgent(self.key, f"/acme/{upstream}/mcp", revision)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -256,6 +253,34 @@ async def test_a_request_is_cancelled_through_the_other(two: Two, upstream: str)
         assert (await agent.post(two.ports[1], cancelled)).status == 202
         assert (await answer.rest())[-1]["error"]["code"] == -32800  # type: ignore[index]
         assert await agent.text(two.ports[1], "until_cancelled", name=name) == "cancelled"
+
+
+async def test_a_gateway_that_leaves_ends_its_streams_and_they_go_on_elsewhere(two: Two) -> None:
+    a, b = two.nodes
+    async with legacy_agent(two.key, "/acme/modern/mcp") as agent, legacy_agent(two.key, "/acme/modern/mcp") as modern:
+        await agent.begin(a.port)
+        stream = await agent.stream(a.port)
+        await stream.event()
+        params = {"notifications": {"toolsListChanged": True}, "_meta": META}
+        message = {"jsonrpc": "2.0", "id": "s", "method": "subscriptions/listen", "params": params}
+        head = {
+            "Accept": "application/json, text/event-stream",
+            "Content-Type": "application/json",
+            "MCP-Protocol-Version": REVISION,
+            "Mcp-Method": "subscriptions/listen",
+        }
+        listening = await modern.send(a.port, "POST", json.dumps(message).encode(), head)
+        await listening.message()
+        leaving = asyncio.create_task(asyncio.to_thread(a.stop))
+        assert (await listening.rest())[-1]["result"]["resultType"] == "complete"  # type: ignore[index]
+        assert await stream.rest() == []
+        resumed = await agent.stream(b.port, stream.last_id)
+        assert resumed.status == 200
+        await agent.text(b.port, "add_tool", name="while_leaving")
+        assert (await resumed.message())["method"] == "notifications/tools/list_changed"
+        await leaving
+        a.start()
+        await a.ready()
 
 
 async def test_what_a_dead_gateway_ran_is_answered_by_another(two: Two) -> None:
