@@ -172,7 +172,7 @@ def seeds(target: str) -> list[bytes]:
             for leaf, body in ((b"rpc", posts[0][1]), (b"rpc/batch", b"[" + posts[0][1] + b"]"), (b"messages", b"{}"))
         ]
         + [
-            b"\x80GET /mcp HTTP/1.1\r\nHost: localhost\r\nMcp-Session-Id: s1\r\nLast-Event-ID: a.1-2\r\nAccept: */*\r\n\r\n",
+            b"\x80GET /mcp HTTP/1.1\r\nHost: localhost\r\nMcp-Session-Id: s\r\nLast-Event-ID: 1\r\nAccept: */*\r\n\r\n",
             b"\x80DELETE /mcp HTTP/1.1\r\nHost: localhost\r\nMcp-Session-Id: s1\r\n\r\n",
             b"\x80GET /acme/main/sse HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n",
         ],

@@ -10,7 +10,7 @@ import msgspec
 
 from core import json_splice, uris
 from core.call import Inbound, Outgoing, Raw
-from core.errors import Unavailable
+from core.errors import Refused, Unavailable
 from core.mcp import classify, errors, headers, jsonrpc, notifications, origin, rewrite, rounds, tickets, translate
 from core.mcp.errors import Rejected
 from core.mcp.headers import Head
@@ -18,6 +18,7 @@ from core.mcp.jsonrpc import Answer, Message
 from core.mcp.revisions import MODERN, SUPPORTED
 from core.sealing import SealBroken
 from core.uri_template import Template
+from data_plane.fronts import trails
 from data_plane.fronts.address import address
 from data_plane.supervisor.stdio_lines import LineReader, Overlong
 from data_plane.upstreams.jsonrpc import NotMcpError
@@ -135,8 +136,6 @@ def _check_inbound(inbound: Inbound, message: Message) -> None:
 
 
 def _refused_or(decide: Callable[[], object]) -> None:
-    from core.errors import Refused
-
     try:
         decide()
     except Refused as refused:
@@ -216,8 +215,9 @@ class _Open:
 
 
 def ticket(data: bytes) -> None:
-    """A ticket as text, and one that is what a seal holds."""
+    """A ticket as text, and one that is what a seal holds; and the id of an event."""
     sealer = _Open()
+    _refused_or(lambda: trails.read(data.decode("latin-1"), b"session"))
     for kind in (tickets.Round, tickets.TaskId, tickets.Cursor):
         for text in (data.decode("latin-1"), tickets.urlsafe_b64encode(data).rstrip(b"=").decode()):
             try:
