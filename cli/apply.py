@@ -22,23 +22,63 @@ _NOT_SHOWN = "(not shown)"
 
 
 def apply(args: argparse.Namespace) -> int:
-    """Everything is checked before anything is sent; what the server refuses does not keep back the rest."""
-    found = _declared(args)
+    """Everything is checked before anything is sent; what the server refuses does not keep back the rest.
+
+    1 when all was taken, but tenants stay at what was published before.
+    """
+    try:
+        found = _declared(args)
+    except manifest.Wrong as wrong:
+        raise _all_wrong(args, wrong) from None
     with AdminApi(admin_connection(args)) as api:
         results = apply_all(api, found, dry_run=args.dry_run)
-        _show(args, results)
-        if not args.dry_run:
-            held.tell(api, [one.ref for one, result, _ in results if result in ("created", "changed")])
+        if args.output == "table":
+            _show(args, results, [])
+        away = [] if args.dry_run else _not_in_force(api, results)
+        if args.output != "table":
+            _show(args, results, away)
     failed = [errors for _, _, errors in results if errors]
     if failed:
         lines = [line for errors in failed for line in errors]
         raise Failure(_worst(results), f"{len(failed)} of {len(found)} resources were refused", lines)
     if args.dry_run:
         output.progress("dry run: nothing was changed")
-    return OK
+    return NEGATIVE if away else OK
 
 
-def _show(args: argparse.Namespace, results: "Sequence[Result]") -> None:
+def _all_wrong(args: argparse.Namespace, wrong: manifest.Wrong) -> manifest.Wrong:
+    """With what only the server can tell, such as references to what is not there, as far as it answers."""
+    batch = {one.ref for one in wrong.readable}
+    problems = list(wrong.problems)
+    try:
+        with AdminApi(admin_connection(args)) as api:
+            for one in output.counted("checked", wrong.readable):
+                problems += _refused(api, one, batch)
+    except Failure:  # There is no server, or it does not know us: what is wrong is wrong all the same.
+        return wrong
+    return manifest.Wrong(problems, wrong.readable)
+
+
+def _refused(api: AdminApi, one: Declared, batch: set[Ref]) -> list[manifest.Wherein]:
+    """What the server would find wrong, but for what this manifest creates. Raises Failure where it cannot be asked."""
+    try:
+        _apply_one(api, one, batch, dry_run=True)
+    except Refusal as refusal:
+        if refusal.code == AWAY or refusal.status is grpc.StatusCode.UNAUTHENTICATED:
+            raise
+        found = refusal.problems or [("name", refusal.text)]
+        coming, source = _coming(one, batch), one.document.source
+        return [(source, one.document.line(p), f"{p}: {rule}") for p, rule in found if p not in coming]
+    return []
+
+
+def _not_in_force(api: AdminApi, results: "Sequence[Result]") -> list[output.Json]:
+    taken = [one.ref for one, _, errors in results if not errors]
+    changed = [one.ref for one, result, _ in results if result in ("created", "changed")]
+    return held.tell(api, taken, changed)
+
+
+def _show(args: argparse.Namespace, results: "Sequence[Result]", away: list[output.Json]) -> None:
     rows = [(f"{one.draft.kind}/{one.draft.name}", one.draft.tenant or "-", result) for one, result, _ in results]
     shown = [
         {
@@ -50,7 +90,8 @@ def _show(args: argparse.Namespace, results: "Sequence[Result]") -> None:
         }
         for one, result, errors in results
     ]
-    output.show(args.output, {"applied": shown, "dry_run": args.dry_run}, rows, HEADER)
+    told = {"applied": shown, "dry_run": args.dry_run, **({} if args.dry_run else {"not_in_force": away})}
+    output.show(args.output, told, rows, HEADER)
 
 
 Result = tuple[Declared, str, list[str]]
@@ -126,15 +167,21 @@ def _apply_one(api: AdminApi, one: Declared, batch: set[Ref], *, dry_run: bool) 
 
 def _only_waits_for(refusal: Refusal, one: Declared, batch: set[Ref]) -> bool:
     """Whether a dry run was refused only because what this manifest creates is not there yet."""
-    tenant = one.draft.tenant
     if refusal.status is grpc.StatusCode.NOT_FOUND:
         return bool(one.needs() & batch)
+    coming = _coming(one, batch)
+    return bool(refusal.problems) and all(path in coming for path, _ in refusal.problems)
+
+
+def _coming(one: Declared, batch: set[Ref]) -> set[str]:
+    """Paths at which it names what this manifest creates."""
+    tenant = one.draft.tenant
     coming = {path for path, ref in one.spec.references() if Ref(ref.kind, tenant, ref.name) in batch}
     if Ref("Tenant", "", tenant) in batch:
         coming.add("tenant")
     if Ref("Namespace", tenant, one.draft.namespace) in batch:
         coming.add("namespace")
-    return bool(refusal.problems) and all(path in coming for path, _ in refusal.problems)
+    return coming
 
 
 def _lines(one: Declared, refusal: Refusal) -> list[str]:

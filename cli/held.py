@@ -16,38 +16,47 @@ PUBLISH_S = 0.5
 RECOVER_S = 2.0
 """How long faults that may just have been put right are given to go away."""
 POLL_S = 0.05
+_TOLD = ("held_back", "problems", "retry")
 
 
-def tell(api: AdminApi, changed: Sequence[Ref]) -> None:
-    """On stderr, each fault that keeps the tenants of these changes at what was published before."""
+def tell(api: AdminApi, there: Sequence[Ref], changed: Sequence[Ref]) -> list[output.Json]:
+    """On stderr, each fault that keeps the tenants of what is `there` at what was published before.
+
+    What was `changed` is waited for. Gives the same for programs: of each such tenant its `problems`, and who is
+    `held_back`.
+    """
     by_tenant: dict[str, list[Ref]] = {}
-    for ref in changed:
+    for ref in there:
         by_tenant.setdefault(ref.name if ref.kind == "Tenant" else ref.tenant, []).append(ref)
     by_tenant.pop("", None)  # keys of the platform: no tenant's
+    told: list[output.Json] = []
     for tenant, refs in by_tenant.items():
         try:
-            _tell(api, tenant, refs)
+            told += _tell(api, tenant, [ref for ref in refs if ref in changed])
         except Refusal:  # Deleted meanwhile, or not ours to see: what was done is done all the same.
             continue
+    return told
 
 
-def _tell(api: AdminApi, tenant: str, changed: Sequence[Ref]) -> None:
+def _tell(api: AdminApi, tenant: str, changed: Sequence[Ref]) -> Iterator[output.Json]:
     policies = [ref for ref in changed if ref.kind == "Policy"]
     for ref in policies:
         _await(api, ref, _is_checked, COMPILE_S)
-    since = _time(_get(api, changed[-1]).get("updated_at"))
+    since = _time(_get(api, changed[-1]).get("updated_at")) if changed else 0.0
 
     def published(found: output.Json) -> bool:
         return _time(_status(found).get("published_at")) >= since
 
     own = Ref("Tenant", "", tenant)
     found = _await(api, own, published, PUBLISH_S)
-    if any(_faults(found)) and not policies:
+    if any(_faults(found)) and changed and not policies:
         found = _await(api, own, published, RECOVER_S)
     if any(_faults(found)):
         output.progress(
             f"not in force: {_held_back(tenant, found)} at what was published before, until this is put right"
         )
+        status = _status(found)
+        yield {"tenant": tenant, **{name: status[name] for name in _TOLD if status.get(name)}}
     for line in (*_faults(found), *_retry(found)):
         output.progress(f"  {line}")
 

@@ -25,7 +25,8 @@ def create(args: argparse.Namespace) -> int:
             output.progress(f"ApiKey/{issued.name} issued; the key is shown this once")
         else:
             print(output.dumped(args.output, {"key": issued.key, "name": issued.name}), end="", flush=True)
-        held.tell(api, [Ref("ApiKey", request.tenant, issued.name)])
+        made = [Ref("ApiKey", request.tenant, issued.name)]
+        held.tell(api, made, made)
     return OK
 
 

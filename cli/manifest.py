@@ -17,6 +17,9 @@ READ_ONLY = ("status", "digest", "created_at", "updated_at")
 
 _TEXTS = ("kind", "tenant", "namespace", "name")
 
+Wherein = tuple[str, int, str]
+"""A problem: its file, its line, what it is."""
+
 
 @dataclass(frozen=True)
 class Declared:
@@ -44,22 +47,35 @@ class Declared:
         return needed
 
 
+class Wrong(Failure):
+    """A manifest that is not valid as it stands."""
+
+    def __init__(self, problems: Sequence[Wherein], readable: Sequence[Declared]) -> None:
+        """`readable`: what can be read as resources all the same, in part at least."""
+        order = list(dict.fromkeys(source for source, _, _ in problems))
+        told = sorted(dict.fromkeys(problems), key=lambda one: (order.index(one[0]), one[1]))
+        count = f"{len(told)} problem{'s' if len(told) > 1 else ''}"
+        lines = [f"{source}:{line}: {text}" for source, line, text in told]
+        super().__init__(USAGE, f"{count} in the manifest; nothing was applied", lines)
+        self.problems = tuple(problems)
+        self.readable = tuple(readable)
+
+
 def declared(documents: Sequence[Document], tenant: str = "") -> list[Declared]:
     """In an order in which each can be applied. `tenant` is for documents that name none.
 
-    Raises Failure with every problem of every document, each with file and line.
+    Raises Wrong with every problem of every document, each with file and line.
     """
     found: list[Declared] = []
-    problems: list[str] = []
+    problems: list[Wherein] = []
     for document in documents:
         one, wrong = _read(document, tenant)
-        problems += [f"{document.source}:{line}: {text}" for line, text in sorted(wrong)]
+        problems += [(document.source, line, text) for line, text in sorted(wrong)]
         if one is not None:
             found.append(one)
     problems += _repeated(found)
     if problems:
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        raise Failure(USAGE, f"{count} in the manifest; nothing was applied", problems)
+        raise Wrong(problems, found)
     if not found:
         raise Failure(USAGE, "there are no resources in what -f names: it is empty, or holds comments only")
     return ordered(found)
@@ -87,6 +103,7 @@ def ordered(found: Sequence[Declared]) -> list[Declared]:
 
 
 def _read(document: Document, tenant: str) -> tuple[Declared | None, list[tuple[int, str]]]:
+    """The resource as far as it can be read, and what is wrong with it."""
     problems = list(document.problems)
     value = document.value
     if not isinstance(value, dict):
@@ -108,12 +125,11 @@ def _read(document: Document, tenant: str) -> tuple[Declared | None, list[tuple[
         generation = 0
     rules = list(validate.envelope(kind, owner, texts["name"], texts["namespace"], labels))
     rules = validate.besides(rules, [name for name in _TEXTS if not isinstance(value.get(name, ""), str)])
-    spec, wrong_in_spec = validate.decode(KINDS[kind], value.get("spec", {})) if kind in KINDS else (None, [])
-    problems += [(document.line(p.path), f"{p.path}: {p.rule}") for p in (*rules, *wrong_in_spec)]
-    if problems or spec is None:
-        return None, problems
     raw = value.get("spec", {})
-    assert isinstance(raw, dict)
+    spec, wrong_in_spec = validate.examine(KINDS[kind], raw) if kind in KINDS else (None, [])
+    problems += [(document.line(p.path), f"{p.path}: {p.rule}") for p in (*rules, *wrong_in_spec)]
+    if spec is None or not isinstance(raw, dict) or any(p.path in _TEXTS for p in rules):
+        return None, problems
     draft = Draft(
         kind=kind,
         tenant=owner,
@@ -123,7 +139,7 @@ def _read(document: Document, tenant: str) -> tuple[Declared | None, list[tuple[
         spec=raw,
         generation=generation,
     )
-    return Declared(draft, spec, document), []
+    return Declared(draft, spec, document), problems
 
 
 def _texts(document: Document, value: dict[str, object]) -> tuple[dict[str, str], list[tuple[int, str]]]:
@@ -150,11 +166,12 @@ def _labels(document: Document, given: object) -> tuple[dict[str, str], list[tup
     return {str(k): v for k, v in given.items() if isinstance(v, str)}, wrong
 
 
-def _repeated(found: Sequence[Declared]) -> list[str]:
+def _repeated(found: Sequence[Declared]) -> list[Wherein]:
     first: dict[Ref, Declared] = {}
-    problems = []
+    problems: list[Wherein] = []
     for one in found:
         if one.ref in first:
-            problems.append(f"{one.where('name')}: {one.ref} is declared already at {first[one.ref].where('name')}")
+            line, before = one.document.line("name"), first[one.ref].where("name")
+            problems.append((one.document.source, line, f"{one.ref} is declared already at {before}"))
         first.setdefault(one.ref, one)
     return problems

@@ -53,8 +53,8 @@ Toolgate = Callable[..., Awaitable[Run]]
 def toolgate(plane: Plane, capsys: pytest.CaptureFixture[str]) -> Toolgate:
     """Runs a command in a thread of its own, as the control plane has this one."""
 
-    async def run(*words: str, tenant: str = "acme") -> Run:
-        connection = ["--server", plane.target, "--token", plane.token]
+    async def run(*words: str, tenant: str = "acme", target: str = plane.target) -> Run:
+        connection = ["--server", target, "--token", plane.token]
         scope = ["--tenant", tenant] if tenant else []
         code = await asyncio.to_thread(main, [*words, *connection, *scope])
         out, err = capsys.readouterr()
@@ -209,12 +209,16 @@ async def test_what_keeps_a_tenant_from_being_published_is_told_when_it_is_appli
     policy = tmp_path / "policy.yaml"
     policy.write_text(BROKEN)
     told = await toolgate("apply", "-f", str(policy))
-    assert (told.code, "created" in told.out) == (0, True)
+    assert (told.code, "created" in told.out) == (1, True)
     first, *faults = told.err.splitlines()
     assert first.startswith("not in force: acme stays at what was published before")
     assert faults
     assert all(line.startswith("  Policy/strict: spec.rego: ") for line in faults)
-    assert (await toolgate("apply", "-f", str(policy))).err == "", "nothing was changed, nothing is told"
+    again = await toolgate("apply", "-f", str(policy), "-o", "json")
+    assert (again.code, again.err) == (1, told.err), "nothing was changed, and it is not in force all the same"
+    (away,) = again.json()["not_in_force"]  # type: ignore[misc]
+    assert (away["tenant"], away["held_back"]) == ("acme", ["Tenant/acme"])  # type: ignore[index]
+    assert {(one["resource"], one["path"]) for one in away["problems"]} == {("Policy/strict", "spec.rego")}  # type: ignore[index]
     manifest.write_text(manifest.read_text().replace("Acme", "Acme Inc."))
     assert (await toolgate("apply", "-f", str(manifest))).err == told.err, "later changes are held too"
     key = await toolgate("key", "create", "--name", "k", "--user", "ada")
@@ -222,7 +226,33 @@ async def test_what_keeps_a_tenant_from_being_published_is_told_when_it_is_appli
     assert first in key.err, "the gateways do not know the key"
     assert (await toolgate("delete", "Policy", "strict")).code == 0
     manifest.write_text(manifest.read_text().replace("Acme Inc.", "Acme"))
-    assert (await toolgate("apply", "-f", str(manifest))).err == ""
+    mended = await toolgate("apply", "-f", str(manifest), "-o", "json")
+    assert (mended.code, mended.err, mended.json()["not_in_force"]) == (0, "", [])
+
+
+async def test_what_is_wrong_with_a_field_hides_no_reference_to_what_is_not_there(
+    toolgate: Toolgate, manifest: Path, tmp_path: Path
+) -> None:
+    await toolgate("apply", "-f", str(manifest))
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(
+        "{kind: User, name: eve, spec: {email: nobody}}\n---\n"
+        "{kind: RoleBinding, name: b, spec: {role: nothing, subjects: [{kind: user, name: eve}], odd: 1}}\n---\n"
+        "{kind: RoleBinding, name: c, spec: {role: absent, subjects: [{kind: user, name: ada}]}}\n"
+    )
+    told = await toolgate("apply", "-f", str(wrong))
+    assert told.code == 2
+    first, *lines = told.err.splitlines()
+    assert first.endswith("4 problems in the manifest; nothing was applied")
+    found = [line.removeprefix(str(wrong)).split(" ")[0:2] for line in (one.strip() for one in lines)]
+    assert found == [
+        [":1:", "spec.email:"],
+        [":3:", "spec.odd:"],
+        [":3:", "spec.role:"],
+        [":5:", "spec.role:"],
+    ]
+    unreached = await toolgate("apply", "-f", str(wrong), target="127.0.0.1:1")
+    assert (unreached.code, len(unreached.err.splitlines())) == (2, 3), "what needs no server is told without one"
 
 
 async def test_definitions_tell_why_a_server_could_not_be_looked_at(
