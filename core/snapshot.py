@@ -210,6 +210,8 @@ class CompiledLimit(msgspec.Struct, frozen=True, kw_only=True):
     """A RateLimit ready to spend from."""
 
     name: str
+    life: str = ""
+    """Which of all that ever had this name: one made again or given other numbers begins with full buckets."""
     bucket: Bucket
     per: tuple[Dimension, ...]
     tools: tuple[str, ...]

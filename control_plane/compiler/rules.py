@@ -7,17 +7,18 @@ from control_plane.compiler.source import Parts, Source
 from core.definition import Known
 from core.guard import Guard
 from core.limits import Bucket, RateLimit
-from core.resource import Ref
+from core.resource import Ref, Resource, digest, encode
 from core.server import Server
 from core.snapshot import Backend, Backends, CompiledGuard, CompiledLimit, Guards, Limits
 
 _UNSEEN = Known()
+_LIFE_CHARS = 12
 
 
 def compile_rules(source: Source, held: AbstractSet[Ref], parts: Parts) -> None:
     """`held`: servers among them stay as they were, or are left out."""
     parts.add("backends", Backends(servers=dict(_backends(source, held))))
-    parts.add("limits", Limits(tuple(_limit(r.name, spec) for r, spec in source.of(RateLimit) if not spec.disabled)))
+    parts.add("limits", Limits(tuple(_limit(r, spec) for r, spec in source.of(RateLimit) if not spec.disabled)))
     parts.add("guards", Guards(tuple(_guard(r.name, spec) for r, spec in source.of(Guard) if not spec.disabled)))
 
 
@@ -48,10 +49,12 @@ def _backend(name: str, server: Server, known: Known) -> Backend:
     )
 
 
-def _limit(name: str, limit: RateLimit) -> CompiledLimit:
+def _limit(resource: Resource, limit: RateLimit) -> CompiledLimit:
+    bucket = Bucket(rate_per_s=limit.calls / limit.period_s, burst=limit.burst or limit.calls)
     return CompiledLimit(
-        name=name,
-        bucket=Bucket(rate_per_s=limit.calls / limit.period_s, burst=limit.burst or limit.calls),
+        name=resource.name,
+        life=digest(encode((resource.created_unix, bucket))).hex()[:_LIFE_CHARS],
+        bucket=bucket,
         per=tuple(dict.fromkeys(limit.per)),
         tools=tuple(limit.tools),
         endpoints=tuple(limit.endpoints),

@@ -15,7 +15,6 @@ SPENDING = frozenset({"tools/call", "prompts/get", "resources/read"})
 """Methods that count; others are answered from memory, or come with each key that somebody presses."""
 
 _NO_TOOL = ""
-_UNKNOWN_TOOL = ""
 """All names that are no tool share one bucket: names an agent makes up must not each get a budget of their own."""
 
 _Plan = tuple[tuple[str, Bucket, str], ...]
@@ -26,18 +25,20 @@ class Limiter:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits.limits
-        self.tells_tools = any("tool" in limit.per or "server" in limit.per for limit in limits.limits)
+        self.tells_tools = any(_tells_tools(limit) for limit in limits.limits)
         """Whether a bucket of its own could tell a tool the caller may not use from one that does not exist."""
         self._plans: dict[tuple[str, str, str, str, str], _Plan] = {}
 
     def __bool__(self) -> bool:
         return bool(self._limits)
 
-    def plan(self, caller: Caller, endpoint: str, tool: Target | None, asked_for: str) -> _Plan:
-        """(key, bucket, name of the limit) of every limit that matches."""
+    def plan(self, caller: Caller, endpoint: str, tool: Target | None) -> _Plan:
+        """(key, bucket, name of the limit) of every limit that matches.
+
+        What is no tool is limited where every tool is: were it by its name, a limit would tell which names it is for.
+        """
         if not isinstance(tool, CompiledTool):
-            # Not kept: what was asked for is anything. What is no tool is limited where every tool is.
-            return self._work_out(caller, endpoint, asked_for, _UNKNOWN_TOOL, "" if tool is None else tool.server)
+            return self._work_out(caller, endpoint, _NO_TOOL, "" if tool is None else tool.server)
         at = (caller.tenant, caller.user, caller.agent, endpoint, tool.name)
         try:
             return self._plans[at]
@@ -45,10 +46,10 @@ class Limiter:
             pass
         if len(self._plans) >= KEYS_REMEMBERED:
             self._plans.clear()
-        plan = self._plans[at] = self._work_out(caller, endpoint, tool.name, tool.name, tool.server)
+        plan = self._plans[at] = self._work_out(caller, endpoint, tool.name, tool.server)
         return plan
 
-    def _work_out(self, caller: Caller, endpoint: str, name: str, tool: str, server: str) -> _Plan:
+    def _work_out(self, caller: Caller, endpoint: str, tool: str, server: str) -> _Plan:
         values: dict[Dimension, str] = {
             "tenant": caller.tenant,
             "user": caller.user,
@@ -61,12 +62,17 @@ class Limiter:
         return tuple(
             (_key(limit, caller.tenant, values), limit.bucket, limit.name)
             for limit in self._limits
-            if _matches(limit.endpoints, endpoint) and _matches(limit.tools, name)
+            if _matches(limit.endpoints, endpoint) and _matches(limit.tools, tool)
         )
 
 
+def _tells_tools(limit: CompiledLimit) -> bool:
+    return "tool" in limit.per or "server" in limit.per or not _matches(limit.tools, _NO_TOOL)
+
+
 def _key(limit: CompiledLimit, tenant: str, values: dict[Dimension, str]) -> str:
-    return counter_key(limit.scope, limit.on_error, tenant, limit.name, [values[d] for d in limit.per])
+    name = f"{limit.name}@{limit.life}"
+    return counter_key(limit.scope, limit.on_error, tenant, name, [values[d] for d in limit.per])
 
 
 def _matches(globs: tuple[str, ...], name: str) -> bool:
@@ -83,8 +89,7 @@ async def spend(
     """
     if not limiter or inbound.method not in SPENDING:
         return
-    asked_for = inbound.name if inbound.method == "tools/call" else _NO_TOOL
-    plan = limiter.plan(caller, inbound.endpoint, tool, asked_for)
+    plan = limiter.plan(caller, inbound.endpoint, tool)
     for done, (key, bucket, name) in enumerate(plan):
         try:
             grant = await counters.take(key, bucket, 1)

@@ -156,6 +156,18 @@ async def test_a_rate_limit_holds_across_workers(two_workers: World) -> None:
     assert all(int(reply.headers["retry-after"]) >= 1 for reply in refused)
 
 
+async def test_a_limit_by_name_does_not_tell_that_a_forbidden_tool_is_there(world: World) -> None:
+    few = "{kind: RateLimit, tenant: acme, name: few, spec: {calls: 2, period_s: 3600, tools: [counts, echo]}}"
+    await world.planes.apply(few)
+    agent = world.agent()
+
+    async def limited() -> bool:
+        return (await agent.call("echo")).status == 429
+
+    await until(limited, "a tool that may be used limited")
+    assert {(await agent.call("counts")).status for _ in range(5)} == {400}
+
+
 async def test_a_limit_per_tool_does_not_tell_a_forbidden_tool_from_an_unknown_one(world: World) -> None:
     few = "{kind: RateLimit, tenant: acme, name: few, spec: {calls: 2, period_s: 3600, per: [caller, tool]}}"
     await world.planes.apply(few)

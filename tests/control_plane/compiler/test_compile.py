@@ -226,11 +226,30 @@ def test_many_keys_are_spread_over_shards_that_stay_small() -> None:
     assert all(shard_of(hashed, len(shards)) == i for i, shard in enumerate(shards) for hashed in shard.keys)
 
 
+def test_a_limit_made_again_or_given_other_numbers_has_a_life_of_its_own() -> None:
+    def life(spec: RateLimit, created_unix: float) -> str:
+        (limit,) = part(compiled(source(a(spec, "fair", created_unix=created_unix))), "limits", Limits).limits
+        return limit.life
+
+    first = life(RateLimit(calls=10), 1.5)
+    assert first == life(RateLimit(calls=10, tools=["echo"], per=["tool"]), 1.5), "the same bucket for other calls"
+    others = [
+        life(RateLimit(calls=10), 2.5),
+        life(RateLimit(calls=3), 1.5),
+        life(RateLimit(calls=10, burst=3), 1.5),
+        life(RateLimit(calls=10, period_s=1.0), 1.5),
+    ]
+    assert len({first, *others}) == 5
+    assert all(others)
+
+
 def test_limits_and_guards_have_every_default_settled() -> None:
     result = compiled(source())
-    assert part(result, "limits", Limits).limits == (
+    limits = part(result, "limits", Limits).limits
+    assert limits == (
         CompiledLimit(
             name="fair",
+            life=limits[0].life,
             bucket=Bucket(1.0, 60),
             per=("caller",),
             tools=("*",),

@@ -18,9 +18,12 @@ def limit(
     per: tuple[Dimension, ...] = ("caller",),
     tools: tuple[str, ...] = ("*",),
     endpoints: tuple[str, ...] = ("*",),
+    *,
+    life: str = "",
 ) -> CompiledLimit:
     return CompiledLimit(
         name=name,
+        life=life,
         bucket=Bucket(0.01, burst),
         per=per,
         tools=tools,
@@ -101,6 +104,35 @@ async def test_made_up_tool_names_share_one_bucket() -> None:
     assert [await calls.admits(unknown=f"nothing-{n}") for n in range(4)] == [True, True, False, False]
     assert len(calls.counters) == 1
     assert calls.limiter._plans == {}
+
+
+async def test_a_limit_that_names_a_tool_says_nothing_of_that_name_to_who_may_not_use_it() -> None:
+    calls = Calls(limit(burst=1, tools=("web__env", "pay_*")))
+    for name in ("web__env", "pay_all", "web__zzz"):
+        assert [await calls.admits(unknown=name) for _ in range(3)] == [True, True, True]
+    assert [await calls.admits(what=tool("web__env")) for _ in range(2)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("one", "tells"),
+    [
+        (limit(), False),
+        (limit(tools=("pay_*", "*")), False),
+        (limit(per=("caller", "tool")), True),
+        (limit(per=("server",)), True),
+        (limit(tools=("web__env",)), True),
+    ],
+)
+def test_what_the_caller_may_use_is_asked_first_only_where_a_limit_could_tell(one: CompiledLimit, tells: bool) -> None:
+    assert Limiter(Limits((limit("other"), one))).tells_tools is tells
+
+
+async def test_a_limit_made_again_begins_full() -> None:
+    before = Calls(limit(burst=2, life="a"))
+    assert [await before.admits() for _ in range(3)] == [True, True, False]
+    after = Calls(limit(burst=1, life="b"))
+    after.counters = before.counters
+    assert [await after.admits() for _ in range(2)] == [True, False]
 
 
 async def test_what_is_answered_from_memory_does_not_count() -> None:
