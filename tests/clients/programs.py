@@ -129,9 +129,9 @@ async def connected(url: str, key: str, era: Era) -> AsyncIterator[Connection]:
 
 
 @asynccontextmanager
-async def remote(url: str, key: str) -> AsyncIterator[StdioServerParameters]:
+async def remote(url: str, key: str, transport: str = "http-only") -> AsyncIterator[StdioServerParameters]:
     """`mcp-remote` before a server: a program on stdio, for desktop clients."""
     with tempfile.TemporaryDirectory(prefix="mcp-remote-") as home:
-        flags = [url, "--allow-http", "--transport", "http-only", "--header", "Authorization:${AUTHORIZATION}"]
+        flags = [url, "--allow-http", "--transport", transport, "--header", "Authorization:${AUTHORIZATION}"]
         environment = {"MCP_REMOTE_CONFIG_DIR": home, "HOME": home, "AUTHORIZATION": f"Bearer {key}"}
         yield StdioServerParameters(command=str(NODE), args=[str(REMOTE), *flags], env=environment)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from tests.clients.programs import remote
 from tests.clients.tour import Place, Way
 from tests.harness.planes import Node, Planes, running, until
 from tests.harness.upstream_matrix import Matrix, serving
@@ -49,9 +50,20 @@ class World:
     legacy: Matrix
     modern: Matrix
 
+    @asynccontextmanager
+    async def behind_remote(self, endpoint: str, node: int = 0, *, sse: bool = False) -> AsyncIterator[Place]:
+        """The same by `mcp-remote`, a program on stdio."""
+        reached = self.place(endpoint, "sse" if sse else "http", node)
+        async with remote(reached.url, self.key, "sse-only" if sse else "http-only") as program:
+            yield Place("stdio", command=(program.command, *program.args), environment=program.env or {})
+
     def place(self, endpoint: str, way: Way = "http", node: int = 0) -> Place:
         """An endpoint at one of the nodes, as a client's configuration has it: with the key."""
-        url = f"http://127.0.0.1:{self.nodes[node].port}/acme/{endpoint}"
+        return self.at(self.nodes[node].port, endpoint, way)
+
+    def at(self, port: int, endpoint: str, way: Way) -> Place:
+        """An endpoint at a port of whatever leads to the nodes."""
+        url = f"http://127.0.0.1:{port}/acme/{endpoint}"
         if way == "stdio":
             command = (str(TOOLGATE), "stdio", "--endpoint", f"{url}/mcp")
             return Place(way, command=command, environment={"TOOLGATE_API_KEY": self.key})
