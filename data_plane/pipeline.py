@@ -61,6 +61,20 @@ async def handle(gateway: Gateway, inbound: Inbound) -> Result:
         return recording.done(rounds.seal(result, raw, inbound, permit, tenant.secrets, gateway.sealer, now))
 
 
+async def knock(gateway: Gateway, inbound: Inbound) -> None:
+    """That whoever sent this may be here, before its message is handed on to where `handle` gets it.
+
+    Raises as `handle` does. Recorded where it is not so; else the message itself will be.
+    """
+    try:
+        tenant = await authn.claimed(inbound, gateway.tenants)
+        caller = authn.identify(inbound, tenant, gateway.clock())
+        tenancy.admit(inbound, caller, tenant, gateway.silence_s())
+    except (Refused, Unavailable):
+        with gateway.meter.record(inbound):
+            raise
+
+
 def sight(gateway: Gateway, inbound: Inbound, tenant: TenantSnapshot) -> Sight | None:
     """What whoever opened a stream with `inbound` sees now; None where it has no right to be there any more."""
     now = gateway.clock()

@@ -38,7 +38,7 @@ from data_plane.listeners import Listeners
 from data_plane.meter import Meter
 from data_plane.packs import Packs
 from data_plane.parked import Parked
-from data_plane.pipeline import handle, sight
+from data_plane.pipeline import handle, knock, sight
 from data_plane.remote import RemoteBackend, RemoteBus, RemoteCache, RemoteCounters, RemoteEvents
 from data_plane.sessions import SessionNotes
 from data_plane.settings import WorkerSettings
@@ -125,7 +125,9 @@ async def run(settings: WorkerSettings) -> None:
         streams = Streams(listeners, watches, partial(sight, gateway), worker.tenants.loaded)
         options = FrontOptions(public_hosts=frozenset(settings.public_hosts))
         bodies = Bodies(options.max_body_bytes, options.max_buffered_bytes)
-        others = Others(partial(handle, gateway), streams, bus, bodies, version=settings.version)
+        others = Others(
+            partial(handle, gateway), partial(knock, gateway), streams, bus, bodies, version=settings.version
+        )
         stack.push_async_callback(others.close)
         shared = Shared(partial(handle, gateway), streams, sessions, bus, gateway.events, quiet_s=options.quiet_s)
         stack.push_async_callback(shared.close)

@@ -7,7 +7,7 @@ Whoever POSTs proves that it has the credential the stream was opened with: know
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import blake2b
 from hmac import compare_digest
 from typing import Final
@@ -17,9 +17,10 @@ import msgspec
 
 from core.bound import Bound
 from core.bus import Bus, BusAway
+from core.call import Inbound
 from core.errors import Refused, Unavailable
 from core.mcp import errors, headers, jsonrpc, sse
-from core.mcp.errors import INVALID_REQUEST, Rejected, WireError
+from core.mcp.errors import INVALID_REQUEST, Rejected
 from core.mcp.headers import Head
 from data_plane.fronts import heads, page
 from data_plane.fronts.address import Address
@@ -67,6 +68,9 @@ class _Accepted(msgspec.Struct, frozen=True, array_like=True):
     taken: bool
 
 
+Knock = Callable[[Inbound], Awaitable[None]]
+"""Whether whoever sends this may be here: what is POSTed is only handed on for those. Raises Refused, Unavailable."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _parcel = msgspec.msgpack.Decoder(_Parcel)
 _forwarded = msgspec.msgpack.Decoder(_Forwarded)
@@ -76,8 +80,9 @@ _accepted = msgspec.msgpack.Decoder(_Accepted)
 class HttpSse:
     """Serves `.../sse` and `.../messages`. One per worker. `listen` before use."""
 
-    def __init__(self, talks: Talks, bodies: Bodies, bus: Bus) -> None:
+    def __init__(self, talks: Talks, knock: Knock, bodies: Bodies, bus: Bus) -> None:
         self._talks = talks
+        self._knock = knock
         self._bodies = bodies
         self._bus = bus
         self._worker = os.urandom(16).hex()
@@ -117,9 +122,7 @@ class HttpSse:
         try:
             talk = await self._talks.admit(party)
         except (Refused, Unavailable) as failure:
-            error = errors.of_failure(failure, self._talks.connecting(party))
-            more = (*heads.of_failure(failure, error), *heads.cors(party.origin, failure))
-            await answer(send, max(error.status, 400), more, errors.body(errors.NULL, error))
+            await self._refuse(send, party, failure)
             return
         await self._attend(talk, connection, send)
 
@@ -150,10 +153,10 @@ class HttpSse:
         if not headers.is_json(head.values.get(b"content-type", b"")):
             raise Rejected(400, INVALID_REQUEST, "Content-Type must be application/json")
         party = _party(scope, head, place)
-        cors = heads.cors(party.origin)
-        if not party.credential:
-            error = WireError(401, 401, "The credential is missing or not valid.")
-            await answer(send, 401, (*heads.WHOLE, heads.CHALLENGE, *cors), errors.body(errors.NULL, error))
+        try:
+            await self._knock(self._talks.connecting(party))
+        except (Refused, Unavailable) as failure:
+            await self._refuse(send, party, failure)
             return
         body = await self._bodies.read(scope, receive, head)
         if body is None:
@@ -162,7 +165,12 @@ class HttpSse:
             jsonrpc.read(one)
         if not await self._hand_over(_session(scope), body, party):
             raise Rejected(404, 404, errors.NOTHING_HERE)
-        await answer(send, 202, (*_PLAIN, *cors), b"Accepted")
+        await answer(send, 202, (*_PLAIN, *heads.cors(party.origin)), b"Accepted")
+
+    async def _refuse(self, send: Send, party: Party, failure: Refused | Unavailable) -> None:
+        error = errors.of_failure(failure, self._talks.connecting(party))
+        more = (*heads.of_failure(failure, error), *heads.cors(party.origin, failure))
+        await answer(send, max(error.status, 400), more, errors.body(errors.NULL, error))
 
     async def _hand_over(self, id_: str, body: bytes, party: Party) -> bool:
         """Whether the stream is there, and the party's. Raises Rejected where that cannot be found out now."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from core.bound import Bound
 from core.bus import Bus
 from data_plane.fronts.bodies import Bodies
-from data_plane.fronts.http_sse import HttpSse
+from data_plane.fronts.http_sse import HttpSse, Knock
 from data_plane.fronts.reply import Handle
 from data_plane.fronts.rpc import PAGES, Rpc
 from data_plane.fronts.streamable_http import Elsewhere
@@ -18,11 +18,19 @@ class Others:
     """One per worker. `listen` before use, `close` at the end."""
 
     def __init__(
-        self, handle: Handle, streams: Streams, bus: Bus, bodies: Bodies, *, version: str, quiet_s: float = 15.0
+        self,
+        handle: Handle,
+        knock: Knock,
+        streams: Streams,
+        bus: Bus,
+        bodies: Bodies,
+        *,
+        version: str,
+        quiet_s: float = 15.0,
     ) -> None:
         self._talks = Talks(handle, streams, version=version, max_bytes=bodies.most_bytes, quiet_s=quiet_s)
         self._rpc = Rpc(self._talks, bodies)
-        self._http_sse = HttpSse(self._talks, bodies, bus)
+        self._http_sse = HttpSse(self._talks, knock, bodies, bus)
         self.served: Mapping[str, Elsewhere] = {
             "sse": self._http_sse.stream,
             "messages": self._http_sse.message,

@@ -63,6 +63,8 @@ class WebSockets:
         if not isinstance(connection, Connection) or not connection.upgrading or scope["method"] != "GET":
             await _not_upgraded(scope, send, head, place)
             return
+        if head.values.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in head.values:
+            raise Rejected(400, 400, "an upgrade to WebSocket has no body")
         wire = WSConnection(ConnectionType.SERVER)
         request = _request(wire, scope)
         party = Party(

@@ -45,7 +45,7 @@ from data_plane.leaving import Leaving
 from data_plane.listeners import Listeners
 from data_plane.meter import Meter
 from data_plane.parked import Parked
-from data_plane.pipeline import handle, sight
+from data_plane.pipeline import handle, knock, sight
 from data_plane.sessions import SessionNotes
 from data_plane.snapshots import Assembler, TenantSnapshot
 from data_plane.stages.conversation import Conversations
@@ -261,7 +261,7 @@ async def _serving(
 
     options = FrontOptions()
     bodies = Bodies(options.max_body_bytes, options.max_buffered_bytes)
-    others = Others(noted, streams, gateway.bus, bodies, version=VERSION, quiet_s=quiet_s)
+    others = Others(noted, partial(knock, gateway), streams, gateway.bus, bodies, version=VERSION, quiet_s=quiet_s)
     stack.push_async_callback(others.close)
     shared = Shared(noted, streams, gateway.sessions, gateway.bus, gateway.events, quiet_s=quiet_s)
     stack.push_async_callback(shared.close)

@@ -14,6 +14,7 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Event, Ping, Pong, Request, TextMessage
 
 from data_plane.fronts.server import ServerOptions
+from tests.data_plane.fronts.front_harness import request
 from tests.harness.wired import ANN, EVE, ORIGIN, Wired, Worker, wired
 
 LIMIT_S = 5.0
@@ -117,6 +118,8 @@ async def handshake(worker: Worker, *, path: str = "/acme/default/ws", **changes
         ({"path": "/acme/default/servers/nothing/ws"}, 404),
         ({"Sec_WebSocket_Version": "8"}, 400),
         ({"Sec_WebSocket_Key": None}, 400),
+        ({"Content_Length": "5"}, 400),
+        ({"Transfer_Encoding": "chunked"}, 400),
         ({"Upgrade": None, "Connection": None}, 426),
         ({"Upgrade": "h2c"}, 426),
     ],
@@ -160,6 +163,28 @@ async def test_what_follows_the_handshake_at_once_is_not_lost(world: Wired) -> N
     writer.write(upgrade + frame)
     assert isinstance(await peer.event(), AcceptConnection)
     assert (await peer.message())["id"] == 1
+    writer.close()
+
+
+async def test_an_upgrade_waits_for_the_answers_to_what_was_asked_before_it(world: Wired) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.one.port)
+    peer = Peer(reader, writer)
+    call = {"name": "until_started", "arguments": {"name": "p"}}
+    before = json.dumps({"jsonrpc": "2.0", "id": "first", "method": "tools/call", "params": call}).encode()
+    upgrade = peer.wire.send(
+        Request("localhost", "/acme/default/ws", extra_headers=[(b"Authorization", b"Bearer " + ANN)])
+    )
+    writer.write(request(before, {"Authorization": f"Bearer {ANN.decode()}"}, "/acme/default/rpc") + upgrade)
+    async with opened(world.one) as other:
+        other.say("tools/call", {"name": "slow", "arguments": {"name": "p"}})
+        async with asyncio.timeout(LIMIT_S):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"content-length: (\d+)", head)
+            assert length is not None
+            assert json.loads(await reader.readexactly(int(length[1])))["id"] == "first"
+        assert isinstance(await peer.event(), AcceptConnection)
+        peer.say("server/discover")
+        assert (await peer.message())["id"] == 1
     writer.close()
 
 
