@@ -194,7 +194,7 @@ class Front:
             if several is not None:
                 await self._batch(scope, receive, send, head, place, several, streams=streams)
                 return
-        message = jsonrpc.read(body) if version in _LEGACY_OR_NONE else jsonrpc.parse(body)
+        message = _message(body, version)
         if isinstance(message, jsonrpc.Answer):
             await self._answered(scope, send, head, place, message)
             return
@@ -449,6 +449,16 @@ class Front:
 async def _not_allowed(send: Send, allow: Header = _ALLOW) -> None:
     error = WireError(405, INVALID_REQUEST, "send MCP requests with POST")
     await answer(send, 405, (*heads.WHOLE, allow), errors.body(errors.NULL, error))
+
+
+def _message(body: bytes, version: str) -> jsonrpc.Message | jsonrpc.Answer:
+    """Answers come in sessions only, and far more rarely than requests. Raises Rejected."""
+    try:
+        return jsonrpc.parse(body)
+    except Rejected:
+        if version not in _LEGACY_OR_NONE:
+            raise
+        return jsonrpc.read(body)
 
 
 def _may_be_batched(arrival: Arrival) -> None:
