@@ -68,7 +68,7 @@ class _Accepted(msgspec.Struct, frozen=True, array_like=True):
     taken: bool
 
 
-Knock = Callable[[Inbound], Awaitable[None]]
+Knock = Callable[[Inbound], Awaitable[object]]
 """Whether whoever sends this may be here: what is POSTed is only handed on for those. Raises Refused, Unavailable."""
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -330,7 +330,7 @@ def _config() -> Any:
     )
     sessions, events = SessionNotes(MemoryCache(time.monotonic), bus), MemoryEvents(time.monotonic)
     shared = Shared(pipeline, streams, sessions, bus, events, quiet_s=3600.0, linger_s=0.0)
-    others = Others(pipeline, streams, bus, bodies, version="1", quiet_s=3600.0)
+    others = Others(pipeline, pipeline, streams, bus, bodies, version="1", quiet_s=3600.0)
     return configuration(
         Application(
             pipeline,
