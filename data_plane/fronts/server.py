@@ -8,7 +8,7 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import time
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -122,10 +122,12 @@ class Connection(HttpToolsProtocol):
         self._on_lost = on_lost
         if self._lost:
             on_lost()
-        return self._unwatch
+        return partial(self._unwatch, on_lost)
 
-    def _unwatch(self) -> None:
-        self._on_lost = None
+    def _unwatch(self, on_lost: Callable[[], object]) -> None:
+        # A stream that was taken up elsewhere ends before its call does: the next request may have begun.
+        if self._on_lost is on_lost:
+            self._on_lost = None
 
     def take(self, taker: Callable[[bytes], None]) -> bytes:
         """Ends HTTP on this connection: from here on `taker` gets what comes. Returns what has come already."""
