@@ -18,7 +18,7 @@ import msgspec
 from core.bound import Bound
 from core.bus import Bus, BusAway
 from core.call import Inbound
-from core.errors import Refused, Unavailable
+from core.errors import Reason, Refused, Unavailable
 from core.mcp import errors, headers, jsonrpc, sse
 from core.mcp.errors import INVALID_REQUEST, Rejected
 from core.mcp.headers import Head
@@ -164,7 +164,8 @@ class HttpSse:
         for one in jsonrpc.batch(body) or (body,):
             jsonrpc.read(one)
         if not await self._hand_over(_session(scope), body, party):
-            raise Rejected(404, 404, errors.NOTHING_HERE)
+            await self._refuse(send, party, Refused(Reason.NOT_FOUND, errors.NOTHING_HERE))
+            return
         await answer(send, 202, (*_PLAIN, *heads.cors(party.origin)), b"Accepted")
 
     async def _refuse(self, send: Send, party: Party, failure: Refused | Unavailable) -> None:

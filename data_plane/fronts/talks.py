@@ -1,6 +1,7 @@
 """All conversations on connections of one worker: who may begin one, and when they all have to go."""
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from time import monotonic_ns
 from typing import Final
@@ -19,6 +20,8 @@ from data_plane.fronts.talk import Talk
 from data_plane.streams import Streams
 
 MAX_TALKS: Final = 10_000
+SHARE: Final = 4
+"""One credential may hold a fourth of them: whoever connects without end shuts nobody out but itself."""
 
 
 class _Place(msgspec.Struct):
@@ -47,6 +50,8 @@ class Talks:
         self._max_bytes = max_bytes
         self._cap = cap
         self._talks: dict[Talk, Callable[[], None]] = {}
+        self._of: Counter[bytes] = Counter()
+        """Conversations by credential."""
         self._refused = self._slow = 0
         self._serial = 0
         self._prefix = os.urandom(8).hex()
@@ -72,17 +77,24 @@ class Talks:
     async def admit(self, party: Party) -> Talk:
         """Whoever is admitted has to be `attend`ed. Raises Refused, Unavailable."""
         if self._leaving or len(self._talks) >= self._cap:
-            self._refused += 1
-            raise Unavailable(Reason.OVERLOADED, "Too many conversations are open here.", retry_after_s=1)
+            raise self._full()
         inbound = self.connecting(party)
         result = await self.handle(inbound)
         assert result.opening is not None
+        # Whose the credential is was not proven before; and others came meanwhile.
+        if len(self._talks) >= self._cap or self._of[party.credential] >= max(1, self._cap // SHARE):
+            raise self._full()
         allowed = msgspec.json.decode(result.result, type=_Place).max_body_bytes
         talk = Talk(self, party, min(self._max_bytes, allowed))
         # It hears of nothing, but of the moment from which it may not be here any more.
         door = self.streams.open(inbound, result.opening, lambda _: None, talk.depart)
         self._talks[talk] = door.close
+        self._of[party.credential] += 1
         return talk
+
+    def _full(self) -> Unavailable:
+        self._refused += 1
+        return Unavailable(Reason.OVERLOADED, "Too many conversations are open here.", retry_after_s=1)
 
     async def attend(self, talk: Talk, line: Line) -> None:
         """Until the conversation is over; `talk.end` says why."""
@@ -97,6 +109,9 @@ class Talks:
         close = self._talks.pop(talk, None)
         if close is not None:
             close()
+            self._of[talk.party.credential] -= 1
+            if not self._of[talk.party.credential]:
+                del self._of[talk.party.credential]
 
     async def expelled(self, party: Party) -> bool:
         if self._leaving:
