@@ -47,7 +47,7 @@ WORKER: Iterable[Kept] = (
     Kept("body_bytes", "large request bodies being read", "256 MiB", "refused with 503", "60 s to arrive"),
     Kept("stream_bytes", "event stream not yet read, of the slowest client", "1 MiB", "its call ends", "30 s unread"),
     Kept("grpc_stream_bytes", "gRPC stream not yet read, of the slowest client", "1 MiB", "its call ends", "its call"),
-    Kept("talks", "WebSockets and HTTP+SSE streams; of one key a fourth", "10,000", "refused with 503", "the connection"),
+    Kept("talks", "WebSocket and HTTP+SSE, a fourth of one key", "10,000", "refused with 503", "the connection"),
     Kept("talk_bytes", "what the slowest client of one has not read", "1 MiB", "it is hung up on", "30 s unread"),
     Kept("messages_forwarded", "HTTP+SSE messages handed to other workers", "4,096", "refused with 503", "2 s"),
     Kept("sessions", "agents' sessions opened lately (a known one is not unsealed again)", "2,048", _OLDEST, "24 h"),
