@@ -161,7 +161,7 @@ def understand(arrival: Arrival, inbound_id: str, tenant: str | None, endpoint: 
     if inbound.method in _NAMED:
         _read_named(arrival, inbound)
     elif inbound.method == "completion/complete":
-        inbound.arguments = _completion(arrival.message.params)
+        inbound.arguments = _completion(arrival)
     if arrival.meta_bytes:
         _read_meta(arrival, inbound)
     return inbound
@@ -280,9 +280,11 @@ def _read_retry(arrival: Arrival, inbound: Inbound) -> None:
         inbound.input_responses = responses
 
 
-def _completion(params: bytes) -> bytes:
+def _completion(arrival: Arrival) -> bytes:
     """What is to be completed, and what it may depend on: all but what it refers to."""
-    members = _members.decode(params or b"{}")
+    members = _members.decode(arrival.message.params or b"{}")
+    if bytes(members.get("argument", _NONE))[:1] != b"{":
+        raise _invalid(arrival, "params.argument must be an object")
     return msgspec.json.encode({name: members[name] for name in ("argument", "context") if name in members})
 
 

@@ -152,3 +152,11 @@ def test_the_headers_sent_with_arguments_match_them(arguments: dict, path: str) 
 
 def test_a_large_integer_is_written_in_digits() -> None:
     assert headers.param_headers({"a": "T"}, b'{"a":1e22}') == ((b"Mcp-Param-T", b"1" + b"0" * 22),)
+
+
+@pytest.mark.parametrize("argument", [{}, {"argument": None}, {"argument": []}, {"argument": "a"}])
+def test_a_completion_of_nothing_is_refused_before_a_server_hears_of_it(argument: dict) -> None:
+    params = {"ref": {"type": "ref/prompt", "name": "p"}} | argument
+    message = Message(b"1", "completion/complete", json.dumps(params).encode())
+    with pytest.raises(Rejected, match=r"params\.argument must be an object"):
+        classify.understand(classify.arrive(message, Head({b"mcp-session-id": b"s"})), "i", None, "e")
