@@ -99,21 +99,25 @@ class Wired:
 
     workers: list[Worker]
     matrix: Matrix
-    assemble: Callable[[int, dict[bytes, str], Catalogue], TenantSnapshot]
+    assemble: Callable[[int, dict[bytes, str], Catalogue, int], TenantSnapshot]
     catalogue: Catalogue
     keys: dict[bytes, str]
     generation: int = 1
+    epoch: int = 0
 
     @property
     def one(self) -> Worker:
         return self.workers[0]
 
-    def swap(self, *, without_keys: tuple[bytes, ...] = (), catalogue: Catalogue | None = None) -> None:
+    def swap(
+        self, *, without_keys: tuple[bytes, ...] = (), catalogue: Catalogue | None = None, epoch: int | None = None
+    ) -> None:
         self.generation += 1
         self.keys = {key: name for key, name in self.keys.items() if key not in without_keys}
         self.catalogue = catalogue or self.catalogue
+        self.epoch = self.epoch if epoch is None else epoch
         for worker in self.workers:
-            snapshot = self.assemble(self.generation, self.keys, self.catalogue)
+            snapshot = self.assemble(self.generation, self.keys, self.catalogue, self.epoch)
             worker.tenants.swap(TENANT, Pointer(self.generation, snapshot.digest), snapshot)
             worker.listeners.swapped(snapshot)
 
@@ -162,7 +166,7 @@ def _assembler(folder: Path, engine: WasmPolicyEngine, matrix: Matrix, era: Era)
     )
     rules = {"roles": {"all": {**EVERYTHING, "prompts": EVERYTHING, "resources": EVERYTHING}}}
 
-    def assemble(generation: int, keys: dict[bytes, str], catalogue: Catalogue) -> TenantSnapshot:
+    def assemble(generation: int, keys: dict[bytes, str], catalogue: Catalogue, epoch: int) -> TenantSnapshot:
         shard = {key_hash(b"p" * 32, key): KeyEntry(name=user, user=user) for key, user in keys.items()}
         users = {"ann": Principal(roles=("all",)), "bob": Principal(roles=("all",)), "eve": Principal()}
         parts = parts_of(
@@ -176,7 +180,7 @@ def _assembler(folder: Path, engine: WasmPolicyEngine, matrix: Matrix, era: Era)
             policy_module=PLATFORM.read_bytes(),
             policy_data=encode(PolicyData(data=json.dumps(rules).encode())),
         )
-        made = update(TENANT, generation, parts)
+        made = update(TENANT, generation, parts, revocation_epoch=epoch)
         return assembler.assemble(made.signed.manifest, made.parts.__getitem__, DATA_KEY)
 
     return assemble
@@ -213,7 +217,7 @@ async def _worker(
         raise AssertionError("what is loaded stays")
 
     tenants = Tenants(never, 4)
-    snapshot = world.assemble(world.generation, world.keys, world.catalogue)
+    snapshot = world.assemble(world.generation, world.keys, world.catalogue, world.epoch)
     tenants.swap(TENANT, Pointer(world.generation, snapshot.digest), snapshot)
     network = Network()
     stack.push_async_callback(network.close)

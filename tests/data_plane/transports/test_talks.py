@@ -259,6 +259,60 @@ async def test_a_revoked_key_ends_the_conversation_at_once(world: Wired, transpo
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_ending_all_sessions_ends_those_of_connections_and_a_new_one_may_begin(
+    world: Wired, transport: str
+) -> None:
+    async with talking(world, transport, "2025-11-25") as (client, done), talking(world, transport, MODERN) as other:
+        await client.call("echo", {"text": "still"})
+        world.swap(epoch=1)
+        await over(done)
+        assert (await other[0].call("echo", {"text": "no session"}))["content"][0]["text"] == "no session"
+    async with front(world.one, transport, "2025-11-25") as client:
+        assert (await client.call("echo", {"text": "again"}))["content"][0]["text"] == "again"
+
+
+@pytest.mark.parametrize("initialized", [True, False])
+async def test_a_session_of_before_is_refused_before_it_is_told_anything(world: Wired, initialized: bool) -> None:
+    client = front(world.one, "websocket", "2025-11-25")
+    await client.pipe.open()
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    await client.request("initialize", hello)
+    if initialized:
+        await client.notify("notifications/initialized")
+        await client.request("ping")
+    world.swap(epoch=1)
+    late = await client.begin("tools/call", {"name": "echo", "arguments": {"text": "late"}})
+    with pytest.raises((RpcError, Lost)):
+        await client.answer(late)
+    assert "tools/call" not in world.matrix.fixture.requests
+    await over(client.pipe._tasks["receive"].done)  # type: ignore[attr-defined]
+    await client.pipe.close()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_tenant_that_is_gone_takes_its_conversations_along(world: Wired, transport: str) -> None:
+    async with talking(world, transport, MODERN) as (client, done):
+        await client.call("echo", {"text": "still"})
+        world.one.tenants.forget("acme")
+        world.one.listeners.withdrawn("acme")
+        await over(done)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_session_says_which_log_messages_it_wants(world: Wired, transport: str) -> None:
+    async with front(world.one, transport, "2025-11-25") as client:
+        await client.request("logging/setLevel", {"level": "warning"})
+        await client.call("logs")
+        logged = [m["params"]["level"] for m in client.heard if m["method"] == "notifications/message"]
+        assert logged == ["warning", "error"]
+    async with front(world.one, transport, MODERN) as client:
+        await client.call("logs")
+        await client.call("logs", meta={"io.modelcontextprotocol/logLevel": "error"})
+        logged = [m["params"]["level"] for m in client.heard if m["method"] == "notifications/message"]
+        assert logged == ["error"]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_a_worker_that_leaves_lets_its_clients_finish_and_says_goodbye(world: Wired, transport: str) -> None:
     async with talking(world, transport, MODERN) as (client, done):
         slow = await client.begin("tools/call", {"name": "slow", "arguments": {"name": "l"}})
