@@ -22,7 +22,7 @@ _LISTED = {
 _COMPLETE = b'"complete"'
 _PROTOCOLS = META_PREFIX.rstrip("/").encode()
 """Without its slash, which some writers of JSON escape."""
-_NO_INPUT = "The tool asks for input, and this session has no way to give it."
+_NO_INPUT = "The server asks for input, and this session has no way to give it."
 
 Members = dict[str, Raw]
 
@@ -44,7 +44,8 @@ def result(value: bytes, *, method: str, upstream: Era | None, revision: str, se
     """`value` as a client of `revision` expects it.
 
     `upstream`: era of the server it came from; None for the gateway's own results, which are made in the modern form.
-    `server_info`: the gateway's Implementation object. Raises Unavailable if the upstream's result is not an object.
+    `server_info`: the gateway's Implementation object. Raises Unavailable if the upstream's result is not an object,
+    or is none that a client of `revision` can be told.
     """
     try:
         if revision in MODERN:
@@ -86,6 +87,8 @@ def _down(value: bytes, method: str, revision: str) -> bytes:
     members = _members.decode(value)
     kind = bytes(members.get("resultType", Raw(_COMPLETE)))
     if kind != _COMPLETE:
+        if method != "tools/call":
+            raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, _NO_INPUT)
         members = _members.decode(tool_error_result(_NO_INPUT))
     before = dict(members)
     for name in _MODERN_MEMBERS:

@@ -20,7 +20,7 @@ from data_plane.parked import Call, Parked, ParkedGone
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from core.call import Ask, Clean, Inbound, Notification, Notify, Permit, Reply, Route, ToolBackend
+    from core.call import Ask, Clean, Inbound, Notification, Notify, Permit, Question, Reply, Route, ToolBackend
     from core.mcp.rounds import Asked
     from data_plane.meter import Recording
 
@@ -171,17 +171,24 @@ async def _led(  # noqa: PLR0917 - as above
         replies: dict[str, Reply] = {}
         for key, question in asked.questions.items():
             if rounds.missing(outgoing.capabilities, question):
-                return Raw(result=tool_error_result(_NO_ANSWER + question.method))
+                return _unanswered(outgoing, question)
             reply = await ask(question)
             if reply.error:
                 instead = rounds.without_answer(question)
                 if instead is None:
-                    return Raw(result=tool_error_result(_NO_ANSWER + question.method))
+                    return _unanswered(outgoing, question)
                 reply = instead
             replies[key] = reply
         retry = msgspec.structs.replace(outgoing, members=own + rounds.answered(asked, replies))
         raw = await backend.call(route, retry, notify)
     raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, "The tool's server asks without end.", detail="too many rounds")
+
+
+def _unanswered(outgoing: Outgoing, question: Question) -> Raw:
+    """A tool that failed. A prompt or a resource has no result for that: raises Unavailable."""
+    if outgoing.method != "tools/call":
+        raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, _NO_ANSWER + question.method)
+    return Raw(result=tool_error_result(_NO_ANSWER + question.method))
 
 
 # === what a server is told of the caller ===

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from adapters.crypto.sealing import AesGcmSealer
 from core.call import Inbound, Notification, Question
+from core.errors import Unavailable
 from core.mcp import errors, notifications, rewrite, rounds, sse, tickets, translate
 from core.mcp.revisions import LEGACY, MODERN, SUPPORTED
 from core.sealing import SealBroken
@@ -234,6 +235,14 @@ def test_a_modern_key_spelt_with_escapes_is_one_all_the_same() -> None:
     assert loaded(down_) == {"content": [], "_meta": {"a": 1}}
     up_ = translate.result(raw, method="tools/call", upstream="modern", revision=MODERN[0], server_info=b"{}")
     assert loaded(up_)["_meta"] == {PREFIX + "serverInfo": {"name": "theirs"}, "a": 1}
+
+
+@pytest.mark.parametrize("method", ["prompts/get", "resources/read"])
+@pytest.mark.parametrize("revision", LEGACY)
+def test_what_is_no_result_of_its_method_for_a_session_is_an_error(method: str, revision: str) -> None:
+    """Of a tool there is a result that says it failed; of a prompt and a resource there is none."""
+    with pytest.raises(Unavailable):
+        translated({"resultType": "input_required", "requestState": "s"}, method, "modern", revision)
 
 
 # === errors ===

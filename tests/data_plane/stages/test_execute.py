@@ -225,6 +225,9 @@ async def test_a_question_the_client_did_not_declare_is_not_put(parked: Parked) 
 
     raw = await run(Server(asks), request("legacy", ELICITS), "modern", parked, ask=answering)
     assert json.loads(raw.result)["isError"]
+    for method in ("prompts/get", "resources/read"):
+        with pytest.raises(Unavailable, match="roots/list"):
+            await run(Server(asks), request("legacy", ELICITS, method), "modern", parked, ask=answering)
 
 
 # === what each method sends ===
