@@ -74,21 +74,14 @@ def parse(body: bytes) -> Message:
 
 
 def read(body: bytes) -> Message | Answer:
-    """As `parse`, where responses come the same way as requests. Raises Rejected."""
+    """As `parse`, where responses come the same way as requests, only more rarely. Raises Rejected."""
     try:
-        either = _either.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
         return parse(body)
-    outcomes = bytes(either.result), bytes(either.error)
-    if either.method or not either.id or sorted(outcome[:1] for outcome in outcomes) != [b"", b"{"]:
-        return parse(body)
-    if too_deep(body):
-        raise Rejected(400, INVALID_REQUEST, f"nested deeper than {MAX_DEPTH} levels")
-    try:
-        _any.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as failure:
-        raise _diagnosis(body) from failure
-    return Answer(_id(bytes(either.id)), *outcomes)
+    except Rejected:
+        answer = _answer(body)
+        if answer is None:
+            raise
+        return answer
 
 
 def batch(body: bytes) -> list[bytes] | None:
@@ -129,6 +122,21 @@ def too_deep(body: bytes) -> bool:
             return False
         brackets = brackets.replace(b"[]", b"")
     return bool(brackets)
+
+
+def _answer(body: bytes) -> Answer | None:
+    """None for what is no response. Raises Rejected for one that breaks a rule of every message."""
+    try:
+        _any.decode(body)
+        either = _either.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
+        return None
+    outcomes = bytes(either.result), bytes(either.error)
+    if either.method or not either.id or sorted(outcome[:1] for outcome in outcomes) != [b"", b"{"]:
+        return None
+    if too_deep(body):
+        raise Rejected(400, INVALID_REQUEST, f"nested deeper than {MAX_DEPTH} levels")
+    return Answer(_id(bytes(either.id)), *outcomes)
 
 
 def _id(raw: bytes) -> bytes:

@@ -151,6 +151,8 @@ class Rpc:
         return None
 
     async def _all(self, scope: Scope, head: Head, place: Address, bodies: Sequence[bytes]) -> list[Reply]:
+        if len(bodies) == 1:
+            return [await self._one(scope, head, place, bodies[0])]
         return list(await asyncio.gather(*(self._one(scope, head, place, body) for body in bodies)))
 
     def _understood(self, message: Message, place: Address) -> Inbound:
