@@ -19,6 +19,9 @@ MAX_LISTENERS: Final = 20_000
 """Of one worker."""
 AT_ONCE: Final = 200
 """Listeners told before other work of the loop gets its turn."""
+SETTLE_S: Final = 0.15
+"""Between a change and its being told: whoever hears of it asks at once, and maybe another replica, which is to have
+the same snapshot by then."""
 SWEEP_S: Final = 10.0
 """How often those whose credential runs out are found."""
 
@@ -62,10 +65,15 @@ class Listener:
 class Listeners:
     """All of one worker."""
 
-    def __init__(self, snapshot: Callable[[str], TenantSnapshot | None], cap: int = MAX_LISTENERS) -> None:
-        """`snapshot`: of a tenant, as far as it is loaded."""
+    def __init__(
+        self, snapshot: Callable[[str], TenantSnapshot | None], cap: int = MAX_LISTENERS, *, settle_s: float = 0.0
+    ) -> None:
+        """`snapshot`: of a tenant, as far as it is loaded. `settle_s`: what is found changed is told so much later."""
         self._snapshot = snapshot
         self._cap = cap
+        self._settle_s = settle_s
+        self._due: list[tuple[Listener, Notification]] = []
+        """Found changed, not told yet."""
         self._of: dict[str, dict[Listener, None]] = {}
         self._count = 0
         self._errands: set[asyncio.Task[None]] = set()
@@ -139,7 +147,23 @@ class Listeners:
         ):
             if changed:
                 self.told += 1
-                listener.tell(Notification(f"notifications/{kind}/list_changed", _NO_PARAMS))
+                self._later(listener, Notification(f"notifications/{kind}/list_changed", _NO_PARAMS))
+
+    def _later(self, listener: Listener, notification: Notification) -> None:
+        if not self._settle_s:
+            listener.tell(notification)
+            return
+        if not self._due:
+            asyncio.get_running_loop().call_later(self._settle_s, lambda: self._run(self._spread()))
+        self._due.append((listener, notification))
+
+    async def _spread(self) -> None:
+        due, self._due = self._due, []
+        for done, (listener, notification) in enumerate(due, 1):
+            if listener in self._of.get(listener.tenant, ()):
+                listener.tell(notification)
+            if not done % AT_ONCE:
+                await asyncio.sleep(0)
 
     def _close(self, listener: Listener) -> None:
         mine = self._of.get(listener.tenant)

@@ -34,7 +34,7 @@ from data_plane.fronts.streamable_http import Front, FrontOptions
 from data_plane.gateway import Gateway
 from data_plane.leases import Leases
 from data_plane.leaving import Leaving
-from data_plane.listeners import Listeners
+from data_plane.listeners import SETTLE_S, Listeners
 from data_plane.meter import Meter
 from data_plane.packs import Packs
 from data_plane.parked import Parked
@@ -121,7 +121,7 @@ async def run(settings: WorkerSettings) -> None:
         )
         watches = Watches(gateway.backends)
         stack.push_async_callback(watches.close)
-        worker.listeners = listeners = Listeners(worker.tenants.loaded)
+        worker.listeners = listeners = Listeners(worker.tenants.loaded, settle_s=SETTLE_S)
         streams = Streams(listeners, watches, partial(sight, gateway), worker.tenants.loaded)
         options = FrontOptions(public_hosts=frozenset(settings.public_hosts))
         bodies = Bodies(options.max_body_bytes, options.max_buffered_bytes)

@@ -94,3 +94,17 @@ async def test_beyond_the_cap_nobody_listens_until_somebody_leaves() -> None:
     close()
     assert (len(held), held.refused) == (0, 1)
     held.open(Stream(BEFORE).listener)
+
+
+async def test_a_change_is_told_once_the_other_replicas_have_it_and_only_to_those_still_there() -> None:
+    held = Listeners(lambda _: None, settle_s=0.05)
+    staying, leaving = (Stream(Sight(tools=b"T", prompts=b"p", resources=b"r")) for _ in range(2))
+    held.open(staying.listener)
+    leave = held.open(leaving.listener)
+    await settled(held, snapshot(generation=2))
+    assert staying.heard == []
+    leave()
+    async with asyncio.timeout(5):
+        while not staying.heard:
+            await asyncio.sleep(0.01)
+    assert (staying.heard, leaving.heard) == (["tools"], [])
