@@ -3,10 +3,12 @@
 RE2 has no look-around, so patterns are generous and the rules look at what stands beside a candidate.
 """
 
+import re
 from collections.abc import Callable, Iterator
 
 import msgspec
 
+from core import detect_grouped as grouped
 from core import detect_numbers as numbers
 from core import detect_secrets as secrets
 
@@ -51,6 +53,18 @@ def _begun(prefix: str) -> str:
     return pattern
 
 
+def _card(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Digits and common separators, or what `grouped` finds; the one may end where the other begins."""
+    if _GROUPED.search(text, start, end):
+        yield from grouped.card(text, start, end)
+    else:
+        yield from numbers.card(text, start, end)
+        if text[end : end + 1] in _GROUPED_GAPS:
+            yield from grouped.at(text, end - 4)
+
+
+_GROUPED = re.compile(r"[_+%,]")
+_GROUPED_GAPS = frozenset("_+%,\"'")
 _SEPARATED = r"[ ().\-/]{0,3}[0-9]"
 _GAP = r"(?:[ .\-/\t\r\n]|\\+[nrt]?){0,6}"
 """Between the digits of a card number: also as an escape, and as one blanked, which doubles it."""
@@ -67,6 +81,7 @@ _AWS_NAMED = rf"(?i:secret_?access_?key|aws_?secret(?:_?key)?){_GIVEN}"
 _AZURE_NAMED = rf"(?i:account_?key|storage_?key|shared_?access_?(?:key|signature)|azure_?storage_?key){_GIVEN}"
 _LETTER = r"A-Za-z\x{c0}-\x{1fff}\x{2c00}-\x{2fff}\x{3040}-\x{d7ff}\x{f900}-\x{fdff}"
 _LOCAL = rf"[{_LETTER}0-9._%+\-]"
+_AT = r"(?:@|%(?:25){0,3}40|&(?:amp;)?(?:#0{0,4}64|#[xX]0{0,4}40|commat);)"
 _ESCAPE = r"\\+u[0-9a-fA-F]{4}"
 _DOMAIN = rf"[{_LETTER}0-9.\-]"
 _PHONE_NAMED = rf"(?i:phone|tel|mobile|cell|fax|whatsapp)(?i:[_ ]?(?:number|num|no|nr))?\.?{_QUOTES}[:=#]?{_QUOTES}"
@@ -78,11 +93,11 @@ _KEY_BEGIN = r"-{4,5} ?BEGIN[ A-Z0-9]{0,40}PRIVATE KEY[ A-Z]{0,12}-{4,5}"
 _ALL = (
     Detector(
         name="card",
-        trigger=rf"[0-9](?:{_GAP}[0-9]){{12}}",
-        find=rf"[0-9](?:{_GAP}[0-9]){{12,}}",
-        rule=numbers.card,
-        start=rf"[0-9](?:{_GAP}[0-9]){{0,18}}{_GAP}",
-        unfinished=rf"\b(?:[346]|5{_GAP}[0-8]|2{_GAP}[2-7])(?:{_GAP}[0-9]){{7,14}}{_GAP}",
+        trigger=rf"[0-9](?:{_GAP}[0-9]){{12}}|{grouped.SOME}",
+        find=rf"[0-9](?:{_GAP}[0-9]){{12,}}|{grouped.WHOLE}",
+        rule=_card,
+        start=rf"[0-9](?:{_GAP}[0-9]){{0,18}}{_GAP}|{grouped.BEGUN}",
+        unfinished=rf"\b(?:[346]|5{_GAP}[0-8]|2{_GAP}[2-7])(?:{_GAP}[0-9]){{7,14}}{_GAP}|{grouped.UNFINISHED}",
     ),
     Detector(
         name="us_ssn",
@@ -101,11 +116,11 @@ _ALL = (
     ),
     Detector(
         name="email",
-        trigger=rf"@(?:{_DOMAIN}|{_ESCAPE})+\.(?:[{_LETTER}]|{_ESCAPE}){{2}}",
-        find=rf"{_LOCAL}{{1,64}}@{_DOMAIN}{{1,190}}\.[{_LETTER}]{{2,24}}",
+        trigger=rf"{_AT}(?:{_DOMAIN}|{_ESCAPE})+\.(?:[{_LETTER}]|{_ESCAPE}){{2}}",
+        find=rf"{_LOCAL}{{1,64}}{_AT}{_DOMAIN}{{1,190}}\.[{_LETTER}]{{2,24}}",
         rule=numbers.email,
-        start=rf"{_LOCAL}{{1,64}}(?:@{_DOMAIN}{{0,190}})?",
-        unfinished=rf"{_LOCAL}{{1,64}}@{_DOMAIN}{{1,190}}",
+        start=rf"{_LOCAL}{{1,64}}(?:&[#a-zA-Z0-9;]{{0,14}}|{_AT}{_DOMAIN}{{0,190}})?",
+        unfinished=rf"{_LOCAL}{{1,64}}{_AT}{_DOMAIN}{{1,190}}",
     ),
     Detector(
         name="phone",
@@ -148,6 +163,7 @@ _ALL = (
     _prefixed("stripe_key", secrets.token, "[sr]k_live_", "[sr]k_test_", "whsec_", body="[A-Za-z0-9]", least=16),
     _prefixed("openai_key", secrets.openai_key, "sk-"),
     _prefixed("anthropic_key", secrets.token, "sk-ant-"),
+    _prefixed("toolgate_key", secrets.token, "tgk_", "tgn_", least=24),
     Detector(
         name="generic_api_key",
         find=rf"(?:{_NAMED}{_GIVEN}|{_BEARER}){_VALUE}{{{secrets.GENERIC_LEAST}}}",

@@ -132,6 +132,8 @@ _COUNTRY_CODES = re.compile(
 )
 _PAIR_BEFORE = re.compile(r"(?:^|[^A-Za-z0-9])(?:[0-9][0-9a-fA-F]|[a-fA-F][0-9])[ .\-]$")
 _PAIR_AFTER = re.compile(r"[ .\-](?:[0-9][0-9a-fA-F]|[a-fA-F][0-9])[^A-Za-z0-9]")
+_AT_SIGN = re.compile(r"@|%(?:25){0,3}40|&(?:amp;)?(?:#0{0,4}64|#[xX]0{0,4}40|commat);")
+_URL_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _NOT_DOMAINS = frozenset(
     [
         "png",
@@ -162,7 +164,7 @@ _PHONE_WORD = re.compile(r"(?:phone|tel|mobile|cell|fax|whatsapp)", re.IGNORECAS
 
 def card(text: str, start: int, end: int) -> Spans:
     """Of a run of digits and separators: the groups that make a card number."""
-    if text[start:end].isdigit() and not (end - start in _CARD_DIGITS and _is_card(text[start:end])):
+    if text[start:end].isdigit() and not (end - start in _CARD_DIGITS and is_card(text[start:end])):
         return
     broken = _BREAK.search(text, start, end) is not None
     lines = [match.span() for match in _LINE.finditer(text, start, end)] if broken else [(start, end)]
@@ -220,7 +222,7 @@ def _wrapped(text: str, lines: list[list[tuple[int, int]]]) -> Spans:
                 sizes = tuple(e - s for s, e in groups)
                 signs = {_separator(text[s:e]) for s, e in _separators(groups)} - {"\n"}
                 alone = not any(beside.isalnum() for beside in _beside(text, groups[0][0], groups[-1][1]))
-                if sizes in _CARD_SHAPES and len(signs) == 1 and alone and _is_card(digits):
+                if sizes in _CARD_SHAPES and len(signs) == 1 and alone and is_card(digits):
                     yield groups[0][0], groups[-1][1]
 
 
@@ -250,12 +252,13 @@ def _card_from(text: str, groups: list[tuple[int, int]], first: int) -> int | No
         digits += text[groups[last][0] : groups[last][1]]
         if len(digits) > _CARD_DIGITS[-1]:
             break
-        if len(digits) in _CARD_DIGITS and _is_card(digits) and _shaped(text, groups, first, last):
+        if len(digits) in _CARD_DIGITS and is_card(digits) and _shaped(text, groups, first, last):
             found = last
     return found
 
 
-def _is_card(digits: str) -> bool:
+def is_card(digits: str) -> bool:
+    """Whether an issuer gives out such a number, and its check digit is right."""
     return _issued(digits) and _luhn(digits)
 
 
@@ -312,7 +315,7 @@ def _has_neighbour(text: str, groups: list[tuple[int, int]], first: int, last: i
     for at in (first - count, last + 1):
         if at >= 0 and at + count <= len(groups):
             digits = "".join(text[s:e] for s, e in groups[at : at + count])
-            if len(digits) in _CARD_DIGITS and _is_card(digits):
+            if len(digits) in _CARD_DIGITS and is_card(digits):
                 return True
     return False
 
@@ -379,8 +382,15 @@ def _mod97(compact: str) -> bool:
 
 
 def email(text: str, start: int, end: int) -> Spans:
-    address = text[start:end]
-    local, _, domain = address.rpartition("@")
+    at = _AT_SIGN.search(text, start, end)
+    if at is None:
+        return
+    if at[0] != "@":  # In a URL, what is escaped before the address is no part of it.
+        start = max((m.end() for m in _URL_ESCAPE.finditer(text, start, at.start())), default=start)
+    local, domain = text[start : at.start()], text[at.end() : end]
+    address = f"{local}@{domain}"
+    if not local:
+        return
     top = domain.rpartition(".")[2].lower()
     if local == "git" or top in _NOT_DOMAINS or ".." in address or domain.startswith((".", "-")):
         return

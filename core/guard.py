@@ -24,6 +24,7 @@ DETECTORS = (
     "stripe_key",
     "openai_key",
     "anthropic_key",
+    "toolgate_key",
     "generic_api_key",
     "private_key",
     "jwt",

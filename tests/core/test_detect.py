@@ -132,6 +132,58 @@ def test_what_fails_the_check_is_no_card_however_it_is_parted(number: str, shape
     assert [hit for hit in found(f"n: {_written(number, shape, gap)}.") if hit[0] == "card"] == []
 
 
+GROUP_GAPS = ("_", ",", ", ", "+", "%20", "%2D", "%2520", '", "', "', '")
+
+
+@given(number=_numbers(0), gap=st.sampled_from(GROUP_GAPS))
+def test_a_card_in_its_groups_is_found_whatever_parts_them(number: str, gap: str) -> None:
+    written = _written(number, (4, 4, 4, 4), gap)
+    assert found(f"card: {written}, thanks") == [("card", written)]
+    assert found(f"{written}{gap}12{gap}27{gap}123") == [("card", written)], "its expiry and its code"
+    assert found(f"5 2026-07-28 {written}") == [("card", written)]
+
+
+@given(number=_numbers(1), gap=st.sampled_from(GROUP_GAPS))
+def test_groups_that_fail_the_check_are_no_card_whatever_parts_them(number: str, gap: str) -> None:
+    assert found(f"n: {_written(number, (4, 4, 4, 4), gap)}.") == []
+
+
+@given(
+    number=_numbers(0), gap=st.sampled_from(GROUP_GAPS), shape=st.sampled_from([(8, 8), (2,) * 8, (1,) * 16, (4, 8, 4)])
+)
+def test_digits_that_commas_and_the_like_part_otherwise_are_no_card(
+    number: str, gap: str, shape: tuple[int, ...]
+) -> None:
+    assert found(f"n: {_written(number, shape, gap)}.") == []
+
+
+@pytest.mark.parametrize("gap", GROUP_GAPS)
+def test_a_card_number_within_a_longer_row_is_none(gap: str) -> None:
+    for row in (("7", "4111", "1111", "1111", "1111"), ("4111", "1111", "1111", "1111", "1111", "5222")):
+        assert found(f"n: {gap.join(row)}.") == []
+    assert found(f"a4111{gap}1111{gap}1111{gap}1111") == found(f"4111{gap}1111{gap}1111{gap}1111b") == []
+
+
+def test_rows_of_four_numbers_are_left_alone_as_text_and_as_json() -> None:
+    made = random.Random(12)
+    rows = [[made.randrange(4000, 4999) for _ in range(4)] for _ in range(300)]
+    cards = ["".join(map(str, row)) for row in rows]
+    assert sum(found(card) != [] for card in cards) > 15, "one in ten would be a card"
+    assert found("\n".join(",".join(map(str, row)) for row in rows)) == []
+    for indent in (None, 2):
+        assert found(json.dumps(rows, indent=indent)) == []
+    lists = json.dumps([["4111", "1111", "1111", "1111"], ["5500", "0055", "5555", "5559"]])
+    assert [label for label, _ in found(lists)] == ["card", "card"], "rows that all are, are cards"
+
+
+def test_an_escaped_at_sign_is_one_and_a_scope_in_an_url_is_none() -> None:
+    assert found("/users?mail=ann.smith%40example.com&x=1") == [("email", "ann.smith%40example.com")]
+    assert found("q%3Dann%40example.com") == [("email", "ann%40example.com")]
+    for at in ("&#64;", "&#x40;", "&commat;", "&amp;#64;", "%2540"):
+        assert found(f"write to ann{at}example.com now") == [("email", f"ann{at}example.com")]
+    assert found("https://x.test/%40types%2Fnode.js a%2F%40scope.org AT&T&#64;home") == []
+
+
 @pytest.mark.parametrize("gap", ["\t", "/"])
 def test_tables_of_numbers_are_left_alone(gap: str) -> None:
     made = random.Random(11)

@@ -78,6 +78,19 @@ def test_a_card_written_as_a_fraction_or_power_is_masked(number: str) -> None:
     assert masked(f'{{"a":{number},"b":1.5e3}}') == '{"a":"[masked:card]","b":1.5e3}'
 
 
+@pytest.mark.parametrize("indent", [None, 4])
+@pytest.mark.parametrize("groups", [[4111, 1111, 1111, 1111], ["3782", "822463", "10005"]])
+def test_a_card_in_a_list_of_its_groups_is_masked_in_each(groups: list[object], indent: int | None) -> None:
+    value = {"card": groups, "note": "ok", "nested": json.dumps({"c": groups}, indent=indent)}
+    raw, findings = SCANNER.mask(json.dumps(value, indent=indent).encode())
+    assert [(f.detector, f.count) for f in findings] == [("card", 2)]
+    out = json.loads(raw)
+    assert out["note"] == "ok"
+    assert len(out["card"]) == len(json.loads(out["nested"])["c"]) == len(groups)
+    for shown in (out["card"], json.loads(out["nested"])["c"]):
+        assert not any(str(group) in json.dumps(shown) for group in groups)
+
+
 def test_an_exponent_that_would_fill_the_memory_is_left_alone() -> None:
     raw = b'{"a":1.1111111e999999999,"b":1e5}'
     assert SCANNER.mask(raw)[0] is raw
