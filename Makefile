@@ -20,6 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 setup: $(STAMP) ## Make .venv with everything Toolgate and its tests need
 
 run: $(STAMP) ## Run both planes and the demo on this machine, and print where to connect
+	@bash tests/setup.sh beside || true
 	$(BIN)/toolgate up $(ARGS)
 
 check: $(STAMP) ## Lint, types, import contracts and the pure tests: under a minute

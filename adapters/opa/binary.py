@@ -15,7 +15,8 @@ from core.policy import PolicyCompilerMissing
 
 HOW_TO_INSTALL = (
     "no `opa` binary to compile Rego with: put one on PATH or name it in TOOLGATE_OPA "
-    "(`tests/setup.sh opa` makes .tools/opa; `go install github.com/open-policy-agent/opa@v1.20.2` also does)"
+    "(`make run` gets .tools/opa beside the start and tells how that went in .tools/opa.log; "
+    "`go install github.com/open-policy-agent/opa@v1.20.2` also does)"
 )
 OUTPUT_BYTES = 8 * 1024 * 1024
 MEMORY_BYTES = 4 * 1024**3

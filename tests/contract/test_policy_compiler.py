@@ -263,6 +263,19 @@ async def test_without_the_program_it_says_how_to_get_it():
         await OpaCompiler(sources(), opa="/nonexistent/opa").compile({"hours": GOOD}, {})
 
 
+async def test_a_program_that_comes_while_the_control_plane_runs_is_used(tmp_path, monkeypatch):
+    real = opa.program()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("TOOLGATE_OPA", raising=False)
+    compiler = OpaCompiler(sources())
+    with pytest.raises(PolicyCompilerMissing, match=r"\.tools/opa\.log"):
+        await compiler.compile({"hours": GOOD}, {})
+    (tmp_path / ".tools").mkdir()
+    (tmp_path / ".tools/opa").symlink_to(real)
+    assert await compiler.compile({"hours": GOOD}, {})
+
+
 async def test_a_program_that_does_not_run_counts_as_missing(tmp_path):
     broken = tmp_path / "opa"
     broken.write_bytes(b"\x7fELF nothing")
