@@ -34,7 +34,7 @@ def read(capabilities: bytes) -> Declared:
         return Declared()
     try:
         found = jsonrpc.members(capabilities or b"{}")
-        elicitation, sampling = _within(found, "elicitation"), _within(found, "sampling")
+        elicitation, sampling, roots = (_within(found, name) for name in ("elicitation", "sampling", "roots"))
         extensions = msgspec.json.decode(found.get("extensions", b"{}"), type=dict[str, dict[str, object]])
     except (NotMcpError, msgspec.MsgspecError):
         return Declared()
@@ -45,7 +45,7 @@ def read(capabilities: bytes) -> Declared:
         sampling=sampling is not None,
         sampling_context=sampling is not None and "context" in sampling,
         sampling_tools=sampling is not None and "tools" in sampling,
-        roots=_within(found, "roots") is not None,
+        roots=roots is not None,
         extensions=msgspec.json.encode(extensions, order="sorted") if extensions else b"",
     )
 

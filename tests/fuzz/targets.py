@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from core import json_splice, uris
-from core.call import Inbound, Outgoing, Raw
+from core.call import Inbound, Interest, Outgoing, Raw
 from core.errors import Refused, Unavailable
 from core.mcp import classify, errors, headers, jsonrpc, notifications, origin, rewrite, rounds, tickets, translate
 from core.mcp.errors import Rejected
@@ -21,6 +21,8 @@ from core.uri_template import Template
 from data_plane.fronts import trails
 from data_plane.fronts.address import address
 from data_plane.supervisor.stdio_lines import LineReader, Overlong
+from data_plane.upstreams import declared, greeting, interests
+from data_plane.upstreams.jsonrpc import Message as Said
 from data_plane.upstreams.jsonrpc import NotMcpError
 from data_plane.upstreams.rounds import as_result
 from data_plane.upstreams.sse import Event, EventParser, TooLongError
@@ -302,7 +304,13 @@ def through(value: bytes, error: bytes) -> None:
                 _relayed(error, method, revision)
             else:
                 _translated(value, method, revision)
+    for greet in (greeting.from_discover, greeting.contradicts_itself, greeting.from_initialize):
+        try:
+            greet(Raw(result=value, error=error))
+        except Unavailable:
+            continue
     if value:
+        _heard_of(value)
         _asked(value)
         rewrite.task_id(value)
 
@@ -348,6 +356,25 @@ def _relayed(error: bytes, method: str, revision: str) -> None:
     asked = as_result(Raw(error=error), outgoing).result
     if asked:
         assert rounds.read(asked) is not None
+
+
+def _heard_of(value: bytes) -> None:
+    """The same object, as what a server says it can do, as a client does, and as news of what was asked for."""
+    strict(declared.carried(value, asked=True))
+    interest = Interest(resources=("file:///a",), tasks=("t1",))
+    for method in (*interests.LISTS, interests.UPDATED, interests.TASK, interests.ACKNOWLEDGED):
+        message = Said(method=method, params=msgspec.Raw(value))
+        try:
+            interests.subscription(message)
+            kept = interests.acknowledged(message, interest)
+        except NotMcpError:
+            kept = interests.Kept(frozenset(interests.LISTS), interest.resources, interest.tasks)
+        try:
+            news = interests.told(message, kept)
+        except NotMcpError:
+            continue
+        if news is not None:
+            strict(notifications.subscribed(news, b"1"))
 
 
 def _asked(value: bytes) -> None:
