@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 
 from core.mcp.revisions import LEGACY, META_PREFIX, MODERN
+from tests.core.secrets import ALL
 
 _META = {META_PREFIX + "protocolVersion": MODERN[0], META_PREFIX + "clientCapabilities": {"elicitation": {}}}
 _TRACE = {"traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-01", "tracestate": "a=b", "progressToken": "p"}
@@ -180,6 +181,10 @@ def seeds(target: str) -> list[bytes]:
         + [
             b"\x05[" + b",".join(body for _, body in posts[:5]) + b"]",
             b"\x01" + b"\n".join(body for _, body in posts[:4]),
+        ],
+        "masked": [
+            _dumped({"content": [{"type": "text", "text": f"a {secret} b"}], secret: {name: secret}})
+            for _, name, secret in ALL
         ],
         "splice": [_dumped(one) for one in _RESULTS],
     }[target]  # fmt: skip

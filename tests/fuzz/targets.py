@@ -5,12 +5,16 @@ Inputs are texts for the most part, so that a corpus can be read: a request is l
 
 import json
 from collections.abc import Callable
+from functools import lru_cache
 
 import msgspec
 
+from adapters.re2.matcher import Re2Matcher
 from core import json_splice, uris
 from core.call import Inbound, Interest, Outgoing, Raw
+from core.detect import DETECT
 from core.errors import Refused, Unavailable
+from core.masking import Scanner
 from core.mcp import classify, errors, headers, jsonrpc, notifications, origin, rewrite, rounds, tickets, translate
 from core.mcp.errors import Rejected
 from core.mcp.headers import Head
@@ -440,6 +444,27 @@ def splice(data: bytes) -> None:
     assert _shape(after) == _shape(before)
 
 
+@lru_cache
+def _scanner() -> Scanner:
+    return Scanner(dict.fromkeys(DETECT, "mask"), "out", Re2Matcher())
+
+
+def masked(data: bytes) -> None:
+    """A result as guards look at it, with every detector."""
+    try:
+        before = json.loads(data, parse_int=len)
+    except (ValueError, RecursionError):
+        return
+    try:
+        shown, found = _scanner().mask(data, is_result=True)
+    except Refused as refused:
+        if refused.detail == "out: failed" and refused.__cause__ is not None:
+            raise refused.__cause__ from None
+        return
+    assert (shown is data) == (not found)
+    assert _shape(json.loads(shown, parse_int=len)) == _shape(before)
+
+
 def _shape(value: object) -> object:
     """What is where, whatever it says. Of a key twice, either value may be the one that is seen."""
     if isinstance(value, list):
@@ -449,7 +474,7 @@ def _shape(value: object) -> object:
 
 _TARGETS: tuple[Target, ...] = (
     request, bare, values, places, ticket, events, answer, http, result, channel, websocket, front, splice, talk,
-    lines,
+    lines, masked,
 )  # fmt: skip
 
 
