@@ -263,10 +263,10 @@ class Parked:
 
     async def _serve(self, call: Call, leave: Leave, resume: _Resume) -> None:
         """One turn for a worker elsewhere. If that worker goes away, the call ends when its question's time is over."""
-        outgoing: asyncio.Queue[Notification] = asyncio.Queue(NOTES)
+        outgoing: asyncio.Queue[Notification | None] = asyncio.Queue(NOTES + 1)
 
         def note(notification: Notification) -> None:
-            with suppress(asyncio.QueueFull):
+            if outgoing.qsize() < NOTES:
                 outgoing.put_nowait(notification)
 
         pumping = asyncio.ensure_future(self._pump(resume.reply_to, outgoing))
@@ -277,28 +277,33 @@ class Parked:
         except (Refused, Unavailable) as failure:
             letter = _Failed(failure.reason, failure.public, failure.detail)
         finally:
-            pumping.cancel()
+            # Not cancelled: a letter taken back half way is one that the other worker counts on.
+            outgoing.put_nowait(None)
             self._serving.pop(call.handle, None)
             leave()
+        await pumping
         with suppress(BusAway):
-            while not outgoing.empty():
-                await self._send(resume.reply_to, _Note(outgoing.get_nowait()))
             try:
                 await self._send(resume.reply_to, letter)
             except TooLarge as failure:
                 await self._send(resume.reply_to, _Failed(Reason.UPSTREAM_TOO_LARGE, _TOO_LARGE, str(failure)))
 
-    async def _pump(self, topic: str, outgoing: "asyncio.Queue[Notification]") -> None:
-        """Notifications as they come, and a sign of life; for ever."""
+    async def _pump(self, topic: str, outgoing: "asyncio.Queue[Notification | None]") -> None:
+        """A sign of life, again and again, and notifications as they come; until None comes."""
         letter: _Letter = _Here()
         with suppress(BusAway):
             while True:
-                await self._send(topic, letter)
+                with suppress(TooLarge):  # A notification that is goes missing, not the sign of life after it.
+                    await self._send(topic, letter)
                 try:
                     async with asyncio.timeout(BEAT_S):
-                        letter = _Note(await outgoing.get())
+                        notification = await outgoing.get()
                 except TimeoutError:
                     letter = _Here()
+                    continue
+                if notification is None:
+                    return
+                letter = _Note(notification)
 
     async def _send(self, topic: str, letter: _Letter) -> None:
         await self._bus.publish(topic, _encode(letter))
@@ -313,8 +318,8 @@ class Parked:
         try:
             await self._send(_topic(handle), _Resume(reply_to, replies))
             async with asyncio.timeout(OWNER_S):
-                await inbox.get()
-            return await _await_turn(inbox, notify)
+                first = await inbox.get()
+            return await _await_turn(first, inbox, notify)
         except (BusAway, TimeoutError) as nobody:
             raise ParkedGone(_GONE) from nobody
         except asyncio.CancelledError:
@@ -325,16 +330,17 @@ class Parked:
             leave()
 
 
-async def _await_turn(inbox: "asyncio.Queue[_Letter]", notify: Notify) -> Raw | Asked:
+async def _await_turn(letter: _Letter, inbox: "asyncio.Queue[_Letter]", notify: Notify) -> Raw | Asked:
+    """`letter`: the first to come."""
     while True:
-        async with asyncio.timeout(3 * BEAT_S):
-            letter = await inbox.get()
         if isinstance(letter, _Note):
             notify(letter.notification)
         elif isinstance(letter, _Turn):
             return letter.raw if letter.raw is not None else Asked(letter.questions)
         elif isinstance(letter, _Failed):
             raise Unavailable(Reason(letter.reason), letter.public, detail=letter.detail)
+        async with asyncio.timeout(3 * BEAT_S):
+            letter = await inbox.get()
 
 
 def _topic(handle: str) -> str:

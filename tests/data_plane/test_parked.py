@@ -83,6 +83,26 @@ async def test_another_worker_resumes_it_and_hears_its_progress(parked: Parked, 
     assert [note.method for note in heard] == ["notifications/progress"]
 
 
+class FarBus(MemoryBus):
+    """Whoever stops waiting before a message is on its way takes it back, as between a worker and its supervisor."""
+
+    async def publish(self, topic: str, message: bytes) -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+        await super().publish(topic, message)
+
+
+async def test_a_turn_that_is_over_before_its_first_sign_of_life_is_not_missed() -> None:
+    bus = FarBus()
+    owner, other = Parked(bus), Parked(bus)
+    handle, asked = await begun(owner)
+    heard: list[Notification] = []
+    answers = {next(iter(asked.questions)): Reply(b'"bob"')}
+    raw = await asyncio.wait_for(other.resume(handle, answers, heard.append), SOON_S)
+    assert raw == Raw(result=b'{"said":"bob"}')
+    assert [one.params for one in heard] == [b'{"progress":1}']
+
+
 async def test_a_question_of_the_next_round_also_crosses(parked: Parked, bus: MemoryBus) -> None:
     other = Parked(bus)
     handle, _ = await begun(parked, two_at_once)
