@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Measures everything and prints the tables; what each figure means is in bench/README.md.
 #
-#   bench/run.sh               all of it, some eight minutes
-#   bench/run.sh PART...       of call, propagation, tenants, records, memory, streams
+#   bench/run.sh               all of it, some ten minutes
+#   bench/run.sh PART...       of call, transports, propagation, tenants, records, memory, streams
 #   FULL=1 bench/run.sh        longer: a million calls, and tenants applied as in life (half an hour)
 #
 # Exits 1 when a target is missed.
@@ -13,6 +13,10 @@ FULL="${FULL:-}"
 
 call() {
   "$PYTHON" -m bench.call ${FULL:+--seconds 60}
+}
+
+transports() {
+  "$PYTHON" -m bench.transports ${FULL:+--rounds 20}
 }
 
 propagation() {
@@ -36,12 +40,12 @@ memory() {
 }
 
 bash tests/setup.sh bench
-if [ $# -eq 0 ]; then set -- call propagation tenants records memory streams; fi
+if [ $# -eq 0 ]; then set -- call transports propagation tenants records memory streams; fi
 for part in "$@"; do
   case "$part" in
-    call | propagation | tenants | records | memory | streams) ;;
+    call | transports | propagation | tenants | records | memory | streams) ;;
     *)
-      echo "bench/run.sh: no part $part: there are call, propagation, tenants, records, memory and streams" >&2
+      echo "bench/run.sh: no part $part: there are call, transports, propagation, tenants, records, memory and streams" >&2
       exit 2
       ;;
   esac

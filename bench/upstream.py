@@ -46,16 +46,23 @@ class Upstream(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         body = b"".join(self._body)
-        method = _METHOD.search(body)
-        found = _ID.search(body)
-        if method is None or found is None:
+        answer = replied(body, self._results)
+        if answer is None:
             self._transport.write(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n")
             return
-        result = self._results.get(method[1])
-        answer = b'{"jsonrpc":"2.0","id":%s,' % found[1]
-        answer += b'"result":%s}' % result if result else b'"error":{"code":-32601,"message":"unknown"}}'
         head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(answer)
         self._transport.write(head + answer)
+
+
+def replied(message: bytes, answers: dict[bytes, bytes]) -> bytes | None:
+    """The JSON-RPC answer; None to what is no request. `answers`: method to the JSON of its result."""
+    method = _METHOD.search(message)
+    found = _ID.search(message)
+    if method is None or found is None:
+        return None
+    result = answers.get(method[1])
+    answer = b'{"jsonrpc":"2.0","id":%s,' % found[1]
+    return answer + (b'"result":%s}' % result if result else b'"error":{"code":-32601,"message":"unknown"}}')
 
 
 def tools(count: int) -> list[dict[str, object]]:
