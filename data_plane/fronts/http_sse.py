@@ -24,8 +24,9 @@ from core.mcp.errors import INVALID_REQUEST, Rejected
 from core.mcp.headers import Head
 from data_plane.fronts import heads, page
 from data_plane.fronts.address import Address
-from data_plane.fronts.asgi import EVENT_STREAM, NOSNIFF, Header, Receive, Scope, Send, answer, chunk, start
+from data_plane.fronts.asgi import NOSNIFF, Header, Receive, Scope, Send, answer, chunk, start
 from data_plane.fronts.bodies import Bodies
+from data_plane.fronts.exchange import SSE
 from data_plane.fronts.party import Party
 from data_plane.fronts.server import CONNECTION, Connection
 from data_plane.fronts.talk import Talk
@@ -132,7 +133,7 @@ class HttpSse:
         self._open[id_] = talk
         unwatch = connection.watch(talk.lost)
         try:
-            await send(start(200, (*EVENT_STREAM, *heads.cors(talk.party.origin))))
+            await send(start(200, (*SSE, *heads.cors(talk.party.origin))))
             await send(chunk(b"event: endpoint\ndata: %b\n\n" % where.encode(), more=True))
             await self._talks.attend(talk, _Events(send, connection))
         finally:
