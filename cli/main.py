@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(args.run, args)
     except Failure as failure:
-        print(f"toolgate: {failure}", file=sys.stderr)
+        output.progress(f"toolgate: {failure}")
         return failure.code
     except KeyboardInterrupt:
         return 130

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,6 +13,7 @@ Json = dict[str, object]
 T = TypeVar("T")
 
 TOLD_EVERY_S = 2.0
+_CONTROLS = re.compile(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]")
 
 
 def add_format_flag(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +50,12 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def progress(text: str) -> None:
     """A line for people about long work; never mixed into what programs read."""
-    print(text, file=sys.stderr, flush=True)
+    print(plain(text), file=sys.stderr, flush=True)
+
+
+def plain(text: str) -> str:
+    """Without control characters but line ends and tabs: what a server said must not drive the terminal."""
+    return _CONTROLS.sub("", text)
 
 
 def counted(what: str, items: Sequence[T], clock: Callable[[], float] = time.monotonic) -> Iterator[T]:

@@ -36,6 +36,7 @@ def get(args: argparse.Namespace) -> int:
                         namespace=args.namespace or "",
                         selector=args.selector or "",
                         page_size=PAGE,
+                        platform=args.platform,
                     ),
                 )
             )

@@ -117,11 +117,11 @@ def _print_content(result: Json) -> None:
     blocks = content if isinstance(content, list) else []
     for block in blocks:
         if isinstance(block, dict) and block.get("type") == "text":
-            print(block.get("text", ""))
+            print(output.plain(str(block.get("text", ""))))
         else:
-            print(json.dumps(block, ensure_ascii=False))
+            print(output.plain(json.dumps(block, ensure_ascii=False)))
     if not blocks and "structuredContent" in result:
-        print(json.dumps(result["structuredContent"], indent=2, ensure_ascii=False))
+        print(output.plain(json.dumps(result["structuredContent"], indent=2, ensure_ascii=False)))
 
 
 def _row(entry: Json, key: str = "name") -> tuple[str, str]:

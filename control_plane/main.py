@@ -236,7 +236,7 @@ def _made(wanted: Settings, database: Database, signer: Signer, kek: bytes, metr
         access=access,
         vault=vault,
         approvals=Approvals(definitions, store, store, time.time),
-        fleet=FleetView(nodes),
+        fleet=FleetView(nodes, store),
         audit=audit,
         signing=signing,
     )

@@ -27,6 +27,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def problems(self) -> Iterator[Problem]:
         if self.email and "@" not in self.email:
             yield Problem("spec.email", "must be an e-mail address")
+        yield from _nameless(self.groups, self.attributes)
 
     def references(self) -> Iterator[tuple[str, Ref]]:
         yield from ()
@@ -41,10 +42,19 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     disabled: bool = False
 
     def problems(self) -> Iterator[Problem]:
-        yield from ()
+        yield from _nameless(self.groups, self.attributes)
 
     def references(self) -> Iterator[tuple[str, Ref]]:
         yield from ()
+
+
+def _nameless(groups: list[str], attributes: dict[str, Attribute]) -> Iterator[Problem]:
+    for i, group in enumerate(groups):
+        if not group.strip():
+            yield Problem(f"spec.groups[{i}]", "must not be empty")
+    for key in attributes:
+        if not key.strip():
+            yield Problem(f'spec.attributes["{key}"]', "a name must not be empty")
 
 
 AdminRole = Literal["viewer", "editor", "owner"]
@@ -152,6 +162,8 @@ class RoleBinding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         for i, subject in enumerate(self.subjects):
             if subject.kind != "group" and not NAME.fullmatch(subject.name):
                 yield Problem(f"spec.subjects[{i}].name", NAME_RULE)
+            elif not subject.name.strip():
+                yield Problem(f"spec.subjects[{i}].name", "must not be empty")
 
     def references(self) -> Iterator[tuple[str, Ref]]:
         yield "spec.role", Ref("Role", "", self.role)

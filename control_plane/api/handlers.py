@@ -96,6 +96,7 @@ class ResourceHandlers:
             selector=request.selector,
             page_size=request.page_size,
             cursor=request.cursor,
+            platform=request.platform,
         )
         found = [resource_message(resource) for resource in page.resources]
         return resources.ListResponse(resources=found, next_cursor=page.next_cursor)
@@ -292,7 +293,7 @@ def _node(node: Node) -> actions.Node:
         last_seen=timestamp_of(node.last_seen_unix) if node.last_seen_unix else None,
         workers=node.workers,
         tenants=_held(node.tenants),
-        lag_ms=node.lag_ms,
+        lag_ms=round(node.lag_ms, 1),
         trust_number=node.trust_number,
         trust_nack=list(node.trust_nack),
         notice=node.notice,

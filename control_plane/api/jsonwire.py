@@ -5,6 +5,7 @@ Field names are the protos' own (snake_case), as in specs; camelCase is taken to
 stay below 2^53.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -17,6 +18,7 @@ from control_plane.api.rpc import Field, MessageType
 from core.admin import Rejected, Why
 from core.kinds import kind_named
 from core.resource import Problem
+from core.validate import MAX_PROBLEMS
 
 READ_ONLY = frozenset({"status", "digest", "created_at", "updated_at", "createdAt", "updatedAt"})
 """Members of a Resource that Toolgate writes: ignored in an Apply, so that what was read can be sent back."""
@@ -29,6 +31,8 @@ _RULES = {
     FieldDescriptor.CPPTYPE_ENUM: "must be one of the enum's names",
     FieldDescriptor.CPPTYPE_DOUBLE: "must be a number",
 }
+_NEEDED = {"ApplyRequest": ("spec",)}
+"""Members a body must have, whatever protobuf makes of one without."""
 _EXACT = 2**53
 """Above this a double does not hold every integer."""
 _LARGEST = 2**1023
@@ -49,12 +53,32 @@ def parse_body(body: bytes) -> dict[str, object]:
         return {}
     try:
         value = msgspec.json.decode(body)
+        twice = _twice(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as failure:
         detail = "nested too deeply" if isinstance(failure, RecursionError) else str(failure)
         raise Rejected(Why.INVALID, f"the body is not JSON: {detail}", [Problem("", "must be JSON")]) from failure
     if not isinstance(value, dict):
         raise Rejected(Why.INVALID, "the body must be a JSON object", [Problem("", "must be an object")])
+    if twice:
+        problems = [Problem(name, "is there twice in one object") for name in twice]
+        raise Rejected(Why.INVALID, "the body says one thing twice", problems)
     return value
+
+
+def _twice(body: bytes) -> list[str]:
+    """Members an object has twice, of which the decoder would take the last without a word."""
+    found: dict[str, None] = {}
+
+    def members(pairs: list[tuple[str, object]]) -> None:
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                found[name] = None
+            seen.add(name)
+
+    # What it makes of the values is not looked at: numbers of any length stay text.
+    json.loads(body, object_pairs_hook=members, parse_int=str, parse_float=str)
+    return list(found)[:MAX_PROBLEMS]
 
 
 def read_message(
@@ -66,7 +90,8 @@ def read_message(
     for name, text in path.items():
         setattr(message, name, text)
     problems += _from_query(message, path, query, has_body=body is not None)
-    problems += _from_body(message, path, body or {})
+    if body is not None:
+        problems += _from_body(message, path, body)
     if problems:
         raise Misread(message, problems)
     return message
@@ -157,8 +182,17 @@ def _from_body(message: Message, path: Mapping[str, str], body: Mapping[str, obj
         elif field.name in path:
             if not _same(field.name, value, path[field.name]):
                 yield Problem(name, f"must be {path[field.name]!r}, as in the path")
+        elif value is None and _is_object(field):
+            yield Problem(field.name, "must be an object, not null")
         else:
             yield from _set(message, field, value)
+    for name in _NEEDED.get(message.DESCRIPTOR.name, ()):
+        if name not in body:
+            yield Problem(name, "is required")
+
+
+def _is_object(field: Field) -> bool:
+    return field.message_type is not None and field.message_type.full_name == "google.protobuf.Struct"
 
 
 def _same(name: str, value: object, in_path: str) -> bool:

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from typing import Protocol
 
-from control_plane.services.authority import need, see_tenant
+from control_plane.services.authority import need, no_tenant, see_tenant
 from core.admin import Admin
 from core.fleet import Node, Nodes
 from core.resource import Ref
-from core.store import Statuses
+from core.store import Statuses, Store
 
 
 class Refusals(Protocol):
@@ -19,13 +19,16 @@ class Refusals(Protocol):
 class FleetView:
     """Gateways, what they serve and what they refused."""
 
-    def __init__(self, nodes: Nodes) -> None:
+    def __init__(self, nodes: Nodes, store: Store) -> None:
         self._nodes = nodes
+        self._store = store
 
     async def nodes(self, admin: Admin, tenant: str = "") -> list[Node]:
         """All nodes, or those that hold a tenant, with that tenant only. "" is for administrators of the platform."""
         see_tenant(admin, tenant)
         need(admin, "viewer")
+        if tenant and await self._store.get(Ref("Tenant", "", tenant)) is None:
+            raise no_tenant(tenant)
         return await self._nodes.nodes(tenant or None)
 
 

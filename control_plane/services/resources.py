@@ -74,10 +74,13 @@ class Resources:
         selector: str = "",
         page_size: int = 0,
         cursor: str = "",
+        platform: bool = False,
     ) -> Page:
-        """One page, by tenant and name. An empty `tenant`: all the administrator sees."""
+        """One page, by tenant and name. An empty `tenant`: all the administrator sees; `platform`: what is of none."""
         kind = known(kind)
-        question = (kind, tenant, namespace, selector)
+        if platform:
+            _of_the_platform(admin, tenant)
+        question = (kind, "" if platform else tenant, namespace, selector, *(["platform"] if platform else []))
         limit = page_limit(page_size)
         try:
             terms = parse_selector(selector)
@@ -85,7 +88,7 @@ class Resources:
             raise Rejected(Why.INVALID, "the selector cannot be read", [Problem("selector", str(failure))]) from failure
         query = Query(
             kind=kind,
-            tenant=await self._listed(admin, kind, tenant),
+            tenant="" if platform else await self._listed(admin, kind, tenant),
             name=admin.tenant or "" if kind in PLATFORM_SCOPE else "",
             namespace=namespace,
             selector=terms,
@@ -219,6 +222,14 @@ def known(text: str) -> str:
     if kind is None:
         raise Rejected(Why.INVALID, "there is no such kind", [Problem("kind", f"must be one of {', '.join(KINDS)}")])
     return kind
+
+
+def _of_the_platform(admin: Admin, tenant: str) -> None:
+    see_tenant(admin, "")
+    if tenant:
+        raise Rejected(
+            Why.INVALID, "the request is not valid", [Problem("tenant", "must be empty: the platform's own are meant")]
+        )
 
 
 def page_limit(page_size: int) -> int:

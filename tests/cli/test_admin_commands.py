@@ -53,8 +53,8 @@ Toolgate = Callable[..., Awaitable[Run]]
 def toolgate(plane: Plane, capsys: pytest.CaptureFixture[str]) -> Toolgate:
     """Runs a command in a thread of its own, as the control plane has this one."""
 
-    async def run(*words: str, tenant: str = "acme", target: str = plane.target) -> Run:
-        connection = ["--server", target, "--token", plane.token]
+    async def run(*words: str, tenant: str = "acme", target: str = plane.target, token: str = plane.token) -> Run:
+        connection = ["--server", target, "--token", token]
         scope = ["--tenant", tenant] if tenant else []
         code = await asyncio.to_thread(main, [*words, *connection, *scope])
         out, err = capsys.readouterr()
@@ -253,6 +253,26 @@ async def test_what_is_wrong_with_a_field_hides_no_reference_to_what_is_not_ther
     ]
     unreached = await toolgate("apply", "-f", str(wrong), target="127.0.0.1:1")
     assert (unreached.code, len(unreached.err.splitlines())) == (2, 3), "what needs no server is told without one"
+
+
+async def test_the_platforms_own_are_not_a_tenants_to_list(toolgate: Toolgate, manifest: Path, plane: Plane) -> None:
+    await toolgate("apply", "-f", str(manifest))
+    await toolgate("key", "create", "--name", "k", "--user", "ada")
+    made = await toolgate("key", "create", "--name", "owner", "--admin-role", "owner")
+    own = (await toolgate("get", "apikeys", "--platform", "-o", "json", tenant="")).json()["resources"]
+    assert {one["tenant"] for one in own} == {""}  # type: ignore[attr-defined]
+    asked = await toolgate("get", "apikeys", "--platform", tenant="", token=made.out.strip())
+    assert (asked.code, asked.out) == (3, "")
+    assert "only administrators of the platform" in asked.err
+    listed = await toolgate("get", "apikeys", "-o", "json", token=made.out.strip())
+    assert [one["name"] for one in listed.json()["resources"]] == ["k", "owner"]  # type: ignore[attr-defined]
+
+
+async def test_the_fleet_of_a_tenant_that_is_not_there_is_said_to_be_none(toolgate: Toolgate, manifest: Path) -> None:
+    await toolgate("apply", "-f", str(manifest))
+    assert (await toolgate("fleet")).code == 0
+    asked = await toolgate("fleet", tenant="nosuch")
+    assert (asked.code, "Tenant/nosuch does not exist" in asked.err) == (3, True)
 
 
 async def test_definitions_tell_why_a_server_could_not_be_looked_at(

@@ -35,6 +35,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, era: str) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.era = era
+        self.text = "done"
         self.asked: list[tuple[str, dict[str, str], dict[str, object]]] = []
 
     @property
@@ -79,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _call(self, body: dict[str, object]) -> None:
         progress = {"method": "notifications/progress", "params": {"progressToken": 1, "progress": 1, "total": 2}}
-        result = {"content": [{"type": "text", "text": "done"}], "resultType": "complete"}
+        result = {"content": [{"type": "text", "text": self.server.text}], "resultType": "complete"}
         messages = [{"jsonrpc": "2.0", **progress}, {"jsonrpc": "2.0", "id": body["id"], "result": result}]
         frames = "".join(f"event: message\r\ndata: {json.dumps(m)}\r\n\r\n" for m in messages)
         self._send(200, (": ping\r\n\r\n" + frames).encode(), media="text/event-stream")
@@ -145,6 +146,16 @@ def test_a_wrong_key_is_refused_without_another_try() -> None:
 )
 def test_what_cannot_answer_now_is_told_apart_from_what_is_refused(code: int, exit_code: int) -> None:
     assert RpcError(code, "no", None).code == exit_code
+
+
+def test_what_a_tool_says_does_not_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with serving("modern") as server:
+        server.text = "\x1b]0;owned\x07\x1b[2Jone\ttwo\r\nthree\x9b31m \u00e9\x7f"
+        words = ["call", "echo", "--url", server.url, "--key", "right"]
+        assert main(words) == 0
+        assert capsys.readouterr().out == "]0;owned[2Jone\ttwo\nthree31m \u00e9\n"
+        assert main([*words, "-o", "json"]) == 0
+        assert json.loads(capsys.readouterr().out)["content"][0]["text"] == server.text
 
 
 def test_a_server_that_is_gone_is_said_to_be() -> None:

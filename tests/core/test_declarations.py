@@ -3,6 +3,7 @@
 import pytest
 
 from core.endpoint import Endpoint
+from core.identity import Agent, RoleBinding, User
 from core.resource import Spec
 from core.secret import Secret
 from core.server import Server
@@ -126,3 +127,20 @@ def test_a_tenants_figures_are_held_to_their_ranges() -> None:
 def test_a_secret_is_neither_empty_nor_endless_and_may_keep_the_value_it_has() -> None:
     assert refused(Secret, {"value": "s" * 65536}) == refused(Secret, {"description": "kept"}) == []
     assert refused(Secret, {"value": ""}) == refused(Secret, {"value": "s" * 65537}) == ["spec.value"]
+
+
+@pytest.mark.parametrize("kind", [User, Agent])
+def test_groups_and_attributes_have_names(kind: type[Spec]) -> None:
+    assert refused(kind, {"groups": ["staff", "", " "], "attributes": {"": 1, "team": "pay"}}) == [
+        "spec.groups[1]",
+        "spec.groups[2]",
+        'spec.attributes[""]',
+    ]
+
+
+def test_a_binding_names_its_groups() -> None:
+    subjects = [{"kind": "group", "name": ""}, {"kind": "group", "name": "All staff"}, {"kind": "user", "name": ""}]
+    assert refused(RoleBinding, {"role": "r", "subjects": subjects}) == [
+        "spec.subjects[0].name",
+        "spec.subjects[2].name",
+    ]

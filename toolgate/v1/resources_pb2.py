@@ -27,7 +27,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btoolgate/v1/resources.proto\x12\x0btoolgate.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xff\x02\n\x08Resource\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12%\n\x04spec\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\'\n\x06status\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\ngeneration\x18\x07 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x08 \x01(\t\x12\x31\n\x06labels\x18\t \x03(\x0b\x32!.toolgate.v1.Resource.LabelsEntry\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"8\n\nGetRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"s\n\x0bListRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x10\n\x08selector\x18\x04 \x01(\t\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x06 \x01(\t\"M\n\x0cListResponse\x12(\n\tresources\x18\x01 \x03(\x0b\x32\x15.toolgate.v1.Resource\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\"\xff\x01\n\x0c\x41pplyRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x04 \x01(\t\x12\x35\n\x06labels\x18\x05 \x03(\x0b\x32%.toolgate.v1.ApplyRequest.LabelsEntry\x12%\n\x04spec\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\ngeneration\x18\x07 \x01(\x03\x12\x0f\n\x07\x64ry_run\x18\x08 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"_\n\rApplyResponse\x12\'\n\x08resource\x18\x01 \x01(\x0b\x32\x15.toolgate.v1.Resource\x12%\n\x07outcome\x18\x02 \x01(\x0e\x32\x14.toolgate.v1.Outcome\"O\n\rDeleteRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x03\"\x10\n\x0e\x44\x65leteResponse\";\n\x0cWatchRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\r\n\x05since\x18\x03 \x01(\x03\"h\n\x05\x45vent\x12$\n\x04type\x18\x01 \x01(\x0e\x32\x16.toolgate.v1.EventType\x12\'\n\x08resource\x18\x02 \x01(\x0b\x32\x15.toolgate.v1.Resource\x12\x10\n\x08revision\x18\x03 \x01(\x03*c\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_CREATED\x10\x01\x12\x13\n\x0fOUTCOME_CHANGED\x10\x02\x12\x15\n\x11OUTCOME_UNCHANGED\x10\x03*n\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45VENT_TYPE_APPLIED\x10\x01\x12\x16\n\x12\x45VENT_TYPE_DELETED\x10\x02\x12\x15\n\x11\x45VENT_TYPE_SYNCED\x10\x03\x32\xcd\x04\n\tResources\x12v\n\x03Get\x12\x17.toolgate.v1.GetRequest\x1a\x15.toolgate.v1.Resource\"?\x82\xd3\xe4\x93\x02\x39\x12\"/v1/tenants/{tenant}/{kind}/{name}Z\x13\x12\x11/v1/{kind}/{name}\x12n\n\x04List\x12\x18.toolgate.v1.ListRequest\x1a\x19.toolgate.v1.ListResponse\"1\x82\xd3\xe4\x93\x02+\x12\x1b/v1/tenants/{tenant}/{kind}Z\x0c\x12\n/v1/{kind}\x12\x85\x01\n\x05\x41pply\x12\x19.toolgate.v1.ApplyRequest\x1a\x1a.toolgate.v1.ApplyResponse\"E\x82\xd3\xe4\x93\x02?\x1a\"/v1/tenants/{tenant}/{kind}/{name}:\x01*Z\x16\x1a\x11/v1/{kind}/{name}:\x01*\x12\x82\x01\n\x06\x44\x65lete\x12\x1a.toolgate.v1.DeleteRequest\x1a\x1b.toolgate.v1.DeleteResponse\"?\x82\xd3\xe4\x93\x02\x39*\"/v1/tenants/{tenant}/{kind}/{name}Z\x13*\x11/v1/{kind}/{name}\x12K\n\x05Watch\x12\x19.toolgate.v1.WatchRequest\x1a\x12.toolgate.v1.Event\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/watch0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btoolgate/v1/resources.proto\x12\x0btoolgate.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xff\x02\n\x08Resource\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12%\n\x04spec\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\'\n\x06status\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\ngeneration\x18\x07 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x08 \x01(\t\x12\x31\n\x06labels\x18\t \x03(\x0b\x32!.toolgate.v1.Resource.LabelsEntry\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"8\n\nGetRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"\x85\x01\n\x0bListRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x10\n\x08selector\x18\x04 \x01(\t\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x06 \x01(\t\x12\x10\n\x08platform\x18\x07 \x01(\x08\"M\n\x0cListResponse\x12(\n\tresources\x18\x01 \x03(\x0b\x32\x15.toolgate.v1.Resource\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\"\xff\x01\n\x0c\x41pplyRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x04 \x01(\t\x12\x35\n\x06labels\x18\x05 \x03(\x0b\x32%.toolgate.v1.ApplyRequest.LabelsEntry\x12%\n\x04spec\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\ngeneration\x18\x07 \x01(\x03\x12\x0f\n\x07\x64ry_run\x18\x08 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"_\n\rApplyResponse\x12\'\n\x08resource\x18\x01 \x01(\x0b\x32\x15.toolgate.v1.Resource\x12%\n\x07outcome\x18\x02 \x01(\x0e\x32\x14.toolgate.v1.Outcome\"O\n\rDeleteRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x03\"\x10\n\x0e\x44\x65leteResponse\";\n\x0cWatchRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\r\n\x05since\x18\x03 \x01(\x03\"h\n\x05\x45vent\x12$\n\x04type\x18\x01 \x01(\x0e\x32\x16.toolgate.v1.EventType\x12\'\n\x08resource\x18\x02 \x01(\x0b\x32\x15.toolgate.v1.Resource\x12\x10\n\x08revision\x18\x03 \x01(\x03*c\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_CREATED\x10\x01\x12\x13\n\x0fOUTCOME_CHANGED\x10\x02\x12\x15\n\x11OUTCOME_UNCHANGED\x10\x03*n\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45VENT_TYPE_APPLIED\x10\x01\x12\x16\n\x12\x45VENT_TYPE_DELETED\x10\x02\x12\x15\n\x11\x45VENT_TYPE_SYNCED\x10\x03\x32\xcd\x04\n\tResources\x12v\n\x03Get\x12\x17.toolgate.v1.GetRequest\x1a\x15.toolgate.v1.Resource\"?\x82\xd3\xe4\x93\x02\x39\x12\"/v1/tenants/{tenant}/{kind}/{name}Z\x13\x12\x11/v1/{kind}/{name}\x12n\n\x04List\x12\x18.toolgate.v1.ListRequest\x1a\x19.toolgate.v1.ListResponse\"1\x82\xd3\xe4\x93\x02+\x12\x1b/v1/tenants/{tenant}/{kind}Z\x0c\x12\n/v1/{kind}\x12\x85\x01\n\x05\x41pply\x12\x19.toolgate.v1.ApplyRequest\x1a\x1a.toolgate.v1.ApplyResponse\"E\x82\xd3\xe4\x93\x02?\x1a\"/v1/tenants/{tenant}/{kind}/{name}:\x01*Z\x16\x1a\x11/v1/{kind}/{name}:\x01*\x12\x82\x01\n\x06\x44\x65lete\x12\x1a.toolgate.v1.DeleteRequest\x1a\x1b.toolgate.v1.DeleteResponse\"?\x82\xd3\xe4\x93\x02\x39*\"/v1/tenants/{tenant}/{kind}/{name}Z\x13*\x11/v1/{kind}/{name}\x12K\n\x05Watch\x12\x19.toolgate.v1.WatchRequest\x1a\x12.toolgate.v1.Event\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/watch0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,34 +48,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESOURCES'].methods_by_name['Delete']._serialized_options = b'\202\323\344\223\0029*\"/v1/tenants/{tenant}/{kind}/{name}Z\023*\021/v1/{kind}/{name}'
   _globals['_RESOURCES'].methods_by_name['Watch']._loaded_options = None
   _globals['_RESOURCES'].methods_by_name['Watch']._serialized_options = b'\202\323\344\223\002\013\022\t/v1/watch'
-  _globals['_OUTCOME']._serialized_start=1398
-  _globals['_OUTCOME']._serialized_end=1497
-  _globals['_EVENTTYPE']._serialized_start=1499
-  _globals['_EVENTTYPE']._serialized_end=1609
+  _globals['_OUTCOME']._serialized_start=1417
+  _globals['_OUTCOME']._serialized_end=1516
+  _globals['_EVENTTYPE']._serialized_start=1518
+  _globals['_EVENTTYPE']._serialized_end=1628
   _globals['_RESOURCE']._serialized_start=138
   _globals['_RESOURCE']._serialized_end=521
   _globals['_RESOURCE_LABELSENTRY']._serialized_start=476
   _globals['_RESOURCE_LABELSENTRY']._serialized_end=521
   _globals['_GETREQUEST']._serialized_start=523
   _globals['_GETREQUEST']._serialized_end=579
-  _globals['_LISTREQUEST']._serialized_start=581
-  _globals['_LISTREQUEST']._serialized_end=696
-  _globals['_LISTRESPONSE']._serialized_start=698
-  _globals['_LISTRESPONSE']._serialized_end=775
-  _globals['_APPLYREQUEST']._serialized_start=778
-  _globals['_APPLYREQUEST']._serialized_end=1033
+  _globals['_LISTREQUEST']._serialized_start=582
+  _globals['_LISTREQUEST']._serialized_end=715
+  _globals['_LISTRESPONSE']._serialized_start=717
+  _globals['_LISTRESPONSE']._serialized_end=794
+  _globals['_APPLYREQUEST']._serialized_start=797
+  _globals['_APPLYREQUEST']._serialized_end=1052
   _globals['_APPLYREQUEST_LABELSENTRY']._serialized_start=476
   _globals['_APPLYREQUEST_LABELSENTRY']._serialized_end=521
-  _globals['_APPLYRESPONSE']._serialized_start=1035
-  _globals['_APPLYRESPONSE']._serialized_end=1130
-  _globals['_DELETEREQUEST']._serialized_start=1132
-  _globals['_DELETEREQUEST']._serialized_end=1211
-  _globals['_DELETERESPONSE']._serialized_start=1213
-  _globals['_DELETERESPONSE']._serialized_end=1229
-  _globals['_WATCHREQUEST']._serialized_start=1231
-  _globals['_WATCHREQUEST']._serialized_end=1290
-  _globals['_EVENT']._serialized_start=1292
-  _globals['_EVENT']._serialized_end=1396
-  _globals['_RESOURCES']._serialized_start=1612
-  _globals['_RESOURCES']._serialized_end=2201
+  _globals['_APPLYRESPONSE']._serialized_start=1054
+  _globals['_APPLYRESPONSE']._serialized_end=1149
+  _globals['_DELETEREQUEST']._serialized_start=1151
+  _globals['_DELETEREQUEST']._serialized_end=1230
+  _globals['_DELETERESPONSE']._serialized_start=1232
+  _globals['_DELETERESPONSE']._serialized_end=1248
+  _globals['_WATCHREQUEST']._serialized_start=1250
+  _globals['_WATCHREQUEST']._serialized_end=1309
+  _globals['_EVENT']._serialized_start=1311
+  _globals['_EVENT']._serialized_end=1415
+  _globals['_RESOURCES']._serialized_start=1631
+  _globals['_RESOURCES']._serialized_end=2220
 # @@protoc_insertion_point(module_scope)

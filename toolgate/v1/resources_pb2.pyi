@@ -78,20 +78,22 @@ class GetRequest(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., tenant: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class ListRequest(_message.Message):
-    __slots__ = ("kind", "tenant", "namespace", "selector", "page_size", "cursor")
+    __slots__ = ("kind", "tenant", "namespace", "selector", "page_size", "cursor", "platform")
     KIND_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     SELECTOR_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
     kind: str
     tenant: str
     namespace: str
     selector: str
     page_size: int
     cursor: str
-    def __init__(self, kind: _Optional[str] = ..., tenant: _Optional[str] = ..., namespace: _Optional[str] = ..., selector: _Optional[str] = ..., page_size: _Optional[int] = ..., cursor: _Optional[str] = ...) -> None: ...
+    platform: bool
+    def __init__(self, kind: _Optional[str] = ..., tenant: _Optional[str] = ..., namespace: _Optional[str] = ..., selector: _Optional[str] = ..., page_size: _Optional[int] = ..., cursor: _Optional[str] = ..., platform: _Optional[bool] = ...) -> None: ...
 
 class ListResponse(_message.Message):
     __slots__ = ("resources", "next_cursor")

@@ -138,6 +138,22 @@ async def test_a_body_that_is_no_json_object_is_refused(plane: Plane, raw: bytes
     problem(await plane.http("PUT", "/v1/tenants/acme", raw=raw), 400, "invalid")
 
 
+@pytest.mark.parametrize("raw", [b"", b"{}", b'{"spec": null}', b'{"labels": {"a": "b"}}'])
+async def test_what_is_applied_has_a_spec(plane: Plane, raw: bytes) -> None:
+    found = errors(problem(await plane.http("PUT", "/v1/tenants/acme", raw=raw), 400, "invalid"))
+    assert set(found) == {"spec"}
+    assert found["spec"] in ("is required", "must be an object, not null")
+    problem(await plane.http("GET", "/v1/tenants/acme"), 404, "not_found")
+
+
+async def test_a_member_that_is_there_twice_is_named(plane: Plane) -> None:
+    raw = b'{"spec": {"display_name": "a", "display_name": "b"}, "labels": {}, "labels": {"a": "b"}}'
+    found = errors(problem(await plane.http("PUT", "/v1/tenants/acme", raw=raw), 400, "invalid"))
+    assert set(found) == {"display_name", "labels"}
+    same = b'{"spec": {"display_name": "a"}, "labels": {"spec": "x", "display_name": "y"}}'
+    assert (await plane.http("PUT", "/v1/tenants/acme", raw=same)).status == 200
+
+
 async def test_a_spec_nested_too_deeply_is_refused(plane: Plane) -> None:
     raw = b'{"spec":' + b'{"a":' * 200 + b"1" + b"}" * 200 + b"}"
     found = errors(problem(await plane.http("PUT", "/v1/tenants/acme", raw=raw), 400, "invalid"))

@@ -29,7 +29,7 @@ async def seen(plane: ControlPlane, condition: object, tenant: str = "") -> list
     """The fleet as administrators see it, once it is as `condition` wants it."""
     async with asyncio.timeout(20):
         while True:
-            nodes = await FleetView(plane.nodes).nodes(ROOT, tenant)
+            nodes = await FleetView(plane.nodes, plane.store).nodes(ROOT, tenant)
             if condition(nodes):  # type: ignore[operator]
                 return nodes
             await asyncio.sleep(0.02)
@@ -284,10 +284,12 @@ async def test_a_tenants_administrator_sees_only_what_holds_the_tenant(dsn: str)
         nodes = await seen(plane, lambda nodes: [n.name for n in nodes] == ["node-1"], tenant="acme")
         assert [t.tenant for t in nodes[0].tenants] == ["acme"]
         mine = Admin("me", "acme", "viewer")
-        assert await FleetView(plane.nodes).nodes(mine, "acme") != []
+        assert await FleetView(plane.nodes, plane.store).nodes(mine, "acme") != []
         with pytest.raises(Rejected) as refusal:
-            await FleetView(plane.nodes).nodes(mine, "other")
+            await FleetView(plane.nodes, plane.store).nodes(mine, "other")
         assert refusal.value.why is Why.NOT_FOUND
+        with pytest.raises(Rejected, match="Tenant/nosuch does not exist"):
+            await FleetView(plane.nodes, plane.store).nodes(ROOT, "nosuch")
 
 
 async def test_the_fleet_shows_who_is_there_and_who_is_not(dsn: str) -> None:
