@@ -1,5 +1,6 @@
 """The official Python SDK's client on the tour."""
 
+import asyncio
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,6 +23,7 @@ from mcp.types import (
 
 from tests.clients.tour import Json, Place, Step
 
+STARTED_S = 20.0
 FILLED: Json = {"name": "Ada", "age": 36, "reason": "because", "tone": "warm"}
 
 
@@ -86,6 +88,21 @@ async def held(client: Client, name: str, arguments: Json, release: str) -> Any:
     return await client.call_tool(name, arguments, progress_callback=let_go)
 
 
+async def dropped(client: Client, name: str, arguments: Json, until: str) -> Any:
+    """What is said after a call was given up: that its server knows."""
+    started = asyncio.Event()
+
+    async def start(done: float, total: float | None, message: str | None) -> None:
+        started.set()
+
+    call = asyncio.ensure_future(client.call_tool(name, arguments, progress_callback=start))
+    async with asyncio.timeout(STARTED_S):
+        await started.wait()
+    call.cancel()
+    await asyncio.wait([call])
+    return await client.call_tool(until, arguments)
+
+
 async def taken(client: Client, step: Step) -> Json:
     heard: list[float] = []
 
@@ -98,6 +115,8 @@ async def taken(client: Client, step: Step) -> Json:
             result: Any = await client.call_tool(what[0], what[1], progress_callback=hear)
         elif kind == "held":
             result = await held(client, *what)
+        elif kind == "dropped":
+            result = await dropped(client, *what)
         elif kind == "read":
             result = await client.read_resource(what[0])
         elif kind == "prompt":

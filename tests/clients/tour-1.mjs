@@ -30,4 +30,4 @@ transport.setProtocolVersion = (version) => {
 };
 await client.connect(transport);
 if (asked.watch) await watched(client);
-else await toured(client, (params, onprogress) => client.callTool(params, undefined, { onprogress }), () => revision);
+else await toured(client, (params, onprogress, signal) => client.callTool(params, undefined, { onprogress, signal }), () => revision);

@@ -21,4 +21,4 @@ const transport =
     : new (asked.transport === "sse" ? SSEClientTransport : StreamableHTTPClientTransport)(new URL(asked.url), options);
 await client.connect(transport);
 if (asked.watch) await watched(client);
-else await toured(client, (params, onprogress) => client.callTool(params, { onprogress }), () => client.getNegotiatedProtocolVersion());
+else await toured(client, (params, onprogress, signal) => client.callTool(params, { onprogress, signal }), () => client.getNegotiatedProtocolVersion());

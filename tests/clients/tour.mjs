@@ -37,11 +37,19 @@ async function held(call, name, args, release) {
   return result;
 }
 
+// What is said after a call was given up: that its server knows.
+async function dropped(call, name, args, until) {
+  const giving = new AbortController();
+  await call({ name, arguments: args }, () => giving.abort(), giving.signal).catch(() => undefined);
+  return call({ name: until, arguments: args });
+}
+
 async function taken(client, call, [kind, ...what]) {
   const heard = [];
   try {
     if (kind === "call") return { result: await call({ name: what[0], arguments: what[1] }, (p) => heard.push(p.progress)), heard };
     if (kind === "held") return { result: await held(call, ...what) };
+    if (kind === "dropped") return { result: await dropped(call, ...what) };
     if (kind === "read") return { result: await client.readResource({ uri: what[0] }) };
     if (kind === "prompt") return { result: await client.getPrompt({ name: what[0], arguments: what[1] }) };
     return { result: await client.complete({ ref: what[0], argument: what[1] }) };

@@ -8,8 +8,8 @@ from typing import Any, Literal
 Json = dict[str, Any]
 Way = Literal["http", "sse", "stdio"]
 Step = list[Any]
-"""`call` name arguments, `held` name arguments and what to call when it reports progress, `read` uri, `prompt` name
-arguments, `complete` ref argument."""
+"""`call` name arguments; `held` or `dropped` name arguments and what to call when it reports progress, or after it was
+given up then; `read` uri; `prompt` name arguments; `complete` ref argument."""
 
 NAME = {"action": "accept", "content": {"name": "Ada"}}
 AGE = {"action": "accept", "content": {"age": 36}}
@@ -47,6 +47,7 @@ class Side:
             "steps": ["call", f"{tools}steps", {"steps": 3}],
             "reconnects": ["call", f"{tools}reconnects", {}],
             "slow": ["held", f"{tools}slow", name, f"{tools}release"],
+            "cancelled": ["dropped", f"{tools}slow", {"name": token_hex(8)}, f"{tools}until_cancelled"],
             "structured": ["call", f"{tools}structured", {}],
             "fails": ["call", f"{tools}fails", {}],
             "unknown": ["call", f"{tools}unknown", {}],
@@ -78,6 +79,7 @@ class Side:
             "steps": "3 steps",
             "reconnects": "came back",
             "slow": "released",
+            "cancelled": "cancelled",
             "structured": {"celsius": 21.5},
             "fails": "failed: this tool fails on purpose",
             "unknown": "error -32602",
@@ -148,7 +150,9 @@ def facts(toured: Json) -> Json:
 def fact(outcome: Json) -> Any:
     if "error" in outcome:
         error = outcome["error"]
-        return f"error {error['code']}" if error["code"] == -32602 else f"error {error['code']}: {error['message']}"
+        return (
+            f"error {error['code']}" if "nknown" in error["message"] else f"error {error['code']}: {error['message']}"
+        )
     result = outcome["result"]
     if "completion" in result:
         return result["completion"]["values"]

@@ -3,7 +3,7 @@
 import json
 from typing import Literal
 
-from tests.clients.programs import HERE, node
+from tests.clients.programs import HERE, ClientFailed, node
 from tests.clients.tour import Json, Place, Step
 
 Version = Literal[1, 2]
@@ -20,4 +20,7 @@ def request(place: Place, mode: str) -> Json:
 async def toured(place: Place, version: Version, mode: str, steps: dict[str, Step]) -> Json:
     """What it lists, and what came of each step. Raises ClientFailed."""
     asked = {**request(place, mode), "steps": steps}
-    return dict(json.loads(await node(HERE / f"tour-{version}.mjs", json.dumps(asked))))
+    said = await node(HERE / f"tour-{version}.mjs", json.dumps(asked))
+    if not said.startswith("{"):
+        raise ClientFailed(0, f"it said {said[:200]!r}")
+    return dict(json.loads(said))
