@@ -222,8 +222,13 @@ def _check_name(arrival: Arrival) -> None:
     if stated in (b"", b"null"):
         return
     header = arrival.head.values.get(b"mcp-name")
-    if header is None or decode_value(header) != _string(stated):
+    if header is None or not (_is_plainly(stated, header) or decode_value(header) == _string(stated)):
         raise _mismatch("Mcp-Name", f"params.{member}", arrival.message.id)
+
+
+def _is_plainly(stated: bytes, header: bytes) -> bool:
+    """Whether they are the same as they stand: what JSON escapes, and the sentinel, have to be decoded first."""
+    return stated == b'"%b"' % header and header.isascii() and b"\\" not in header and header[:2] != b"=?"
 
 
 def _check_legacy(arrival: Arrival, inbound: Inbound) -> None:

@@ -20,7 +20,8 @@ ROUNDS = frozenset({"tools/call", "prompts/get", "resources/read"})
 """Methods whose result may ask for input."""
 MAX_QUESTIONS = 32
 MAX_KEY_CHARS = 256
-_MARK = b'"input_required"'
+MARK = b'"input_required"'
+"""In every result that asks; in others only where a tool says so in its own words."""
 
 
 class Asked(Struct, frozen=True):
@@ -72,7 +73,7 @@ _encode = msgspec.json.encode
 
 def read(result: bytes) -> Asked | None:
     """What a result asks for; None for one that asks nothing. Raises NotRounds."""
-    if _MARK not in result:
+    if MARK not in result:
         return None
     try:
         wire = _wire.decode(result)

@@ -3,6 +3,8 @@
 A result object is read one level deep, its values staying raw; one that needs no change is returned as it came.
 """
 
+from functools import lru_cache
+
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
@@ -62,7 +64,7 @@ def _up(value: bytes, method: str, server_info: bytes) -> bytes:
     if top.result_type is not UNSET and top.meta is not UNSET:
         return value
     if top.meta is UNSET:
-        value = with_member(value, b"_meta", _with_server_info(b"{}", server_info))
+        value = with_member(value, b"_meta", _only_server_info(server_info))
     if top.result_type is not UNSET:
         return value
     if top.meta is not UNSET:
@@ -72,6 +74,12 @@ def _up(value: bytes, method: str, server_info: bytes) -> bytes:
         value = value if top.ttl_ms is not UNSET else with_member(value, b"ttlMs", b"0")
         value = value if top.cache_scope is not UNSET else with_member(value, b"cacheScope", b'"private"')
     return with_member(value, b"resultType", _COMPLETE)
+
+
+@lru_cache(16)
+def _only_server_info(server_info: bytes) -> bytes:
+    """The `_meta` of a result that had none."""
+    return _with_server_info(b"{}", server_info)
 
 
 def _with_server_info(meta: bytes, server_info: bytes) -> bytes:

@@ -186,15 +186,16 @@ class Front:
             raise _not_acceptable(b"null")
         connection = scope.get(CONNECTION)
         ours = connection if isinstance(connection, Connection) else None
-        body = await self._bodies.read(scope, receive, head)
-        if body is None:
+        body = ours.whole_body(self._bodies.most_bytes) if ours is not None else None
+        if body is None and (body := await self._bodies.read(scope, receive, head)) is None:
             return
         if version in _WITH_BATCHES and body[:1] != b"{":
             several = jsonrpc.batch(body)
             if several is not None:
                 await self._batch(scope, receive, send, head, place, several, streams=streams)
                 return
-        message = _message(body, version)
+        # Answers come in sessions only, and far more rarely than requests.
+        message = jsonrpc.read(body) if version in _LEGACY_OR_NONE else jsonrpc.parse(body)
         if isinstance(message, jsonrpc.Answer):
             await self._answered(scope, send, head, place, message)
             return
@@ -449,16 +450,6 @@ class Front:
 async def _not_allowed(send: Send, allow: Header = _ALLOW) -> None:
     error = WireError(405, INVALID_REQUEST, "send MCP requests with POST")
     await answer(send, 405, (*heads.WHOLE, allow), errors.body(errors.NULL, error))
-
-
-def _message(body: bytes, version: str) -> jsonrpc.Message | jsonrpc.Answer:
-    """Answers come in sessions only, and far more rarely than requests. Raises Rejected."""
-    try:
-        return jsonrpc.parse(body)
-    except Rejected:
-        if version not in _LEGACY_OR_NONE:
-            raise
-        return jsonrpc.read(body)
 
 
 def _may_be_batched(arrival: Arrival) -> None:

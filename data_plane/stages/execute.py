@@ -117,8 +117,7 @@ def _answers(clean: Clean, before: Round | None) -> bytes:
 
 def _marked(raw: Raw) -> Raw:
     """With a server's `input_required` told apart, and its state put aside."""
-    asked = _asked(raw)
-    if asked is None:
+    if rounds.MARK not in raw.result or (asked := _asked(raw)) is None:
         return raw
     return msgspec.structs.replace(raw, result=rounds.without_state(raw.result), asks=True, state=asked.state)
 
