@@ -56,7 +56,9 @@ async def run(  # noqa: PLR0917 - the pipeline reads best in a line.
             return await _resumed(parked, before.parked, rounds.replies(clean.responses), tell)
         if ask is not None:
             raw = await backend.call(route, outgoing, tell, ask)
-            return raw if route.backend.era == "legacy" else await _led(backend, route, outgoing, tell, ask, raw)
+            if route.backend.era == "legacy" or rounds.MARK not in raw.result:
+                return raw
+            return await _led(backend, route, outgoing, tell, ask, raw)
         if route.backend.era == "legacy" and outgoing.takes_input_required and outgoing.capabilities != _NOTHING:
             return await _interruptible(backend, route, outgoing, tell, parked)
         return _marked(await backend.call(route, outgoing, tell))

@@ -123,12 +123,11 @@ def questioned(permit: Permit, guards: TenantGuards, ask: Ask | None) -> Ask | N
     """
     if ask is None:
         return None
-    outwards = guards.scanner(permit.endpoint, permit.tool.name, "out")
-    inwards = guards.scanner(permit.endpoint, permit.tool.name, "in")
-    if outwards is None and inwards is None:
-        return ask
 
     async def guarded(question: Question) -> Reply:
+        # Here, since of the calls that could be asked something few are.
+        outwards = guards.scanner(permit.endpoint, permit.tool.name, "out")
+        inwards = guards.scanner(permit.endpoint, permit.tool.name, "in")
         try:
             if outwards is not None:
                 params, _ = await guards.mask(outwards, question.params)

@@ -62,6 +62,22 @@ RUNGS = [
     ("the method in capitals", modern(), HEADERS | {"Mcp-Method": "TOOLS/CALL"}, 400, -32020, 1),
     ("no name header", modern(), HEADERS | {"Mcp-Name": None}, 400, -32020, 1),
     ("another name header", modern(), HEADERS | {"Mcp-Name": "other"}, 400, -32020, 1),
+    (
+        "a name that looks like its own encoding",
+        modern(params={"name": "=?base64?ZWNobw==?="}),
+        modern_headers(name="=?base64?ZWNobw==?="),
+        400,
+        -32020,
+        1,
+    ),
+    (
+        "a name header with the escapes of JSON",
+        modern(params={"name": "ec\nho"}),
+        modern_headers(name="ec\\nho"),
+        400,
+        -32020,
+        1,
+    ),
     ("a name in a broken sentinel", modern(), HEADERS | {"Mcp-Name": "=?base64?ZWNobw?="}, 400, -32020, 1),
     ("a resource's uri", modern("resources/read", {"uri": "a:b"}), modern_headers("resources/read"), 400, -32020, 1),
     (
