@@ -14,7 +14,8 @@ LAST = "SELECT tenant, generation, revision, compiler, held, content, manifest F
 _OWNED = "tenant = ANY(%(tenants)s) OR (tenant = '' AND kind = 'Tenant' AND name = ANY(%(tenants)s))"
 _OWNER = "CASE WHEN kind = 'Tenant' THEN name ELSE tenant END AS owner"
 _RESOURCES = (
-    f"SELECT {_OWNER}, tenant, kind, name, namespace, labels::text, spec::text, status::text, generation"
+    f"SELECT {_OWNER}, tenant, kind, name, namespace, labels::text, spec::text, status::text, generation,"
+    " extract(epoch FROM created_at)::float8"
     f" FROM resources WHERE {_OWNED} ORDER BY owner, tenant, kind, name"
 )
 _SEALED = f"SELECT {_OWNER}, kind, tenant, name, key_id, sealed FROM sealed_values WHERE {_OWNED}"
@@ -67,7 +68,7 @@ def last_of(row: TupleRow) -> Last:
 
 
 def _resource(row: TupleRow) -> Resource:
-    tenant, kind, name, namespace, labels, spec, status, generation = row
+    tenant, kind, name, namespace, labels, spec, status, generation, created = row
     return Resource(
         tenant=tenant,
         kind=kind,
@@ -77,4 +78,5 @@ def _resource(row: TupleRow) -> Resource:
         spec=msgspec.json.decode(spec, type=KINDS[kind]),
         status=msgspec.json.decode(status, type=dict[str, object]),
         generation=generation,
+        created_unix=created,
     )

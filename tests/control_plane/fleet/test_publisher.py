@@ -20,7 +20,7 @@ from core.identity import Role
 from core.policy import Policy
 from core.publication import Draft
 from core.resource import Ref, Resource
-from core.snapshot import Catalogue, KeyEntry, KeyShard, Manifest, PolicyData
+from core.snapshot import Catalogue, KeyEntry, KeyShard, Limits, Manifest, PolicyData
 from core.store import IssuedKey, Put
 from tests.harness.fleet import ROOT, SIGNING_KEY, ControlPlane, assemble
 
@@ -54,6 +54,12 @@ async def manifest(one: ControlPlane, tenant: str = "acme") -> Manifest:
 async def keys(one: ControlPlane) -> dict[bytes, KeyEntry]:
     ref = next(ref for ref in (await manifest(one)).parts if ref.kind == "keys")
     return msgspec.msgpack.decode((await one.publications.parts([ref.digest]))[ref.digest], type=KeyShard).keys
+
+
+async def lives(one: ControlPlane) -> list[str]:
+    ref = next(ref for ref in (await manifest(one)).parts if ref.kind == "limits")
+    found = msgspec.msgpack.decode((await one.publications.parts([ref.digest]))[ref.digest], type=Limits)
+    return [limit.life for limit in found.limits]
 
 
 async def issue(one: ControlPlane, name: str, hashed: bytes, **spec: object) -> None:
@@ -102,6 +108,21 @@ async def test_a_secret_is_sealed_anew_only_when_it_changed(dsn: str) -> None:
         await one.apply("Secret", "acme", "token", {"value": "two"})
         await one.plane.publisher.publish(["acme"])
         assert {ref.kind: ref.digest for ref in (await manifest(one)).parts}["secrets"] != after["secrets"]
+
+
+async def test_a_limit_deleted_and_made_again_between_two_publications_is_another(dsn: str) -> None:
+    async with replica(dsn) as one:
+        await one.tenant("acme", "clock")
+        await one.apply("RateLimit", "acme", "fair", {"calls": 5})
+        await one.plane.publisher.publish(["acme"])
+        first = await lives(one)
+        await one.apply("RateLimit", "acme", "fair", {"calls": 5, "tools": ["echo"]})
+        await one.plane.publisher.publish(["acme"])
+        assert await lives(one) == first
+        await one.resources.delete(ROOT, "RateLimit", "acme", "fair")
+        await one.apply("RateLimit", "acme", "fair", {"calls": 5})
+        await one.plane.publisher.publish(["acme"])
+        assert len({*first, *await lives(one)}) == 2
 
 
 async def test_a_crash_between_commit_and_publish_loses_nothing(dsn: str) -> None:
