@@ -1,4 +1,4 @@
-"""The transports a client may come over: Streamable HTTP, HTTP+SSE, WebSocket, stdio."""
+"""The transports a client may come over: Streamable HTTP, JSON-RPC for scripts, HTTP+SSE, WebSocket, stdio."""
 
 import asyncio
 import contextlib
@@ -162,6 +162,13 @@ class Http(Base):
     def _lost(self, numbers: list[Any], why: str) -> None:
         for number in numbers:
             self.lose(number, why)
+
+
+class Plain(Http):
+    """JSON-RPC for scripts: a body, and no header that repeats it. Who closes the connection cancels."""
+
+    async def send(self, message: Json | list[Json], headers: dict[str, str]) -> None:
+        await super().send(message, {})
 
 
 class Sse(Base):

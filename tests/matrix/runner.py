@@ -8,6 +8,7 @@ file whose part between the two marks is replaced by the matrix.
 
 import argparse
 import asyncio
+import itertools
 import sys
 import tempfile
 import time
@@ -18,10 +19,10 @@ from pathlib import Path
 import yaml
 
 from adapters.postgres.embedded import EmbeddedPostgres
-from tests.harness.planes import Planes, running, until
+from tests.harness.planes import Planes, free_port, running, until
 from tests.harness.postgres import FAST
 from tests.harness.upstream_matrix import command, serving
-from tests.matrix.cells import COLUMNS, IMPOSSIBLE, ROWS, Column, Row, through, tried
+from tests.matrix.cells import ABSENT, COLUMNS, IMPOSSIBLE, ROWS, Column, Gateway, Row, through, tried
 from tests.matrix.properties import PROPERTIES
 
 BEGIN, END = "<!-- matrix: begin -->", "<!-- matrix: end -->"
@@ -58,8 +59,8 @@ def server(column: Column, url: str) -> str:
 
 
 @asynccontextmanager
-async def gateway(folder: Path, columns: list[Column]) -> AsyncIterator[tuple[int, str, list[Column]]]:
-    """Its port, a key, and those of the columns that it serves: others are told of."""
+async def gateway(folder: Path, columns: list[Column]) -> AsyncIterator[tuple[Gateway, list[Column]]]:
+    """It, and those of the columns that it serves: others are told of."""
     async with AsyncExitStack() as stack:
         postgres = EmbeddedPostgres(folder / "postgres", settings=FAST)
         await postgres.start()
@@ -72,12 +73,13 @@ async def gateway(folder: Path, columns: list[Column]) -> AsyncIterator[tuple[in
             if column.transport != "stdio":
                 url = (await stack.enter_async_context(serving(column.era, column.transport))).url  # type: ignore[arg-type]
             await planes.apply(server(column, url))
-        node = await planes.node("gw")
-        served = [column for column in columns if await is_served(planes, node.port, key, column)]
-        yield node.port, key, served
+        grpc_port = free_port()
+        node = await planes.node("gw", TOOLGATE_AGENT_GRPC_PORT=str(grpc_port))
+        served = [column for column in columns if await is_served(planes, key, column)]
+        yield Gateway(node.port, grpc_port, key), served
 
 
-async def is_served(planes: Planes, port: int, key: str, column: Column) -> bool:
+async def is_served(planes: Planes, key: str, column: Column) -> bool:
     agent = planes.nodes[0].agent(key, f"/matrix/{column.name}/mcp")
 
     async def lists() -> bool:
@@ -97,13 +99,12 @@ async def is_served(planes: Planes, port: int, key: str, column: Column) -> bool
 
 async def measured(folder: Path, rows: list[Row], columns: list[Column]) -> Matrix:
     matrix: Matrix = {}
-    async with gateway(folder, columns) as (port, key, served):
+    async with gateway(folder, columns) as (gate, served):
         for row in rows:
             began = time.monotonic()
             matrix[row] = {column: {"served": "the gateway does not reach it"} for column in columns}
             for column in served:
-                reach = through(f"http://127.0.0.1:{port}/matrix/{column.name}", key)
-                matrix[row][column] = await tried(row, reach)
+                matrix[row][column] = await tried(row, through(gate, column.name))
             print(f"{row.name}: {time.monotonic() - began:.1f} s", flush=True)
     return matrix
 
@@ -114,15 +115,19 @@ def rendered(matrix: Matrix) -> Iterator[str]:
     yield "| client \\ server | " + " | ".join(column.name.replace("-", ", ") for column in columns) + " |"
     yield "|---" * (len(columns) + 1) + "|"
     for row, cells in matrix.items():
-        yield f"| {row.name} | " + " | ".join(cell(cells[column]) for column in columns) + " |"
+        yield f"| {row.name} | " + " | ".join(cell(row, cells[column]) for column in columns) + " |"
     yield ""
-    yield f"Each cell: {', '.join(PROPERTIES)}; for 2025-03-26 over http batches too. Not there:"
-    yield from (f"- {what}: {why}." for what, why in IMPOSSIBLE.items())
+    yield f"`all` is {', '.join(PROPERTIES)}; for 2025-03-26 over http batches too. Not there:"
+    yield ""
+    absent = ((f"{name} over {at}", why) for at, properties in ABSENT.items() for name, why in properties.items())
+    yield from (f"- {what}: {why}." for what, why in itertools.chain(IMPOSSIBLE.items(), absent))
 
 
-def cell(found: dict[str, str]) -> str:
+def cell(row: Row, found: dict[str, str]) -> str:
     failing = [name for name, why in found.items() if why]
-    return f"not: {', '.join(failing)}" if failing else "all"
+    if failing:
+        return f"not: {', '.join(failing)}"
+    return f"all but {', '.join(ABSENT[row.transport])}" if row.transport in ABSENT else "all"
 
 
 def complaints(matrix: Matrix) -> Iterator[str]:
@@ -141,6 +146,7 @@ def replaced(page: str, table: str) -> str:
 
 
 async def main(rows: list[Row], columns: list[Column], folder: Path, page: Path | None) -> int:
+    began = time.monotonic()
     matrix = await measured(folder, rows, columns)
     table = "\n".join(rendered(matrix))
     failing = list(complaints(matrix))
@@ -148,7 +154,7 @@ async def main(rows: list[Row], columns: list[Column], folder: Path, page: Path 
     if page is not None:
         page.write_text(replaced(page.read_text(), table))
     checks = sum(len(found) for cells in matrix.values() for found in cells.values())
-    print(f"matrix: {checks - len(failing)} of {checks} hold")
+    print(f"matrix: {checks - len(failing)} of {checks} hold, {time.monotonic() - began:.0f} s")
     return 1 if failing else 0
 
 

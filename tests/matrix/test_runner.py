@@ -2,10 +2,11 @@
 
 import pytest
 
-from tests.matrix.cells import COLUMNS, Column, Row
+from tests.matrix.cells import ABSENT, COLUMNS, Column, Row
+from tests.matrix.properties import PROPERTIES
 from tests.matrix.runner import BEGIN, END, complaints, rendered, replaced, server
 
-ROW, COLUMN = Row("2025-11-25", "http"), Column("legacy", "stdio")
+ROW, SCRIPT, COLUMN = Row("2025-11-25", "http"), Row("2026-07-28", "rpc"), Column("legacy", "stdio")
 
 
 def test_a_cell_says_that_all_holds_or_names_what_does_not() -> None:
@@ -15,6 +16,13 @@ def test_a_cell_says_that_all_holds_or_names_what_does_not() -> None:
     assert list(complaints({ROW: {COLUMN: {"call": "", "cancel": "no answer"}}})) == [
         "2025-11-25 http | legacy-stdio | cancel: no answer"
     ]
+
+
+def test_what_cannot_be_is_not_tried_and_the_page_says_why() -> None:
+    assert set(PROPERTIES) - set(SCRIPT.properties()) == set(ABSENT["rpc"]) == {"progress", "list_changed"}
+    lines = list(rendered({SCRIPT: {COLUMN: dict.fromkeys(SCRIPT.properties(), "")}}))
+    assert lines[2] == "| 2026-07-28 rpc | all but progress, list_changed |"
+    assert f"- list_changed over rpc: {ABSENT['rpc']['list_changed']}." in lines
 
 
 def test_the_page_keeps_all_but_the_matrix() -> None:

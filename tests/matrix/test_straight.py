@@ -3,7 +3,7 @@
 import pytest
 
 from tests.harness.upstream_matrix import command, serving
-from tests.matrix.cells import COLUMNS, Column, Row, failure, straight
+from tests.matrix.cells import COLUMNS, Column, Row, failure, straight, tried
 from tests.matrix.front import Pipe
 from tests.matrix.pipes import Lines
 from tests.matrix.properties import PROPERTIES
@@ -43,3 +43,11 @@ async def test_a_property_that_does_not_hold_says_why() -> None:
         assert "-32022" not in await failure(row, straight(server.url), PROPERTIES["call"])
     async with serving("modern", "http") as server:
         assert "-32022" in await failure(row, straight(server.url), PROPERTIES["call"])
+
+
+async def test_what_does_not_hold_leaves_the_others_as_they_are() -> None:
+    async with serving("legacy", "http") as server:
+        del server.fixture.tools["steps"]
+        outcome = await tried(Row("2025-11-25", "http"), straight(server.url))
+    assert "Unknown tool" in outcome.pop("progress")
+    assert outcome == dict.fromkeys(PROPERTIES.keys() - {"progress"}, "")
