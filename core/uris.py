@@ -6,7 +6,10 @@ that nobody takes for something to fetch; a scheme must begin with a letter, so 
 """
 
 import re
+from typing import Final
 
+MAX_CHARS: Final = 4096
+"""Of a URI that is not listed: it is matched character by character, and decisions about it are remembered."""
 _UI = "ui://"
 _ESCAPED = re.compile(r"%([0-9A-Fa-f]{2})")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
@@ -39,9 +42,15 @@ def plain(uri: str) -> bool:
     """Whether it can only be read one way: policies are about the text, and servers resolve and unescape it.
 
     No `.` or `..` segments, also between escaped slashes; no backslashes, no control characters; and nothing escaped
-    that need not be, or twice.
+    that need not be, or twice. Nor is it longer than MAX_CHARS.
     """
-    if not uri.isprintable() or "\\" in uri or _TWICE.search(uri) or _DOTS.search(_SLASH.sub("/", uri)):
+    if (
+        len(uri) > MAX_CHARS
+        or not uri.isprintable()
+        or "\\" in uri
+        or _TWICE.search(uri)
+        or _DOTS.search(_SLASH.sub("/", uri))
+    ):
         return False
     escaped = {chr(int(found[1], 16)) for found in _ESCAPED.finditer(uri)}
     return not any(char == "\\" or ord(char) < 32 or _UNRESERVED.match(char) for char in escaped)
