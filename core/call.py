@@ -27,6 +27,10 @@ Notify = Callable[[Notification], None]
 """Sends a notification to the caller; never blocks, never raises."""
 
 
+Overhear = Callable[[Notification], Notification | None]
+"""What may be shown of a notification that belongs to no call; None: nothing of it. Never blocks, never raises."""
+
+
 class Question(msgspec.Struct, frozen=True):
     """What a server asks of the client while a call runs. `params` is a JSON object, empty for none."""
 
@@ -187,15 +191,20 @@ class Raw(msgspec.Struct, frozen=True, kw_only=True):
     """Handle of the parked call whose questions `result` asks, of a legacy server; empty: none."""
 
 
+SubjectMethod = Literal["notifications/resources/updated", "notifications/tasks"]
+
+
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """A resource or a task that a listener wants to be told of."""
 
-    method: Literal["notifications/resources/updated", "notifications/tasks"]
+    method: SubjectMethod
     """What it is told with."""
     exposed: str
     """URI or task id as the agent spells it."""
     route: Route
     """To the server; `route.tool` is its own spelling."""
+    overhear: Overhear | None = None
+    """A guard looks at all that is told of it; None: there is none."""
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):

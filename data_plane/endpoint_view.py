@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from core import uris
+from core.call import Target
 from core.endpoint import composed_instructions
 from core.resource import digest
 from core.snapshot import Backend, Catalogue, CompiledPrompt, CompiledResource, CompiledTool, Offer
@@ -52,6 +53,12 @@ class EndpointView:
                 return _named(entry, uri, original)
         alone = self.catalogue.unlisted
         return _named(alone[0], uri, uri) if len(alone) == 1 else None
+
+    def lists(self, target: Target) -> bool:
+        """Whether a target of this endpoint is in its lists: of a URI that is not, the caller made up a part or all."""
+        if not isinstance(target, CompiledResource) or target.name in self.resources:
+            return True
+        return any(entry is target for _, entry in self._templates)
 
     def exposed_uri(self, server: str, uri: str) -> str:
         """The URI that leads to `uri` of `server` here: another one only where its own leads to another server."""

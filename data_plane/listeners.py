@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from core.bound import Bound
-from core.call import Notification, Notify
+from core.call import Notification, Notify, Subject
 from core.errors import Reason, Unavailable
 from data_plane.snapshots import TenantSnapshot
 
@@ -29,11 +29,13 @@ _NO_PARAMS: Final = b"{}"
 
 
 class Sight(msgspec.Struct, frozen=True):
-    """What a listener sees of an endpoint, as digests."""
+    """What a listener sees of an endpoint: of lists, digests."""
 
     tools: bytes = b""
     prompts: bytes = b""
     resources: bytes = b""
+    subjects: tuple[Subject, ...] = ()
+    """Of those it asked for."""
 
 
 class Wanted(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ Each stage returns a stronger value or raises Refused or Unavailable; there is n
 is read once, so a call never sees two versions of the rules. Every MCP method of every transport comes through here.
 """
 
-from core.call import Inbound, Opening, Result, Subject
+from core.call import Inbound, Opening, Result, Subject, SubjectMethod
 from core.errors import Refused, Unavailable
 from core.identity import Caller
 from data_plane.endpoint_view import EndpointView
@@ -42,13 +42,15 @@ async def handle(gateway: Gateway, inbound: Inbound) -> Result:
         notes = await conversation.settle(
             inbound, caller, gateway.conversations, gateway.sessions, tenant.secrets, tenant.manifest
         )
-        about = target.find(inbound, caller, endpoint, tenant.secrets, gateway.sealer)
-        seen = policy.sighted(inbound, caller, about, tenant.authorizer, now) if tenant.limiter.tells_tools else about
+        found = target.find(inbound, caller, endpoint, tenant.secrets, gateway.sealer)
+        seen = policy.sighted(inbound, caller, found, tenant.authorizer, now) if tenant.limiter.tells_tools else found
         await limit.spend(inbound, caller, tenant.limiter, gateway.counters, seen)
         if inbound.method not in target.ROUTED:
             return recording.done(await _answer(gateway, inbound, caller, endpoint, tenant, notes))
-        permit = recording.permitted(policy.authorize(inbound, caller, about, tenant.authorizer, now))
-        clean = recording.cleaned(await guard.inspect(inbound, permit, tenant.guards))
+        permit = recording.permitted(policy.authorize(inbound, caller, found, tenant.authorizer, now))
+        clean = recording.cleaned(
+            await guard.inspect(inbound, permit, tenant.guards, listed=endpoint.lists(permit.tool))
+        )
         route = routing.choose(inbound, permit, clean, tenant)
         before = rounds.resume(inbound, permit, tenant.secrets, gateway.sealer, now)
         notify = guard.watch(permit, tenant.guards, inbound.notify)
@@ -75,8 +77,8 @@ async def knock(gateway: Gateway, inbound: Inbound) -> None:
             raise
 
 
-def sight(gateway: Gateway, inbound: Inbound, tenant: TenantSnapshot) -> Sight | None:
-    """What whoever opened a stream with `inbound` sees now; None where it has no right to be there any more."""
+def sight(gateway: Gateway, inbound: Inbound, tenant: TenantSnapshot, subjects: tuple[Subject, ...]) -> Sight | None:
+    """What whoever opened a stream with `inbound` sees now, of `subjects` too; None: it may not be there any more."""
     now = gateway.clock()
     try:
         caller = authn.identify(inbound, tenant, now)
@@ -89,7 +91,8 @@ def sight(gateway: Gateway, inbound: Inbound, tenant: TenantSnapshot) -> Sight |
         tenant.lists.digest(policy.visible(inbound, caller, entries, authorizer, now))
         for entries in (catalogue.tools, catalogue.prompts, catalogue.resources, catalogue.templates)
     )
-    return Sight(tools, prompts, resources + templates)
+    seen = [_subject(gateway, inbound, caller, endpoint, tenant, s.method, s.exposed) for s in subjects]
+    return Sight(tools, prompts, resources + templates, tuple(subject for subject in seen if subject is not None))
 
 
 async def _answer(  # noqa: PLR0917 - as above
@@ -136,9 +139,10 @@ def _opening(  # noqa: PLR0917 - as above
 ) -> Result:
     """A stream of what changes: of the lists as this caller sees them, and of resources it may read."""
     wanted = listening.wanted(inbound, notes, endpoint)
-    resources = [_resource(gateway, inbound, caller, endpoint, tenant, uri) for uri in wanted.resource_subscriptions]
-    tasks = [_task(gateway, inbound, caller, endpoint, tenant, task) for task in wanted.task_ids]
-    subjects = tuple(subject for subject in (*resources, *tasks) if subject is not None)
+    named: list[tuple[SubjectMethod, str]] = [(listening.UPDATED, uri) for uri in wanted.resource_subscriptions]
+    named += [(listening.TASK, task) for task in wanted.task_ids]
+    found = [_subject(gateway, inbound, caller, endpoint, tenant, *one) for one in named]
+    subjects = tuple(subject for subject in found if subject is not None)
     return Result(
         result=listening.acknowledgement(wanted, subjects),
         revision=inbound.revision,
@@ -152,24 +156,55 @@ def _opening(  # noqa: PLR0917 - as above
     )
 
 
+def _subject(  # noqa: PLR0917 - as above
+    gateway: Gateway,
+    inbound: Inbound,
+    caller: Caller,
+    endpoint: EndpointView,
+    tenant: TenantSnapshot,
+    method: SubjectMethod,
+    exposed: str,
+) -> Subject | None:
+    """As `_resource` and `_task`; also None where its server cannot be reached for now."""
+    find = _resource if method == listening.UPDATED else _task
+    try:
+        return find(gateway, inbound, caller, endpoint, tenant, exposed)
+    except Unavailable:
+        return None
+
+
 def _resource(  # noqa: PLR0917 - as above
     gateway: Gateway, inbound: Inbound, caller: Caller, endpoint: EndpointView, tenant: TenantSnapshot, uri: str
 ) -> Subject | None:
-    """None: there is no such resource, or not for this caller, or its server does not tell of changes."""
+    """None: there is no such resource, or not for this caller, or its server does not tell of changes, or it may not
+    be told the URI.
+    """
     entry = policy.sighted(inbound, caller, endpoint.resource(uri), tenant.authorizer, gateway.clock())
     if entry is None or "subscribe" not in endpoint.offers.get(entry.server, ()):
         return None
-    return Subject(method="notifications/resources/updated", exposed=uri, route=routing.towards(entry, tenant))
+    if not endpoint.lists(entry) and not guard.may_leave(uri, inbound.endpoint, tenant.guards):
+        return None
+    return Subject(
+        method=listening.UPDATED,
+        exposed=uri,
+        route=routing.towards(entry, tenant),
+        overhear=guard.overheard(entry, inbound.endpoint, tenant.guards),
+    )
 
 
 def _task(  # noqa: PLR0917 - as above
     gateway: Gateway, inbound: Inbound, caller: Caller, endpoint: EndpointView, tenant: TenantSnapshot, task: str
 ) -> Subject | None:
+    """None: the caller was given no such task here, or may not use its tool any more."""
     found = target.of_task(task, inbound, caller, endpoint, tenant.secrets, gateway.sealer)
     if found is None or policy.sighted(inbound, caller, found[0], tenant.authorizer, gateway.clock()) is None:
         return None
-    route = routing.towards(found[0], tenant, found[1])
-    return Subject(method="notifications/tasks", exposed=task, route=route)
+    return Subject(
+        method=listening.TASK,
+        exposed=task,
+        route=routing.towards(found[0], tenant, found[1]),
+        overhear=guard.overheard(found[0], inbound.endpoint, tenant.guards),
+    )
 
 
 async def _set(  # noqa: PLR0917 - as above

@@ -24,10 +24,10 @@ class Streams:
         self,
         listeners: Listeners,
         watches: Watches,
-        sight: Callable[[Inbound, TenantSnapshot], Sight | None],
+        sight: Callable[[Inbound, TenantSnapshot, tuple[Subject, ...]], Sight | None],
         snapshot: Callable[[str], TenantSnapshot | None],
     ) -> None:
-        """`sight`: what whoever sent a request sees; `snapshot`: a tenant's, as far as it is loaded."""
+        """`sight`: what whoever sent a request sees, of subjects too; `snapshot`: a tenant's, as far as loaded."""
         self._listeners = listeners
         self._watches = watches
         self._sight = sight
@@ -39,13 +39,20 @@ class Streams:
         Raises Unavailable (OVERLOADED; NO_SNAPSHOT when the tenant went away just now).
         """
         snapshot = self._snapshot(opening.tenant)
-        seen = self._sight(inbound, snapshot) if snapshot is not None else None
+        seen = self._sight(inbound, snapshot, opening.subjects) if snapshot is not None else None
         if snapshot is None or seen is None:
             raise Unavailable(Reason.NO_SNAPSHOT, "The gateway cannot serve this now.", retry_after_s=1)
+
+        def look(newer: TenantSnapshot) -> Sight | None:
+            now = self._sight(inbound, newer, stream.asked_for)
+            if now is not None:
+                stream.narrow(now.subjects)
+            return now
+
         listener = Listener(
             tenant=opening.tenant,
             wanted=Wanted(opening.tools, opening.prompts, opening.resources),
-            look=lambda newer: self._sight(inbound, newer),
+            look=look,
             sight=seen,
             tell=tell,
             end=end,
@@ -63,19 +70,30 @@ class Stream:
         self._watches = watches
         self._tell = tell
         self._close = close
-        self._joined: dict[tuple[str, str], Callable[[], None]] = {}
+        self.asked_for: tuple[Subject, ...] = ()
+        """What its client was granted when it asked; what of that it may still hear of is for each snapshot to say."""
+        self._joined: dict[tuple[str, str], tuple[Subject, Callable[[], None]]] = {}
         self._waiting = 0
         self._settled = asyncio.Event()
         self._settled.set()
 
     def hear_of(self, subjects: tuple[Subject, ...]) -> None:
         """From here on of these resources and tasks, and no others."""
+        self.asked_for = subjects
+        self.narrow(subjects)
+
+    def narrow(self, subjects: tuple[Subject, ...]) -> None:
+        """Of what was asked for, only these, and as they are by now: at another server, under another guard."""
         wanted = {(subject.method, subject.exposed): subject for subject in subjects}
         for key in [key for key in self._joined if key not in wanted]:
-            self._joined.pop(key)()
+            self._joined.pop(key)[1]()
         for key, subject in wanted.items():
-            if key not in self._joined:
-                self._joined[key] = self._join(subject)
+            known = self._joined.get(key)
+            if known is not None and known[0] == subject:
+                continue
+            self._joined[key] = subject, self._join(subject)
+            if known is not None:
+                known[1]()  # After the other has joined: the server is not listened to anew for that.
 
     async def settled(self) -> None:
         """Until all servers listen, or BEGAN_WITHIN_S."""
@@ -87,7 +105,7 @@ class Stream:
 
     def close(self) -> None:
         self._close()
-        for leave in self._joined.values():
+        for _, leave in self._joined.values():
             leave()
         self._joined.clear()
 
@@ -95,7 +113,13 @@ class Stream:
         self._waiting += 1
         self._settled.clear()
         wish = Wish(subject.method, subject.route.tool)
-        return self._watches.join(subject.route, wish, lambda note: self._tell(_as(subject, note)), self._began)
+
+        def tell(notification: Notification) -> None:
+            shown = subject.overhear(notification) if subject.overhear is not None else notification
+            if shown is not None:
+                self._tell(_as(subject, shown))
+
+        return self._watches.join(subject.route, wish, tell, self._began)
 
     def _began(self) -> None:
         self._waiting -= 1

@@ -109,13 +109,17 @@ class _Watch:
         mark = object()
         self._route = route
         self._told.setdefault(wish, {})[mark] = tell
+        waiting = wish, began
         if wish in self._begun:
             began()
         else:
-            self._waiting.append((wish, began))
+            self._waiting.append(waiting)
             self._changed.set()
 
         def leave() -> None:
+            if any(one is waiting for one in self._waiting):
+                self._waiting = [one for one in self._waiting if one is not waiting]
+                began()
             listening = self._told.get(wish, {})
             if listening.pop(mark, None) is not None and not listening:
                 del self._told[wish]

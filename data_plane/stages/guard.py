@@ -7,10 +7,25 @@ from collections import Counter, deque
 from concurrent.futures import Executor
 from fnmatch import fnmatchcase
 from functools import partial
+from urllib.parse import unquote as unescaped
 
 import msgspec
 
-from core.call import Ask, Clean, Era, Inbound, Notification, Notify, Permit, Question, Raw, Reply, Result
+from core.call import (
+    Ask,
+    Clean,
+    Era,
+    Inbound,
+    Notification,
+    Notify,
+    Overhear,
+    Permit,
+    Question,
+    Raw,
+    Reply,
+    Result,
+    Target,
+)
 from core.errors import Refused, Unavailable
 from core.guard import Action, Direction, Finding, Matcher
 from core.json_splice import scalars, unquote
@@ -103,17 +118,63 @@ def _applies(guard: CompiledGuard, endpoint: str, tool: str) -> bool:
     )
 
 
-async def inspect(inbound: Inbound, permit: Permit, guards: TenantGuards) -> Clean:
-    """The arguments, and a retry's answers, as they may leave. Raises Refused (GUARD_BLOCKED)."""
+async def inspect(inbound: Inbound, permit: Permit, guards: TenantGuards, *, listed: bool = True) -> Clean:
+    """The arguments, and a retry's answers, as they may leave. Raises Refused (GUARD_BLOCKED).
+
+    `listed`: the target's name is the server's own; else it is a URI the caller made up, and leaves as arguments do.
+    """
     scanner = guards.scanner(permit.endpoint, permit.tool.name, "in")
     if scanner is None:
         return Clean(arguments=inbound.arguments, responses=inbound.input_responses)
     raw = inbound.arguments
     arguments, findings = scanner.mask(raw) if len(raw) <= AT_ONCE_BYTES else await guards.mask(scanner, raw)
+    if not listed:
+        findings = _summed(findings + _of_uri(permit.tool.name, scanner))
     if not inbound.input_responses:
         return Clean(arguments=arguments, findings=findings)
     responses, more = await guards.mask(scanner, inbound.input_responses)
     return Clean(arguments=arguments, findings=_summed(findings + more), responses=responses)
+
+
+def may_leave(uri: str, endpoint: str, guards: TenantGuards) -> bool:
+    """Whether a URI that the caller made up may be told to its server."""
+    scanner = guards.scanner(endpoint, uri, "in")
+    try:
+        if scanner is not None:
+            _of_uri(uri, scanner)
+    except Refused:
+        return False
+    return True
+
+
+def overheard(target: Target, endpoint: str, guards: TenantGuards) -> Overhear | None:
+    """What is to be done with what a server tells of a target outside of any call; None: nothing.
+
+    Left out is what blocks, and what is too long to be looked at: whoever hears of a task may ask for it.
+    """
+    scanner = guards.scanner(endpoint, target.name, "out")
+    if scanner is None:
+        return None
+
+    def looked_at(notification: Notification) -> Notification | None:
+        if len(notification.params) > NOTIFICATION_BYTES:
+            return None
+        try:
+            params, _ = scanner.mask(notification.params, is_result=True)
+        except Refused:
+            return None
+        return Notification(notification.method, params)
+
+    return looked_at
+
+
+def _of_uri(uri: str, scanner: Scanner) -> tuple[Finding, ...]:
+    """What is in a URI. Raises Refused where it blocks or would be masked: a masked one names something else."""
+    _, findings = scanner.mask(msgspec.json.encode((uri, unescaped(uri)) if "%" in uri else uri))
+    for finding in findings:
+        if finding.action == "mask":
+            raise scanner.refusal(finding.detector, findings=findings)
+    return findings
 
 
 def questioned(permit: Permit, guards: TenantGuards, ask: Ask | None) -> Ask | None:
@@ -133,9 +194,11 @@ def questioned(permit: Permit, guards: TenantGuards, ask: Ask | None) -> Ask | N
                 params, _ = await guards.mask(outwards, question.params)
                 question = Question(question.method, params)
             reply = await ask(question)
-            if inwards is not None and reply.result:
-                result, _ = await guards.mask(inwards, reply.result)
-                reply = Reply(result=result)
+            if inwards is not None:
+                result, _ = await guards.mask(inwards, reply.result) if reply.result else (b"", ())
+                # Whoever declines says why: a text like any other.
+                error, _ = await guards.mask(inwards, reply.error) if reply.error else (b"", ())
+                reply = Reply(result=result, error=error)
         except Refused as refusal:
             raise Unavailable(refusal.reason, refusal.public, detail=refusal.detail) from refusal
         return reply

@@ -18,7 +18,9 @@ MAX_SUBJECTS: Final = 256
 """Resources and tasks of one `subscriptions/listen`."""
 STREAMS: Final = {"modern": "subscriptions/listen", "legacy": "GET"}
 """What is answered with a stream, by era."""
-
+UPDATED: Final = "notifications/resources/updated"
+TASK: Final = "notifications/tasks"
+"""What a stream tells of single resources and tasks with."""
 
 SETTINGS: Final = frozenset({"logging/setLevel", "resources/subscribe", "resources/unsubscribe", "DELETE"})
 """Requests of a legacy session that settle something for it. DELETE ends it."""
@@ -73,8 +75,8 @@ def acknowledgement(honoured: Filter, subjects: tuple[Subject, ...]) -> bytes:
         "toolsListChanged": honoured.tools_list_changed,
         "promptsListChanged": honoured.prompts_list_changed,
         "resourcesListChanged": honoured.resources_list_changed,
-        "resourceSubscriptions": [s.exposed for s in subjects if s.method == "notifications/resources/updated"],
-        "taskIds": [s.exposed for s in subjects if s.method == "notifications/tasks"],
+        "resourceSubscriptions": [s.exposed for s in subjects if s.method == UPDATED],
+        "taskIds": [s.exposed for s in subjects if s.method == TASK],
     }
     return msgspec.json.encode({"notifications": {name: value for name, value in flags.items() if value}})
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from core import uris
 from core.server import HttpTransport
 from core.snapshot import Backend, Catalogue, CompiledPrompt, CompiledResource, CompiledTool, Offer
 from data_plane.endpoint_view import EndpointView, view
@@ -46,6 +47,25 @@ def test_a_uri_that_a_server_might_read_otherwise_is_nothing_unless_it_is_listed
     assert one.resource("file:///x/../y") is not None
     assert one.resource("file:///public/../y") is None
     assert one.resource("file:///%70ublic") is None
+
+
+def test_a_uri_longer_than_any_server_needs_is_nothing() -> None:
+    one = seen("a", templates=(entry("a", "file:///{+path}"),), unlisted=(unlisted("a"),))
+    assert one.resource("file:///" + "a" * (uris.MAX_CHARS - 8)) is not None
+    assert one.resource("file:///" + "a" * uris.MAX_CHARS) is None
+
+
+def test_what_a_caller_made_up_is_told_from_what_is_listed() -> None:
+    one = seen("a", resources=(entry("a", "x:1"),), templates=(entry("a", "t:{id}"),), unlisted=(unlisted("a"),))
+    targets = {uri: one.resource(uri) for uri in ("x:1", "t:7", "any:thing")}
+    assert {uri: one.lists(found) for uri, found in targets.items() if found is not None} == {
+        "x:1": True,
+        "t:7": False,
+        "any:thing": False,
+    }
+    template = one.template("t:{id}")
+    assert template is not None
+    assert one.lists(template)
 
 
 def test_a_uri_nobody_lists_goes_to_the_only_member_with_resources() -> None:

@@ -261,7 +261,7 @@ def call(name: str = "echo", arguments: dict | None = None, id: object = 1, **me
 def alone(pipeline: Pipeline, bus: MemoryBus) -> Shared:
     """A worker that no snapshot was given, and no other is beside."""
     listeners = Listeners(lambda _tenant: None)
-    streams = Streams(listeners, Watches({}), lambda _inbound, _snapshot: None, lambda _tenant: None)
+    streams = Streams(listeners, Watches({}), lambda _inbound, _snapshot, _subjects: None, lambda _tenant: None)
     sessions = SessionNotes(MemoryCache(time.monotonic), bus)
     return Shared(pipeline.handle, streams, sessions, bus, MemoryEvents(time.monotonic))
 

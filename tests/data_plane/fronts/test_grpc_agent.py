@@ -30,7 +30,7 @@ KEY = "tgk_acme_k1_s3cret"
 @asynccontextmanager
 async def serving(pipeline: Pipeline, **options: object) -> AsyncIterator[AgentServer]:
     listeners, watches = Listeners(lambda _: None), Watches({})
-    streams = Streams(listeners, watches, lambda _inbound, _tenant: None, lambda _: None)
+    streams = Streams(listeners, watches, lambda _inbound, _tenant, _subjects: None, lambda _: None)
     service = AgentService(pipeline.handle, streams, version="1")
     server = AgentServer(service, AgentServerOptions(address="127.0.0.1", port=0, **options))  # type: ignore[arg-type]
     await server.start()

@@ -3,15 +3,26 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from typing import cast
 
+import msgspec
 import pytest
 
 from adapters.re2.matcher import Re2Matcher
-from core.call import Clean, Notification, Raw
-from core.errors import Reason, Refused
+from core.call import Clean, Notification, Question, Raw, Reply
+from core.errors import Reason, Refused, Unavailable
 from core.guard import Action, Direction, Finding
-from core.snapshot import CompiledGuard, Guards
-from data_plane.stages.guard import GuardedNotify, TenantGuards, inspect, redact, watch
+from core.snapshot import CompiledGuard, CompiledResource, Guards
+from data_plane.stages.guard import (
+    GuardedNotify,
+    TenantGuards,
+    inspect,
+    may_leave,
+    overheard,
+    questioned,
+    redact,
+    watch,
+)
 from tests.core.secrets import ALL
 from tests.data_plane.stages.builders import inbound, permit
 
@@ -270,3 +281,79 @@ async def test_places_are_bounded_and_a_secret_over_many_is_still_masked() -> No
     await redact(Raw(result=b"{}"), permit(), rules, watched)
     text = "".join(json.loads(n.params)["data"].get("k99", "") for n in sent)
     assert text == "fine![masked:card]!"
+
+
+async def test_a_question_is_masked_on_its_way_out_and_its_answer_on_its_way_in() -> None:
+    put: list[Question] = []
+
+    async def ask(question: Question) -> Reply:
+        put.append(question)
+        return Reply(result=DIRTY)
+
+    asked = questioned(permit(), guards(guard()), ask)
+    assert asked is not None
+    assert await asked(Question("elicitation/create", DIRTY)) == Reply(result=MASKED)
+    assert put == [Question("elicitation/create", MASKED)]
+
+
+async def test_why_a_client_does_not_answer_is_masked_like_an_answer() -> None:
+    async def ask(_: Question) -> Reply:
+        return Reply(error=json.dumps({"code": -1, "message": f"no, {CARD} is mine"}).encode())
+
+    asked = questioned(permit(), guards(guard()), ask)
+    assert asked is not None
+    assert json.loads((await asked(Question("roots/list"))).error) == {
+        "code": -1,
+        "message": "no, [masked:card] is mine",
+    }
+
+
+async def test_an_answer_that_blocks_is_not_handed_on() -> None:
+    async def ask(_: Question) -> Reply:
+        return Reply(error=DIRTY)
+
+    asked = questioned(permit(), guards(guard(action="block")), ask)
+    assert asked is not None
+    with pytest.raises(Unavailable):
+        await asked(Question("roots/list"))
+
+
+def resource(uri: str) -> CompiledResource:
+    return CompiledResource(name=uri, server="files", upstream_name=uri, definition=b"{}")
+
+
+@pytest.mark.parametrize("action", ["mask", "block"])
+@pytest.mark.parametrize("uri", ["db://pay/4111-1111-1111-1111", "db://pay/4111%201111%201111%201111"])
+async def test_a_secret_in_a_uri_that_the_caller_made_up_does_not_leave(action: Action, uri: str) -> None:
+    rules = guards(guard(action=action))
+    may_read = msgspec.structs.replace(permit(), tool=resource(uri))
+    with pytest.raises(Refused) as refused:
+        await inspect(inbound(uri, method="resources/read"), may_read, rules, listed=False)
+    assert refused.value.reason is Reason.GUARD_BLOCKED
+    assert not may_leave(uri, "default", rules)
+
+
+async def test_a_secret_in_a_uri_is_counted_where_a_guard_only_reports_and_a_listed_uri_is_the_servers_own() -> None:
+    uri = "db://pay/4111-1111-1111-1111"
+    may_read = msgspec.structs.replace(permit(), tool=resource(uri))
+    asked = inbound(uri, method="resources/read")
+    reported = await inspect(asked, may_read, guards(guard(action="report")), listed=False)
+    assert reported.findings == (Finding("card", "report", "in", 1),)
+    assert (await inspect(asked, may_read, guards(guard()), listed=True)).findings == ()
+    assert may_leave(uri, "default", guards(guard(action="report")))
+    assert may_leave("db://pay/7", "default", guards(guard()))
+
+
+def test_what_is_told_of_a_task_outside_its_call_is_masked_or_left_out() -> None:
+    task = Notification("notifications/tasks", json.dumps({"taskId": "t", "result": {"text": CARD}}).encode())
+    masks, blocks = (
+        overheard(permit().tool, "default", guards(guard(action=a))) for a in cast("list[Action]", ["mask", "block"])
+    )
+    assert masks is not None
+    assert blocks is not None
+    shown = masks(task)
+    assert shown is not None
+    assert json.loads(shown.params) == {"taskId": "t", "result": {"text": "[masked:card]"}}
+    assert blocks(task) is None
+    assert masks(Notification("notifications/tasks", b'{"text":"%b"}' % (b"x " * 40_000))) is None
+    assert overheard(permit().tool, "default", guards()) is None

@@ -85,6 +85,18 @@ async def test_a_resource_is_heard_of_from_its_acknowledgement_on(compiled: Path
             assert told["params"] == {"uri": "matrix://watched", "_meta": {SUBSCRIPTION: "s-1"}}
 
 
+async def test_a_resource_that_a_caller_has_no_more_is_not_heard_of_any_more(compiled: Path) -> None:
+    async with wired(compiled) as world, legacy_agent(ANN.decode(), PATH) as agent:
+        await agent.begin(world.one.port)
+        async with listening(world, {"resourceSubscriptions": ["matrix://watched"]}) as answer:
+            await answer.message()
+            kept = tuple(one for one in world.catalogue.resources if one.name != "matrix://watched")
+            world.swap(catalogue=msgspec.structs.replace(world.catalogue, resources=kept))
+            await agent.text(world.one.port, "touch", uri="matrix://watched")
+            world.swap(without_keys=(ANN,))
+            assert [message.get("method") for message in await answer.rest()] == [None]
+
+
 async def test_a_client_that_leaves_is_forgotten(compiled: Path) -> None:
     async with wired(compiled) as world:
         async with listening(world, LISTS) as answer:
