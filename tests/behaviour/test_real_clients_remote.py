@@ -3,7 +3,7 @@
 import pytest
 
 from tests.clients import python_sdk, typescript
-from tests.clients.tour import ENDPOINTS, Json, Place, expected, facts, missing, steps
+from tests.clients.tour import ENDPOINTS, Json, Place, Step, expected, facts, missing, steps
 from tests.clients.typescript import Version
 from tests.clients.world import World
 
@@ -16,9 +16,18 @@ pytestmark = [
 REVISIONS = {"legacy": "2025-11-25", "auto": "2026-07-28", "2026-07-28": "2026-07-28"}
 
 
+def possible(endpoint: str, mode: str) -> dict[str, Step]:
+    """Without giving calls up in the modern era: it is done by closing a stream there, which `mcp-remote` does not."""
+    return {key: step for key, step in steps(endpoint).items() if mode == "legacy" or not key.endswith(" cancelled")}
+
+
+def wanted(endpoint: str, mode: str) -> Json:
+    return {key: fact for key, fact in expected(endpoint).items() if key in possible(endpoint, mode)}
+
+
 async def toured(place: Place, endpoint: str, mode: str) -> Json:
     async with python_sdk.connected(place, mode) as client:
-        return await python_sdk.toured(client, steps(endpoint))
+        return await python_sdk.toured(client, possible(endpoint, mode))
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
@@ -28,7 +37,7 @@ async def test_the_python_client_takes_the_whole_tour(served: World, endpoint: s
         seen = await toured(place, endpoint, mode)
     assert seen["revision"] == REVISIONS[mode]
     assert not missing(endpoint, seen)
-    assert facts(seen) == expected(endpoint)
+    assert facts(seen) == wanted(endpoint, mode)
 
 
 async def test_it_takes_it_over_an_event_stream_and_posts_too(served: World) -> None:
@@ -41,6 +50,6 @@ async def test_it_takes_it_over_an_event_stream_and_posts_too(served: World) -> 
 @pytest.mark.parametrize(("version", "mode"), [(1, "legacy"), (2, "auto")])
 async def test_the_typescript_clients_take_it_as_well(served: World, version: Version, mode: str) -> None:
     async with served.behind_remote("both") as place:
-        seen = await typescript.toured(place, version, mode, steps("both"))
+        seen = await typescript.toured(place, version, mode, possible("both", mode))
     assert not missing("both", seen)
-    assert facts(seen) == expected("both")
+    assert facts(seen) == wanted("both", mode)
