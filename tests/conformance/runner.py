@@ -1,6 +1,6 @@
 """Runs the official conformance suite against the fixture and gateways before it, and prints what passes.
 
-    python -m tests.conformance.runner [--topology direct,one,workers,two,client] [--legs SUBSTRING] [--keep FOLDER]
+    python -m tests.conformance.runner [--topology direct,one,workers,two,client] [--legs SUBSTRING,...] [--keep FOLDER]
 
 `client` is the suite's other half: the gateway's way to its servers, see `client_runner`.
 
@@ -73,12 +73,12 @@ def last_words(folder: Path) -> Iterator[str]:
 def chosen() -> tuple[list[str], list[Leg], Path | None]:
     parser = argparse.ArgumentParser()
     parser.add_argument("--topology", default=",".join(PARTS), help=f"any of {', '.join(PARTS)}, separated by commas")
-    parser.add_argument("--legs", default="", help="only legs whose name holds this, such as 'req 2026'")
+    parser.add_argument("--legs", default="", help="only legs whose name holds one of these, such as 'req,06-18'")
     parser.add_argument("--keep", type=Path, help="a folder, not there yet, for everything the run writes")
     given = parser.parse_args()
     topologies = given.topology.split(",")
     unknown = set(topologies) - set(PARTS)
-    legs = [leg for leg in LEGS if given.legs in leg.name]
+    legs = [leg for leg in LEGS if any(part in leg.name for part in given.legs.split(","))]
     if unknown or not legs:
         parser.error(f"--topology is of {', '.join(PARTS)}; --legs is part of {', '.join(leg.name for leg in LEGS)}")
     return topologies, legs, given.keep
