@@ -1,6 +1,6 @@
 """An endpoint as requests ask about it: by the name of a tool or prompt, and by URI."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -75,6 +75,20 @@ class EndpointView:
     def template(self, text: str) -> CompiledResource | None:
         """The template as it is listed: what a completion refers to."""
         return next((entry for template, entry in self._templates if template.text == text), None)
+
+    def without(self, hidden: frozenset[str]) -> "EndpointView":
+        """This endpoint as it speaks of itself to those who see nothing of some of its servers."""
+        known = self.catalogue
+        if not hidden.intersection((*known.unavailable, *known.server_instructions)):
+            return self
+        said = {server: text for server, text in known.server_instructions.items() if server not in hidden}
+        spoken = msgspec.structs.replace(
+            known,
+            unavailable=tuple(server for server in known.unavailable if server not in hidden),
+            instructions=composed_instructions(known.own_instructions, said),
+            server_instructions=said,
+        )
+        return replace(self, catalogue=spoken, digest=digest(self.digest + "\0".join(sorted(hidden)).encode()))
 
     def narrowed(self, server: str) -> "EndpointView | None":
         """This endpoint as if `server` were its only member, under the same names; None: it is none."""

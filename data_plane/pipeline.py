@@ -30,6 +30,9 @@ from data_plane.stages import (
     tenancy,
 )
 
+_SPEAKING = lists.METHODS | {"initialize", "server/discover"}
+"""Whose answers name servers: those that could not be looked at, and what servers say of themselves."""
+
 
 async def handle(gateway: Gateway, inbound: Inbound) -> Result:
     """The answer to one MCP request. Cancelling it cancels the call upstream; it is recorded either way."""
@@ -105,6 +108,8 @@ async def _answer(  # noqa: PLR0917 - as above
 ) -> Result:
     """What needs no upstream; for lists, the policy is a filter."""
     now = gateway.clock()
+    if inbound.method in _SPEAKING and (endpoint.catalogue.unavailable or endpoint.catalogue.server_instructions):
+        endpoint = endpoint.without(about.hidden(endpoint, _seen(inbound, caller, endpoint, tenant, now)))
     if inbound.method in lists.METHODS:
         visible = policy.visible(inbound, caller, lists.source(inbound, endpoint), tenant.authorizer, now)
         return lists.page(
@@ -115,10 +120,7 @@ async def _answer(  # noqa: PLR0917 - as above
     if inbound.method == about.CONNECT:
         return about.place(inbound, endpoint, tenant.tenant)
     if inbound.method in about.METHODS:
-        seen = {
-            kind: policy.visible(inbound, caller, entries, tenant.authorizer, now)
-            for kind, entries in about.entries(endpoint).items()
-        }
+        seen = _seen(inbound, caller, endpoint, tenant, now)
         return about.itself(inbound, endpoint, seen, tenant.backends, tenant.manifest, version=gateway.version)
     if inbound.method == "initialize":
         session = conversation.begin(inbound, caller, gateway.conversations, tenant.secrets, tenant.manifest)
@@ -127,6 +129,13 @@ async def _answer(  # noqa: PLR0917 - as above
         await _set(gateway, inbound, caller, endpoint, tenant, notes)
         return answer.done(inbound)
     return answer.other(inbound, endpoint, gateway.version)
+
+
+def _seen(inbound: Inbound, caller: Caller, endpoint: EndpointView, tenant: TenantSnapshot, now: float) -> about.Seen:
+    return {
+        kind: policy.visible(inbound, caller, entries, tenant.authorizer, now)
+        for kind, entries in about.entries(endpoint).items()
+    }
 
 
 def _opening(  # noqa: PLR0917 - as above

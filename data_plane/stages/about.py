@@ -8,6 +8,7 @@ import msgspec
 
 from core.call import Opening, Result
 from core.mcp.revisions import MODERN
+from data_plane.endpoint_view import members
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,6 +82,17 @@ def entries(endpoint: EndpointView) -> Seen:
     }
 
 
+def hidden(endpoint: EndpointView, seen: Seen) -> frozenset[str]:
+    """Servers of which there is something, but nothing for this caller: to it they are not there either."""
+    everything = entries(endpoint)
+    # Most see all there is, and catalogues are long.
+    return frozenset() if seen == everything else _servers(everything) - _servers(seen)
+
+
+def _servers(some: Seen) -> frozenset[str]:
+    return frozenset(entry.server for kind in some.values() for entry in kind)
+
+
 def itself(
     inbound: Inbound,
     endpoint: EndpointView,
@@ -101,9 +113,8 @@ def itself(
 def _status(
     endpoint: EndpointView, seen: Seen, backends: Mapping[str, Backend], manifest: Manifest, version: str
 ) -> _Status:
-    names = endpoint.catalogue.servers or tuple(dict.fromkeys(tool.server for tool in endpoint.catalogue.tools))
-    everything = entries(endpoint)
-    shown = [name for name in names if name in backends and (_has(seen, name) or not _has(everything, name))]
+    unseen = hidden(endpoint, seen)
+    shown = [name for name in members(endpoint.catalogue) if name in backends and name not in unseen]
     return _Status(
         endpoint=endpoint.catalogue.endpoint,
         generation=manifest.generation,
@@ -114,11 +125,6 @@ def _status(
         resource_templates=len(seen["resourceTemplates"]),
         servers=[_server(name, backends[name], endpoint, seen) for name in shown],
     )
-
-
-def _has(some: Seen, server: str) -> bool:
-    """A server of which there is something, but nothing for this caller, is not there for it either."""
-    return any(entry.server == server for kind in some.values() for entry in kind)
 
 
 def _server(name: str, backend: Backend, endpoint: EndpointView, seen: Seen) -> _Server:
@@ -139,5 +145,5 @@ def _server(name: str, backend: Backend, endpoint: EndpointView, seen: Seen) -> 
 def _introspection(endpoint: EndpointView, seen: Seen) -> bytes:
     offers = frozenset(offer for offered in endpoint.offers.values() for offer in offered)
     methods = [*_ALWAYS, *(method for offer, added in _OFFERED.items() if offer in offers for method in added)]
-    members = {kind: [msgspec.Raw(entry.definition) for entry in found] for kind, found in seen.items()}
-    return msgspec.json.encode({"protocolVersion": MODERN[0], "methods": methods, **members})
+    shown = {kind: [msgspec.Raw(entry.definition) for entry in found] for kind, found in seen.items()}
+    return msgspec.json.encode({"protocolVersion": MODERN[0], "methods": methods, **shown})

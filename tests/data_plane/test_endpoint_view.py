@@ -152,3 +152,19 @@ def test_members_of_a_snapshot_that_does_not_name_them_are_those_of_its_tools() 
 def test_a_template_that_cannot_be_read_is_refused() -> None:
     with pytest.raises(ValueError, match="brace"):
         seen("a", templates=(entry("a", "x:{"),))
+
+
+def test_servers_of_which_a_caller_sees_nothing_are_not_spoken_of() -> None:
+    one = seen(
+        "a",
+        "b",
+        unavailable=("a", "b"),
+        own_instructions="Be kind.",
+        server_instructions={"a": "I am a.", "b": "I am b."},
+        instructions="Be kind.\n\n## a\n\nI am a.\n\n## b\n\nI am b.",
+    )
+    to_some = one.without(frozenset({"b"}))
+    assert to_some.catalogue.unavailable == ("a",)
+    assert to_some.catalogue.instructions == "Be kind.\n\n## a\n\nI am a."
+    assert to_some.digest != one.digest
+    assert one.without(frozenset({"c"})) is one
