@@ -29,6 +29,9 @@ from data_plane.fronts.talks import Talks
 
 PAGES: Final = {"rpc/introspection": "introspection", "status": "status", "capabilities": "server/discover"}
 """What can be looked at, and what the pipeline calls it."""
+_DROPPED: Final = "notifications/dropped"
+"""What the pipeline knows a notification by, on which nobody acts: it is proven and recorded."""
+_ACCEPTED: Final = Reply(202, b"")
 _WHO: Final = frozenset({Reason.UNAUTHENTICATED, Reason.NOT_FOUND, Reason.ORIGIN})
 _WAYS: Final = {"streamable_http": "mcp", "sse": "sse", "websocket": "ws", "rpc": "rpc", "rpc_batch": "rpc/batch"}
 _POST: Header = (b"allow", b"POST, OPTIONS")
@@ -97,19 +100,8 @@ class Rpc:
         if scope["method"] not in ("GET", "HEAD"):
             await answer(send, 405, (*heads.WHOLE, _GET), _not_here("GET this"))
             return
-        inbound = Inbound(
-            id=self._talks.next_id(),
-            tenant=place.tenant,
-            endpoint=place.endpoint,
-            transport="rpc",
-            era="modern",
-            revision=MODERN[0],
-            method=PAGES[place.leaf],
-            credential=b"",
-            server=place.server,
-            client_address=heads.client_address(scope),
-            received_ns=monotonic_ns(),
-        )
+        inbound = self._own(place, PAGES[place.leaf])
+        inbound.client_address, inbound.received_ns = heads.client_address(scope), monotonic_ns()
         heads.tell(inbound, head)
         made = await reply(self._talks.handle, inbound, errors.NULL, self._talks.server_info)
         cors = heads.cors(inbound.origin, made.failure)
@@ -162,19 +154,32 @@ class Rpc:
         arrival = classify.arrive_plain(message)
         return classify.understand(arrival, self._talks.next_id(), place.tenant, place.endpoint)
 
+    def _own(self, place: Address, method: str) -> Inbound:
+        """What is no request of the client's, as the pipeline takes it."""
+        return Inbound(
+            id=self._talks.next_id(),
+            tenant=place.tenant,
+            endpoint=place.endpoint,
+            transport="rpc",
+            era="modern",
+            revision=MODERN[0],
+            method=method,
+            credential=b"",
+            server=place.server,
+        )
+
     async def _one(self, scope: Scope, head: Head, place: Address, body: bytes) -> Reply:
         try:
             message = jsonrpc.parse(body)
-            if not message.id:
-                return Reply(202, b"")
-            inbound = self._understood(message, place)
+            inbound = self._understood(message, place) if message.id else self._own(place, _DROPPED)
         except Rejected as rejection:
             return Reply(rejection.error.status, errors.body(rejection.id, rejection.error))
         inbound.transport, inbound.server = "rpc", place.server
         heads.tell(inbound, head)
         inbound.client_address = heads.client_address(scope)
         inbound.received_ns, inbound.size_bytes = monotonic_ns(), len(body)
-        return await reply(self._talks.handle, inbound, message.id, self._talks.server_info)
+        made = await reply(self._talks.handle, inbound, message.id or errors.NULL, self._talks.server_info)
+        return made if message.id or made.status != 200 else _ACCEPTED
 
 
 def _url(scheme: str, host: str, place: Address, leaf: str) -> str:

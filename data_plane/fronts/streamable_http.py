@@ -15,7 +15,7 @@ from time import monotonic_ns
 import msgspec
 
 from core.bound import Bound
-from core.call import Inbound, Result
+from core.call import Era, Inbound, Result
 from core.errors import Refused, Unavailable
 from core.mcp import classify, errors, headers, jsonrpc, results, translate
 from core.mcp.classify import Arrival
@@ -49,7 +49,9 @@ _LEGACY_OR_NONE = frozenset({"", *LEGACY})
 _WITH_BATCHES = frozenset({"", BATCHES})
 _RESPONSE = "notifications/response"
 _BATCH = "notifications/batch"
-"""What the pipeline knows a posted response, and a batch as such, by: as all notifications, proven and recorded."""
+_DROPPED = "notifications/dropped"
+"""What the pipeline knows a posted response, a batch as such, and any notification of the modern era by, on which
+nobody acts: as all notifications, proven and recorded."""
 
 
 class FrontOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,7 +206,7 @@ class Front:
             raise _not_acceptable(arrival.message.id)
         if arrival.era == "modern" and not arrival.message.id:
             classify.modern_notification(arrival)
-            await answer(send, 202, (NOSNIFF,))
+            await self._notification(send, self._bare(scope, head, place, _DROPPED, "modern"))
             return
         inbound = self._understood(scope, head, place, arrival)
         inbound.received_ns, inbound.size_bytes = began, len(body)
@@ -242,18 +244,23 @@ class Front:
         session = head.values.get(b"mcp-session-id", b"")
         if not session:
             raise Rejected(400, INVALID_REQUEST, "the Mcp-Session-Id header is missing: send initialize first")
+        inbound = self._bare(scope, head, place, method, "legacy")
+        inbound.session = session
+        return inbound
+
+    def _bare(self, scope: Scope, head: Head, place: Address, method: str, era: Era) -> Inbound:
+        """What is no request with a body of its own, as the pipeline takes it."""
         self._serial += 1
         inbound = Inbound(
             id=f"{self._prefix}-{self._serial:x}",
             tenant=place.tenant,
             endpoint=place.endpoint,
             transport="streamable_http",
-            era="legacy",
+            era=era,
             revision=head.text(b"mcp-protocol-version"),
             method=method,
             credential=b"",
             server=place.server,
-            session=session,
             client_address=heads.client_address(scope),
             received_ns=monotonic_ns(),
         )

@@ -178,11 +178,12 @@ async def test_parameter_headers_reach_the_pipeline_decoded(site: Site) -> None:
     assert site.pipeline.seen[-1].header_params == {"region": "\u00e9", "size": "42"}
 
 
-async def test_a_notification_is_accepted_and_dropped(site: Site) -> None:
+async def test_a_notification_is_proven_accepted_and_dropped(site: Site) -> None:
     body = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
     reply = await site.post(body, {"MCP-Protocol-Version": MODERN})
     assert (reply.status, reply.body) == (202, b"")
-    assert site.pipeline.seen == []
+    (seen,) = site.pipeline.seen
+    assert (seen.method, seen.era, seen.params) == ("notifications/dropped", "modern", b"{}")
 
 
 async def test_a_notification_of_a_version_not_served_is_refused(site: Site) -> None:

@@ -93,6 +93,9 @@ async def test_strangers_pages_and_methods_are_refused_as_everywhere(world: Wire
         assert (evil.status, evil.header("access-control-allow-origin")) == (403, None)
         good = await post(world.one, place, body, Origin=ORIGIN)
         assert (good.status, good.header("access-control-allow-origin")) == (200, ORIGIN)
+        silent: object = {"jsonrpc": "2.0", "method": "notifications/anything"}
+        silent = [silent] if leaf == "rpc/batch" else silent
+        assert (await post(world.one, place, silent, Authorization=None)).status == 401
         assert (await post(world.one, place, body, Content_Type="text/plain")).status == 400
         assert (await post(world.one, place.replace("default", "other"), body)).status == 404
         looked = await exchange(world.one, get(place))
@@ -187,6 +190,24 @@ async def test_a_server_of_which_one_sees_nothing_is_not_in_the_status(world: Wi
     world.swap(catalogue=msgspec.structs.replace(world.catalogue, **empty))
     (server,) = (await page(world, "status", EVE)).json()["servers"]
     assert (server["name"], server["tools"]) == ("matrix", 0)
+
+
+async def test_a_server_of_which_one_sees_nothing_says_nothing_of_itself(world: Wired) -> None:
+    spoken = {
+        "unavailable": ("matrix",),
+        "own_instructions": "Be kind.",
+        "server_instructions": {"matrix": "I am the matrix."},
+        "instructions": "Be kind.\n\n## matrix\n\nI am the matrix.",
+    }
+    world.swap(catalogue=msgspec.structs.replace(world.catalogue, **spoken))
+    told = {}
+    for key in (BOB, EVE):
+        listed = (await post(world.one, PLACE, asking("tools/list"), key)).json()["result"]
+        told[key] = (await page(world, "capabilities", key)).json()["instructions"], listed["_meta"]
+    assert told[BOB][0] == spoken["instructions"]
+    assert told[BOB][1]["toolgate/unavailable"] == ["matrix"]
+    assert told[EVE][0] == "Be kind."
+    assert "toolgate/unavailable" not in told[EVE][1]
 
 
 async def test_capabilities_say_the_revisions_and_the_ways_in(world: Wired) -> None:
