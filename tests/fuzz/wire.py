@@ -325,7 +325,7 @@ def _config() -> Any:
     streams = Streams(
         Listeners(lambda _tenant: None),
         Watches({}),
-        lambda _inbound, _snapshot: Sight(b"", b"", b""),
+        lambda *_: Sight(b"", b"", b""),
         lambda _tenant: snapshot,  # type: ignore[arg-type,return-value]
     )
     sessions, events = SessionNotes(MemoryCache(time.monotonic), bus), MemoryEvents(time.monotonic)
