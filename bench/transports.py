@@ -101,10 +101,10 @@ async def ways(bench: call.Bench, lines: int, wanted: Callable[[str], bool]) -> 
     for era, revision in (("modern", "2026-07-28"), ("legacy", "2025-11-25")):
         if wanted(name := f"in: Streamable HTTP, {revision}"):
             body = call.body(era).encode()
-            found.append(Way(name, await ways_in.http(url, sent[era], body, lines, Load())))
+            found.append(Way(name, ways_in.http(url, sent[era], body, lines, Load())))
         if wanted(name := f"in: its event stream with progress, {revision}"):
             body, load = ways_in.with_progress(era), Load(must_hold=b"notifications/progress")
-            found.append(Way(name, await ways_in.http(at(url, "mcp", "telling"), told[era], body, lines, load)))
+            found.append(Way(name, ways_in.http(at(url, "mcp", "telling"), told[era], body, lines, load)))
         if wanted(name := f"in: WebSocket, {revision}"):
             found.append(Way(name, await ways_in.websocket(at(url, "ws", "default"), key, era, lines)))
         if wanted(name := f"in: toolgate stdio, {revision}"):
@@ -114,10 +114,10 @@ async def ways(bench: call.Bench, lines: int, wanted: Callable[[str], bool]) -> 
         found.append(Way(name, await ways_in.sse(at(url, "sse", "default"), key, lines)))
     rpc = at(url, "rpc", "default")
     if wanted(name := "in: /rpc"):
-        found.append(Way(name, await ways_in.http(rpc, plain, call.body("legacy").encode(), lines, Load())))
+        found.append(Way(name, ways_in.http(rpc, plain, call.body("legacy").encode(), lines, Load())))
     if wanted(name := f"in: /rpc/batch of {BATCH}, each entry"):
         load = Load(entries=BATCH)
-        found.append(Way(name, await ways_in.http(f"{rpc}/batch", plain, ways_in.batch(BATCH), lines, load)))
+        found.append(Way(name, ways_in.http(f"{rpc}/batch", plain, ways_in.batch(BATCH), lines, load)))
     if wanted(name := "in: gRPC, unary"):
         load, target = Load(), bench.connection["agent_grpc_target"]
         load.lines = [ways_in.GrpcLine(load, target, key) for _ in range(lines)]
@@ -130,13 +130,14 @@ async def ways(bench: call.Bench, lines: int, wanted: Callable[[str], bool]) -> 
     ):
         if wanted(name):
             body, to = call.body("modern").encode(), at(url, "mcp", endpoint)
-            found.append(Way(name, await ways_in.http(to, sent["modern"], body, lines, Load())))
+            found.append(Way(name, ways_in.http(to, sent["modern"], body, lines, Load())))
     return found
 
 
 async def slice_of(way: Way, gateway: int, seconds: float) -> Slice:
     """Its lines call for so long; then all are answered, and CPU is read."""
     pids = [pid for pid in processes.tree(gateway) if CHILD not in processes.command_line(pid)]
+    await way.load.ready()
     loop, calls = asyncio.get_running_loop(), way.load.calls
     before, beside, begun = processes.cpu_s(pids), processes.cpu_s(way.beside), loop.time()
     way.load.start()

@@ -30,6 +30,9 @@ def is_success(answer: bytes, results: int = 1) -> bool:
 
 
 class Line(Protocol):
+    async def ready(self) -> None:
+        """Before a slice: a gateway closes connections that are silent for long."""
+
     def send(self) -> None:
         """One call; its answer goes to `Load.answered`."""
 
@@ -48,6 +51,10 @@ class Load:
         self._going = False
         self._under_way = 0
         self._quiet = asyncio.Event()
+
+    async def ready(self) -> None:
+        for line in self.lines:
+            await line.ready()
 
     def start(self) -> None:
         self._going = True
@@ -87,6 +94,7 @@ class Wire(asyncio.Protocol):
         self.unread = b""
         self.heard: Callable[[], None] = lambda: None
         self.lost: Callable[[], None] = lambda: None
+        self.is_open = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's own are no subclasses.
@@ -96,6 +104,7 @@ class Wire(asyncio.Protocol):
         self.heard()
 
     def connection_lost(self, _: Exception | None) -> None:
+        self.is_open = False
         self.lost()
 
     async def until(self, is_whole: Callable[[bytes], bool]) -> bytes:
@@ -127,41 +136,64 @@ def http_whole(data: bytes) -> bool:
 class HttpLine:
     """One request again and again."""
 
-    def __init__(self, load: Load, wire: Wire, request: bytes) -> None:
-        self._load, self._wire, self._request = load, wire, request
-        wire.heard = self._heard
-        wire.lost = lambda: load.answered(self, b"the connection was lost")
+    def __init__(self, load: Load, url: str, request: bytes) -> None:
+        self._load, self._url, self._request = load, url, request
+        self._wire = Wire()
+        self._wire.is_open = self._busy = False
+
+    async def ready(self) -> None:
+        if not self._wire.is_open:
+            self._wire = await wire(self._url)
+            self._wire.heard, self._wire.lost = self._heard, self._lost
 
     def send(self) -> None:
+        self._busy = True
         self._wire.transport.write(self._request)
+
+    def _lost(self) -> None:
+        if self._busy:
+            self._load.answered(self, b"the connection was lost")
 
     def _heard(self) -> None:
         if http_whole(self._wire.unread):
             answer, self._wire.unread = self._wire.unread, b""
+            self._busy = False
             self._load.answered(self, answer if answer.startswith(b"HTTP/1.1 200") else b"")
 
 
-async def http(url: str, headers: dict[str, str], body: bytes, lines: int, load: Load) -> Load:
+def http(url: str, headers: dict[str, str], body: bytes, lines: int, load: Load) -> Load:
     request = sessions.request(url, headers, body)
-    load.lines = [HttpLine(load, await wire(url), request) for _ in range(lines)]
+    load.lines = [HttpLine(load, url, request) for _ in range(lines)]
     return load
 
 
 class SseLine:
     """HTTP+SSE: a call is over once its POST is accepted and its answer has come on the stream."""
 
-    def __init__(self, load: Load, stream: Wire, posts: Wire, request: bytes) -> None:
-        self._load, self._stream, self._posts, self._request = load, stream, posts, request
-        stream.heard = posts.heard = self._heard
-        stream.lost = posts.lost = lambda: load.answered(self, b"the connection was lost")
+    def __init__(self, load: Load, stream: Wire, url: str, request: bytes) -> None:
+        self._load, self._stream, self._url, self._request = load, stream, url, request
+        self._posts = Wire()
+        self._posts.is_open = self._busy = False
+        stream.heard = self._heard
+        stream.lost = lambda: load.answered(self, b"the stream was lost")
+
+    async def ready(self) -> None:
+        if not self._posts.is_open:
+            self._posts = await wire(self._url)
+            self._posts.heard, self._posts.lost = self._heard, self._lost
+
+    def _lost(self) -> None:
+        if self._busy:
+            self._load.answered(self, b"the connection was lost")
 
     def send(self) -> None:
-        self._stream.unread = b""
+        self._busy, self._stream.unread = True, b""
         self._posts.transport.write(self._request)
 
     def _heard(self) -> None:
         if event_whole(self._stream.unread) and http_whole(self._posts.unread):
             answer, self._stream.unread, self._posts.unread = self._stream.unread, b"", b""
+            self._busy = False
             self._load.answered(self, answer)
 
 
@@ -186,7 +218,8 @@ async def sse(url: str, key: str, lines: int) -> Load:
         await posts.until(http_whole)
         posts.transport.write(made[1])
         await posts.until(http_whole)
-        load.lines.append(SseLine(load, stream, posts, made[2]))
+        posts.transport.close()
+        load.lines.append(SseLine(load, stream, to, made[2]))
     return load
 
 
@@ -209,6 +242,9 @@ class WebSocketLine:
         self._load, self._wire, self._frame = load, wire, frame
         wire.heard = self._heard
         wire.lost = lambda: load.answered(self, b"the connection was lost")
+
+    async def ready(self) -> None:
+        """Pings keep it open."""
 
     def send(self) -> None:
         self._wire.transport.write(self._frame)
@@ -272,6 +308,9 @@ class GrpcLine:
         self._wanted = asyncio.Event()
         self._running = asyncio.create_task(self._run())
 
+    async def ready(self) -> None:
+        """The channel connects again by itself."""
+
     def send(self) -> None:
         self._wanted.set()
 
@@ -319,6 +358,9 @@ class Bridge(asyncio.SubprocessProtocol):
 class Slot:
     def __init__(self, load: Load, bridge: Bridge, line: bytes) -> None:
         self.load, self._bridge, self._line = load, bridge, line
+
+    async def ready(self) -> None:
+        """The bridge sees to that."""
 
     def send(self) -> None:
         self._bridge.write(self._line)
