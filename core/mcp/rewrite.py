@@ -36,6 +36,10 @@ def result(value: bytes, method: str, rename: Rename) -> bytes:
         _each(members, "messages", lambda message: _message(message, rename))
     else:
         _each(members, "content", lambda item: _content(item, rename))
+    inner = members.get("result")
+    if method.startswith("tasks/") and inner is not None and bytes(inner)[:1] == b"{":
+        # The tasks extension: what the tool answered, once the task is done.
+        members["result"] = Raw(result(bytes(inner), "tools/call", rename))
     return value if members == before else _encode(members)
 
 

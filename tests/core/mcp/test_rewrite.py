@@ -22,6 +22,11 @@ CASES = [
         {"content": [{"type": "resource", "resource": {"uri": "git+file:///a", "text": "file:///a"}, "x": 1}]},
     ),
     (
+        "tasks/get",
+        {"taskId": "t", "result": {"content": [{"type": "resource_link", "uri": "file:///a", "name": "a"}]}},
+        {"taskId": "t", "result": {"content": [{"type": "resource_link", "uri": "git+file:///a", "name": "a"}]}},
+    ),
+    (
         "resources/read",
         {"contents": [{"uri": "file:///a", "text": "t"}, {"uri": "http://b", "blob": "AA=="}]},
         {"contents": [{"uri": "git+file:///a", "text": "t"}, {"uri": "http://b", "blob": "AA=="}]},
