@@ -8,6 +8,9 @@ MODERN = ("2026-07-28",)
 LEGACY = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 """Revisions that begin with `initialize`. Newest first."""
 
+BATCHES = "2025-03-26"
+"""The one revision in which several messages may come as one."""
+
 SUPPORTED = MODERN + LEGACY
 
 META_PREFIX = "io.modelcontextprotocol/"

@@ -77,6 +77,11 @@ def redeem(kind: type[T], text: str, sealer: Sealer, key: bytes, now_unix: float
     return ticket
 
 
+def task_context(tenant: str, endpoint: str, subject: str) -> tuple[str, ...]:
+    """What a task's id is bound to."""
+    return (tenant, endpoint, subject)
+
+
 def bad_state() -> Refused:
     """What a `requestState` that does not open is answered with."""
     return Refused(

@@ -11,9 +11,6 @@ from data_plane.fronts.back_channel import BackChannel
 from data_plane.fronts.event_stream import EventStream, OpenStreams
 from data_plane.fronts.exchange import Cause
 
-BATCHES = "2025-03-26"
-"""The one revision that has them."""
-
 Answer = Callable[["Entry"], Awaitable[bytes]]
 
 

@@ -22,11 +22,11 @@ from core.mcp.classify import Arrival
 from core.mcp.errors import INVALID_REQUEST, Rejected, WireError
 from core.mcp.headers import Head
 from core.mcp.origin import host_allowed, origin_allowed
-from core.mcp.revisions import LEGACY, MODERN
+from core.mcp.revisions import BATCHES, LEGACY, MODERN
 from data_plane.fronts import ending, heads, page
 from data_plane.fronts.address import Address, address
 from data_plane.fronts.asgi import NO_STORE, NOSNIFF, Header, Receive, Scope, Send, answer
-from data_plane.fronts.batches import BATCHES, Batch, Entry
+from data_plane.fronts.batches import Batch, Entry
 from data_plane.fronts.bodies import Bodies
 from data_plane.fronts.exchange import MAX_QUEUED_BYTES, Exchange
 from data_plane.fronts.inflight import InFlight

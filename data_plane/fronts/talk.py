@@ -19,6 +19,7 @@ from core.mcp import classify, errors, jsonrpc, notifications
 from core.mcp.classify import Arrival
 from core.mcp.errors import INVALID_REQUEST, Rejected
 from core.mcp.jsonrpc import Answer
+from core.mcp.revisions import BATCHES
 from data_plane.fronts import reply
 from data_plane.fronts.asking import Asking
 from data_plane.fronts.outgoing import Outgoing
@@ -39,8 +40,6 @@ go and come again."""
 Deliver = Callable[[bytes], None]
 
 _LEAVING = Unavailable(Reason.OVERLOADED, "the gateway is shutting down; send the request again", retry_after_s=1)
-_BATCHES: Final = "2025-03-26"
-"""The one revision that has them."""
 _RESPONSE: Final = "notifications/response"
 """What the pipeline knows a client's answer by: as a notification, proven and recorded."""
 _FATAL = frozenset({Reason.UNAUTHENTICATED, Reason.NOT_FOUND})
@@ -167,7 +166,7 @@ class Talk:
 
     def _several(self, body: bytes) -> list[bytes] | None:
         several = jsonrpc.batch(body)
-        if several is not None and self._revision != _BATCHES:
+        if several is not None and self._revision != BATCHES:
             raise Rejected(400, INVALID_REQUEST, "send one message at a time, not an array")
         if several is not None and not self._outgoing.has_room:
             raise Rejected(503, 503, "read what was answered before the next batch")

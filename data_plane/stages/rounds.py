@@ -13,7 +13,7 @@ import msgspec
 
 from core.mcp import rewrite
 from core.mcp import rounds as wire
-from core.mcp.tickets import Round, TaskId, bad_state, issue, redeem
+from core.mcp.tickets import Round, TaskId, bad_state, issue, redeem, task_context
 from core.sealing import SealBroken
 
 if TYPE_CHECKING:
@@ -60,12 +60,8 @@ def seal(  # noqa: PLR0917 - the pipeline reads best in a line.
 
 def sealed_task_id(id: str, inbound: Inbound, permit: Permit, secrets: OpenSecrets, sealer: Sealer) -> str:  # noqa: A002
     ticket = TaskId(server=permit.tool.server, tool=permit.tool.name, id=id)
-    return issue(ticket, sealer, secrets.session_key, *task_context(inbound, permit))
-
-
-def task_context(inbound: Inbound, permit: Permit) -> tuple[str, ...]:
-    """What a task's id is bound to."""
-    return (permit.caller.tenant, inbound.endpoint, permit.caller.subject)
+    context = task_context(permit.caller.tenant, inbound.endpoint, permit.caller.subject)
+    return issue(ticket, sealer, secrets.session_key, *context)
 
 
 def _is_task(inbound: Inbound, raw: Raw) -> bool:

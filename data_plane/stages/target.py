@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from core.errors import Reason, Refused
-from core.mcp.tickets import TaskId, redeem
+from core.mcp.tickets import TaskId, redeem, task_context
 from core.sealing import SealBroken
 
 if TYPE_CHECKING:
@@ -106,16 +106,12 @@ def of_task(  # noqa: PLR0917 - the pipeline reads best in a line.
 ) -> tuple[CompiledTool, str] | None:
     """The tool a task is a call of, and the task's id at the server; None for an id this caller was not given here."""
     try:
-        ticket = redeem(TaskId, task, sealer, secrets.session_key, 0.0, *task_context(inbound, caller))
+        context = task_context(caller.tenant, inbound.endpoint, caller.subject)
+        ticket = redeem(TaskId, task, sealer, secrets.session_key, 0.0, *context)
     except SealBroken:
         return None
     tool = endpoint.tools.get(ticket.tool)
     return (tool, ticket.id) if tool is not None and tool.server == ticket.server else None
-
-
-def task_context(inbound: Inbound, caller: Caller) -> tuple[str, ...]:
-    """What a task's id is bound to."""
-    return (caller.tenant, inbound.endpoint, caller.subject)
 
 
 class _Capabilities(msgspec.Struct):
