@@ -18,6 +18,8 @@ Method = Literal["elicitation/create", "sampling/createMessage", "roots/list"]
 METHODS: frozenset[str] = frozenset(get_args(Method))
 ROUNDS = frozenset({"tools/call", "prompts/get", "resources/read"})
 """Methods whose result may ask for input."""
+NOT_CARRIED = Reply(error=b'{"code":-32601,"message":"the client\'s protocol revision has no such request"}')
+"""What a server is told whose question the client's revision has no word for."""
 MAX_QUESTIONS = 32
 MAX_KEY_CHARS = 256
 MARK = b'"input_required"'
@@ -196,6 +198,18 @@ def for_legacy(question: Question, revision: str, elicitation_id: str) -> Questi
     elif revision < "2025-11-25":
         members.pop("mode", None)
     return Question(question.method, _encode(members))
+
+
+def as_request(id: str, question: Question) -> bytes:  # noqa: A002
+    """The JSON-RPC request a handshake client is asked with. `id`: needs no escapes."""
+    params = b"" if question.params in (b"", b"{}") else b',"params":' + question.params
+    return b'{"jsonrpc":"2.0","id":"%b","method":"%b"%b}' % (id.encode(), question.method.encode(), params)
+
+
+def taken_back(id: str, why: str) -> bytes:  # noqa: A002
+    """That such a request needs no answer any more."""
+    params = b'{"requestId":"%b","reason":"%b"}' % (id.encode(), why.encode())
+    return b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":%b}' % params
 
 
 def for_modern(question: Question) -> Question:

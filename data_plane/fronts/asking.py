@@ -14,8 +14,6 @@ MAX_QUESTIONS: Final = 32
 """Waiting for one client at once."""
 ANSWER_WITHIN_S: Final = 600.0
 
-_NOT_CARRIED: Final = b'{"code":-32601,"message":"the client\'s protocol revision has no such request"}'
-
 
 class Asking:
     """Of one connection."""
@@ -32,24 +30,24 @@ class Asking:
     async def ask(self, inbound: Inbound, question: Question) -> Reply:
         """As `core.call.Ask`, of a legacy request. Raises Unavailable (OVERLOADED, UPSTREAM_TIMEOUT)."""
         if not rounds.carried(inbound.revision, question):
-            return Reply(error=_NOT_CARRIED)
+            return rounds.NOT_CARRIED
         if len(self._waiting) >= MAX_QUESTIONS:
             raise Unavailable(Reason.OVERLOADED, "The client has too many questions to answer.", retry_after_s=1)
         question = rounds.for_legacy(question, inbound.revision, token_hex(16))
         self._asked += 1
-        id_ = b'"ask-%d"' % self._asked
+        name = f"ask-{self._asked}"
+        id_ = b'"%b"' % name.encode()
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting[id_] = answer
-        params = b"" if question.params == b"{}" else b',"params":' + question.params
-        self._say(b'{"jsonrpc":"2.0","id":%b,"method":"%b"%b}' % (id_, question.method.encode(), params))
+        self._say(rounds.as_request(name, question))
         try:
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 return await answer
         except TimeoutError:
-            self._take_back(id_, b"nobody answered in time")
+            self._say(rounds.taken_back(name, "nobody answered in time"))
             raise Unavailable(Reason.UPSTREAM_TIMEOUT, "The client did not answer what the server asked.") from None
         except asyncio.CancelledError:
-            self._take_back(id_, b"no longer needed")
+            self._say(rounds.taken_back(name, "no longer needed"))
             raise
         finally:
             del self._waiting[id_]
@@ -63,7 +61,3 @@ class Asking:
     def close(self) -> None:
         """Nothing is said any more. It leads back to whose it is, in a ring that only the collector could free."""
         self._say = lambda _: None
-
-    def _take_back(self, id_: bytes, why: bytes) -> None:
-        params = b'{"requestId":%b,"reason":"%b"}' % (id_, why)
-        self._say(b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":%b}' % params)

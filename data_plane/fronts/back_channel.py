@@ -25,8 +25,6 @@ CAP: Final = 5000
 SESSION_CAP: Final = 32
 _PARTS: Final = 2
 _ID_CHARS: Final = 64
-
-_UNKNOWN: Final = b'{"code":-32601,"message":"The client\'s protocol revision has no such request"}'
 Say = Callable[[bytes], bool]
 """Sends a message to the client; False where there is no way to it any more. Never blocks, never raises."""
 
@@ -50,7 +48,7 @@ class BackChannel:
     async def ask(self, inbound: Inbound, question: Question, say: Say) -> Reply:
         """As `core.call.Ask`, of a legacy request whose answer is a stream."""
         if not rounds.carried(inbound.revision, question):
-            return Reply(error=_UNKNOWN)
+            return rounds.NOT_CARRIED
         session = mark(inbound.session)
         if len(self._open) >= self._cap or self._of.get(session, 0) >= SESSION_CAP:
             self._refused += 1
@@ -61,15 +59,15 @@ class BackChannel:
         self._open[name] = session, answer
         self._of[session] = self._of.get(session, 0) + 1
         try:
-            if not say(_request(name, question)):
+            if not say(rounds.as_request(name, question)):
                 raise Unavailable(Reason.UPSTREAM_TIMEOUT, "The client cannot be reached any more.")
             async with asyncio.timeout(self._ttl_s):
                 return await answer
         except TimeoutError:
-            say(_taken_back(name, b"nobody answered in time"))
+            say(rounds.taken_back(name, "nobody answered in time"))
             raise Unavailable(Reason.UPSTREAM_TIMEOUT, "Nobody answered the server's question.") from None
         except asyncio.CancelledError:
-            say(_taken_back(name, b"no longer needed"))
+            say(rounds.taken_back(name, "no longer needed"))
             raise
         finally:
             self._close(name, session)
@@ -100,13 +98,3 @@ class BackChannel:
         left = self._of.pop(session) - 1
         if left:
             self._of[session] = left
-
-
-def _request(name: str, question: Question) -> bytes:
-    params = b"" if question.params in (b"", b"{}") else b',"params":' + question.params
-    return b'{"jsonrpc":"2.0","id":"%b","method":"%b"%b}' % (name.encode(), question.method.encode(), params)
-
-
-def _taken_back(name: str, why: bytes) -> bytes:
-    params = b'{"requestId":"%b","reason":"%b"}' % (name.encode(), why)
-    return b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":%b}' % params
