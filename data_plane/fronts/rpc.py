@@ -23,7 +23,7 @@ from data_plane.fronts import heads, page
 from data_plane.fronts.address import Address
 from data_plane.fronts.asgi import NO_STORE, NOSNIFF, Header, Receive, Scope, Send, answer
 from data_plane.fronts.bodies import Bodies
-from data_plane.fronts.reply import Reply, reply
+from data_plane.fronts.reply import Response, reply
 from data_plane.fronts.server import CONNECTION, Connection
 from data_plane.fronts.talks import Talks
 
@@ -31,7 +31,7 @@ PAGES: Final = {"rpc/introspection": "introspection", "status": "status", "capab
 """What can be looked at, and what the pipeline calls it."""
 _DROPPED: Final = "notifications/dropped"
 """What the pipeline knows a notification by, on which nobody acts: it is proven and recorded."""
-_ACCEPTED: Final = Reply(202, b"")
+_ACCEPTED: Final = Response(202, b"")
 _WHO: Final = frozenset({Reason.UNAUTHENTICATED, Reason.NOT_FOUND, Reason.ORIGIN})
 _WAYS: Final = {"streamable_http": "mcp", "sse": "sse", "websocket": "ws", "rpc": "rpc", "rpc_batch": "rpc/batch"}
 _POST: Header = (b"allow", b"POST, OPTIONS")
@@ -44,7 +44,7 @@ class Rpc:
     def __init__(self, talks: Talks, bodies: Bodies) -> None:
         self._talks = talks
         self._bodies = bodies
-        self._running: dict[asyncio.Task[list[Reply]], bool] = {}
+        self._running: dict[asyncio.Task[list[Response]], bool] = {}
 
     @property
     def in_flight(self) -> int:
@@ -123,7 +123,7 @@ class Rpc:
             raise Rejected(400, INVALID_REQUEST, "Content-Type must be application/json")
         return await self._bodies.read(scope, receive, head)
 
-    async def _run(self, scope: Scope, head: Head, place: Address, bodies: Sequence[bytes]) -> list[Reply] | None:
+    async def _run(self, scope: Scope, head: Head, place: Address, bodies: Sequence[bytes]) -> list[Response] | None:
         """All at once; None where the client went away meanwhile, which cancels them."""
         connection = scope.get(CONNECTION)
         task = asyncio.get_running_loop().create_task(self._all(scope, head, place, bodies))
@@ -142,7 +142,7 @@ class Rpc:
             raise Rejected(503, 503, "the gateway is shutting down; send the request again")
         return None
 
-    async def _all(self, scope: Scope, head: Head, place: Address, bodies: Sequence[bytes]) -> list[Reply]:
+    async def _all(self, scope: Scope, head: Head, place: Address, bodies: Sequence[bytes]) -> list[Response]:
         if len(bodies) == 1:
             return [await self._one(scope, head, place, bodies[0])]
         return list(await asyncio.gather(*(self._one(scope, head, place, body) for body in bodies)))
@@ -168,12 +168,12 @@ class Rpc:
             server=place.server,
         )
 
-    async def _one(self, scope: Scope, head: Head, place: Address, body: bytes) -> Reply:
+    async def _one(self, scope: Scope, head: Head, place: Address, body: bytes) -> Response:
         try:
             message = jsonrpc.parse(body)
             inbound = self._understood(message, place) if message.id else self._own(place, _DROPPED)
         except Rejected as rejection:
-            return Reply(rejection.error.status, errors.body(rejection.id, rejection.error))
+            return Response(rejection.error.status, errors.body(rejection.id, rejection.error))
         inbound.transport, inbound.server = "rpc", place.server
         heads.tell(inbound, head)
         inbound.client_address = heads.client_address(scope)
@@ -197,7 +197,7 @@ def _described(result: bytes, scheme: str, host: str, place: Address) -> bytes:
     return with_member(msgspec.json.encode(members), b"transports", msgspec.json.encode(ways))
 
 
-def _more(made: Reply) -> tuple[Header, ...]:
+def _more(made: Response) -> tuple[Header, ...]:
     return heads.of_reply(made.failure, made.retry_after_s if made.status >= 400 else None)
 
 

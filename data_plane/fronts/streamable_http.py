@@ -17,7 +17,7 @@ import msgspec
 from core.bound import Bound
 from core.call import Era, Inbound, Result
 from core.errors import Refused, Unavailable
-from core.mcp import classify, errors, headers, jsonrpc, results, translate
+from core.mcp import classify, errors, headers, jsonrpc, results
 from core.mcp.classify import Arrival
 from core.mcp.errors import INVALID_REQUEST, Rejected, WireError
 from core.mcp.headers import Head
@@ -32,6 +32,7 @@ from data_plane.fronts.exchange import MAX_QUEUED_BYTES, Exchange
 from data_plane.fronts.inflight import InFlight
 from data_plane.fronts.listening import listen
 from data_plane.fronts.mail import Cancelled, mark
+from data_plane.fronts.reply import of_result
 from data_plane.fronts.server import CONNECTION, Connection
 from data_plane.fronts.shared import Shared
 
@@ -436,22 +437,13 @@ class Front:
             return ending.of_failure(failure, inbound, id_)
 
     def _success(self, inbound: Inbound, id_: bytes, result: Result) -> tuple[int, Sequence[Header], bytes]:
+        made = of_result(result, inbound, id_, self._server_info)
         cors = heads.cors(inbound.origin)
-        if result.error:
-            status, error = errors.relay(result.error, inbound, result.era)
-            return status, (*heads.WHOLE, *cors), jsonrpc.error(id_, error)
-        value = translate.result(
-            result.result,
-            method=inbound.method,
-            upstream=result.era,
-            revision=result.revision or inbound.revision,
-            server_info=self._server_info,
-        )
         if result.etag:
             cors = (*cors, (b"etag", b'"%b"' % result.etag.encode("ascii")))
         if result.session:
             cors = (*cors, (b"mcp-session-id", result.session.encode("ascii")))
-        return 200, (*heads.WHOLE, *cors) if cors else heads.WHOLE, jsonrpc.result(id_, value)
+        return made.status, (*heads.WHOLE, *cors) if cors else heads.WHOLE, made.message
 
 
 async def _not_allowed(send: Send, allow: Header = _ALLOW) -> None:
