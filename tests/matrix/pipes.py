@@ -187,9 +187,18 @@ class Sse(Base):
             self._post_to = urljoin(self._url, await self._endpoint)
 
     async def send(self, message: Json | list[Json], headers: dict[str, str]) -> None:
+        several = message if isinstance(message, list) else [message]
+        numbers = [one["id"] for one in several if "method" in one and "id" in one]
+        posting = asyncio.ensure_future(self._post(message, numbers))
+        if numbers:  # The answer may be here before the POST's own: whoever asks is not kept from waiting for it.
+            self._tasks[numbers[0]] = posting
+        else:
+            await posting
+
+    async def _post(self, message: Json | list[Json], numbers: list[Any]) -> None:
         answer = await self._client.post(self._post_to, json=message)
-        if not answer.is_success and isinstance(message, dict) and "id" in message:
-            self.lose(message["id"], f"HTTP {answer.status_code}: {answer.text[:200]}")
+        for number in [] if answer.is_success else numbers:
+            self.lose(number, f"HTTP {answer.status_code}: {answer.text[:200]}")
 
     async def close(self) -> None:
         await self._stop()
