@@ -6,6 +6,7 @@ request. In between the call stays in the worker that began it, and any worker o
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import count
@@ -24,6 +25,8 @@ log = logging.getLogger("toolgate.parked")
 
 CAP: Final = 1000
 """Of one worker."""
+SHARE: Final = 4
+"""One caller may have a fourth of them: whoever leaves questions open shuts nobody out but itself."""
 TTL_S: Final = 600.0
 """How long a question may stay open."""
 OWNER_S: Final = 2.0
@@ -79,8 +82,10 @@ _decode = msgspec.msgpack.Decoder(_Letter).decode
 class Call:
     """A call under way whose server may ask. Ends by its result, by `give_up`, or a question left open too long."""
 
-    def __init__(self, run: Run, notify: Notify) -> None:
+    def __init__(self, run: Run, notify: Notify, principal: bytes = b"") -> None:
+        """`principal`: whose it is, as `Outgoing.principal`."""
         self.handle = ""
+        self.principal = principal
         self.notify = notify
         """Of the request that waits for the next turn."""
         self._numbers = count(1)
@@ -146,6 +151,8 @@ class Parked:
         self._cap = cap
         self._ttl_s = ttl_s
         self._calls: dict[str, tuple[Call, Leave, asyncio.TimerHandle]] = {}
+        self._of: Counter[bytes] = Counter()
+        """Calls by principal."""
         self._serving: dict[str, Call] = {}
         """Taken up by a worker elsewhere, for a turn."""
         self._errands: set[asyncio.Task[None]] = set()
@@ -161,8 +168,12 @@ class Parked:
         return Bound(len(self._calls), self._cap, self.refused)
 
     async def park(self, call: Call) -> str:
-        """Keep a call that has asked until it is resumed. At the cap it is given up: Unavailable(OVERLOADED)."""
-        if len(self._calls) >= self._cap:
+        """Keep a call that has asked until it is resumed. At a cap: Unavailable(OVERLOADED).
+
+        There, and where this is cancelled, the call is given up.
+        """
+        share = max(1, self._cap // SHARE)
+        if len(self._calls) >= self._cap or (call.principal and self._of[call.principal] >= share):
             self.refused += 1
             call.give_up()
             raise Unavailable(Reason.OVERLOADED, "Too many calls wait for answers.", retry_after_s=5)
@@ -174,8 +185,12 @@ class Parked:
             leave = await self._bus.subscribe(_topic(handle), lambda letter: self._received(handle, letter))
         except BusAway:
             leave = _stay  # It can still be resumed in this worker.
+        except asyncio.CancelledError:
+            call.give_up()
+            raise
         timer = asyncio.get_running_loop().call_later(self._ttl_s, self._expire, handle)
         self._calls[handle] = (call, leave, timer)
+        self._of[call.principal] += 1
         call.task.add_done_callback(lambda _: self._ended(handle, call))
         return handle
 
@@ -209,22 +224,30 @@ class Parked:
         return turn
 
     def _take(self, handle: str) -> Call | None:
-        kept = self._calls.pop(handle, None)
-        if kept is None:
+        lent = self._out(handle)
+        if lent is None:
             return None
-        call, leave, timer = kept
-        timer.cancel()
+        call, leave = lent
         leave()
         return call
 
     def _lend(self, handle: str) -> tuple[Call, Leave] | None:
         """As `_take`, but letters for the call still arrive."""
+        lent = self._out(handle)
+        if lent is not None:
+            self._serving[handle] = lent[0]
+        return lent
+
+    def _out(self, handle: str) -> tuple[Call, Leave] | None:
+        """It is parked no more."""
         kept = self._calls.pop(handle, None)
         if kept is None:
             return None
         call, leave, timer = kept
         timer.cancel()
-        self._serving[handle] = call
+        self._of[call.principal] -= 1
+        if not self._of[call.principal]:
+            del self._of[call.principal]
         return call, leave
 
     def _expire(self, handle: str) -> None:

@@ -137,7 +137,7 @@ def _asked(raw: Raw) -> Asked | None:
 
 
 async def _interruptible(backend: ToolBackend, route: Route, outgoing: Outgoing, notify: Notify, parked: Parked) -> Raw:
-    call = Call(lambda tell, ask: backend.call(route, outgoing, tell, ask), notify)
+    call = Call(lambda tell, ask: backend.call(route, outgoing, tell, ask), notify, outgoing.principal)
     turn = await call.next()
     if isinstance(turn, Raw):
         return _marked(turn)

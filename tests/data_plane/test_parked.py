@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from adapters.memory.bus import MemoryBus
-from core.bus import MESSAGE_MAX_BYTES
+from core.bus import MESSAGE_MAX_BYTES, Deliver, Leave
 from core.call import Ask, Notification, Notify, Question, Raw, Reply
 from core.errors import Reason, Unavailable
 from core.mcp.rounds import Asked
@@ -44,8 +44,8 @@ async def parked(bus: MemoryBus) -> AsyncIterator[Parked]:
     await kept.close()
 
 
-async def begun(parked: Parked, run: object = greeting) -> tuple[str, Asked]:
-    call = Call(run, silent)  # type: ignore[arg-type]
+async def begun(parked: Parked, run: object = greeting, principal: bytes = b"") -> tuple[str, Asked]:
+    call = Call(run, silent, principal)  # type: ignore[arg-type]
     asked = await call.next()
     assert isinstance(asked, Asked)
     return await parked.park(call), asked
@@ -181,6 +181,34 @@ async def test_at_the_cap_a_call_is_given_up(bus: MemoryBus) -> None:
     assert (len(small), small.refused) == (1, 1)
     await small.close()
     assert len(small) == 0
+
+
+async def test_one_caller_has_a_fourth_of_all_places_and_gets_them_back(bus: MemoryBus) -> None:
+    small = Parked(bus, cap=8)
+    handle, asked = await begun(small, principal=b"ann")
+    await begun(small, principal=b"ann")
+    with pytest.raises(Unavailable):
+        await begun(small, principal=b"ann")
+    await begun(small, principal=b"bob")
+    (key,) = asked.questions
+    await small.resume(handle, {key: Reply(b'"ann"')}, silent)
+    await begun(small, principal=b"ann")
+    await small.close()
+
+
+async def test_a_caller_that_leaves_while_its_call_is_being_parked_takes_it_along() -> None:
+    class Slow(MemoryBus):
+        async def subscribe(self, topic: str, deliver: Deliver) -> Leave:
+            await asyncio.Event().wait()
+            return await super().subscribe(topic, deliver)
+
+    call = Call(greeting, silent)
+    await call.next()
+    parking = asyncio.ensure_future(Parked(Slow()).park(call))
+    await asyncio.sleep(0)
+    parking.cancel()
+    await asyncio.wait((parking, call.task), timeout=SOON_S)
+    assert call.task.cancelled()
 
 
 async def test_a_call_that_ends_while_parked_is_gone(parked: Parked) -> None:
