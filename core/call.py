@@ -86,7 +86,7 @@ class Inbound(msgspec.Struct, kw_only=True):
     input_responses: bytes = b""
     """A retry's `inputResponses`, a JSON object as received; empty: none."""
     meta: bytes = b""
-    """JSON of params._meta as received; empty: none."""
+    """JSON object of the members of params._meta that are the client's own, and not the protocol's; empty: none."""
     params: bytes = b"{}"
     """JSON of all params as received."""
     progress_token: bytes | None = None
@@ -134,6 +134,8 @@ class Clean(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
     responses: bytes = b""
     """A retry's `inputResponses`, a JSON object; empty: none."""
+    meta: bytes = b""
+    """As `Inbound.meta`."""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,6 +170,8 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = ""
     traceparent: str = ""
     tracestate: str = ""
+    meta: bytes = b""
+    """JSON members of `_meta` that are the caller's own, without a comma at either end; empty: none."""
     principal: bytes = b""
     """Who calls, as a digest of tenant and subject: tells whether two calls are of one caller, and not whose. Empty:
     nobody's, and so never the same as another's."""

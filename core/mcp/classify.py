@@ -49,6 +49,9 @@ _NAMED = {
 }
 """Method to the member of its params that `Mcp-Name` repeats."""
 
+_CARRIED = frozenset({"progressToken", "traceparent", "tracestate"})
+"""Members of `_meta` that have a place of their own in an Inbound, as all have that begin with META_PREFIX."""
+
 _KINDS = {"name": "a name", "uri": "a URI", "taskId": "a task's id"}
 
 
@@ -147,7 +150,6 @@ def understand(arrival: Arrival, inbound_id: str, tenant: str | None, endpoint: 
         method=arrival.message.method,
         credential=b"",
         params=arrival.message.params or b"{}",
-        meta=arrival.meta_bytes,
     )
     if arrival.era == "modern":
         _check_modern(arrival, inbound)
@@ -312,6 +314,10 @@ def _read_meta(arrival: Arrival, inbound: Inbound) -> None:
         inbound.traceparent, inbound.tracestate = trace(
             _string(bytes(meta.traceparent)) or "", _string(bytes(meta.tracestate)) or ""
         )
+    if arrival.message.id and arrival.meta_bytes[:1] == b"{":
+        members = _members.decode(arrival.meta_bytes)
+        own = {key: value for key, value in members.items() if key not in _CARRIED and not key.startswith(META_PREFIX)}
+        inbound.meta = msgspec.json.encode(own) if own else b""
 
 
 def trace(traceparent: str, tracestate: str) -> tuple[str, str]:

@@ -89,6 +89,7 @@ def _outgoing(  # noqa: PLR0917 - as above
         log_level=inbound.log_level,
         traceparent=recording.traceparent,
         tracestate=inbound.tracestate,
+        meta=clean.meta.strip()[1:-1] if clean.meta else b"",
         principal=b""
         if capabilities is _NOTHING and not _has_replicas(route)
         else _principal(permit.caller.tenant, permit.caller.subject),

@@ -119,21 +119,22 @@ def _applies(guard: CompiledGuard, endpoint: str, tool: str) -> bool:
 
 
 async def inspect(inbound: Inbound, permit: Permit, guards: TenantGuards, *, listed: bool = True) -> Clean:
-    """The arguments, and a retry's answers, as they may leave. Raises Refused (GUARD_BLOCKED).
+    """The arguments, a retry's answers and the client's own `_meta`, as they may leave. Raises Refused (GUARD_BLOCKED).
 
     `listed`: the target's name is the server's own; else it is a URI the caller made up, and leaves as arguments do.
     """
     scanner = guards.scanner(permit.endpoint, permit.tool.name, "in")
     if scanner is None:
-        return Clean(arguments=inbound.arguments, responses=inbound.input_responses)
+        return Clean(arguments=inbound.arguments, responses=inbound.input_responses, meta=inbound.meta)
     raw = inbound.arguments
     arguments, findings = scanner.mask(raw) if len(raw) <= AT_ONCE_BYTES else await guards.mask(scanner, raw)
     if not listed:
         findings = _summed(findings + _of_uri(permit.tool.name, scanner))
-    if not inbound.input_responses:
+    if not inbound.input_responses and not inbound.meta:
         return Clean(arguments=arguments, findings=findings)
-    responses, more = await guards.mask(scanner, inbound.input_responses)
-    return Clean(arguments=arguments, findings=_summed(findings + more), responses=responses)
+    responses, more = await guards.mask(scanner, inbound.input_responses) if inbound.input_responses else (b"", ())
+    meta, others = await guards.mask(scanner, inbound.meta) if inbound.meta else (b"", ())
+    return Clean(arguments=arguments, findings=_summed(findings + more + others), responses=responses, meta=meta)
 
 
 def may_leave(uri: str, endpoint: str, guards: TenantGuards) -> bool:

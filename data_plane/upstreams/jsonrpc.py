@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from core.call import Notification, Raw
+from core.call import Notification, Outgoing, Raw
 from core.mcp import revisions
 from core.mcp.notifications import LEVELS
 from core.mcp.results import server_info
@@ -137,16 +137,16 @@ def initialize_params(capabilities: bytes) -> bytes:
 
 
 def meta(
-    revision: str | None, capabilities: bytes, *, token: int | None = None, log_level: str = "", trace: bytes = b""
+    revision: str | None, capabilities: bytes, *, token: int | None = None, log_level: str = "", more: bytes = b""
 ) -> bytes:
-    """The `_meta` of a request; with a revision the whole envelope of the modern era. `trace`: see `trace_members`."""
+    """The `_meta` of a request; with a revision the whole envelope of the modern era. `more`: see `of_caller`."""
     parts = [] if revision is None else [_envelope(revision, capabilities or b"{}")]
     if token is not None:
         parts.append(b'"progressToken":%d' % token)
     if log_level and revision is not None:
         parts.append(b'"io.modelcontextprotocol/logLevel":%b' % encode(log_level))
-    if trace:
-        parts.append(trace)
+    if more:
+        parts.append(more)
     return b"{%b}" % b",".join(parts)
 
 
@@ -155,11 +155,13 @@ def _envelope(revision: str, capabilities: bytes) -> bytes:
     return _ENVELOPE % (revision.encode(), capabilities, CLIENT_INFO)
 
 
-def trace_members(traceparent: str, tracestate: str) -> bytes:
-    if not traceparent:
-        return b""
-    state = b',"tracestate":%b' % encode(tracestate) if tracestate else b""
-    return b'"traceparent":%b%b' % (encode(traceparent), state)
+def of_caller(outgoing: Outgoing) -> bytes:
+    """The members of `_meta` that a caller's request brings along: its trace, and its own."""
+    if not outgoing.traceparent:
+        return outgoing.meta
+    state = b',"tracestate":%b' % encode(outgoing.tracestate) if outgoing.tracestate else b""
+    own = b"," + outgoing.meta if outgoing.meta else b""
+    return b'"traceparent":%b%b%b' % (encode(outgoing.traceparent), state, own)
 
 
 class Listener:

@@ -119,8 +119,8 @@ class Exchange:
         if outgoing.members or outgoing.method != "tools/call":
             sent = params.of_call("legacy", self._route, outgoing, token)
         else:
-            trace = jsonrpc.trace_members(outgoing.traceparent, outgoing.tracestate)
-            meta = jsonrpc.meta(None, b"", token=token, trace=trace)
+            more = jsonrpc.of_caller(outgoing)
+            meta = jsonrpc.meta(None, b"", token=token, more=more)
             sent = b'{"name":%b,"arguments":%b%b}' % (
                 jsonrpc.encode(self._route.tool),
                 outgoing.arguments or b"{}",

@@ -32,8 +32,8 @@ async def call(upstream: Upstream, route: Route, outgoing: Outgoing, notify: Not
     request_id = next(upstream.ids)
     token = request_id if outgoing.wants_progress else None
     name, name_header = _name(route.tool)
-    trace = jsonrpc.trace_members(outgoing.traceparent, outgoing.tracestate)
-    meta = jsonrpc.meta(jsonrpc.MODERN, outgoing.capabilities, token=token, log_level=outgoing.log_level, trace=trace)
+    more = jsonrpc.of_caller(outgoing)
+    meta = jsonrpc.meta(jsonrpc.MODERN, outgoing.capabilities, token=token, log_level=outgoing.log_level, more=more)
     body = b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":%b,"arguments":%b,"_meta":%b}}' % (
         request_id,
         name,

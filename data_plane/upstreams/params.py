@@ -15,14 +15,14 @@ def own(era: Era, members: bytes, capabilities: bytes = b"{}") -> bytes:
 
 def of_call(era: Era, route: Route, outgoing: Outgoing, token: int | None) -> bytes:
     """Of a caller's request. `token`: of its progress, None for none."""
-    trace = jsonrpc.trace_members(outgoing.traceparent, outgoing.tracestate)
+    more = jsonrpc.of_caller(outgoing)
     modern = era == "modern"
     meta = jsonrpc.meta(
         jsonrpc.MODERN if modern else None,
         outgoing.capabilities,
         token=token,
         log_level=outgoing.log_level,
-        trace=trace,
+        more=more,
     )
     members = outgoing.members if modern or not outgoing.members else _without_rounds(outgoing.members)
     if outgoing.method == "tools/call":

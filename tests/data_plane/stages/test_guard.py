@@ -318,6 +318,14 @@ async def test_an_answer_that_blocks_is_not_handed_on() -> None:
         await asked(Question("roots/list"))
 
 
+async def test_what_a_client_says_in_meta_of_its_own_leaves_as_arguments_do() -> None:
+    asked = msgspec.structs.replace(inbound(), meta=DIRTY)
+    assert (await inspect(asked, permit(), guards(guard()))).meta == MASKED
+    assert (await inspect(asked, permit(), guards())).meta == DIRTY
+    with pytest.raises(Refused):
+        await inspect(asked, permit(), guards(guard(action="block")))
+
+
 def resource(uri: str) -> CompiledResource:
     return CompiledResource(name=uri, server="files", upstream_name=uri, definition=b"{}")
 

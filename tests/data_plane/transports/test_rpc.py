@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from tests.data_plane.fronts.front_harness import Reply, Wire, request
 from tests.data_plane.transports.test_http_sse import LIMIT_S, exchange, get, post
-from tests.harness.wired import ANN, BOB, EVE, ORIGIN, VERSION, Wired
+from tests.harness.upstream_matrix import Era
+from tests.harness.wired import ANN, BOB, EVE, ORIGIN, VERSION, Wired, wired
 
 PLACE = "/acme/default/rpc"
 
@@ -76,6 +78,17 @@ async def test_what_is_wrong_is_said_with_a_status_and_a_code(
 ) -> None:
     reply = await exchange(world.one, bare(body))
     assert (reply.status, reply.json()["error"]["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_what_a_client_says_in_meta_of_its_own_reaches_the_server(compiled: Path, era: Era) -> None:
+    meta = {"com.example/run": {"step": 7}, "paid": "4111 1111 1111 1111", "progressToken": "p"}
+    asked = asking("tools/call", {"name": "whoami", "arguments": {}, "_meta": meta})
+    async with wired(compiled, era=era) as gateway:
+        answer = (await exchange(gateway.one, bare(asked))).json()["result"]
+    told = json.loads(answer["content"][0]["text"])["meta"]
+    assert (told["com.example/run"], told["paid"]) == ({"step": 7}, "[masked:card]")
+    assert told.get("progressToken") != "p"
 
 
 async def test_a_notification_is_accepted_and_has_no_answer(world: Wired) -> None:
