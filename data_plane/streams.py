@@ -84,6 +84,8 @@ class Stream:
 
     def narrow(self, subjects: tuple[Subject, ...]) -> None:
         """Of what was asked for, only these, and as they are by now: at another server, under another guard."""
+        if self._close is _closed:
+            return  # Of a snapshot that came as it was closed.
         wanted = {(subject.method, subject.exposed): subject for subject in subjects}
         for key in [key for key in self._joined if key not in wanted]:
             self._joined.pop(key)[1]()
@@ -104,7 +106,9 @@ class Stream:
             return
 
     def close(self) -> None:
-        self._close()
+        # What it closes leads back here, in a ring that only the garbage collector could free.
+        close, self._close = self._close, _closed
+        close()
         for _, leave in self._joined.values():
             leave()
         self._joined.clear()
@@ -125,6 +129,10 @@ class Stream:
         self._waiting -= 1
         if self._waiting <= 0:
             self._settled.set()
+
+
+def _closed() -> None:
+    """There is nothing more to close."""
 
 
 def _as(subject: Subject, notification: Notification) -> Notification:

@@ -87,3 +87,12 @@ async def test_what_a_guard_leaves_out_is_not_told(server: Announcer, world: Wor
     server.announce("b")
     assert world.told == ["b"]
     assert len(server.streams) == 1
+
+
+async def test_what_was_closed_listens_no_more_whatever_comes_after(world: World) -> None:
+    world.stream.close()
+    world.stream.narrow((subject("a"),))
+    world.stream.close()
+    async with asyncio.timeout(5):
+        while len(world.watches):
+            await asyncio.sleep(0.01)
