@@ -1,6 +1,6 @@
 """`toolgate stdio`: MCP on standard input and output, bridged to a gateway's Streamable HTTP.
 
-The client's first message settles the era. A session is begun, kept and begun again behind the client's back; nothing
+The client's first request settles the era. A session is begun, kept and begun again behind the client's back; nothing
 but MCP is written to standard output.
 """
 

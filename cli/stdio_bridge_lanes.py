@@ -76,7 +76,7 @@ class Lanes:
         except NotJson as failure:
             await self._write(error(b"", PARSE_ERROR, f"Parse error: {failure}"))
             return
-        if self._era is None:
+        if self._era is None and message.is_request:
             self._era = "modern" if message.version else "legacy"
         if message.is_request:
             await self._request(message)

@@ -162,6 +162,15 @@ async def test_what_is_no_message_is_answered_and_another_era_is_refused() -> No
         assert (await client.request("tools/list", modern=True))["error"]["code"] == -32600
 
 
+@pytest.mark.parametrize(
+    "first", [b"[]", b'{"jsonrpc":"2.0"}', b'{"jsonrpc":"2.0","method":"notifications/cancelled"}']
+)
+async def test_what_is_no_request_settles_no_era(first: bytes) -> None:
+    async with serving("both", "http") as server, bridge(server.url) as client:
+        await client.send(first)
+        assert "result" in await client.request("server/discover", modern=True)
+
+
 async def test_the_end_of_the_input_ends_the_session_and_a_signal_ends_it_at_once() -> None:
     async with serving("legacy", "http") as server:
         async with bridge(server.url) as client:
