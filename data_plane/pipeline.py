@@ -228,7 +228,7 @@ async def _set(  # noqa: PLR0917 - as above
     # Others of its requests may have been quicker.
     notes = gateway.sessions.at_hand(inbound.session) or notes
     if inbound.method == "resources/subscribe":
-        uri = listening.uri(inbound)
+        inbound.name = uri = listening.uri(inbound)
         if _resource(gateway, inbound, caller, endpoint, tenant, uri) is None:
             raise listening.unknown(uri)
         changed = listening.subscribed(notes, uri)

@@ -28,6 +28,8 @@ MOST_ROUNDS: Final = 10
 """Rounds in a row that a legacy client is led through by a modern server."""
 _NO_ANSWER: Final = "The client did not answer what the server asked: "
 _NOTHING: Final = b"{}"
+_NOTHING_TO_COMPLETE: Final = b'{"completion":{"values":[],"hasMore":false}}'
+"""Of a server that completes nothing, in an endpoint where another one does."""
 
 
 async def run(  # noqa: PLR0917 - the pipeline reads best in a line.
@@ -45,6 +47,8 @@ async def run(  # noqa: PLR0917 - the pipeline reads best in a line.
     """The upstream's answer, unscanned. `before`: what a retry goes on from. Raises Unavailable, Refused(INVALID) for a
     retry of a call that is gone; the tool's own failure is an answer.
     """
+    if inbound.method == "completion/complete" and "completions" not in route.backend.offers:
+        return Raw(result=_NOTHING_TO_COMPLETE)
     backend = backends.get(type(route.backend.transport))
     if backend is None:
         raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, "This gateway does not speak the server's transport.")

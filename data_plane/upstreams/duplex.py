@@ -55,6 +55,10 @@ class _Pending:
         if not self.answer.done():
             self.answer.set_exception(failure)
 
+    @property
+    def asking(self) -> int:
+        return len(self.questions) if self.questions is not None else 0
+
     def may_ask(self) -> bool:
         return self.questions is not None
 

@@ -188,6 +188,10 @@ class Exchange:
     def said(self) -> Declared:
         return declared.read(self._outgoing.capabilities)
 
+    @property
+    def asking(self) -> int:
+        return len(self._questions) if self._questions is not None else 0
+
     def may_ask(self) -> bool:
         return self._ask is not None
 

@@ -19,8 +19,6 @@ LISTS_S = 120.0
 """For all lists together; one page has `route.deadline_s`."""
 MAX_BYTES = 6 * 1024 * 1024
 """Of all lists together: an Observation is one message to the control plane, which takes 8 MiB."""
-_MAX_NAME = 256
-_MAX_URI = 2048
 _METHOD_NOT_FOUND = -32601
 
 
@@ -41,17 +39,16 @@ class _List(NamedTuple):
     """Of the result, with the entries."""
     key: str
     """Of an entry: what it is known by."""
-    longest: int
     offer: Offer | None = None
     """Asked for only where the server declares this; None: always."""
 
 
-_TOOLS = _List("tool", "tools/list", "tools", "name", _MAX_NAME)
+_TOOLS = _List("tool", "tools/list", "tools", "name")
 _OTHERS = {
-    "prompts": _List("prompt", "prompts/list", "prompts", "name", _MAX_NAME, "prompts"),
-    "resources": _List("resource", "resources/list", "resources", "uri", _MAX_URI, "resources"),
+    "prompts": _List("prompt", "prompts/list", "prompts", "name", "prompts"),
+    "resources": _List("resource", "resources/list", "resources", "uri", "resources"),
     "templates": _List(
-        "resource template", "resources/templates/list", "resourceTemplates", "uriTemplate", _MAX_URI, "resources"
+        "resource template", "resources/templates/list", "resourceTemplates", "uriTemplate", "resources"
     ),
 }
 
@@ -180,12 +177,12 @@ def _cursor(one: _List, result: bytes) -> str | None:
 
 
 def _collect(one: _List, page: list[msgspec.Raw], entries: dict[str, ObservedEntry]) -> None:
-    """Of entries with one name the first counts: lists may repeat across pages."""
+    """Of entries with one name the first counts: lists may repeat across pages. What a name may be is not judged here:
+    one entry that cannot be used is left out and named where the look is learnt from.
+    """
     for definition in page:
         try:
             name = _texts.decode(jsonrpc.members(definition)[one.key])
         except (KeyError, msgspec.MsgspecError, jsonrpc.NotMcpError) as failure:
             raise _UnusableError(f"lists a {one.noun} without a {one.key}: {failure}") from failure
-        if not name or len(name) > one.longest:
-            raise _UnusableError(f"lists a {one.noun} whose {one.key} is empty or longer than {one.longest} characters")
         entries.setdefault(name, ObservedEntry(name=name, definition=bytes(definition)))

@@ -53,6 +53,9 @@ class Questions:
         self._open: dict[Id, asyncio.Task[None]] = {}
         self._asked = 0
 
+    def __len__(self) -> int:
+        return len(self._open)
+
     def heard(self, message: Message) -> None:
         """A request of the server's."""
         method, asked = message.method or "", bytes(message.params)
@@ -110,6 +113,11 @@ class Asked(Protocol):
     @property
     def said(self) -> Declared: ...
 
+    @property
+    def asking(self) -> int:
+        """Questions of it that are open."""
+        ...
+
     def may_ask(self) -> bool: ...
 
     def hear(self, message: Message) -> None: ...
@@ -118,11 +126,13 @@ class Asked(Protocol):
 def attribute(message: Message, calls: Sequence[Asked]) -> bytes:
     """Hands a question to the call it is about; empty, or else the refusal to send back.
 
-    To one of several only where all that could be meant are of one caller: asking another one leaks.
+    To one of several only where all that could be meant are of one caller: asking another one leaks. Of those to the
+    newest that has nothing open: one that waits for an answer is less likely to ask again.
     """
     if len(calls) > 1 and (not calls[0].principal or len({call.principal for call in calls}) > 1):
         return error_to(message.id, _WHOSE_IS_IT)
-    for call in calls:
+    for at in sorted(range(len(calls)), key=lambda at: (calls[at].asking, -at)):
+        call = calls[at]
         if call.may_ask() and refused_at_once(message, call.said) is None:
             call.hear(message)
             return b""

@@ -11,7 +11,7 @@ from core.call import Ask, Clean, Inbound, Notification, Notify, Outgoing, Quest
 from core.errors import Refused, Unavailable
 from core.mcp.tickets import Round
 from core.server import HttpTransport
-from core.snapshot import Backend
+from core.snapshot import Backend, Offer
 from data_plane.meter import Meter, Recording
 from data_plane.parked import Parked
 from data_plane.stages import execute
@@ -68,8 +68,14 @@ async def run(
     ask: Ask | None = None,
     before: Round | None = None,
     responses: bytes = b"",
+    offers: tuple[Offer, ...] = ("completions",),
 ) -> Raw:
-    backend = Backend(server="files", transport=HttpTransport(url="http://x"), era=upstream)  # type: ignore[arg-type]
+    backend = Backend(
+        server="files",
+        transport=HttpTransport(url="http://x"),
+        era=upstream,  # type: ignore[arg-type]
+        offers=offers,
+    )
     route = Route(tenant="acme", backend=backend, tool="file:///a" if asked.method == "resources/read" else "echo")
     recording = Recording(Meter(Nowhere(), "node"), asked)
     clean = Clean(arguments=asked.arguments, responses=responses)
@@ -269,3 +275,11 @@ async def test_every_method_says_what_it_is_about(
     (sent,) = server.heard
     assert sent.method == method
     assert json.loads(b"{%b}" % sent.members.rstrip(b",")) == members
+
+
+async def test_a_server_that_completes_nothing_is_not_asked(parked: Parked) -> None:
+    async def never(outgoing: Outgoing, _: Ask | None) -> Raw:
+        raise AssertionError
+
+    raw = await run(Server(never), request("modern", method="completion/complete"), "modern", parked, offers=())
+    assert json.loads(raw.result)["completion"]["values"] == []

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from core.definition import Known, learn
 from core.server import Declared, Observation, ObservedEntry, ObservedTool
 from data_plane.upstreams import probe
 from data_plane.upstreams.mcp_http import HttpBackend
@@ -266,8 +267,6 @@ async def test_a_server_that_serves_only_newer_revisions_is_not_asked_twice(back
         (b'{"tools":[],"nextCursor":"same"}', "comes back to where it was"),
         (b'{"tools":{}}', "cannot be read"),
         (b'{"tools":[{"title":"nameless"}]}', "without a name"),
-        (b'{"tools":[{"name":""}]}', "name is empty"),
-        (b'{"tools":[{"name":"%s"}]}' % (b"n" * 300), "longer than 256"),
     ],
 )
 async def test_a_list_that_breaks_a_rule_is_not_shown_in_part(page: bytes, error: str, backend: HttpBackend) -> None:
@@ -275,6 +274,14 @@ async def test_a_list_that_breaks_a_rule_is_not_shown_in_part(page: bytes, error
     assert seen.era == "modern"
     assert error in seen.error
     assert seen.tools == []
+
+
+async def test_one_entry_that_cannot_be_used_hides_no_other(backend: HttpBackend) -> None:
+    page = b'{"tools":[{"name":""},{"name":"%s"},{"name":"fine","inputSchema":{}}]}' % (b"n" * 300)
+    seen = await look(backend, server({"server/discover": DISCOVERED}, lambda _: page))
+    learnt = learn(Known(), seen, 0.0, approve_first=True, approve_changes=False)
+    assert [tool.name for tool in learnt.known.approved()] == ["fine"]
+    assert len(learnt.unusable) == 2
 
 
 async def test_pages_without_end_are_given_up(backend: HttpBackend) -> None:
