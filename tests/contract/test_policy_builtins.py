@@ -89,8 +89,9 @@ async def test_an_undefined_builtin_leaves_its_rule_out_as_in_opa():
     module = await opa.compiler().compile({"v": rego}, {})
     with WasmPolicyEngine() as engine:
         policy = engine.prepare(module, b'{"roles":{"r":{"allow":{"globs":[{"what":[],"who":[]}]}}}}', ())
-        assert policy.decide(b'{"roles":["r"],"endpoint":"1.0.0","tool":{}}') == Decision(False, ("tenant:old",))
-        assert policy.decide(b'{"roles":["r"],"endpoint":"none","tool":{}}') == Decision(True, ("role:r",))
+        call = b'{"roles":["r"],"action":"tools/call","endpoint":"%b","tool":{}}'
+        assert policy.decide(call % b"1.0.0") == Decision(False, ("tenant:old",))
+        assert policy.decide(call % b"none") == Decision(True, ("role:r",))
 
 
 @pytest.mark.parametrize(
