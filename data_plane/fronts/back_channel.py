@@ -16,13 +16,14 @@ from core.call import Inbound, Question, Reply
 from core.errors import Reason, Unavailable
 from core.mcp import rounds
 from core.mcp.jsonrpc import Answer
-from data_plane.fronts.mail import Answered, Mail, mark
+from data_plane.fronts.mail import Answered, Ended, Mail, mark
 
 TTL_S: Final = 600.0
 """How long a question may stay open."""
 CAP: Final = 5000
 """Open questions of one worker."""
 SESSION_CAP: Final = 32
+_SESSION_ENDED: Final = Reply(error=b'{"code":-1,"message":"the client ended its session"}')
 _PARTS: Final = 2
 _ID_CHARS: Final = 64
 Say = Callable[[bytes], bool]
@@ -40,6 +41,7 @@ class BackChannel:
         self._of: dict[bytes, int] = {}
         self._refused = 0
         mail.read(Answered, self._delivered)
+        mail.read(Ended, self._ended)
 
     @property
     def bound(self) -> Bound:
@@ -87,6 +89,17 @@ class BackChannel:
             except BusAway as away:
                 text = "the answer cannot be handed over now; send it again"
                 raise Unavailable(Reason.OVERLOADED, text, detail=str(away), retry_after_s=1) from away
+
+    def end(self, session: bytes) -> None:
+        """The client ended its session: what it was asked, wherever that waits, gets no answer any more."""
+        self._mail.post(Ended(mark(session)))
+
+    def _ended(self, letter: Ended) -> None:
+        if letter.session not in self._of:
+            return
+        for session, answer in self._open.values():
+            if session == letter.session and not answer.done():
+                answer.set_result(_SESSION_ENDED)
 
     def _delivered(self, letter: Answered) -> None:
         session, answer = self._open.get(letter.question, (b"", None))

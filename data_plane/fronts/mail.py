@@ -80,7 +80,13 @@ class Cancelled(msgspec.Struct, frozen=True, array_like=True, tag=7):
     request_id: bytes
 
 
-Letter = Answered | Taken | Here | Done | Opened | Followed | Cancelled
+class Ended(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """A client is done with its session: nobody can answer what it was asked."""
+
+    session: bytes
+
+
+Letter = Answered | Taken | Here | Done | Opened | Followed | Cancelled | Ended
 T = TypeVar("T", bound=Letter)
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Letter).decode

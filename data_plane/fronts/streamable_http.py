@@ -287,6 +287,7 @@ class Front:
             if result.opening is not None:
                 await self._shared.standing.serve(scope, receive, send, inbound, result, head.text(b"last-event-id"))
             else:
+                self._shared.back_channel.end(inbound.session)
                 await answer(send, 200, (NOSNIFF, *heads.cors(inbound.origin)))
         except Exception as failure:  # noqa: BLE001 - the edge: a bug is logged with its id, and the caller told no more
             await self._failed(send, inbound, failure)

@@ -184,6 +184,16 @@ async def test_a_session_that_was_ended_is_nowhere(two: Two) -> None:
 
 
 @pytest.mark.parametrize("upstream", UPSTREAMS)
+async def test_a_session_that_ends_leaves_no_call_waiting_for_its_answer(two: Two, upstream: str) -> None:
+    async with legacy_agent(two.key, f"/acme/{upstream}/mcp") as agent:
+        await agent.begin(two.ports[0], elicitation={})
+        answer = await agent.call(two.ports[0], "ask_form")
+        assert (await answer.message())["method"] == "elicitation/create"
+        assert await agent.end(two.ports[1]) == 200
+        assert "id" in (await answer.rest())[-1]
+
+
+@pytest.mark.parametrize("upstream", UPSTREAMS)
 async def test_a_broken_call_goes_on_and_is_taken_up_at_the_other(two: Two, upstream: str) -> None:
     name = f"broken-{upstream}"
     async with legacy_agent(two.key, f"/acme/{upstream}/mcp") as agent:

@@ -138,3 +138,18 @@ async def test_an_answer_that_cannot_be_handed_over_may_be_sent_again() -> None:
     with pytest.raises(Unavailable) as failed:
         await channel.answered(b"s", Answer(b'"0123456789abcdef-00"', b"{}"))
     assert failed.value.retry_after_s == 1
+
+
+async def test_what_a_session_was_asked_ends_with_it_wherever_it_waits() -> None:
+    bus, client, other = MemoryBus(), Client(), Client(session=b"other")
+    asking, ending = await worker(bus), await worker(bus)
+    asked, kept = (asyncio.ensure_future(asking.ask(one.inbound, FORM, one.say)) for one in (client, other))
+    await client.asked.wait()
+    await other.asked.wait()
+    ending.end(client.inbound.session)
+    reply = await asyncio.wait_for(asked, 5)
+    assert "ended" in json.loads(reply.error)["message"]
+    assert not kept.done()
+    kept.cancel()
+    await asyncio.wait((kept,))
+    assert asking.bound.held == 0
