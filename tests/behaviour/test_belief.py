@@ -109,7 +109,11 @@ async def test_a_gateway_whose_token_is_for_another_name_is_turned_away_and_told
         node.start()
     await edge.ready()
     agent = edge.agent(world.key)
-    assert (await agent.call("echo")).ok
+
+    async def served() -> bool:
+        return (await agent.call("echo")).ok
+
+    await until(served, "the gateway it is for serves")
     await agent.close()
 
     async def turned_away() -> bool:
