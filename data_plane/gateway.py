@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from core.bus import Bus, Cache, EventLog
 from core.call import ToolBackend
 from core.sealing import Sealer
 from data_plane.leases import Leases
@@ -30,7 +29,3 @@ class Gateway:
     """Unix seconds."""
     silence_s: Callable[[], float]
     """How long the node has not heard from the control plane."""
-    bus: Bus
-    cache: Cache
-    events: EventLog
-    """What the workers of all gateways share."""

@@ -115,9 +115,6 @@ async def run(settings: WorkerSettings) -> None:
             sessions=sessions,
             parked=parked,
             sealer=sealer,
-            bus=bus,
-            cache=cache,
-            events=RemoteEvents(channel),
         )
         watches = Watches(gateway.backends)
         stack.push_async_callback(watches.close)
@@ -129,7 +126,9 @@ async def run(settings: WorkerSettings) -> None:
             partial(handle, gateway), partial(knock, gateway), streams, bus, bodies, version=settings.version
         )
         stack.push_async_callback(others.close)
-        shared = Shared(partial(handle, gateway), streams, sessions, bus, gateway.events, quiet_s=options.quiet_s)
+        shared = Shared(
+            partial(handle, gateway), streams, sessions, bus, RemoteEvents(channel), quiet_s=options.quiet_s
+        )
         stack.push_async_callback(shared.close)
         front = Front(
             lambda inbound: handle(gateway, inbound),

@@ -236,24 +236,22 @@ async def _worker(
         sessions=SessionNotes(cache, bus),
         parked=parked,
         sealer=sealer,
-        bus=bus,
-        cache=cache,
-        events=MemoryEvents(time.monotonic),
     )
     watches = Watches(gateway.backends)
     stack.push_async_callback(watches.close)
     listeners = Listeners(tenants.loaded)
     streams = Streams(listeners, watches, partial(sight, gateway), tenants.loaded)
-    return await _serving(stack, gateway, listeners, streams, tenants, quiet_s=quiet_s, server=server)
+    return await _serving(stack, gateway, bus, listeners, streams, tenants=tenants, quiet_s=quiet_s, server=server)
 
 
 async def _serving(
     stack: AsyncExitStack,
     gateway: Gateway,
+    bus: MemoryBus,
     listeners: Listeners,
     streams: Streams,
-    tenants: Tenants,
     *,
+    tenants: Tenants,
     quiet_s: float,
     server: ServerOptions | None,
 ) -> Worker:
@@ -265,9 +263,9 @@ async def _serving(
 
     options = FrontOptions()
     bodies = Bodies(options.max_body_bytes, options.max_buffered_bytes)
-    others = Others(noted, partial(knock, gateway), streams, gateway.bus, bodies, version=VERSION, quiet_s=quiet_s)
+    others = Others(noted, partial(knock, gateway), streams, bus, bodies, version=VERSION, quiet_s=quiet_s)
     stack.push_async_callback(others.close)
-    shared = Shared(noted, streams, gateway.sessions, gateway.bus, gateway.events, quiet_s=quiet_s)
+    shared = Shared(noted, streams, gateway.sessions, bus, MemoryEvents(time.monotonic), quiet_s=quiet_s)
     stack.push_async_callback(shared.close)
     await gateway.sessions.listen()
     await shared.open()
