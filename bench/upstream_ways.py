@@ -13,6 +13,7 @@ import json
 import os
 import re
 import sys
+from abc import ABC, abstractmethod
 from itertools import count
 from typing import ClassVar
 
@@ -46,7 +47,7 @@ def event(message: bytes, kind: bytes = b"message") -> bytes:
     return b"%x\r\n%s\r\n" % (len(text), text)
 
 
-class Http(asyncio.Protocol):
+class Http(asyncio.Protocol, ABC):
     """A connection; one request is answered before the next one is read."""
 
     def __init__(self, answers: dict[bytes, bytes]) -> None:
@@ -74,8 +75,9 @@ class Http(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self.asked(self._parser.get_method(), b"".join(self._body))
 
+    @abstractmethod
     def asked(self, verb: bytes, body: bytes) -> None:
-        raise NotImplementedError
+        """Answer a request."""
 
 
 class Legacy(Http):
