@@ -33,7 +33,7 @@ check: $(STAMP) ## Lint, types, import contracts and the pure tests: under a min
 test: $(STAMP) ## All tests, against real servers; installs those it lacks
 	bash tests/setup.sh
 	@# Two at a time a machine may be too busy for somebody's deadline: what failed is run again alone, and fails if it fails there.
-	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term $(ARGS) || $(BIN)/pytest --last-failed --last-failed-no-failures=none $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS) || $(BIN)/pytest --last-failed --last-failed-no-failures=none $(ARGS)
 
 conformance: $(STAMP) ## The official MCP suite: gateways before a fixture, and their way to servers
 	bash tests/setup.sh conformance opa redis

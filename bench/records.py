@@ -53,6 +53,9 @@ def records(prefix: str, count: int) -> list[bytes]:
         span_id="00f067aa0ba902b7",
         client_address="127.0.0.1",
         node="bench",
+        arguments_digest=bytes(range(16)),
+        policy_digest=bytes(range(16)),
+        cost=1,
     )
     encode = msgspec.msgpack.Encoder().encode
     return [encode(msgspec.structs.replace(common, id=f"{prefix}-{number:x}")) for number in range(count)]

@@ -2,7 +2,7 @@
 # Measures everything and prints the tables; what each figure means is in bench/README.md.
 #
 #   bench/run.sh               all of it, some ten minutes
-#   bench/run.sh PART...       of call, transports, propagation, tenants, records, memory, streams
+#   bench/run.sh PART...       of call, jwt, transports, propagation, tenants, records, outage, limits, memory, policy, streams
 #   FULL=1 bench/run.sh        longer: a million calls, and tenants applied as in life (half an hour)
 #
 # Exits 1 when a target is missed.
@@ -13,6 +13,10 @@ FULL="${FULL:-}"
 
 call() {
   "$PYTHON" -m bench.call ${FULL:+--seconds 60}
+}
+
+jwt() {
+  "$PYTHON" -m bench.jwt
 }
 
 transports() {
@@ -27,8 +31,20 @@ tenants() {
   "$PYTHON" -m bench.tenants_1000 ${FULL:+--apply}
 }
 
+policy() {
+  "$PYTHON" -m bench.policy
+}
+
 records() {
   "$PYTHON" -m bench.records ${FULL:+200000}
+}
+
+outage() {
+  if [ -n "$FULL" ]; then "$PYTHON" -m bench.outage; else "$PYTHON" -m bench.outage 300000; fi
+}
+
+limits() {
+  "$PYTHON" -m bench.limits
 }
 
 streams() {
@@ -40,12 +56,12 @@ memory() {
 }
 
 bash tests/setup.sh bench
-if [ $# -eq 0 ]; then set -- call transports propagation tenants records memory streams; fi
+if [ $# -eq 0 ]; then set -- call jwt transports propagation tenants records outage limits memory policy streams; fi
 for part in "$@"; do
   case "$part" in
-    call | transports | propagation | tenants | records | memory | streams) ;;
+    call | jwt | transports | propagation | tenants | records | outage | limits | memory | policy | streams) ;;
     *)
-      echo "bench/run.sh: no part $part: there are call, transports, propagation, tenants, records, memory and streams" >&2
+      echo "bench/run.sh: no part $part: there are call, jwt, transports, propagation, tenants, records, outage, limits, memory, policy and streams" >&2
       exit 2
       ;;
   esac

@@ -11,7 +11,14 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 
 from cli.connection import AdminConnection
 from cli.failure import AWAY, REFUSED, USAGE, Failure
-from toolgate.v1 import actions_pb2_grpc, resources_pb2_grpc
+from toolgate.v1 import (
+    actions_pb2_grpc,
+    connections_pb2_grpc,
+    people_pb2_grpc,
+    policy_pb2_grpc,
+    resources_pb2_grpc,
+    usage_pb2_grpc,
+)
 
 DEADLINE_S = 30.0
 
@@ -57,8 +64,14 @@ class AdminApi:
         self._metadata = (("authorization", f"Bearer {connection.token}"),)
         self.resources = resources_pb2_grpc.ResourcesStub(self._channel)
         self.keys = actions_pb2_grpc.KeysStub(self._channel)
+        self.passwords = people_pb2_grpc.PasswordsStub(self._channel)
+        self.issuer = people_pb2_grpc.IssuerStub(self._channel)
         self.definitions = actions_pb2_grpc.DefinitionsStub(self._channel)
+        self.connections = connections_pb2_grpc.ConnectionsStub(self._channel)
         self.fleet = actions_pb2_grpc.FleetViewStub(self._channel)
+        self.usage = usage_pb2_grpc.UsageStub(self._channel)
+        self.approvals = policy_pb2_grpc.CallApprovalsStub(self._channel)
+        self.policies = policy_pb2_grpc.PoliciesStub(self._channel)
         self.audit = actions_pb2_grpc.AuditStub(self._channel)
         self.nodes = actions_pb2_grpc.NodeTokensStub(self._channel)
         self.signing = actions_pb2_grpc.SigningKeysStub(self._channel)

@@ -1,7 +1,14 @@
-"""`toolgate audit list | verify`."""
+"""`toolgate audit list | verify | export | checkpoints`."""
 
 import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from cli import output
 from cli.admin import AdminApi, json_of
@@ -9,25 +16,22 @@ from cli.connection import admin_connection
 from cli.failure import NEGATIVE, OK, USAGE, Failure
 from cli.scope import tenant_of
 from cli.when import past
+from core import options
+from core.audit_lines import Proof, read_checkpoint
+from core.checkpoint import Checkpoint
+from core.trust import key_id
 from toolgate.v1 import actions_pb2 as pb
 
 HEADER = ("SEQ", "TIME", "TYPE", "OUTCOME", "CALLER", "TOOL")
+CHECKPOINTS = ("ROW", "SIGNED", "KEY", "HASH")
 PAGE = 500
 
 
 def list_(args: argparse.Namespace) -> int:
     if args.limit < 1:
         raise Failure(USAGE, "--limit: must be at least 1")
-    request = pb.ListAuditRequest(
-        tenant=tenant_of(args, "audit"),
-        caller=args.caller or "",
-        tool=args.tool or "",
-        outcome=args.outcome or "",
-        type=args.type or "",
-    )
-    for name in ("since", "until"):
-        if getattr(args, name):
-            getattr(request, name).FromDatetime(past(getattr(args, name), datetime.now(UTC), f"--{name}"))
+    request = pb.ListAuditRequest()
+    _filter(args, request)
     with AdminApi(admin_connection(args)) as api:
         entries = _listed(api, request, args.limit)
     shown = [json_of(e) for e in entries]
@@ -35,17 +39,126 @@ def list_(args: argparse.Namespace) -> int:
     return OK
 
 
+def _filter(args: argparse.Namespace, request: pb.ListAuditRequest | pb.ExportAuditRequest) -> None:
+    request.tenant = tenant_of(args, "audit")
+    for name in ("caller", "tool", "outcome", "type"):
+        setattr(request, name, getattr(args, name) or "")
+    for name in ("since", "until"):
+        if getattr(args, name):
+            getattr(request, name).FromDatetime(past(getattr(args, name), datetime.now(UTC), f"--{name}"))
+
+
+def export(args: argparse.Namespace) -> int:
+    """To a file it is written whole or not at all; an export that breaks off leaves no file."""
+    request = pb.ExportAuditRequest(format=args.format)
+    _filter(args, request)
+    rows = 0
+    with AdminApi(admin_connection(args)) as api, _out(args.out) as out:
+        for part in api.stream(api.audit.Export, request):
+            out.write("".join(line + "\n" for line in part.lines))
+            rows += len(part.lines)
+    if args.out != "-":
+        output.progress(f"{rows} lines in {args.out}")
+    return OK
+
+
+@contextmanager
+def _out(name: str) -> Iterator[TextIO]:
+    if name == "-":
+        yield sys.stdout
+        return
+    path = Path(name)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as out:
+            yield out
+        part.replace(path)
+    except OSError as failure:
+        raise Failure(USAGE, f"--out: {name} cannot be written: {failure.strerror}") from failure
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def checkpoints(args: argparse.Namespace) -> int:
+    request = pb.ListCheckpointsRequest(tenant=tenant_of(args, "audit"), page_size=PAGE)
+    found: list[pb.Checkpoint] = []
+    with AdminApi(admin_connection(args)) as api:
+        while page := api.call(api.audit.ListCheckpoints, request).checkpoints:
+            found += page
+            request.after_seq = page[-1].seq
+    shown = {"checkpoints": [json_of(one) for one in found]}
+    output.show(args.output, shown, ((str(c.seq), _time(c.at), c.key_id, c.hash) for c in found), CHECKPOINTS)
+    return OK
+
+
 def verify(args: argparse.Namespace) -> int:
     """Exit 1 and the row's number where the chain is broken."""
+    if args.export is not None:
+        return _verify_export(args)
+    if args.public_key or args.checkpoints:
+        raise Failure(USAGE, "--public-key and --checkpoints: go with --export")
     tenant = tenant_of(args, "audit")
     with AdminApi(admin_connection(args)) as api:
         answer = api.call(api.audit.Verify, pb.VerifyAuditRequest(tenant=tenant), deadline_s=600)
+    return _told(args, answer, tenant)
+
+
+def _verify_export(args: argparse.Namespace) -> int:
+    """Asks nobody: the file, keys the caller trusts, and checkpoints it may have from elsewhere."""
+    from adapters.crypto.sealing import Ed25519Verifier
+
+    if not args.public_key:
+        raise Failure(USAGE, "--public-key: must say whose signature is trusted (`toolgate signing-key list` shows it)")
+    roots = {key_id(raw): raw for raw in map(_public_key, args.public_key)}
+    proof = Proof(roots, Ed25519Verifier, [one for name in args.checkpoints for one in _published(Path(name))])
+    try:
+        with Path(args.export).open("rb") as lines:
+            for line in lines:
+                proof.see(line)
+    except OSError as failure:
+        raise Failure(USAGE, f"--export: {args.export} cannot be read: {failure.strerror}") from failure
+    found = proof.verdict()
+    answer = pb.VerifyAuditResponse(
+        intact=found.intact,
+        rows=found.rows,
+        first_bad_seq=found.first_bad_seq,
+        reason=found.reason,
+        head=found.head.hex() if found.intact else "",
+        signed_seq=found.signed_seq,
+    )
+    if found.signed_seq:
+        answer.signed_at.FromMilliseconds(found.signed_at_ms)
+    return _told(args, answer, proof.tenant)
+
+
+def _public_key(text: str) -> bytes:
+    try:
+        (raw,) = options.keys(text)
+    except ValueError as failure:
+        raise Failure(USAGE, f"--public-key: must be 32 bytes in hexadecimal or base64, not {text!r}") from failure
+    return raw
+
+
+def _published(path: Path) -> Iterator[Checkpoint]:
+    """Of a file, or of all `.json` files below a folder."""
+    try:
+        for file in sorted(path.rglob("*.json")) if path.is_dir() else [path]:
+            for line in file.read_bytes().splitlines():
+                yield read_checkpoint(line)
+    except (OSError, ValueError) as failure:
+        raise Failure(USAGE, f"--checkpoints: {path} cannot be read: {failure}") from failure
+
+
+def _told(args: argparse.Namespace, answer: pb.VerifyAuditResponse, tenant: str) -> int:
+    whose = tenant or "platform"
     if args.output != "table":
         print(output.dumped(args.output, json_of(answer)), end="")
     elif answer.intact:
-        print(f"{tenant or 'platform'}: intact, {answer.rows} rows, head {answer.head}")
+        at = f"signed up to row {answer.signed_seq} ({_time(answer.signed_at)})" if answer.signed_seq else "not signed"
+        print(f"{whose}: intact, {answer.rows} rows, {at}, head {answer.head}")
     else:
-        print(f"{tenant or 'platform'}: TAMPERED at row {answer.first_bad_seq}: {answer.reason}")
+        where = f" at row {answer.first_bad_seq}" if answer.first_bad_seq else ""
+        print(f"{whose}: TAMPERED{where}: {answer.reason}")
     return OK if answer.intact else NEGATIVE
 
 
@@ -62,8 +175,11 @@ def _listed(api: AdminApi, request: pb.ListAuditRequest, limit: int) -> list[pb.
 
 
 def _row(entry: pb.AuditEntry) -> tuple[str, ...]:
-    at = entry.at.ToDatetime(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     method = entry.detail.fields["method"].string_value if "method" in entry.detail.fields else ""
     about = entry.tool or (f"({method})" if method else "-")
     caller = entry.caller.removesuffix("/") or "-"  # of user/agent each may be missing
-    return (str(entry.seq), at, entry.type, entry.outcome, caller, about)
+    return (str(entry.seq), _time(entry.at), entry.type, entry.outcome, caller, about)
+
+
+def _time(at: Timestamp) -> str:
+    return at.ToDatetime(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -149,42 +149,85 @@ def _resources(verbs: Parsers) -> None:
 
 
 def _actions(verbs: Parsers) -> None:
-    keys = _group(verbs, "key", "issue and revoke keys")
+    keys = _group(verbs, "key", "issue, rotate and revoke keys")
     create = _admin(keys, "create", "key:create", "issue a key and print it, once")
     create.add_argument("--name", required=True, help="the ApiKey's")
     create.add_argument("--user", help="the person it acts for")
     create.add_argument("--agent", help="the program that holds it")
     create.add_argument("--endpoint", action="append", metavar="NAME", help="open only this endpoint; may be repeated")
+    create.add_argument(
+        "--in-namespace", dest="namespace_limit", action="append", metavar="NAME", help="open only endpoints in this"
+    )
+    create.add_argument("--scope", action="append", metavar="SCOPE", help="granted where endpoints demand scopes")
+    create.add_argument("--a2a", action="store_true", help="an agent's, for tokens of the authorization server alone")
     create.add_argument("--expires", metavar="WHEN", help="30d, 12h or 2027-01-01T00:00:00Z")
     create.add_argument("--admin-role", choices=("viewer", "editor", "owner"), help="a key for the admin API instead")
     create.add_argument("--platform", action="store_true", help="an admin key of the platform, of no tenant")
     create.add_argument("--rotate", action="store_true", help="replace the secret of a key that exists")
     output.add_format_flag(create)
+    rotate = _admin(keys, "rotate", "key:rotate", "replace a key's secret and print it, once")
+    rotate.add_argument("--name", required=True, help="the ApiKey's")
+    rotate.add_argument(
+        "--overlap", metavar="SPAN", help="30m, 12h, 7d: how long the one before stays good; else it ends"
+    )
+    rotate.add_argument("--platform", action="store_true", help="an admin key of the platform")
+    output.add_format_flag(rotate)
     revoke = _admin(keys, "revoke", "key:revoke", "end a key at once")
     revoke.add_argument("--name", required=True, help="the ApiKey's")
     revoke.add_argument("--platform", action="store_true", help="an admin key of the platform")
     output.add_format_flag(revoke)
+    _policy(verbs)
+    _approvals(verbs)
     _credentials(verbs)
+    users = _group(verbs, "user", "look after users' passwords")
+    password = _admin(users, "password", "user:password", "set a user's password, read from the terminal or stdin")
+    password.add_argument("name", metavar="USER")
+    password.add_argument("--email-verified", action="store_true", help="the user's e-mail address is known as theirs")
+    password.add_argument("--clear", action="store_true", help="take the password away")
+    output.add_format_flag(password)
+    issuers = _group(verbs, "issuer", "look after a tenant's own authorization server")
+    what = "sign tokens with a new key, announced first"
+    output.add_format_flag(_admin(issuers, "rotate-keys", "user:rotate_keys", what))
+    _accounts(verbs)
     secrets = _group(verbs, "secret", "look after secrets at rest")
     what = "seal every secret under the current key-encryption key"
     output.add_format_flag(_admin(secrets, "rotate", "platform:rotate_secrets", what))
     what = "show every gateway and what it serves"
     output.add_format_flag(_admin(verbs, "fleet", "fleet:fleet", what, every=True))
+    what = "show what is used of quotas"
+    output.add_format_flag(_admin(verbs, "usage", "usage:usage", what))
     audit = _group(verbs, "audit", "read and prove the audit log")
     rows = _admin(audit, "list", "audit:list_", "show calls and changes, newest first")
-    for flag, what in (
-        ("since", "from this time, or so long ago: 10m, 2d"),
-        ("until", "up to this time"),
-        ("caller", "user/agent, or the administrator"),
-        ("tool", "the tool, or Kind/name"),
-        ("outcome", "ok, forbidden, rate_limited, ..."),
-    ):
-        rows.add_argument(f"--{flag}", help=what)
-    rows.add_argument("--type", choices=("call", "change"), help="only calls, or only changes")
+    export = _admin(audit, "export", "audit:export", "write the rows as lines, oldest first")
+    for parser in (rows, export):
+        for flag, what in (
+            ("since", "from this time, or so long ago: 10m, 2d"),
+            ("until", "up to this time"),
+            ("caller", "user/agent, or the administrator"),
+            ("tool", "the tool, or Kind/name"),
+            ("outcome", "ok, forbidden, rate_limited, ..."),
+        ):
+            parser.add_argument(f"--{flag}", help=what)
+        parser.add_argument(
+            "--type", choices=("call", "change", "auth"), help="only calls, changes, or sign-ins and tokens"
+        )
     rows.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (default: 100)")
+    export.add_argument(
+        "--format", choices=("jsonl", "ocsf", "cef"), default="jsonl", help="jsonl (default) can be verified elsewhere"
+    )
+    export.add_argument("--out", default="-", metavar="FILE", help="a file to write; -: standard output (default)")
     proof = _admin(audit, "verify", "audit:verify", "prove that no row was changed; exit 1 if one was")
-    for parser in (rows, proof):
+    proof.add_argument("--export", metavar="FILE", help="an export, asking no control plane")
+    proof.add_argument(
+        "--public-key", action="append", default=[], metavar="KEY", help="of the control plane; may be repeated"
+    )
+    proof.add_argument(
+        "--checkpoints", action="append", default=[], metavar="PATH", help="published ones, besides the export's own"
+    )
+    signed = _admin(audit, "checkpoints", "audit:checkpoints", "show which rows were signed, and when")
+    for parser in (rows, export, proof, signed):
         parser.add_argument("--platform", action="store_true", help="the platform's own log, of no tenant")
+    for parser in (rows, proof, signed):
         output.add_format_flag(parser)
     for verb, run, what in (
         ("definitions", "definitions:list_", "show what a server's tools look like and which wait for approval"),
@@ -200,6 +243,83 @@ def _actions(verbs: Parsers) -> None:
             parser.set_defaults(late="tool")
             parser.add_argument("--all", action="store_true", help="everything that waits")
             parser.add_argument("--digest", help="approve only if this is what was observed")
+
+
+def _policy(verbs: Parsers) -> None:
+    policy = _group(verbs, "policy", "see what policies decide, and what a candidate would")
+    _differences(policy)
+    for verb, what in (
+        ("simulate", "decide a call that nobody makes; exit 1 where it is denied"),
+        ("explain", "show which permissions and policies decide a call, and why the others do not"),
+        ("test", "check the tenant's Rego and run its tests"),
+        ("replay", "try a candidate on the calls of the last days; exit 1 where any is decided otherwise"),
+    ):
+        parser = _admin(policy, verb, f"policy:{verb}", what)
+        parser.add_argument(
+            "-f",
+            "--file",
+            action="append",
+            metavar="PATH",
+            help="a candidate: roles, bindings, users, agents and policies as they would be",
+        )
+        parser.add_argument(
+            "--remove", action="append", default=[], metavar="KIND/NAME", help="what the candidate would not have"
+        )
+        if verb == "replay":
+            parser.add_argument(
+                "--days", type=int, default=0, metavar="N", help="days to look back (default: all kept)"
+            )
+        if verb in ("simulate", "explain"):
+            for flag, about in (
+                ("user", "the person it is for"),
+                ("agent", "the program that calls"),
+                ("endpoint", "the endpoint (default: default)"),
+                ("tool", "the tool, as the endpoint shows it"),
+                ("prompt", "or the prompt"),
+                ("resource", "or the resource's URI"),
+                ("json", "the arguments, as a JSON object"),
+                ("at", "when: 12h ago, or 2027-01-01T09:00:00Z (default: now)"),
+                ("address", "the caller's address"),
+                ("auth", "what it proved itself with (default: key)"),
+                ("acr", "how strongly it signed in"),
+            ):
+                parser.add_argument(f"--{flag}", help=about)
+            parser.add_argument("--amr", action="append", default=[], help="with which methods; may be repeated")
+        output.add_format_flag(parser)
+
+
+def _accounts(verbs: Parsers) -> None:
+    accounts = _group(verbs, "connection", "accounts at servers that Toolgate holds tokens of")
+    for verb, run, what in (
+        ("list", "account:list_", "show who is connected where, and until when"),
+        ("link", "account:link", "print a URL with which a person connects an account"),
+        ("disconnect", "account:disconnect", "forget an account, and have its tokens revoked"),
+    ):
+        parser = _admin(accounts, verb, run, what)
+        parser.add_argument("server_name", metavar="SERVER", nargs="?" if verb == "list" else None)
+        output.add_format_flag(parser)
+        if verb != "list":
+            parser.add_argument("--user", help="whose account it is")
+            parser.add_argument("--agent", help="whose, where it is no person's")
+
+
+def _differences(policy: Parsers) -> None:
+    what = "show what the PolicyTrial decides otherwise on gateways; exit 1 where there is any"
+    parser = _admin(policy, "differences", "policy:differences", what)
+    parser.add_argument("--days", type=int, default=0, metavar="N", help="days back (default: all kept)")
+    output.add_format_flag(parser)
+
+
+def _approvals(verbs: Parsers) -> None:
+    approvals = _group(verbs, "approvals", "see and settle calls that wait for somebody's approval")
+    listed = _admin(approvals, "list", "approvals:list_", "show the calls that wait")
+    listed.add_argument("--all", action="store_true", help="also those that wait no more")
+    output.add_format_flag(listed)
+    for verb, what in (("approve", "let a call be made, once"), ("deny", "refuse a call")):
+        parser = _admin(approvals, verb, f"approvals:{verb}", what)
+        parser.add_argument("id", metavar="ID")
+        parser.add_argument("--reason", help="why; the caller of a denied call is told", required=verb == "deny")
+        output.add_format_flag(parser)
 
 
 def _credentials(verbs: Parsers) -> None:

@@ -22,6 +22,14 @@ def expiry(text: str, now: datetime, flag: str = "--expires") -> str:
     return when.isoformat(timespec="seconds")
 
 
+def span_s(text: str, flag: str) -> int:
+    """Seconds of `90s`, `12h`, `30d`. Raises Failure."""
+    span = _SPAN.fullmatch(text)
+    if span is None:
+        raise Failure(USAGE, f"{flag} {text}: must read like 30m, 12h or 7d")
+    return int(span[1]) * _UNITS[span[2]]
+
+
 def _read(text: str, now: datetime, flag: str, direction: int, such_as: str) -> datetime:
     span = _SPAN.fullmatch(text)
     try:

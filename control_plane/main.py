@@ -11,30 +11,52 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from importlib.resources import files
+from pathlib import Path
 
 from hypercorn.asyncio import serve as serve_http
-from hypercorn.config import Config
 
-from adapters.crypto.sealing import AesGcmSealer, Ed25519Signer, wrap_for_node
+from adapters.argon2.passwords import Argon2Passwords
+from adapters.crypto.jwt import JwtProver
+from adapters.crypto.sealing import AesGcmSealer, Ed25519Signer, Ed25519Verifier, wrap_for_node
+from adapters.files.objects import FileObjects
+from adapters.jose.tokens import PyJwtTokens
 from adapters.logs.json_lines import log_to_stderr
 from adapters.opa.compiler import OpaCompiler
 from adapters.postgres import changes
 from adapters.postgres.admin_keys import PostgresCredentials
+from adapters.postgres.approvals import PostgresApprovals
 from adapters.postgres.audit import PostgresAudit
+from adapters.postgres.audit_weeks import AuditWeeks
+from adapters.postgres.checkpoints import PostgresCheckpoints
+from adapters.postgres.connections import PostgresConnections
 from adapters.postgres.database import Database
+from adapters.postgres.decision_inputs import PostgresDecisionInputs
 from adapters.postgres.definitions import PostgresDefinitions
 from adapters.postgres.embedded import EmbeddedFailed, EmbeddedPostgres
+from adapters.postgres.issuers import PostgresIssuerKeys
 from adapters.postgres.migrate import SchemaTooNew, ServerTooOld, migrate
 from adapters.postgres.nodes import PostgresNodes
+from adapters.postgres.oauth import PostgresOAuth
+from adapters.postgres.people import PostgresPeople
 from adapters.postgres.resources import PostgresStore
 from adapters.postgres.secrets import PostgresSealedValues
+from adapters.postgres.sinks import PostgresPlaces
 from adapters.postgres.snapshots import PostgresPublications
 from adapters.postgres.trust import PostgresTrust
-from control_plane import keyfiles, policies, settings
+from adapters.postgres.usage import PostgresUsage
+from adapters.postgres.webhooks import PostgresOutbox
+from adapters.re2.matcher import Re2Matcher
+from adapters.s3.objects import S3Objects
+from adapters.wasmtime.policy import WasmPolicyEngine
+from adapters.web.client import WebClient
+from control_plane import first_tokens, keyfiles, listening, policies, settings
+from control_plane.api.bodies import Bodies
 from control_plane.api.call import Calls
-from control_plane.api.grpc_edge import GrpcEdge, Tls
+from control_plane.api.connect_pages import ConnectPages
+from control_plane.api.grpc_edge import GrpcEdge
 from control_plane.api.handlers import Services, admin_rpcs
 from control_plane.api.measured import MeasuredPublications
 from control_plane.api.metrics import Metrics
@@ -43,27 +65,42 @@ from control_plane.fleet.plane import CHANNELS, FleetPlane, Stores
 from control_plane.fleet.servicer import FleetServicer
 from control_plane.housekeeping import Housekeeping
 from control_plane.keyfiles import KeyFileRefused
-from control_plane.services.access import ITSELF, Access
+from control_plane.oauth import assembly
+from control_plane.oauth.assembly import SignOn
+from control_plane.oauth.issuers import KIND, OwnIssuers
+from control_plane.services.access import Access
 from control_plane.services.audit import AuditLog
+from control_plane.services.audit_proof import AuditProof
+from control_plane.services.call_approvals import CallApprovals
+from control_plane.services.checkpoints import Signing
+from control_plane.services.connecting import Connecting
+from control_plane.services.connections import Accounts, Obtaining
+from control_plane.services.connections import Ports as ConnectionPorts
+from control_plane.services.decision_log import DecisionLog
 from control_plane.services.definitions import Approvals
 from control_plane.services.fleet_view import FleetView
+from control_plane.services.issuers import Issuers
 from control_plane.services.keys import Keys
+from control_plane.services.passwords import UserPasswords
 from control_plane.services.policies import RegoPolicies
 from control_plane.services.resources import Resources
 from control_plane.services.secrets import KeyRing, Vault
 from control_plane.services.signing import SigningKeys
+from control_plane.services.simulation import Simulations
+from control_plane.services.sinks import Sinks
+from control_plane.services.usage import QuotaUsage
 from control_plane.services.watch import Watch
+from control_plane.services.webhooks import Webhooks
 from control_plane.settings import Settings
 from core.admin import Rejected
 from core.bound import Bound
-from core.node_token import NodeToken
+from core.forwarded import Proxies
+from core.objects import Objects
 from core.options import SettingsRejected
 from core.sealing import Signer
 from core.trust import key_id
 
 FORGET_NODES_S = 7 * 86400.0
-NODES = "default"
-"""The name of the node token made here; others are made through the API."""
 CONNECT_S = 30.0
 READY_S = 2.0
 
@@ -118,9 +155,27 @@ class Made:
 
     services: Services
     housekeeping: Housekeeping
+    webhooks: Webhooks
     bounds: Callable[[], dict[str, Bound]]
     plane: FleetPlane
     fleet: FleetServicer
+    sign_on: SignOn
+    told: tuple[Signing, Sinks]
+    issuers: Issuers
+    obtaining: Obtaining
+    connecting: Connecting
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What the inside needs of the way in and out."""
+
+    web: WebClient
+    document_web: WebClient
+    """Anybody can have it ask slow hosts: nothing else waits for its threads."""
+    passwords: Argon2Passwords
+    bodies: Bodies
+    public_url: str
 
 
 async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving], None]) -> None:
@@ -138,9 +193,17 @@ async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving]
         stack.push_async_callback(database.close)
         for name in await migrate(database, files("control_plane.migrations")):
             log.info("migrated: %s", name)
+        await AuditWeeks(database, None).prepare()
 
         metrics = Metrics()
-        made = _made(wanted, database, signer, kek, metrics)
+        listener = listening.bound_listener(wanted.listen_address, wanted.admin_port)
+        stack.callback(listener.close)
+        web, document_web, passwords = WebClient(), WebClient(), Argon2Passwords()
+        stack.callback(web.close)
+        stack.callback(document_web.close)
+        stack.callback(passwords.close)
+        outside = Outside(web, document_web, passwords, Bodies(), listening.public_url(wanted, listener))
+        made = _made(wanted, database, signer, kek, metrics=metrics, outside=outside)
         await made.services.signing.start()
         identify = made.services.access.identify
         rpcs = admin_rpcs(made.services)
@@ -149,27 +212,53 @@ async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving]
             Calls("grpc", identify, metrics),
             address=wanted.listen_address,
             port=wanted.grpc_port,
-            tls=_tls(wanted),
+            tls=listening.tls(wanted),
             also=[("toolgate.v1.Fleet", made.fleet.add_to)],
         )
         stack.push_async_callback(grpc_edge.stop, 0)
         ready = partial(_ready, made.plane, database)
-        rest = RestEdge(rpcs, Calls("rest", identify, metrics), figures=metrics, ready=ready)
+        pages = ConnectPages(
+            made.connecting,
+            made.sign_on.sign_in,
+            PostgresPeople(database),
+            outside.bodies,
+            outside.public_url,
+            wanted.client_id(),
+        )
+        rest = RestEdge(
+            rpcs,
+            Calls("rest", identify, metrics),
+            figures=metrics,
+            ready=ready,
+            bodies=outside.bodies,
+            fronts=[pages.answer, made.sign_on.edge.answer],
+            proxies=Proxies(wanted.trusted_proxies, wanted.forwarded_header) if wanted.trusted_proxies else None,
+        )
         metrics.chores(made.housekeeping.removed, made.housekeeping.failed)
         metrics.bounds(lambda: {**rest.bounds(), **database.bounds(), **made.bounds()})
-        listener = _listener(wanted.listen_address, wanted.admin_port)
-        stack.callback(listener.close)
-        bootstrap_token = await _bootstrap_token(wanted, made.services.access, made.services.keys)
-        node_token = await _node_token(wanted, made.services.access, first=bootstrap_token is not None)
+        access, keys_file = made.services.access, wanted.bootstrap_token_file
+        bootstrap_token = await first_tokens.administrators(
+            access, made.services.keys, keys_file, reset=wanted.reset_bootstrap_token
+        )
+        node_token = await first_tokens.nodes(
+            made.services.access, wanted.node_token_file, first=bootstrap_token is not None
+        )
 
         async with asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(_follow(made.plane, database)),
                 tasks.create_task(made.services.watch.run()),
                 tasks.create_task(made.housekeeping.run()),
+                tasks.create_task(made.webhooks.run()),
+                *(tasks.create_task(one.run()) for one in made.told),
+                tasks.create_task(made.issuers.run()),
+                tasks.create_task(made.obtaining.run()),
                 *([tasks.create_task(embedded.supervise())] if embedded else []),
             ]
-            http = tasks.create_task(serve_http(rest, _http(wanted, listener), shutdown_trigger=stop.wait))  # type: ignore[arg-type]
+            config, tls = listening.http_config(wanted, listener), listening.tls(wanted)
+            if tls is not None:
+                running.append(tasks.create_task(config.keep_renewed(tls)))
+            http = tasks.create_task(serve_http(rest, config, shutdown_trigger=stop.wait))  # type: ignore[arg-type]
             await made.plane.loaded.wait()
             await grpc_edge.start()
             started(
@@ -189,12 +278,15 @@ async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving]
     log.info("stopped")
 
 
-def _made(wanted: Settings, database: Database, signer: Signer, kek: bytes, metrics: Metrics) -> Made:
+def _made(
+    wanted: Settings, database: Database, signer: Signer, kek: bytes, *, metrics: Metrics, outside: Outside
+) -> Made:
     """Everything between the database and the edges."""
     store = PostgresStore(database)
     sealer = AesGcmSealer()
-    vault = Vault(sealer, KeyRing(kek, wanted.previous_keks), PostgresSealedValues(database))
-    access = Access(store, PostgresCredentials(database), vault)
+    sealed_values, credentials = PostgresSealedValues(database), PostgresCredentials(database)
+    vault = Vault(sealer, KeyRing(kek, wanted.previous_keks), sealed_values)
+    access = Access(store, credentials, vault)
     trust = PostgresTrust(database)
     signing = SigningKeys(
         trust,
@@ -206,9 +298,17 @@ def _made(wanted: Settings, database: Database, signer: Signer, kek: bytes, metr
     )
     definitions = PostgresDefinitions(database)
     nodes = PostgresNodes(database)
-    audit = AuditLog(PostgresAudit(database), store, store)
+    objects = _objects(wanted)
+    rows, checkpoints = PostgresAudit(database, objects), PostgresCheckpoints(database)
+    weeks = AuditWeeks(database, objects)
+    usage = QuotaUsage(PostgresUsage(database), store)
+    inputs = PostgresDecisionInputs(database)
+    decisions = DecisionLog(inputs, store)
+    audit = AuditLog(rows, store, store, decided=decisions.note)
+    ends = Signing(checkpoints, signing.signer, objects, every_s=wanted.checkpoint_s)
     compiler = OpaCompiler(policies.sources(), opa=wanted.opa or None)
     rego = RegoPolicies(policies.platform_module(), compiler)
+    engine = WasmPolicyEngine(live_cap=8)
     plane = FleetPlane(
         Stores(
             publications=MeasuredPublications(PostgresPublications(database), metrics.registry),
@@ -221,6 +321,8 @@ def _made(wanted: Settings, database: Database, signer: Signer, kek: bytes, metr
             data_key=partial(_data_key, vault),
             sealer=sealer,
             signing=signing,
+            connect_url=outside.public_url,
+            matcher=Re2Matcher(),
         ),
         replica=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
     )
@@ -228,22 +330,73 @@ def _made(wanted: Settings, database: Database, signer: Signer, kek: bytes, metr
         connected=lambda: plane.hub.connected,
         published=lambda: len(plane.hub.in_force()),
         misattributed=lambda: audit.misattributed,
+        signed=lambda: ends.signed,
+        cut=lambda: len(ends.cut),
     )
+    jose, people = PyJwtTokens(), PostgresPeople(database)
+    own_issuers = OwnIssuers(store, vault, sealed_values, jose, public_url=outside.public_url)
+    sign_on = assembly.assemble(
+        assembly.Ports(
+            store=store,
+            credentials=credentials,
+            audit=rows,
+            books=PostgresOAuth(database),
+            people=people,
+            jose=jose,
+            passwords=outside.passwords,
+            document_web=outside.document_web,
+        ),
+        own_issuers,
+        public_url=outside.public_url,
+        gateways=wanted.gateway_urls,
+        bodies=outside.bodies,
+        registry=metrics.registry,
+    )
+    connections = PostgresConnections(database)
+    accounts = ConnectionPorts(
+        connections=connections,
+        clients=connections,
+        links=connections,
+        store=store,
+        statuses=store,
+        sealed_values=sealed_values,
+        vault=vault,
+        sealer=sealer,
+        web=outside.web,
+        prover=JwtProver(),
+        note=audit.note,
+        public_url=outside.public_url,
+        client_id=wanted.client_id(),
+    )
+    obtaining = Obtaining(accounts)
+    plane.on_declared = obtaining.changed
+    plane.learning.challenged = obtaining.challenged
+    webhooks = Webhooks(PostgresOutbox(database), store, store, sealed_values, vault, outside.web)
+    call_approvals = CallApprovals(PostgresApprovals(database), store)
     services = Services(
-        resources=Resources(store, vault, tenants_may=wanted.tenants_may),
+        resources=Resources(store, vault, tenants_may=wanted.tenants_may, born={KIND: own_issuers.born}),
+        passwords=UserPasswords(store, people, sign_on.sign_in),
+        own_issuers=own_issuers,
         watch=Watch(store, lambda: changes.revisions(database)),
         keys=Keys(store, vault),
         access=access,
         vault=vault,
-        approvals=Approvals(definitions, store, store, time.time),
+        approvals=Approvals(definitions, store, store, time.time, plane.screening),
         fleet=FleetView(nodes, store),
         audit=audit,
+        usage=usage,
+        proof=AuditProof(rows, checkpoints, store, keys=lambda: signing.vouchers, verifier=Ed25519Verifier),
         signing=signing,
+        call_approvals=call_approvals,
+        simulations=Simulations(store, PostgresPublications(database), rego, engine, inputs),
+        accounts=Accounts(accounts),
     )
     fleet = FleetServicer(
         plane,
         identify=access.identify_node,
         store_records=audit.store,
+        lease=usage.lease,
+        approve=call_approvals.ask,
         wrap=wrap_for_node,
         certified=wanted.gateway_certificates,
     )
@@ -252,23 +405,55 @@ def _made(wanted: Settings, database: Database, signer: Signer, kek: bytes, metr
             "changes": store.prune_changes,
             "nodes": lambda: nodes.forget(FORGET_NODES_S),
             "audit": audit.prune,
+            "quota_usage": usage.forget,
+            "audit_weeks": partial(weeks.keep, timedelta(days=wanted.archive_after_days)),
+            "connection_links": connections.prune_links,
+            "decisions": decisions.prune,
+            **sign_on.chores,
+            "approvals": call_approvals.prune,
         }
     )
 
+    sinks = Sinks(PostgresPlaces(database), rows, outside.web, store, sealed=sealed_values, vault=vault)
+    told = (ends, sinks)
+    issuers = Issuers(PostgresIssuerKeys(database), outside.web, store)
+
     def bounds() -> dict[str, Bound]:
         return {
+            "issuers_asked": issuers.bound,
+            "audit_sinks": sinks.bound,
             **services.watch.bounds(),
             **fleet.bounds(),
             **plane.hub.bounds(),
             "looks": plane.learning.bound,
             "looks_hastened": plane.learning.changed_bound,
+            "definitions_judged": plane.screening.bound,
             "admin_keys": access.bound,
             **audit.bounds(),
             **rego.bounds(),
+            **sign_on.bounds(),
+            "passwords": outside.passwords.bound,
+            "web_requests": outside.web.bound,
             "policy_compilers": compiler.bound,
+            "decision_inputs": decisions.bound,
+            "approvals_waited_for": call_approvals.bound,
+            "webhooks": webhooks.bound,
+            **{f"simulated_{what}": bound for what, bound in engine.bounds().items()},
+            "signing_in": obtaining.bound,
         }
 
-    return Made(services, housekeeping, bounds, plane, fleet)
+    return Made(
+        services, housekeeping, webhooks, bounds, plane, fleet, sign_on, told, issuers, obtaining, Connecting(accounts)
+    )
+
+
+def _objects(wanted: Settings) -> Objects | None:
+    if not wanted.objects:
+        return None
+    if not wanted.objects.startswith("s3:"):
+        return FileObjects(Path(wanted.objects))
+    bucket, _, prefix = wanted.objects.removeprefix("s3://").partition("/")
+    return S3Objects(bucket, prefix, wanted.s3_endpoint)
 
 
 async def _data_key(vault: Vault, tenant: str) -> bytes:
@@ -309,65 +494,3 @@ async def _answers(database: Database) -> bool:
     except (Rejected, TimeoutError):
         return False
     return True
-
-
-async def _bootstrap_token(wanted: Settings, access: Access, keys: Keys) -> str | None:
-    """The first administrator's token if it was made now, written down where that is wanted."""
-    token = await access.bootstrap()
-    if token is None and wanted.reset_bootstrap_token:
-        token = await keys.issue(ITSELF, "", "bootstrap", {"admin_role": "owner"}, rotate=True)
-    if token is not None and wanted.bootstrap_token_file is not None:
-        keyfiles.write(wanted.bootstrap_token_file, token + "\n")
-    return token
-
-
-async def _node_token(wanted: Settings, access: Access, *, first: bool) -> str | None:
-    """With a file, the token in it counts, and is made if there is none; else one is made at the first start."""
-    file = wanted.node_token_file
-    if file is not None and file.exists():
-        await access.keep_node_token(NodeToken(name=NODES), keyfiles.read(file).strip(), ITSELF)
-        return None
-    if file is None and not first:
-        return None
-    token = await access.create_node_token(NodeToken(name=NODES), ITSELF)
-    if file is not None:
-        keyfiles.write(file, token + "\n")
-    return token
-
-
-def _tls(wanted: Settings) -> Tls | None:
-    if wanted.tls_cert_file is None or wanted.tls_key_file is None:
-        return None
-    client_ca = wanted.tls_client_ca_file
-    return Tls(
-        certificate=wanted.tls_cert_file.read_bytes(),
-        key=wanted.tls_key_file.read_bytes(),
-        client_ca=client_ca.read_bytes() if client_ca else None,
-    )
-
-
-def _listener(address: str, port: int) -> socket.socket:
-    """Bound before anything is served, so that a port in use is an error at start. Raises OSError."""
-    listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((address, port))
-    except OSError as failure:
-        listener.close()
-        raise OSError(f"cannot listen on {address}:{port}: {failure.strerror}") from failure
-    return listener
-
-
-def _http(wanted: Settings, listener: socket.socket) -> Config:
-    config = Config()
-    config.bind = [f"fd://{os.dup(listener.fileno())}"]  # it closes what it is given
-    config.graceful_timeout = wanted.drain_s
-    config.keep_alive_timeout = 30
-    config.include_server_header = False
-    config.errorlog = logging.getLogger("toolgate.http")
-    config.h11_max_incomplete_size = 32 * 1024
-    if wanted.tls_cert_file is not None:
-        config.certfile = str(wanted.tls_cert_file)
-        config.keyfile = str(wanted.tls_key_file)
-        config.ciphers = "ECDHE+AESGCM:ECDHE+CHACHA20"
-    return config

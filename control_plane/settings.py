@@ -1,12 +1,20 @@
 """What the control plane is told from outside: TOOLGATE_* variables and flags, checked all at once."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from core import options
+from core.forwarded import HeaderName
+from core.oauth.client import LOOPBACK, split
+from core.objects import NAME
+from core.onbehalf import usable
 from core.options import Option, SettingsRejected
 from core.server import REACH
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 @dataclass(frozen=True)
@@ -39,8 +47,26 @@ class Settings:
     node_token_file: Path | None
     opa: str
     """Path of the `opa` binary that compiles tenants' own Rego; empty: looked up in PATH."""
+    checkpoint_s: float
+    objects: str
+    """A folder's absolute path, `s3://bucket/prefix`, or empty."""
+    s3_endpoint: str
+    archive_after_days: int
+    public_url: str
+    """Origin people and clients reach the REST port at; empty: the address it listens on."""
+    gateway_urls: tuple[str, ...]
+    """Origins agents reach gateways at; none: loopback."""
+    oauth_client_id: str
+    trusted_proxies: tuple[str, ...]
+    """CIDRs."""
+    forwarded_header: HeaderName
     drain_s: float
     log_level: str
+
+    def client_id(self) -> str:
+        """Of the Client ID Metadata Document; empty: authorization servers could not fetch one."""
+        own = f"{self.public_url}/connect/client.json" if self.public_url.startswith("https:") else ""
+        return self.oauth_client_id or own
 
 
 def _database_url(text: str) -> str:
@@ -49,11 +75,51 @@ def _database_url(text: str) -> str:
     return text
 
 
+def _objects(text: str) -> str:
+    if not text.startswith("s3:"):
+        return str(options.path(text)) if text else ""
+    bucket, _, prefix = text.removeprefix("s3://").partition("/")
+    if not _BUCKET.fullmatch(bucket) or (prefix and not NAME.fullmatch(prefix.strip("/"))):
+        raise ValueError("must be a folder, or s3://bucket or s3://bucket/prefix")
+    return text
+
+
+def _endpoint(text: str) -> str:
+    if text and urlsplit(text).scheme not in ("http", "https"):
+        raise ValueError("must start with https:// or http://")
+    return text
+
+
 def _reach(text: str) -> tuple[str, ...]:
     wanted = options.several(text)
     if not REACH.keys() >= set(wanted):
         raise ValueError(f"must be of {', '.join(REACH)}, separated by commas")
     return wanted
+
+
+def _origin(text: str) -> str:
+    """Raises ValueError."""
+    parts = split(text)
+    plain = parts is not None and parts.hostname and f"{parts.scheme}://{parts.netloc}" == text and "@" not in text
+    if parts is None or not plain or parts.scheme not in ("http", "https"):
+        raise ValueError("must be an origin such as https://toolgate.example.com, without a path")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise ValueError("must be https, except on loopback")
+    return text
+
+
+def _optional_origin(text: str) -> str:
+    return _origin(text) if text else ""
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    return tuple(_origin(one) for one in options.several(text))
+
+
+def _client_id(text: str) -> str:
+    if text and (not usable(text, private=False) or not urlsplit(text).path.strip("/")):
+        raise ValueError("must be an https URL with a path")
+    return text
 
 
 _PORT = options.whole(0, 65535)
@@ -87,7 +153,7 @@ OPTIONS: tuple[Option, ...] = (
         "tenants_may",
         _reach,
         "",
-        "What tenants' own administrators may give a server: `stdio`, `private` (addresses), separated by commas",
+        "What tenants' own administrators may give servers and issuers: `stdio`, `private` (addresses), with commas",
     ),
     Option(
         "signing_key", options.optional_key, "", "Ed25519 private key, 32 bytes in base64 or hexadecimal", flag=False
@@ -140,6 +206,56 @@ OPTIONS: tuple[Option, ...] = (
         "Write a gateway's node token here (mode 0600) instead of printing it",
     ),
     Option("opa", options.text, "", "The `opa` binary that compiles tenants' Rego; empty: the one in PATH"),
+    Option(
+        "checkpoint_s",
+        options.number(0.1, 86_400, " seconds"),
+        "60",
+        "How often the end of an audit log that grew is signed; sooner after 10,000 rows",
+    ),
+    Option(
+        "objects",
+        _objects,
+        "",
+        "Where audit logs keep checkpoints and bulk: a folder, or `s3://bucket/prefix`; empty: in the database alone",
+    ),
+    Option("s3_endpoint", _endpoint, "", "URL of an S3-compatible store that is not AWS's"),
+    Option(
+        "archive_after_days",
+        options.whole(1, 3650),
+        "14",
+        "Bulk of audit rows of weeks that ended so long ago is moved from the database to objects, where there are any",
+    ),
+    Option(
+        "public_url",
+        _optional_origin,
+        "",
+        "Origin people and OAuth clients reach the REST port at; issuers begin with it. Empty: the address listened on",
+    ),
+    Option(
+        "gateway_urls",
+        _origins,
+        "",
+        "Origins agents reach gateways at, separated by commas: tokens are issued for endpoints there; empty: loopback",
+    ),
+    Option(
+        "oauth_client_id",
+        _client_id,
+        "",
+        "URL of a copy of `/connect/client.json`, as Toolgate names itself to authorization servers; empty: our own",
+    ),
+    Option(
+        "trusted_proxies",
+        options.networks,
+        "",
+        "Networks (CIDRs, separated by commas) of proxies whose word counts for who comes to the REST port, where"
+        " attempts are counted by address; empty: nobody's",
+    ),
+    Option(
+        "forwarded_header",
+        options.forwarded_header,
+        "x-forwarded-for",
+        "Where those proxies say it: `x-forwarded-for` or `forwarded` (RFC 7239); they must set or append to this one",
+    ),
     Option("drain_s", options.number(0, 3600, " seconds"), "10", "How long SIGTERM waits for requests in flight"),
     Option("log_level", options.log_level, "info", "debug, info, warning or error"),
 )
@@ -167,6 +283,8 @@ def _together(values: Mapping[str, object]) -> list[str]:
         for name in ("signing_key", "kek")
         if values.get(name) and values.get(f"{name}_file")
     ]
+    if values.get("s3_endpoint") and not str(values.get("objects", "")).startswith("s3:"):
+        problems.append("TOOLGATE_S3_ENDPOINT: needs TOOLGATE_OBJECTS to be s3://bucket")
     ports = (values.get("admin_port"), values.get("grpc_port"))
     if ports[0] == ports[1] != 0:
         problems.append("TOOLGATE_ADMIN_PORT and TOOLGATE_GRPC_PORT: must differ")

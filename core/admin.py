@@ -20,6 +20,8 @@ class Admin(msgspec.Struct, frozen=True):
     name: str
     tenant: str | None
     role: AdminRole
+    user: str = ""
+    """Who holds the key, where it names somebody."""
 
 
 class Why(StrEnum):
@@ -91,7 +93,7 @@ class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     at_unix: float
     type: str
-    """"call" or "change"."""
+    """"call", "change", or "auth": somebody proved who they are, or failed to."""
     outcome: str
     caller: str
     tool: str

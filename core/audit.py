@@ -1,6 +1,6 @@
 """The audit chain: a row's hash covers the row and the hash before it, so none can be changed, moved or removed."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from hashlib import blake2b
 from typing import Protocol
 
@@ -46,6 +46,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     head: bytes = GENESIS
     """Hash of the newest row as recorded: keep it elsewhere, and a chain rewritten as a whole is found out too."""
+    signed_seq: int = 0
+    """Newest row that a signed checkpoint covers: up to it nobody without the signing key can have rewritten anything.
+    0: none."""
+    signed_at_ms: int = 0
+    """When that one was signed (Unix milliseconds)."""
 
 
 def chain(before: bytes, seq: int, entry: Entry) -> bytes:
@@ -80,12 +85,16 @@ def entry_of(row: AuditRow) -> Entry:
 class Verification:
     """Checks rows as they stream by in `seq` order."""
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head, marks: Mapping[int, bytes] | None = None) -> None:
+        """`marks`: row to the hash that a checkpoint, whose signature was checked, has it at."""
         self._head = head
+        self._marks = {seq: mark for seq, mark in (marks or {}).items() if seq >= head.pruned_seq}
+        self._signed = 0
         self._seq = head.pruned_seq
         self._hash = head.pruned_hash
         self._rows = 0
         self._bad: tuple[int, str] | None = None
+        self._check_mark()
 
     @property
     def failed(self) -> bool:
@@ -101,22 +110,40 @@ class Verification:
             self._bad = (row.seq, f"row {row.seq} is not what was written, or does not follow row {row.seq - 1}")
         else:
             self._seq, self._hash, self._rows = row.seq, row.hash, self._rows + 1
+            self._check_mark()
 
-    def verdict(self) -> Verdict:
+    def _check_mark(self) -> None:
+        mark = self._marks.get(self._seq)
+        if mark == self._hash:
+            self._signed = self._seq
+        elif mark is not None:
+            self._bad = (self._seq, f"row {self._seq} is not the one that was signed: rows up to it were rewritten")
+
+    def verdict(self, ends: Head | None = None) -> Verdict:
+        """`ends`: where the chain ends, if that was not known at the beginning."""
+        self._head = ends or self._head
+        signed = max(self._marks, default=0)
+        if self._bad is None and self._seq == self._head.seq < signed:
+            self._bad = (self._seq + 1, f"rows {self._seq + 1} to {signed}, which were signed, are missing at the end")
         if self._bad is None and self._seq != self._head.seq:
             self._bad = (self._seq + 1, f"rows {self._seq + 1} to {self._head.seq} are missing at the end")
         if self._bad is None and self._hash != self._head.hash:
             self._bad = (self._seq, "the newest row is not the one the chain ends with")
         seq, reason = self._bad or (0, "")
         return Verdict(
-            intact=self._bad is None, rows=self._rows, first_bad_seq=seq, reason=reason, head=self._head.hash
+            intact=self._bad is None,
+            rows=self._rows,
+            first_bad_seq=seq,
+            reason=reason,
+            head=self._head.hash,
+            signed_seq=self._signed,
         )
 
 
 _DETAILS = tuple(
     name
     for name in Record.__struct_fields__
-    if name not in {"id", "at_unix", "tenant", "tool", "user", "agent", "outcome"}
+    if name not in {"id", "at_unix", "tenant", "tool", "user", "agent", "outcome", "policy_input", "allowed"}
 )
 
 
@@ -166,7 +193,15 @@ class AuditRows(Protocol):
         """Whose chains there are, of deleted tenants too; "" is the platform."""
         ...
 
-    async def verify(self, tenant: str) -> Verdict: ...
+    async def verify(self, tenant: str, marks: Mapping[int, bytes] | None = None) -> Verdict:
+        """`marks`: as in `Verification`."""
+        ...
+
+    def rows(self, tenant: str, wanted: Wanted, after_seq: int = 0) -> AsyncIterator[list[AuditRow]]:
+        """All that fit, oldest first, some at a time."""
+        ...
+
+    async def head(self, tenant: str) -> Head: ...
 
     async def prune(self, tenant: str, before_unix: float) -> int:
         """Remove the oldest rows, as far as all of them are older than that; how many. The rest stays verifiable."""

@@ -1,5 +1,7 @@
 """How full something with a cap is, and how often the cap was met: one shape for every pool, queue, cache and table."""
 
+from collections.abc import Hashable
+
 import msgspec
 
 
@@ -19,6 +21,32 @@ class Hits:
 
     def __init__(self) -> None:
         self.count = 0
+
+
+SHARE = 4
+"""One caller may have a fourth of what has a cap: whoever takes without end shuts nobody out but itself."""
+
+
+class Shares:
+    """Who has how many of something with a cap. A caller is known by any name that is its own; empty: nobody's."""
+
+    __slots__ = ("_most", "_of")
+
+    def __init__(self, cap: int) -> None:
+        self._most = max(1, cap // SHARE)
+        self._of: dict[Hashable, int] = {}
+
+    def full(self, caller: Hashable) -> bool:
+        """Whether it has all that it may have."""
+        return bool(caller) and self._of.get(caller, 0) >= self._most
+
+    def take(self, caller: Hashable) -> None:
+        self._of[caller] = self._of.get(caller, 0) + 1
+
+    def give(self, caller: Hashable) -> None:
+        left = self._of.pop(caller) - 1
+        if left:
+            self._of[caller] = left
 
 
 class Kept(msgspec.Struct, frozen=True):

@@ -145,8 +145,8 @@ class Event(msgspec.Struct, frozen=True, array_like=True):
 class EventLog(Protocol):
     """The last events of streams: `cap` of each, for `ttl_s` from the newest on; both are the adapter's settings."""
 
-    async def append(self, stream: str, event: Event) -> None:
-        """One not newer than the newest is dropped. Raises BusAway."""
+    async def append(self, stream: str, *events: Event) -> None:
+        """In their order. One not newer than the newest is dropped. Raises BusAway; then some of them may be kept."""
         ...
 
     async def after(self, stream: str, number: int) -> list[Event] | None:

@@ -14,6 +14,41 @@ from core.identity import Caller
 from core.snapshot import Backend, CompiledPrompt, CompiledResource, CompiledTool
 
 Era = Literal["modern", "legacy"]
+OTHER = "other"
+METHODS = frozenset(
+    {
+        "initialize",
+        "server/discover",
+        "ping",
+        "tools/list",
+        "tools/call",
+        "resources/list",
+        "resources/templates/list",
+        "resources/read",
+        "resources/subscribe",
+        "resources/unsubscribe",
+        "prompts/list",
+        "prompts/get",
+        "completion/complete",
+        "logging/setLevel",
+        "subscriptions/listen",
+        "notifications/initialized",
+        "notifications/cancelled",
+        "notifications/progress",
+        "notifications/roots/list_changed",
+        "notifications/response",
+        "notifications/batch",
+        "tasks/get",
+        "tasks/update",
+        "tasks/cancel",
+        "GET",
+        "DELETE",
+        "connect",
+        "status",
+        "introspection",
+    }
+)
+"""The protocol's own, and the fronts'; whatever else is asked for, by whoever asks, is one method: `other`."""
 
 
 class Notification(msgspec.Struct, frozen=True):
@@ -112,6 +147,8 @@ class Inbound(msgspec.Struct, kw_only=True):
     """How long the caller waits, from when it was received; None: as long as it takes."""
     size_bytes: int = 0
     notify: Notify | None = None
+    principal: str = ""
+    """`Caller.principal` once it is proven, where `ask` is there: whoever asks counts by it."""
     ask: Ask | None = None
     """Legacy: how a server's question reaches this caller; None: it cannot. A modern caller is asked in its result."""
 
@@ -125,6 +162,10 @@ class Permit(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...]
     cached: bool = False
     """The decision was made before, for this or another caller of the same policy class."""
+    obligations: tuple[str, ...] = ()
+    """As `Decision.obligations`: nothing runs before `stages.obligations` has seen to them."""
+    masks: tuple[str, ...] = ()
+    """Guards among them, which look at the call whatever tools they name themselves."""
 
 
 class Clean(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,12 +250,16 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """To the server; `route.tool` is its own spelling."""
     overhear: Overhear | None = None
     """A guard looks at all that is told of it; None: there is none."""
+    exposed_uri: Callable[[str], str] | None = None
+    """URIs in what is told of a task, as the agent spells them; None: as the server does."""
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
     """A stream that the caller may have, and what it will hear on it."""
 
     tenant: str
+    principal: str = ""
+    """Whose it is: `Caller.principal`."""
     tools: bool = False
     prompts: bool = False
     resources: bool = False
@@ -280,8 +325,12 @@ class Watchable(Protocol):
         ...
 
 
-class Record(msgspec.Struct, kw_only=True, array_like=True):
-    """One row per call on every way out: audit, usage, metrics and the log line. No arguments, no results.
+ARGUMENTS_KEPT = 16 * 1024
+"""Bytes of a call's arguments that a record holds at most: a record must fit the spool whatever is called."""
+
+
+class Record(msgspec.Struct, array_like=True):
+    """One row per call on every way out: audit, usage, metrics and the log line. No results.
 
     Array-like, so fields are only ever appended.
     """
@@ -323,6 +372,22 @@ class Record(msgspec.Struct, kw_only=True, array_like=True):
     """Span id the caller sent, where `trace_id` is the caller's too."""
     others: int = 0
     """Refusals of callers nobody knows, just before this one, that have no record of their own."""
+    chain: tuple[str, ...] = ()
+    """Who acted before the agent, the nearest first (RFC 8693, `act`)."""
+    policy_digest: bytes = b""
+    """Of the rules in force for the call, as `Manifest.policy_digest`."""
+    cost: int = 0
+    """Cost units of a permitted call, as its tool declares them."""
+    arguments: str = ""
+    """A permitted call's, as the guards left them, where its tenant keeps them; cut to `ARGUMENTS_KEPT` bytes."""
+    input_mark: bytes = b""
+    """Digest of what the policy was asked; empty: it was not, or the tenant keeps none of it."""
+    policy_input: bytes = b""
+    """JSON of that, when it was not asked shortly before. Not part of the audit log."""
+    allowed: bool = False
+    """What the policy said to it."""
+    shadow: str = ""
+    """What a policy on trial says, where that is otherwise: "deny", or "allow" and the obligations."""
 
 
 class RecordsAway(Exception):

@@ -1,6 +1,6 @@
 """What servers were seen to offer and what of it is in force, and the port to where that is kept."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -38,6 +38,11 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
         if not self.approved_digest:
             return "pending"
         return "approved" if self.approved_digest == self.observed_digest else "quarantined"
+
+    @property
+    def waits(self) -> bool:
+        """For somebody to approve what was last seen."""
+        return self.state in ("pending", "quarantined")
 
     @property
     def listed(self) -> bool:
@@ -109,15 +114,26 @@ def canonical_digest(definition: bytes) -> bytes:
     return digest(_canonical.encode(msgspec.json.decode(definition)))
 
 
-def learn(known: Known, seen: Observation, now_unix: float, *, approve_first: bool, approve_changes: bool) -> Learnt:
-    """Fold a look into what is known. A look that failed changes nothing but the error."""
+def learn(
+    known: Known,
+    seen: Observation,
+    now_unix: float,
+    *,
+    approve_first: bool,
+    approve_changes: bool,
+    suspicious: Container[bytes] = frozenset(),
+) -> Learnt:
+    """Fold a look into what is known. A look that failed changes nothing but the error.
+
+    `suspicious`: digests of definitions that are not approved by rule, whatever the rule is.
+    """
     if seen.failed:
         return _failed(known, seen, now_unix)
     usable, unusable = _usable(seen.tools)
     approve = approve_changes or (approve_first and known.look.seen_unix == 0)
     before = {d.name: d for d in known.definitions}
     after = {name: _fold(before.get(name), name, usable.get(name), now_unix) for name in sorted({*before, *usable})}
-    waiting = [d for d in after.values() if d.state in ("pending", "quarantined")] if approve else []
+    waiting = [d for d in after.values() if d.waits and d.observed_digest not in suspicious] if approve else []
     after.update({d.name: d.approve() for d in waiting})
     after = {name: d for name, d in after.items() if d.observed_digest or d.approved_digest}
     gone = [Definition(name=name) for name in before if name not in after]

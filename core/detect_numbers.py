@@ -259,7 +259,7 @@ def _card_from(text: str, groups: list[tuple[int, int]], first: int) -> int | No
 
 def is_card(digits: str) -> bool:
     """Whether an issuer gives out such a number, and its check digit is right."""
-    return _issued(digits) and _luhn(digits)
+    return _issued(digits) and luhn(digits)
 
 
 def _issued(digits: str) -> bool:
@@ -278,7 +278,8 @@ def _issued(digits: str) -> bool:
     return four in (5018, 5020, 5038, 5893, 6304, 6759, 6761, 6762, 6763)
 
 
-def _luhn(digits: str) -> bool:
+def luhn(digits: str) -> bool:
+    """Whether the last digit is the check digit of the others, as of card numbers."""
     doubled = digits[-2::-2].translate(_DOUBLED)
     return sum(map(int, digits[-1::-2] + doubled)) % 10 == 0
 
@@ -373,11 +374,12 @@ def iban(text: str, start: int, _end: int) -> Spans:
     after = text[at : at + 1]
     if len(compact) < length or (after.isalnum() and after.isascii()) or after in ("_", "-"):
         return
-    if compact in (compact.upper(), compact.lower()) and _mod97(compact.upper()):
+    if compact in (compact.upper(), compact.lower()) and mod97(compact.upper()):
         yield start, at
 
 
-def _mod97(compact: str) -> bool:
+def mod97(compact: str) -> bool:
+    """Whether the two digits after a country code are right, as of account numbers (ISO 7064)."""
     return int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from core.mcp.challenge import SCOPE, SCOPE_RULE
 from core.resource import Problem, Ref
 
 NAME_BUDGET = 64
@@ -37,6 +38,16 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Globs over URIs at the server, and over URI templates as they are written."""
 
 
+class ScopeRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Scopes that some tools demand of credentials which have any."""
+
+    scopes: list[str]
+    tools: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    """Globs over tool names as the endpoint shows them."""
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    """Labels the tool must carry too."""
+
+
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One URL for agents: `/{tenant}/{endpoint}/mcp`."""
 
@@ -51,6 +62,12 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     allowed_origins: list[str] = msgspec.field(default_factory=list)
     """Browser origins besides the gateway's own host, such as `https://chat.example.com`."""
     max_body_bytes: int = 4 * 1024 * 1024
+    providers: list[str] = msgspec.field(default_factory=list)
+    """IdentityProviders whose tokens are taken here; empty: all of the tenant's."""
+    scopes: list[str] = msgspec.field(default_factory=list)
+    """What every request must have been granted, if its credential is narrowed by scopes at all."""
+    tool_scopes: list[ScopeRule] = msgspec.field(default_factory=list)
+    """What calls of some tools must have been granted besides."""
     disabled: bool = False
 
     def problems(self) -> Iterator[Problem]:
@@ -68,9 +85,23 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             if not _ORIGIN.fullmatch(origin):
                 yield Problem(f"spec.allowed_origins[{i}]", "must be an origin such as https://chat.example.com")
 
+        yield from _scope_problems("spec.scopes", self.scopes)
+        for i, rule in enumerate(self.tool_scopes):
+            if not rule.scopes:
+                yield Problem(f"spec.tool_scopes[{i}].scopes", "must not be empty")
+            yield from _scope_problems(f"spec.tool_scopes[{i}].scopes", rule.scopes)
+
     def references(self) -> Iterator[tuple[str, Ref]]:
         for i, member in enumerate(self.members):
             yield f"spec.members[{i}].server", Ref("Server", "", member.server)
+        for i, name in enumerate(self.providers):
+            yield f"spec.providers[{i}]", Ref("IdentityProvider", "", name)
+
+
+def _scope_problems(path: str, scopes: list[str]) -> Iterator[Problem]:
+    for i, scope in enumerate(scopes):
+        if not SCOPE.fullmatch(scope):
+            yield Problem(f"{path}[{i}]", SCOPE_RULE)
 
 
 def composed_instructions(own: str, servers: dict[str, str]) -> str:

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+import msgspec
+
 from core.guard import Finding
 
 
@@ -15,10 +17,19 @@ class Reason(StrEnum):
     """The endpoint has no such tool (JSON-RPC -32602)."""
     FORBIDDEN = "forbidden"
     """A tool the caller may not use. Shown to the caller exactly as UNKNOWN_TOOL; recorded as itself."""
+    INSUFFICIENT_SCOPE = "insufficient_scope"
+    """The caller may, and its credential was granted less (RFC 6750, section 3.1); `challenge` names what it needs."""
     ORIGIN = "origin"
     """A browser's page of another origin."""
     RATE_LIMITED = "rate_limited"
     GUARD_BLOCKED = "guard_blocked"
+    STEP_UP = "step_up"
+    """The caller must sign in more strongly first; `data` says how (RFC 9470)."""
+    APPROVAL_PENDING = "approval_pending"
+    """Somebody was asked to approve the call, and has not answered yet: the same call may be made again later."""
+    APPROVAL_DENIED = "approval_denied"
+    OBLIGATION = "obligation"
+    """The policy allows it on a condition that this gateway cannot meet, such as a guard that is not there."""
     INVALID = "invalid"
     """The request breaks a rule of the protocol; `data` and the message name the field."""
     UNSUPPORTED_VERSION = "unsupported_version"
@@ -37,8 +48,25 @@ class Reason(StrEnum):
     """Cannot connect, connection lost, or answers what is not MCP."""
     UPSTREAM_TIMEOUT = "upstream_timeout"
     UPSTREAM_TOO_LARGE = "upstream_too_large"
+    NOT_CONNECTED = "not_connected"
+    """The caller has no account at the server, or one that may not do this: it is told where to connect one."""
     CANCELLED = "cancelled"
     INTERNAL = "internal"
+
+
+class StepUp(msgspec.Struct, frozen=True):
+    """`data` of STEP_UP."""
+
+    acr_values: tuple[str, ...]
+    reason: str = "step_up"
+
+
+class Limited(msgspec.Struct, frozen=True):
+    """Which limit is used up: so many in so long."""
+
+    name: str
+    quota: int
+    window_s: float
 
 
 class Refused(Exception):
@@ -56,6 +84,8 @@ class Refused(Exception):
         retry_after_s: float | None = None,
         data: bytes = b"",
         findings: tuple[Finding, ...] = (),
+        challenge: str = "",
+        limit: Limited | None = None,
     ) -> None:
         super().__init__(f"{reason}: {detail or public}")
         self.reason = reason
@@ -66,6 +96,18 @@ class Refused(Exception):
         """JSON for the error's `data` member, or empty."""
         self.findings = findings
         """What a guard saw, for the record."""
+        self.limit = limit
+        """Of RATE_LIMITED."""
+        self.challenge = challenge
+        """Value of `WWW-Authenticate` (RFC 6750, section 3), for transports that have it; empty: the plain one."""
+
+
+class NotConnected(Refused):
+    """A server wants an account of the caller's. `challenge`: what it asked for with."""
+
+    def __init__(self, challenge: str = "") -> None:
+        super().__init__(Reason.NOT_CONNECTED, "An account must be connected first.")
+        self.challenge = challenge
 
 
 class Unavailable(Exception):

@@ -5,6 +5,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from core.own_detector import NAME as OWN_NAME
+from core.own_detector import OWN_PER_GUARD, OwnDetector
 from core.resource import Problem, Ref
 
 Action = Literal["block", "mask", "report"]
@@ -31,29 +33,113 @@ DETECTORS = (
 )
 """Names of the shipped detectors; the same in config, findings, metrics and masks."""
 
+CLASSES: dict[str, tuple[str, ...]] = {
+    "@payment": ("card", "iban"),
+    "@identity": ("us_ssn",),
+    "@contact": ("email", "phone"),
+    "@secrets": DETECTORS[DETECTORS.index("aws_key") :],
+    "@all": DETECTORS,
+}
+"""Classes of data, which stand for all their detectors."""
+OWN_KEY = "toolgate_key"
+"""What a guard that looks for any secret looks for too: keys of this very gateway."""
+
+
+class Thresholds(msgspec.Struct, frozen=True, omit_defaults=True):
+    """From which score (1 to 100) on a text is reported, parts of it are removed, or it is blocked; 0: never."""
+
+    report: int = 0
+    strip: int = 0
+    block: int = 0
+
+    def strictest(self, other: "Thresholds") -> "Thresholds":
+        """Whatever either of the two would do."""
+        return Thresholds(
+            _lower(self.report, other.report), _lower(self.strip, other.strip), _lower(self.block, other.block)
+        )
+
+
+def _lower(a: int, b: int) -> int:
+    return min(a or b, b or a)
+
+
+class Firewall(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is done about texts that give orders to the model. A profile sets three scores; each may be set apart."""
+
+    profile: Literal["watch", "lenient", "balanced", "strict"] = "balanced"
+    report_at: int | None = None
+    """Score from 1 to 100; 0: never."""
+    strip_at: int | None = None
+    """From here on the sentences that say so are removed."""
+    block_at: int | None = None
+
+    def problems(self) -> Iterator[Problem]:
+        for field in ("report_at", "strip_at", "block_at"):
+            score = getattr(self, field)
+            if score is not None and not 0 <= score <= 100:
+                yield Problem(f"spec.firewall.{field}", "must be 0-100; 0: never")
+
 
 class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Detectors over what goes in (arguments) and out (results), and what is done when one fires."""
 
-    detectors: list[str]
+    detectors: list[str] = msgspec.field(default_factory=list)
+    """Names of shipped ones, of those in `own`, and classes such as `@payment`."""
+    own: dict[str, OwnDetector] = msgspec.field(default_factory=dict)
+    """Detectors of the tenant's own. Their names are the tenant's: no two guards may use one."""
+    confidence: int = 50
+    """Own detectors act from here on."""
     action: Action = "mask"
     actions: dict[str, Action] = msgspec.field(default_factory=dict)
-    """Detector name to its own action, instead of `action`."""
+    """Detector or class to its own action, instead of `action`; what is named itself goes before its class."""
+    partial: bool = False
+    """Masks show what tells values apart: a card's last four digits, an account's country, an address's domain."""
     directions: list[Direction] = msgspec.field(default_factory=lambda: ["in", "out"])
     tools: list[str] = msgspec.field(default_factory=lambda: ["*"])
     """Globs over exposed tool names."""
     endpoints: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    firewall: Firewall | None = None
+    """Looks for prompt injections too; None: it does not."""
     disabled: bool = False
 
     def problems(self) -> Iterator[Problem]:
+        if self.firewall is not None:
+            yield from self.firewall.problems()
         for i, name in enumerate(self.detectors):
-            if name not in DETECTORS:
-                yield Problem(f"spec.detectors[{i}]", f"{name!r} is none of {', '.join(DETECTORS)}")
+            if name not in DETECTORS and name not in CLASSES and name not in self.own:
+                known = ", ".join((*DETECTORS, *CLASSES, *self.own))
+                yield Problem(f"spec.detectors[{i}]", f"{name!r} is none of {known}")
+        yield from self._own_problems()
+        looked_for = {*self.detectors, *self.looks_for()}
         for name in self.actions:
-            if name not in self.detectors:
+            if name not in looked_for:
                 yield Problem(f"spec.actions.{name}", "must be one of spec.detectors")
-        if not self.detectors:
-            yield Problem("spec.detectors", "must name at least one detector")
+        if not self.detectors and self.firewall is None:
+            yield Problem("spec.detectors", "must name at least one detector where there is no firewall")
+
+    def looks_for(self) -> dict[str, Action]:
+        """Every detector with its action, classes resolved; where any secret is looked for, OWN_KEY too."""
+        found: dict[str, Action] = {}
+        for name in self.detectors:
+            for one in CLASSES.get(name, ()):
+                found.setdefault(one, self.actions.get(one, self.actions.get(name, self.action)))
+        found.update((name, self.actions.get(name, self.action)) for name in self.detectors if name not in CLASSES)
+        if found.keys() & set(CLASSES["@secrets"]):
+            found.setdefault(OWN_KEY, self.action)
+        return found
+
+    def _own_problems(self) -> Iterator[Problem]:
+        if len(self.own) > OWN_PER_GUARD:
+            yield Problem("spec.own", f"must be at most {OWN_PER_GUARD}")
+        for name, own in self.own.items():
+            path = f"spec.own.{name}"
+            if not OWN_NAME.fullmatch(name) or name in DETECTORS:
+                yield Problem(path, "must be named with 1-40 of a-z, 0-9, '-' and '_', and not as a shipped detector")
+            if name not in self.detectors:
+                yield Problem(path, "must be in spec.detectors too")
+            yield from own.problems(path)
+        if not 1 <= self.confidence <= 100:
+            yield Problem("spec.confidence", "must be 1-100")
 
     def references(self) -> Iterator[tuple[str, Ref]]:
         yield from ()
@@ -66,6 +152,8 @@ class Finding(msgspec.Struct, frozen=True, array_like=True):
     action: Action
     direction: Direction
     count: int
+    note: str = ""
+    """Why, where it is not the detector's name alone: the firewall's score and reasons."""
 
 
 class PatternSet(Protocol):

@@ -7,11 +7,14 @@ from typing import Literal
 
 import msgspec
 
+from core.mcp.challenge import SCOPE, SCOPE_RULE
+from core.oauth.client import AgentClient
 from core.resource import NAME, NAME_RULE, Problem, Ref
 
 Attribute = str | int | bool | list[str]
 
 KEY_PREFIX = "tgk"
+_KEY_BEGINS = b"tgk_"
 """A key reads `tgk_<tenant>_<key id>_<secret>`; tenant names hold no underscore. Platform keys have tenant `-`."""
 
 
@@ -40,9 +43,13 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     groups: list[str] = msgspec.field(default_factory=list)
     attributes: dict[str, Attribute] = msgspec.field(default_factory=dict)
     disabled: bool = False
+    oauth: AgentClient | None = None
+    """What it may do at the tenant's own authorization server; None: nothing."""
 
     def problems(self) -> Iterator[Problem]:
         yield from _nameless(self.groups, self.attributes)
+        if self.oauth is not None:
+            yield from self.oauth.problems("spec.oauth")
 
     def references(self) -> Iterator[tuple[str, Ref]]:
         yield from ()
@@ -62,12 +69,18 @@ AdminRole = Literal["viewer", "editor", "owner"]
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A credential: for MCP calls (user, agent or both named), or for the admin API (`admin_role`)."""
+    """A credential: for MCP calls (user, agent or both named), or for the admin API (`admin_role`; `user` holds it)."""
 
     user: str = ""
     agent: str = ""
     endpoints: list[str] = msgspec.field(default_factory=list)
     """Endpoints it opens; empty: all of the tenant's."""
+    namespaces: list[str] = msgspec.field(default_factory=list)
+    """Only endpoints in these; empty: wherever they are."""
+    scopes: list[str] = msgspec.field(default_factory=list)
+    """What it was granted where endpoints demand scopes; empty: it is narrowed by none."""
+    a2a: bool = False
+    """Good for tokens of the tenant's authorization server alone: no gateway takes it."""
     expires_at: datetime | None = None
     revoked: bool = False
     admin_role: AdminRole | None = None
@@ -75,8 +88,17 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def problems(self) -> Iterator[Problem]:
         if self.admin_role is None and not (self.user or self.agent):
             yield Problem("spec", "must name a user, an agent or both, or an admin_role")
-        if self.admin_role is not None and (self.user or self.agent or self.endpoints):
-            yield Problem("spec.admin_role", "an admin key names no user, agent or endpoints")
+        if self.admin_role is not None and (self.agent or self.endpoints):
+            yield Problem("spec.admin_role", "an admin key names no agent or endpoints")
+        if self.admin_role is not None and (self.namespaces or self.scopes or self.a2a):
+            yield Problem("spec.admin_role", "an admin key has no namespaces or scopes, and is no a2a key")
+        if self.a2a and (self.user or not self.agent):
+            yield Problem("spec.a2a", "such a key names an agent, and no user")
+        if self.a2a and (self.endpoints or self.namespaces):
+            yield Problem("spec.a2a", "such a key opens no endpoints: it is exchanged for tokens that do")
+        for i, scope in enumerate(self.scopes):
+            if not SCOPE.fullmatch(scope):
+                yield Problem(f"spec.scopes[{i}]", SCOPE_RULE)
         if self.expires_at is not None and self.expires_at.tzinfo is None:
             yield Problem("spec.expires_at", "must carry a time zone, such as 2027-01-01T00:00:00Z")
 
@@ -87,6 +109,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             yield "spec.agent", Ref("Agent", "", self.agent)
         for i, name in enumerate(self.endpoints):
             yield f"spec.endpoints[{i}]", Ref("Endpoint", "", name)
+        for i, name in enumerate(self.namespaces):
+            yield f"spec.namespaces[{i}]", Ref("Namespace", "", name)
 
 
 Risk = Literal["low", "medium", "high", "critical"]
@@ -97,12 +121,33 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """One comparison on an attribute of the request. An absent attribute satisfies no condition."""
 
     attribute: str
-    """`user.<attribute>`, `agent.<attribute>`, `tool.risk|server|name|label.<key>`, `ctx.hour|weekday|ip`.
+    """`user.<attribute>`, `agent.<attribute>`, `tool.risk|server|name|label.<key>`, `arg.<path>`, or `ctx.` and one of:
 
-    Hours are 0-23 and weekdays `Monday`..`Sunday`, both UTC. `tool.` is the tool, prompt or resource asked for.
+    `hour` (0-23), `weekday` (`Monday`..`Sunday`), `time` ("17:30"), `date` ("2027-01-31"), all UTC; `ip`; `auth` (what
+    the caller proved itself with: "key", ...), `acr` and `amr` (how it signed in, where its token says so).
+    `tool.` is the tool, prompt or resource asked for. `arg.` is an argument by its dotted path; in a deny one of
+    another type than `value` holds, since its type is the caller's choice.
     """
     op: Literal["eq", "ne", "in", "not_in", "lt", "lte", "gt", "gte", "contains", "cidr"]
     value: str | int | bool | list[str | int]
+
+
+class Obligations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What an allowed call must meet besides. Those of all permissions that allow it add up."""
+
+    approval: bool = False
+    """Somebody else must approve this very call: who, what and with which arguments."""
+    mask: list[str] = msgspec.field(default_factory=list)
+    """Guards that look at the call whatever tools they name themselves."""
+    rate: list[str] = msgspec.field(default_factory=list)
+    """RateLimits that the call spends from whatever tools they name themselves."""
+    step_up: list[str] = msgspec.field(default_factory=list)
+    """The caller must have signed in so: each is the `acr` of its token, or one of its `amr`. A key never has."""
+
+    def words(self) -> tuple[str, ...]:
+        """As decisions carry them, sorted."""
+        named = [f"{kind}:{name}" for kind in ("mask", "rate", "step_up") for name in getattr(self, kind)]
+        return tuple(sorted({*named, *(["approval"] if self.approval else [])}))
 
 
 class Permission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -124,6 +169,7 @@ class Permission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     read_only: bool = False
     """Match only tools known to change nothing. Prompts and resources are taken to change nothing."""
     when: list[Condition] = msgspec.field(default_factory=list)
+    obligations: Obligations = Obligations()
 
 
 class Role(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -135,14 +181,22 @@ class Role(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         for i, permission in enumerate(self.permissions):
             for j, condition in enumerate(permission.when):
                 root = condition.attribute.partition(".")[0]
-                if root not in ("user", "agent", "tool", "ctx"):
+                if root not in ("user", "agent", "tool", "ctx", "arg"):
                     path = f"spec.permissions[{i}].when[{j}].attribute"
-                    yield Problem(path, "must start with user., agent., tool. or ctx.")
+                    yield Problem(path, "must start with user., agent., tool., arg. or ctx.")
                 if condition.op in ("in", "not_in") and not isinstance(condition.value, list):
                     yield Problem(f"spec.permissions[{i}].when[{j}].value", f"must be a list for {condition.op}")
+            if permission.effect == "deny" and permission.obligations != Obligations():
+                yield Problem(f"spec.permissions[{i}].obligations", "a deny obliges to nothing: only an allow does")
+            for k, name in enumerate(permission.obligations.step_up):
+                if not name.strip():
+                    yield Problem(f"spec.permissions[{i}].obligations.step_up[{k}]", "must not be empty")
 
     def references(self) -> Iterator[tuple[str, Ref]]:
-        yield from ()
+        for i, permission in enumerate(self.permissions):
+            for field, kind in (("mask", "Guard"), ("rate", "RateLimit")):
+                for k, name in enumerate(getattr(permission.obligations, field)):
+                    yield f"spec.permissions[{i}].obligations.{field}[{k}]", Ref(kind, "", name)
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -172,6 +226,30 @@ class RoleBinding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 yield f"spec.subjects[{i}].name", Ref(subject.kind.capitalize(), "", subject.name)
 
 
+class Principal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A user or an agent: what policy may know of it."""
+
+    roles: tuple[str, ...] = ()
+    """Sorted; bound directly or through a group."""
+    groups: tuple[str, ...] = ()
+    attributes: dict[str, Attribute] = msgspec.field(default_factory=dict)
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """How a caller was proven, as far as a policy may want to know."""
+
+    method: Literal["key", "token"] = "key"
+    provider: str = ""
+    """The IdentityProvider that vouched."""
+    scopes: tuple[str, ...] | None = None
+    """What the credential was granted, sorted; None: it is not narrowed by scopes."""
+    chain: tuple[str, ...] = ()
+    """Who acted before the agent, the nearest first."""
+
+
+BY_KEY = Proof()
+
+
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """A verified caller: which tenant, user and agent, and how that was proven. Made by `stages.authn` only."""
 
@@ -179,17 +257,32 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     agent: str
     credential: str
-    """How it was proven: `key:<name>`."""
+    """How it was proven: `key:<name>` or `token:<provider>`."""
     endpoints: frozenset[str]
     """Endpoints the credential opens; empty: all."""
     expires_unix: float
     """When the proof ends; infinity if never."""
     policy_class: bytes
     """Digest of all that a decision may depend on besides the tool and the context: callers that share it see alike."""
+    acr: str = ""
+    """How strongly it signed in, as its token says (OpenID Connect Core, section 2); empty: it does not say."""
+    amr: tuple[str, ...] = ()
+    """With which methods (RFC 8176), sorted."""
+    person: Principal | None = None
+    """Whom a token speaks for, as it says; None: the user the tenant declares under that name."""
+    program: Principal | None = None
+    """As `person`, of the agent."""
+    proof: Proof = BY_KEY
 
     @property
     def subject(self) -> str:
+        """Who it is within the tenant, whatever it was proven with: neither name holds a slash."""
         return f"{self.user}/{self.agent}"
+
+    @property
+    def principal(self) -> str:
+        """Tells callers of all tenants apart; who has how much is counted by it."""
+        return f"{self.tenant}/{self.user}/{self.agent}"
 
 
 def key_hash(pepper: bytes, key: bytes) -> bytes:
@@ -199,7 +292,7 @@ def key_hash(pepper: bytes, key: bytes) -> bytes:
 
 def key_tenant(key: bytes) -> str | None:
     """The tenant a key claims to be of; None if it does not read as a key. Claims nothing is proven by this."""
-    parts = key.split(b"_")
-    if len(parts) != 4 or parts[0] != KEY_PREFIX.encode() or not parts[1].isascii():
+    if not key.startswith(_KEY_BEGINS) or key.count(b"_") != 3:
         return None
-    return parts[1].decode()
+    tenant = key[len(_KEY_BEGINS) : key.index(b"_", len(_KEY_BEGINS))]
+    return tenant.decode() if tenant.isascii() else None

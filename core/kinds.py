@@ -1,14 +1,19 @@
 """Every kind of resource there is. A new kind is one Struct in its concept's module and one line here."""
 
+from core.audit_sink import AuditSink
 from core.endpoint import Endpoint
 from core.guard import Guard
 from core.identity import Agent, ApiKey, Role, RoleBinding, User
+from core.issuer import IdentityProvider
 from core.limits import RateLimit
-from core.policy import Policy
+from core.oauth.server import AuthorizationServer
+from core.policy import Policy, PolicyTrial
+from core.quota import Quota
 from core.resource import Spec
 from core.secret import Secret
 from core.server import Server
 from core.tenant import Namespace, Tenant
+from core.webhook import Webhook
 
 KINDS: dict[str, type[Spec]] = {
     kind.__name__: kind
@@ -20,12 +25,18 @@ KINDS: dict[str, type[Spec]] = {
         ApiKey,
         Role,
         RoleBinding,
+        IdentityProvider,
         Server,
         Endpoint,
         Policy,
+        PolicyTrial,
         RateLimit,
+        Quota,
+        AuditSink,
         Guard,
         Secret,
+        Webhook,
+        AuthorizationServer,
     )
 }
 

@@ -11,6 +11,7 @@ from core.limits import Bucket, Grant
 SLICE_S = 0.05
 """A slice lasts about so long at the bucket's rate."""
 MAX_SLICE = 1000
+LONG_S = 3600.0
 IDLE_S = 0.2
 """Tokens not touched for so long go back."""
 MIN_DENIAL_S = 0.001
@@ -21,6 +22,9 @@ MAX_DENIAL_S = 1.0
 
 def slice_size(bucket: Bucket) -> int:
     """Tokens to lease at once: at least 1, never more than an eighth of the bucket."""
+    if bucket.window_s >= LONG_S:
+        # Of a quota: the longer it lasts, the more may be held of it without being missed.
+        return max(1, bucket.burst // 256)
     ahead = max(int(bucket.rate_per_s * SLICE_S), bucket.burst // 64)
     return max(1, min(MAX_SLICE, bucket.burst // 8, ahead))
 
@@ -62,9 +66,9 @@ class Slice(msgspec.Struct):
             self.retry_at_s = now_s + wait
             self.denied_until_s = now_s + min(wait, MAX_DENIAL_S)
 
-    def unspent(self, now_s: float) -> int:
+    def unspent(self, now_s: float, idle_s: float = IDLE_S) -> int:
         """Tokens to give back now, taken out of the slice: all of them once it is idle."""
-        if not self.tokens or now_s - self.used_s < IDLE_S:
+        if not self.tokens or now_s - self.used_s < idle_s:
             return 0
         tokens, self.tokens = self.tokens, 0
         return tokens

@@ -1,26 +1,37 @@
 """How much a caller may use: limits as declared, the token bucket, and the port to shared counters."""
 
+import re
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol, get_args
 
 import msgspec
 
 from core.resource import Problem, Ref
 
-Dimension = Literal["tenant", "user", "agent", "caller", "endpoint", "server", "tool"]
+Dimension = Literal["tenant", "user", "agent", "caller", "endpoint", "server", "tool", "ip", "method"]
+
+SPENDING: Final = ("tools/call", "prompts/get", "resources/read")
+"""Methods that count unless a limit says otherwise: others are answered from memory, or come with each key pressed."""
+EVERY_METHOD: Final = "*"
+METHOD: Final = re.compile(r"[a-z]+(/[a-z_]+)*", re.IGNORECASE)
 
 
 class RateLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A token bucket per combination of dimensions: `calls` per `period_s`, at most `burst` at once."""
+    """So many calls in so long, per combination of dimensions."""
 
     calls: int
     period_s: float = 60.0
     burst: int = 0
-    """0: the same as `calls`."""
+    """Of a bucket; 0: the same as `calls`."""
+    algorithm: Literal["bucket", "window"] = "bucket"
+    """`bucket`: calls come back evenly, up to `burst` of them. `window`: no `period_s` sees more than `calls`, counted
+    as the present period's and the share of the one before that still lies in the window."""
     per: list[Dimension] = msgspec.field(default_factory=lambda: ["caller"])
     tools: list[str] = msgspec.field(default_factory=lambda: ["*"])
     """Globs over exposed tool names the limit is for. Only with `*` among them it is for prompts and resources too."""
     endpoints: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    methods: list[str] = msgspec.field(default_factory=lambda: list(SPENDING))
+    """Methods of MCP that spend; `*`: all."""
     scope: Literal["node", "fleet"] = "fleet"
     """`fleet`: all gateways share one bucket through Redis. `node`: a bucket per gateway."""
     on_error: Literal["allow", "deny", "local"] = "local"
@@ -35,17 +46,31 @@ class RateLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         if self.burst < 0:
             yield Problem("spec.burst", "must not be negative")
         if not self.per:
-            yield Problem("spec.per", "must name at least one of tenant, user, agent, caller, endpoint, server, tool")
+            yield Problem("spec.per", f"must name at least one of {', '.join(get_args(Dimension))}")
+        if self.algorithm == "window" and self.burst not in (0, self.calls):
+            yield Problem("spec.burst", "is for buckets: a window admits `calls` at once")
+        if not self.methods:
+            yield Problem("spec.methods", "must name a method, or be left out")
+        for i, method in enumerate(self.methods):
+            if method != EVERY_METHOD and not METHOD.fullmatch(method):
+                yield Problem(f"spec.methods[{i}]", 'must be a method such as "tools/list", or "*"')
 
     def references(self) -> Iterator[tuple[str, Ref]]:
         yield from ()
 
 
-class Bucket(msgspec.Struct, frozen=True):
-    """The arithmetic of a limit: tokens come back at `rate_per_s` up to `burst`."""
+class Bucket(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The arithmetic of a limit: tokens come back at `rate_per_s` up to `burst`; or a window that slides."""
 
     rate_per_s: float
     burst: int
+    window_s: float = 0.0
+    """Above 0: at most `burst` in a window of so long."""
+
+    @property
+    def per_s(self) -> float:
+        """In how long a whole `burst` comes back."""
+        return self.window_s or self.burst / self.rate_per_s
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -72,14 +97,50 @@ class Counters(Protocol):
 
 
 class Level(NamedTuple):
-    """How full a bucket was, and when (seconds on the clock of who counts)."""
+    """How full a bucket was, and when (seconds on the clock of who counts).
+
+    Of a window: what was spent in the period that began then, and in the one before.
+    """
 
     tokens: float
     at_s: float
+    before: float = 0.0
 
 
 _ROUNDING = 1e-9
 """Ten tenths of a token are a token, whatever binary fractions say."""
+
+
+def _slid(level: Level | None, bucket: Bucket, now_s: float) -> Level:
+    """The periods as they lie now. Periods begin with the first call, and one after the other while there are calls."""
+    if level is None:
+        return Level(0.0, now_s)
+    periods = int(max(0.0, now_s - level.at_s) / bucket.window_s)
+    if periods == 0:
+        return level
+    return Level(0.0, level.at_s + periods * bucket.window_s, level.tokens if periods == 1 else 0.0)
+
+
+def _in_window(level: Level, bucket: Bucket, now_s: float) -> float:
+    share = 1.0 - max(0.0, now_s - level.at_s) / bucket.window_s
+    return level.tokens + level.before * max(0.0, share)
+
+
+def _wait_in_window(level: Level, bucket: Bucket, now_s: float) -> float:
+    """Until one more fits."""
+    passed = max(0.0, now_s - level.at_s)
+    fits = bucket.burst - 1
+    if level.tokens <= fits and level.before > 0:
+        return max(0.0, bucket.window_s * (1.0 - (fits - level.tokens) / level.before) - passed)
+    return bucket.window_s - passed + bucket.window_s * max(0.0, 1.0 - fits / max(level.tokens, 1.0))
+
+
+def _take_in_window(level: Level | None, bucket: Bucket, want: int, now_s: float) -> tuple[Level, Grant]:
+    slid = _slid(level, bucket, now_s)
+    room = int(bucket.burst - _in_window(slid, bucket, now_s) + _ROUNDING)
+    tokens = max(0, min(want, room))
+    left = slid._replace(tokens=slid.tokens + tokens)
+    return left, Grant(tokens, 0.0 if tokens == want else max(_ROUNDING, _wait_in_window(left, bucket, now_s)))
 
 
 def refill(level: Level | None, bucket: Bucket, now_s: float) -> float:
@@ -91,6 +152,8 @@ def refill(level: Level | None, bucket: Bucket, now_s: float) -> float:
 
 def take(level: Level | None, bucket: Bucket, want: int, now_s: float) -> tuple[Level, Grant]:
     """Up to `want` whole tokens, and the level left. Short of `want`, the grant says when one more will be there."""
+    if bucket.window_s:
+        return _take_in_window(level, bucket, want, now_s)
     there = refill(level, bucket, now_s)
     tokens = min(want, int(there + _ROUNDING))
     left = max(0.0, there - tokens)
@@ -100,20 +163,26 @@ def take(level: Level | None, bucket: Bucket, want: int, now_s: float) -> tuple[
 
 def put_back(level: Level, bucket: Bucket, tokens: int, now_s: float) -> Level:
     """The level with unspent tokens returned."""
+    if bucket.window_s:
+        slid = _slid(level, bucket, now_s)
+        return slid._replace(tokens=max(0.0, slid.tokens - tokens))
     there = refill(level, bucket, now_s)
     return Level(min(float(bucket.burst), there + tokens), max(now_s, level.at_s))
 
 
 def full_in_s(level: Level, bucket: Bucket, now_s: float) -> float:
     """When the bucket will be full, that is as if never used, and may be forgotten."""
+    if bucket.window_s:
+        return level.at_s + 2 * bucket.window_s - now_s
     return (bucket.burst - refill(level, bucket, now_s)) / bucket.rate_per_s
 
 
-Scope = Literal["node", "fleet"]
+Scope = Literal["node", "fleet", "day", "month"]
+"""`day` and `month`: of a quota, counted by the control plane."""
 OnError = Literal["allow", "deny", "local"]
 
 _CODES: dict[tuple[Scope, OnError], str] = {
-    (scope, on_error): scope[0] + on_error[0] for scope in ("node", "fleet") for on_error in ("allow", "deny", "local")
+    (scope, on_error): scope[0] + on_error[0] for scope in get_args(Scope) for on_error in ("allow", "deny", "local")
 }
 _MEANINGS = {code: meaning for meaning, code in _CODES.items()}
 

@@ -7,7 +7,6 @@ is let go if it looks harmless and masked if it looks like most of a secret. Fra
 import re
 from collections import deque
 
-from core.detect import DETECT
 from core.guard import Matcher
 from core.json_splice import Cut
 from core.masking import Hit, Scanner
@@ -38,7 +37,7 @@ class Tails:
     """How a text may end that is not over yet. Compiled once per set of detectors."""
 
     def __init__(self, scanner: Scanner, matcher: Matcher) -> None:
-        detectors = [DETECT[name] for name in DETECT if scanner.actions.get(name) in ("mask", "block")]
+        detectors = [d for d in scanner.detectors if scanner.actions[d.name] in ("mask", "block")]
         starts = "|".join(f"(?:{d.start})" for d in detectors)
         self._names = [d.name for d in detectors]
         unfinished = [rf"(?:{d.unfinished})(?:{_PARTIAL_ESCAPE})?\z" for d in detectors]
@@ -85,7 +84,7 @@ class StreamMasker:
 
     def flush(self) -> list[str]:
         """All fragments that are held: nothing more is waited for. More may be fed later all the same."""
-        return self._advance(flushing=True)
+        return self._advance(flushing=True) if self._ends else []
 
     def _advance(self, *, flushing: bool) -> list[str]:
         complete: list[str] = []

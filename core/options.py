@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.forwarded import Proxies
+
 KEY_BYTES = 32
 
 
@@ -131,6 +133,21 @@ def number(least: float, most: float, unit: str = "") -> Callable[[str], float]:
 def several(given: str) -> tuple[str, ...]:
     """Separated by commas."""
     return tuple(part.strip() for part in given.split(",") if part.strip())
+
+
+def networks(given: str) -> tuple[str, ...]:
+    wanted = several(given)
+    try:
+        Proxies(wanted)
+    except ValueError as failure:
+        raise ValueError(f"must be networks such as 10.0.0.0/8: {failure}") from failure
+    return wanted
+
+
+def forwarded_header(given: str) -> str:
+    if given.lower() not in ("x-forwarded-for", "forwarded"):
+        raise ValueError("must be x-forwarded-for or forwarded")
+    return given.lower()
 
 
 def path(given: str) -> Path:

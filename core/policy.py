@@ -1,11 +1,13 @@
 """May this caller use this tool: policies as declared, decisions as made, and the ports to what decides."""
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Final, Protocol
 
 import msgspec
 
-from core.resource import Problem, Ref
+from core.identity import Caller, Role
+from core.resource import NAME, NAME_RULE, Problem, Ref
 
 HOST_BUILTINS = (
     "semver.compare",
@@ -22,18 +24,29 @@ HOST_BUILTINS = (
 """Rego builtins OPA's WASM lacks and every PolicyEngine brings; a PolicyCompiler refuses any other it lacks."""
 
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A tenant's own Rego beside the shipped policy. It can only take away: its `deny` reasons refuse a call.
+OBLIGATIONS_MAX: Final = 64
 
-    The module's package must be `toolgate.tenant.<name>` with '-' written '_', and `deny` a set of reason strings.
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A tenant's own Rego beside the shipped policy. It can only take away: its `deny` reasons refuse a call, and what
+    its `oblige` says must be met besides.
+
+    The module's package must be `toolgate.tenant.<name>` with '-' written '_', `deny` a set of reason strings, and
+    `oblige` one of obligations: "approval", "mask:<guard>", "rate:<limit>", "step_up:<acr or amr>".
+    One of the two is enough.
     """
 
     rego: str
     tests: str = ""
     """A Rego test module; every `test_` rule in it must hold before the policy is published."""
+    arguments: list[str] = msgspec.field(default_factory=list)
+    """Dotted paths of the arguments it reads: `input.args` holds these and no others, `input.args["issue.title"]`."""
     disabled: bool = False
 
     def problems(self) -> Iterator[Problem]:
+        for i, path in enumerate(self.arguments):
+            if not all(path.split(".")):
+                yield Problem(f"spec.arguments[{i}]", 'must be a dotted path such as "issue.title"')
         if not self.rego.strip():
             yield Problem("spec.rego", "must not be empty")
         if len(self.rego) > 256 * 1024:
@@ -41,6 +54,39 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def references(self) -> Iterator[tuple[str, Ref]]:
         yield from ()
+
+
+class PolicyTrial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Roles and policies as they might be, decided beside those in force on every call, and never acted on.
+
+    What they would have decided otherwise is counted. A tenant tries one at a time.
+    """
+
+    roles: dict[str, Role] = msgspec.field(default_factory=dict)
+    """By name, instead of the Roles of these names or beside them."""
+    policies: dict[str, Policy] = msgspec.field(default_factory=dict)
+    removed: list[str] = msgspec.field(default_factory=list)
+    """"Role/<name>" and "Policy/<name>" that would not be there."""
+    disabled: bool = False
+
+    def problems(self) -> Iterator[Problem]:
+        named: dict[str, Mapping[str, Role | Policy]] = {"roles": self.roles, "policies": self.policies}
+        for field, specs in named.items():
+            for name, spec in specs.items():
+                if not NAME.fullmatch(name):
+                    yield Problem(f'spec.{field}["{name}"]', f"the name {NAME_RULE}")
+                for problem in spec.problems():
+                    yield Problem(problem.path.replace("spec", f'spec.{field}["{name}"]', 1), problem.rule)
+        for i, text in enumerate(self.removed):
+            if text.partition("/")[0] not in ("Role", "Policy") or not NAME.fullmatch(text.partition("/")[2]):
+                yield Problem(f"spec.removed[{i}]", "must be Role/<name> or Policy/<name>")
+        if not (self.roles or self.policies or self.removed):
+            yield Problem("spec", "must name something that would be otherwise")
+
+    def references(self) -> Iterator[tuple[str, Ref]]:
+        for name, role in self.roles.items():
+            for path, ref in role.references():
+                yield path.replace("spec", f'spec.roles["{name}"]', 1), ref
 
 
 class Canary(msgspec.Struct, frozen=True):
@@ -57,6 +103,8 @@ class Decision(msgspec.Struct, frozen=True):
     allow: bool
     reasons: tuple[str, ...] = ()
     """Sorted reason codes, for the record: why allowed (roles) or why not."""
+    obligations: tuple[str, ...] = ()
+    """Sorted, as `parsed` reads them: what an allowed call must meet besides."""
 
 
 ERROR = Decision(allow=False, reasons=("policy_error",))
@@ -66,16 +114,56 @@ UNDEFINED = Decision(allow=False, reasons=("policy_undefined",))
 """The policy has no opinion, or one that is not `{"allow": bool, "reasons": [string...]}`."""
 
 
+class Duties(msgspec.Struct, frozen=True):
+    """Obligations by kind."""
+
+    approval: bool = False
+    mask: tuple[str, ...] = ()
+    rate: tuple[str, ...] = ()
+    step_up: tuple[str, ...] = ()
+
+
+@lru_cache(1024)
+def parsed(obligations: tuple[str, ...]) -> Duties | None:
+    """What the words of a decision mean; None: one of them means nothing, and nobody can meet it."""
+    named: dict[str, list[str]] = {"mask": [], "rate": [], "step_up": []}
+    approval = False
+    for word in obligations:
+        kind, _, name = word.partition(":")
+        if word == "approval":
+            approval = True
+        elif kind in named and name:
+            named[kind].append(name)
+        else:
+            return None
+    return Duties(approval, *(tuple(named[kind]) for kind in ("mask", "rate", "step_up")))
+
+
+def unmet(duties: Duties, caller: Caller) -> tuple[str, ...]:
+    """Which sign-ins the caller still lacks."""
+    return tuple(wanted for wanted in duties.step_up if wanted != caller.acr and wanted not in caller.amr)
+
+
 def normalise(result: object) -> Decision:
-    """A decision out of what an engine answered (JSON, decoded). Only an object whose `allow` is true allows."""
+    """A decision out of what an engine answered (JSON, decoded). Only an object whose `allow` is true allows, and only
+    if its obligations are such that they can be met.
+    """
     if not isinstance(result, dict):
         return UNDEFINED
     allow, reasons = result.get("allow"), result.get("reasons", ())
     if not isinstance(allow, bool) or not isinstance(reasons, list | tuple):
         return UNDEFINED
-    if not all(isinstance(reason, str) for reason in reasons):
+    obligations = result.get("obligations", ())
+    if not isinstance(obligations, list | tuple) or len(obligations) > OBLIGATIONS_MAX:
         return UNDEFINED
-    return Decision(allow, tuple(sorted(reasons)))
+    if not all(isinstance(word, str) for word in (*reasons, *obligations)):
+        return UNDEFINED
+    if not obligations:
+        return Decision(allow, tuple(sorted(reasons)))
+    words = tuple(sorted(set(obligations)))
+    if parsed(words) is None:
+        return Decision(allow=False, reasons=("policy_obligation_unknown",))
+    return Decision(allow, tuple(sorted(reasons)), words)
 
 
 def package_path(policy: str) -> tuple[str, ...]:
@@ -92,6 +180,13 @@ class PreparedPolicy(Protocol):
 
     def visible(self, input_json: bytes) -> frozenset[str] | None:
         """The names of the tools in `input.tools` the caller may use; None on any failure: then it may use none."""
+        ...
+
+    def explain(self, input_json: bytes) -> dict[str, object] | None:
+        """Which permissions applied and what kept the others from it, as `toolgate.rego` gives it; None on any failure.
+
+        For people: slower than a decision.
+        """
         ...
 
     def close(self) -> None: ...

@@ -5,8 +5,10 @@ from typing import Protocol
 
 import msgspec
 
+from core.connection import Connection
 from core.definition import Known
 from core.fleet import Published
+from core.issuer import KeySet
 from core.resource import Ref, Resource
 from core.secret import Sealed
 from core.snapshot import Manifest, SignedManifest
@@ -56,9 +58,15 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     sealed: dict[Ref, Sealed]
     """Secrets' values, and the tenant's keys under its own Ref."""
     known: dict[str, Known]
+    previous_keys: dict[str, tuple[bytes, float]] = msgspec.field(default_factory=dict)
+    """ApiKey name to the hash of the key before, and until when (Unix time) that is good too."""
+    issuer_keys: dict[str, KeySet] = msgspec.field(default_factory=dict)
+    """IdentityProvider name to the keys it was last seen to have."""
     last: Last | None
     changed_unix_us: int = 0
     """When the newest change was made; 0: it is long ago."""
+    connections: tuple[Connection, ...] = ()
+    """Those with a token."""
 
 
 Sign = Callable[[bytes], SignedManifest]

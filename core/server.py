@@ -6,7 +6,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from core import onbehalf
 from core.identity import Risk
+from core.onbehalf import Auth
 from core.resource import Problem, Ref
 
 
@@ -89,6 +91,9 @@ def reached(transport: Transport) -> Iterator[tuple[str, str]]:
         yield "private", "spec.transport.allow_private"
 
 
+COST_MAX = 1_000_000
+
+
 class ToolOverlay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What the tenant says of a tool beyond its definition; policy sees it."""
 
@@ -97,6 +102,8 @@ class ToolOverlay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     read_only: bool | None = None
     """Overrides the upstream's `readOnlyHint`, which is a claim and nothing more."""
     timeout_s: float | None = None
+    cost: int = 1
+    """Cost units a call is counted as."""
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -111,9 +118,13 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     timeout_s: float = 30.0
     max_result_bytes: int = 10 * 1024 * 1024
     refresh_s: int = 300
+    screen: bool = True
+    """Let the firewall look at what the server offers: tools that give orders to the model wait for a person."""
     risk: Risk = "low"
     """Risk of tools that have no overlay saying otherwise."""
     tools: dict[str, ToolOverlay] = msgspec.field(default_factory=dict)
+    auth: Auth | None = None
+    """How Toolgate signs in to the server; none: with no more than the transport's headers."""
     disabled: bool = False
 
     def problems(self) -> Iterator[Problem]:
@@ -126,10 +137,14 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         for name, tool in self.tools.items():
             if tool.timeout_s is not None and not 0.1 <= tool.timeout_s <= 3600:
                 yield Problem(f"spec.tools.{name}.timeout_s", "must be 0.1-3600")
+            if not 0 <= tool.cost <= COST_MAX:
+                yield Problem(f"spec.tools.{name}.cost", f"must be 0-{COST_MAX:,}")
         if isinstance(self.transport, StdioTransport):
             yield from _stdio_problems(self.transport)
         else:
             yield from _remote_problems(self.transport)
+        if self.auth is not None:
+            yield from _auth_problems(self.transport, self.auth)
 
     def references(self) -> Iterator[tuple[str, Ref]]:
         if isinstance(self.transport, StdioTransport):
@@ -138,6 +153,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         else:
             for header, secret in self.transport.secret_headers.items():
                 yield f"spec.transport.secret_headers.{header}", Ref("Secret", "", secret)
+        if self.auth is not None:
+            yield from onbehalf.references(self.auth)
 
 
 MAX_REPLICAS = 32
@@ -165,6 +182,17 @@ def _remote_problems(transport: HttpTransport | SseTransport | WebSocketTranspor
             yield Problem(f"spec.transport.headers.{name}", "must be Latin-1 without control characters")
     if not 1 <= transport.max_connections <= 10_000:
         yield Problem("spec.transport.max_connections", "must be 1-10000")
+
+
+def _auth_problems(transport: Transport, auth: Auth) -> Iterator[Problem]:
+    if not isinstance(transport, HttpTransport):
+        yield Problem("spec.auth", "is for servers of transport type http")
+        return
+    if transport.replicas:
+        yield Problem("spec.auth", "is for servers of one URL: tokens name it")
+    if any(name.lower() in ("authorization", "dpop") for name in (*transport.headers, *transport.secret_headers)):
+        yield Problem("spec.auth", "must not be given beside an Authorization header")
+    yield from onbehalf.problems(auth, private=transport.allow_private)
 
 
 def _url_problems(path: str, url: str, schemes: tuple[str, str]) -> Iterator[Problem]:
@@ -231,6 +259,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """False: nobody looked, and `error` says why. It says nothing of the server."""
     error: str = ""
     """Why the look failed, for a person; empty on success."""
+    challenge: str | None = None
+    """`WWW-Authenticate` of the server that wants another credential, or one; None: it was not about that."""
 
     @property
     def failed(self) -> bool:

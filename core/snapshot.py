@@ -8,17 +8,32 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from core.guard import Action, Direction
-from core.identity import Attribute, Risk
-from core.limits import Bucket, Dimension
+from core.guard import Action, Direction, Thresholds
+from core.identity import Principal, Risk
+from core.issuer import IdentityProvider, KeySet
+from core.limits import SPENDING, Bucket, Dimension, Scope
+from core.own_detector import OwnDetector
 from core.policy import Canary
-from core.resource import Problem
+from core.quota import Unit
+from core.resource import Problem, digest
 from core.server import Declared, Transport
 
 KEYS_PER_SHARD = 4096
 
 PartKind = Literal[
-    "catalogue", "backends", "identity", "keys", "policy_module", "policy_data", "limits", "guards", "secrets"
+    "catalogue",
+    "backends",
+    "identity",
+    "keys",
+    "policy_module",
+    "policy_data",
+    "shadow_module",
+    "shadow_data",
+    "limits",
+    "guards",
+    "secrets",
+    "issuers",
+    "tokens",
 ]
 
 
@@ -42,6 +57,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     audit: Literal["best_effort", "required"] = "best_effort"
     key_shards: int = 1
     """A key's shard is its hash's first four bytes, big-endian, modulo this."""
+    keep_arguments: bool = False
+    """Records hold calls' arguments, as the guards left them."""
+
+    def policy_digest(self) -> bytes:
+        """16 bytes; equal where module and data of the policy are: the rules decide alike."""
+        of = {"policy_module", "policy_data"}
+        return digest(b"".join(part.digest for part in self.parts if part.kind in of))[:16]
 
 
 class SignedManifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,54 +74,45 @@ class SignedManifest(msgspec.Struct, frozen=True, kw_only=True):
     signature: bytes
 
 
-class CompiledTool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One tool as an endpoint shows it."""
+class Compiled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an endpoint shows of a server: all that a policy, a limit or a guard asks of a target."""
 
     name: str
-    """Exposed name."""
+    """As agents know it: the exposed name, or the exposed URI or URI template (RFC 6570)."""
     server: str
     upstream_name: str
-    definition: bytes
-    """The JSON object agents see: the approved one, renamed and re-described, all else equal byte for byte."""
-    digest: bytes
-    """Of the approved definition."""
-    risk: Risk = "low"
-    labels: dict[str, str] = msgspec.field(default_factory=dict)
-    read_only: bool = False
-    timeout_s: float = 30.0
-    header_params: dict[str, str] = msgspec.field(default_factory=dict)
-    """Argument path (dotted from the root) to `Mcp-Param-` token, from `x-mcp-header`."""
-
-
-class CompiledPrompt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One prompt as an endpoint shows it."""
-
-    name: str
-    """Exposed name."""
-    server: str
-    upstream_name: str
+    """At the server."""
     definition: bytes
     """The JSON object agents see: as observed, renamed, all else equal byte for byte."""
     risk: Risk = "low"
     labels: dict[str, str] = msgspec.field(default_factory=dict)
-    read_only: bool = True
+    read_only: bool = False
     timeout_s: float = 30.0
+    cost: int = 1
+    """Cost units a call of it is counted as."""
 
 
-class CompiledResource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One resource, or one template of many, as an endpoint shows it."""
+class CompiledTool(Compiled, frozen=True, kw_only=True, omit_defaults=True):
+    """One tool. Its definition is the approved one, re-described as the endpoint says."""
 
-    name: str
-    """Exposed URI, or URI template (RFC 6570)."""
-    server: str
-    upstream_name: str
-    """The URI or template at the server; another one than `name` only where two servers have the same."""
-    definition: bytes
-    """The JSON object agents see."""
-    risk: Risk = "low"
-    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    digest: bytes
+    """Of the approved definition."""
+    header_params: dict[str, str] = msgspec.field(default_factory=dict)
+    """Argument path (dotted from the root) to `Mcp-Param-` token, from `x-mcp-header`."""
+    scopes: tuple[str, ...] = ()
+    """What a call demands besides what the endpoint does."""
+
+
+class CompiledPrompt(Compiled, frozen=True, kw_only=True, omit_defaults=True):
+    """One prompt."""
+
     read_only: bool = True
-    timeout_s: float = 30.0
+
+
+class CompiledResource(Compiled, frozen=True, kw_only=True, omit_defaults=True):
+    """One resource, or one template of many; exposed under another URI only where two servers have the same."""
+
+    read_only: bool = True
 
 
 Offer = Literal["tools", "prompts", "resources", "subscribe", "completions", "logging", "list_changed", "tasks", "ui"]
@@ -130,6 +143,23 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     """The endpoint's own part of `instructions`."""
     server_instructions: dict[str, str] = msgspec.field(default_factory=dict)
     """The members' parts of it."""
+    providers: tuple[str, ...] = ()
+    """Issuers whose tokens are taken; empty: all of the tenant's."""
+    scopes: tuple[str, ...] = ()
+    """What every request demands."""
+
+
+class SignIn(msgspec.Struct, frozen=True, kw_only=True):
+    """That tokens open a server, and whose. They are in the Tokens parts."""
+
+    per_caller: bool
+    """Each caller's own; else the server's own, for all."""
+    look_as: str
+    """Subject whose token looks are made with."""
+    connect_url: str
+    """Where people connect an account, to be followed by `/` and a sealed link; empty: nowhere."""
+    url: str
+    """Of the server."""
 
 
 class Backend(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,6 +177,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     max_result_bytes: int = 10 * 1024 * 1024
     offers: tuple[Offer, ...] = ()
     """As last observed."""
+    sign_in: SignIn | None = None
 
 
 class Backends(msgspec.Struct, frozen=True):
@@ -155,20 +186,34 @@ class Backends(msgspec.Struct, frozen=True):
     servers: dict[str, Backend]
 
 
-class Principal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A user or an agent: what policy may know of it."""
-
-    roles: tuple[str, ...] = ()
-    """Sorted; bound directly or through a group."""
-    groups: tuple[str, ...] = ()
-    attributes: dict[str, Attribute] = msgspec.field(default_factory=dict)
-
-
 class Identity(msgspec.Struct, frozen=True):
     """Users and agents by name; disabled ones are left out, and so are their keys."""
 
     users: dict[str, Principal]
     agents: dict[str, Principal]
+
+
+class CompiledIssuer(msgspec.Struct, frozen=True, kw_only=True):
+    """An issuer whose tokens are taken, with the keys the control plane had last."""
+
+    name: str
+    provider: IdentityProvider
+    keys: KeySet = KeySet()
+
+
+class Issuers(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose tokens are taken, in name order, and what becomes of whom they name. A tenant without any has no part."""
+
+    issuers: tuple[CompiledIssuer, ...]
+    groups: dict[str, Principal] = msgspec.field(default_factory=dict)
+    """Group to the roles bound to it."""
+    emails: dict[str, str] = msgspec.field(default_factory=dict)
+    """E-mail address, in lower case, to the one user who has it."""
+    roles: tuple[str, ...] = ()
+    """Roles there are: the others a token may name are nothing."""
+    disabled_users: tuple[str, ...] = ()
+    disabled_agents: tuple[str, ...] = ()
+    """Nobody's token may speak for these."""
 
 
 class KeyEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -179,6 +224,10 @@ class KeyEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     agent: str = ""
     endpoints: tuple[str, ...] = ()
     expires_unix: float | None = None
+    namespaces: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    is_previous: bool = False
+    """It was rotated, and goes on for a while."""
 
 
 class KeyShard(msgspec.Struct, frozen=True):
@@ -204,10 +253,14 @@ class PolicyData(msgspec.Struct, frozen=True, kw_only=True):
     canaries: tuple[Canary, ...] = ()
     nameless: tuple[Literal["tools", "prompts", "resources"], ...] = ()
     """Kinds of which no rule reads the name: those alike in all else are decided alike, so one of them is asked for."""
+    arguments: tuple[str, ...] = ()
+    """Dotted paths of arguments that any rule reads: only these are sent, and only these key the decision cache."""
+    record: Literal["off", "redacted", "arguments"] = "off"
+    """Which inputs a gateway reports with its records, as `Tenant.decisions`."""
 
 
 class CompiledLimit(msgspec.Struct, frozen=True, kw_only=True):
-    """A RateLimit ready to spend from."""
+    """A RateLimit or Quota ready to spend from."""
 
     name: str
     life: str = ""
@@ -216,24 +269,31 @@ class CompiledLimit(msgspec.Struct, frozen=True, kw_only=True):
     per: tuple[Dimension, ...]
     tools: tuple[str, ...]
     endpoints: tuple[str, ...]
-    scope: Literal["node", "fleet"]
+    methods: tuple[str, ...] = SPENDING
+    unit: Unit = "calls"
+    scope: Scope
     on_error: Literal["allow", "deny", "local"]
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """In name order; a call spends from every one that matches."""
+    """RateLimits and then Quotas, each in name order; a call spends from every one that matches."""
 
     limits: tuple[CompiledLimit, ...]
 
 
-class CompiledGuard(msgspec.Struct, frozen=True, kw_only=True):
-    """A Guard with an action settled for each detector."""
+class CompiledGuard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A Guard with an action settled for each detector, and the firewall's scores; None: no firewall."""
 
     name: str
     detectors: dict[str, Action]
     directions: tuple[Direction, ...]
     tools: tuple[str, ...]
     endpoints: tuple[str, ...]
+    firewall: Thresholds | None = None
+    own: dict[str, OwnDetector] = msgspec.field(default_factory=dict)
+    """The tenant's own among `detectors`."""
+    confidence: int = 50
+    partial: bool = False
 
 
 class Guards(msgspec.Struct, frozen=True):
@@ -257,6 +317,57 @@ class OpenSecrets(msgspec.Struct, frozen=True):
     """32 bytes; keys `identity.key_hash`."""
     session_key: bytes
     """32 bytes; seals legacy session ids and other tokens, the same on every replica."""
+
+
+class Token(msgspec.Struct, frozen=True, array_like=True):
+    """An access token in force, as `Authorization` says it."""
+
+    scheme: Literal["Bearer", "DPoP"]
+    value: str
+    expires_unix: float | None = None
+    proof_key: bytes = b""
+    """Of a DPoP token: the key it is bound to."""
+
+
+class Tokens(msgspec.Struct, frozen=True):
+    """A shard of the tenant's tokens, sealed with its data key in `tokens_context`: opens to msgpack of OpenTokens."""
+
+    sealed: bytes
+
+
+class OpenTokens(msgspec.Struct, frozen=True):
+    """Only ever in memory."""
+
+    tokens: dict[str, Token]
+    """By `token_key`."""
+
+
+TOKENS_PER_SHARD = 64
+"""On average: what is sent again when one of them is refreshed."""
+
+
+def token_key(server: str, subject: str) -> str:
+    """`subject`: see `core.onbehalf.subject_of`; empty: the server's own."""
+    return f"{server} {subject}"
+
+
+def token_shards(tokens: int) -> int:
+    """How many shards so many tokens are kept in: a power of two, so that growing seldom moves them all."""
+    return 1 << max(0, (tokens - 1) // TOKENS_PER_SHARD).bit_length()
+
+
+def token_shard(key: str, shards: int) -> str:
+    """The name of the part that holds a `token_key`, of so many."""
+    return token_shard_name(int.from_bytes(digest(key.encode())[:4], "big") % shards)
+
+
+def token_shard_name(number: int) -> str:
+    return f"{number:05d}"
+
+
+def tokens_context(tenant: str, shard: str) -> bytes:
+    """The context a shard is sealed in."""
+    return f"toolgate tokens part v1 {tenant} {shard}".encode()
 
 
 def secrets_context(tenant: str) -> bytes:

@@ -115,6 +115,8 @@ class IssuedKey(msgspec.Struct, frozen=True):
     key_id: str
     hash: bytes
     issued_unix: float
+    overlap_until_unix: float | None = None
+    """How long the key before stays good; None: it ends."""
 
 
 class Put(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +125,7 @@ class Put(msgspec.Struct, frozen=True, kw_only=True):
     resource: Resource
     """As it shall read afterwards, its status aside."""
     status: Mapping[str, object] = msgspec.field(default_factory=dict)
-    """Members of the status to set; the others stay, as reports come at any time."""
+    """Members of the status to set, None to take one away; the others stay, as reports come at any time."""
     references: tuple[tuple[str, Ref], ...] = ()
     """(path, Ref) of what it names."""
     sealed: Sealed | None = None

@@ -22,9 +22,17 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Refuse calls on a gateway that has not heard from the control plane for so long; None: serve the last one."""
     audit: Literal["best_effort", "required"] = "best_effort"
     """`required`: a call whose record cannot be written is refused before it is executed."""
+    audit_arguments: Literal["digest", "keep"] = "digest"
+    """`keep`: audit rows hold permitted calls' arguments as the guards left them; `digest`: what tells them apart."""
     revocation_epoch: int = 0
     """Raising it ends every decision cached and every legacy session begun before."""
     retention_days: int = 90
+    decisions: Literal["off", "redacted", "arguments"] = "redacted"
+    """What is kept of what policies were asked, to replay candidates on: nothing, all but arguments, or those too that
+    a policy declares.
+    """
+    decisions_days: int = 14
+    """For how long."""
     disabled: bool = False
 
     def problems(self) -> Iterator[Problem]:
@@ -32,6 +40,8 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             yield Problem("spec.max_staleness_s", f"must be at least {LEAST_STALENESS_S}")
         if not 1 <= self.retention_days <= 3650:
             yield Problem("spec.retention_days", "must be 1-3650")
+        if not 1 <= self.decisions_days <= 365:
+            yield Problem("spec.decisions_days", "must be 1-365")
         if self.revocation_epoch < 0:
             yield Problem("spec.revocation_epoch", "must not be negative")
 

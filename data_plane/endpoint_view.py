@@ -1,6 +1,8 @@
 """An endpoint as requests ask about it: by the name of a tool or prompt, and by URI."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import msgspec
 
@@ -12,6 +14,21 @@ from core.snapshot import Backend, Catalogue, CompiledPrompt, CompiledResource, 
 from core.uri_template import Template
 
 Templates = tuple[tuple[Template, CompiledResource], ...]
+Seen = Mapping[str, tuple[Target, ...]]
+"""Entries of an endpoint by kind, as lists call the kinds: tools, prompts, resources, resourceTemplates."""
+
+_READ: Final = ("resources", "resourceTemplates")
+_ABOUT: Final[dict[Offer, tuple[str, ...]]] = {
+    "tools": ("tools",),
+    "prompts": ("prompts",),
+    "resources": _READ,
+    "subscribe": _READ,
+    "completions": ("prompts", "resourceTemplates"),
+    "tasks": ("tools",),
+    "ui": ("tools",),
+}
+"""The kinds an offer is about; of one that is not here, all."""
+_KINDS: Final = ("tools", "prompts", *_READ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +92,31 @@ class EndpointView:
     def template(self, text: str) -> CompiledResource | None:
         """The template as it is listed: what a completion refers to."""
         return next((entry for template, entry in self._templates if template.text == text), None)
+
+    def entries(self) -> Seen:
+        """All there are."""
+        known = self.catalogue
+        return dict(zip(_KINDS, (known.tools, known.prompts, known.resources, known.templates), strict=True))
+
+    def offered(self, seen: Seen) -> frozenset[Offer]:
+        """What the members can do for whoever sees `seen` of this endpoint: an offer counts where it is about something
+        of its server that is seen, or where there is nothing yet to be seen. Tools are always offered, but to those
+        who see none of them.
+        """
+        everything = self.entries()
+        named = {kind: _servers(everything, kind) for kind in _KINDS}
+        shown = {kind: _servers(seen, kind) for kind in _KINDS}
+        found: set[Offer] = set()
+        for server, offers in self.offers.items():
+            for offer in offers - found:
+                kinds = _ABOUT.get(offer, _KINDS)
+                there = any(server in named[kind] for kind in kinds)
+                if not there or any(server in shown[kind] for kind in kinds):
+                    found.add(offer)
+        found.discard("tools")
+        if seen["tools"] or not everything["tools"]:
+            found.add("tools")
+        return frozenset(found)
 
     def without(self, hidden: frozenset[str]) -> "EndpointView":
         """This endpoint as it speaks of itself to those who see nothing of some of its servers."""
@@ -144,6 +186,10 @@ def _narrowed(catalogue: Catalogue, server: str) -> Catalogue:
         instructions=composed_instructions(catalogue.own_instructions, {server: said} if said else {}),
         server_instructions={server: said} if said else {},
     )
+
+
+def _servers(some: Seen, kind: str) -> frozenset[str]:
+    return frozenset(entry.server for entry in some[kind])
 
 
 def _named(entry: CompiledResource, name: str, upstream_name: str) -> CompiledResource:

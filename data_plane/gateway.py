@@ -3,11 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from core.approval import Approvers
 from core.call import ToolBackend
 from core.sealing import Sealer
+from data_plane.bearers import Bearers
 from data_plane.leases import Leases
 from data_plane.meter import Meter
 from data_plane.parked import Parked
+from data_plane.public_urls import PublicUrls
 from data_plane.sessions import SessionNotes
 from data_plane.stages.conversation import Conversations
 from data_plane.tenants import Tenants
@@ -23,7 +26,10 @@ class Gateway:
     conversations: Conversations
     sessions: SessionNotes
     parked: Parked
+    approvers: Approvers
     sealer: Sealer
+    bearers: Bearers
+    urls: PublicUrls
     version: str
     clock: Callable[[], float]
     """Unix seconds."""

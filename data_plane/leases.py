@@ -12,13 +12,19 @@ from core.limits import Bucket, Counters, CountersAway, Grant, read_key
 MAX_KEYS = 10_000
 """Slices kept; the oldest is given back for a new one. Idle ones go by themselves."""
 MAX_WAITERS = 10_000
+QUOTA_IDLE_S = 30.0
+"""Of a quota a slice is kept longer: to have one again is a question to the control plane."""
+QUOTA_PATIENCE_S = 0.25
+"""A call waits so long at most for a quota's slice: the control plane may be far away, and it may hang."""
+PAUSE_S = 1.0
+"""After waiting in vain nobody waits for so long, and a key whose counter failed is not asked for."""
 LENT_KEYS = 10_000
 
 
 class _Lease:
     """One bucket's slice, and who waits for its next one."""
 
-    __slots__ = ("bucket", "fetching", "key", "slice", "waiting")
+    __slots__ = ("bucket", "fetching", "key", "quiet_until_s", "slice", "waiting")
 
     def __init__(self, key: str, bucket: Bucket) -> None:
         self.key = key
@@ -26,13 +32,29 @@ class _Lease:
         self.slice = Slice(slice_size(bucket))
         self.waiting: deque[tuple[int, asyncio.Future[Grant]]] = deque()
         self.fetching = False
+        self.quiet_until_s = 0.0
 
 
 class Leases:
     """Implements `core.limits.Counters` over others. Belongs to one event loop."""
 
-    def __init__(self, counters: Counters, *, max_keys: int = MAX_KEYS, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        counters: Counters,
+        *,
+        max_keys: int = MAX_KEYS,
+        idle_s: float = IDLE_S,
+        patience_s: float | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """`idle_s`: a slice not touched for so long goes back. `patience_s`: a take waits so long at most, then raises
+        CountersAway, and so do others for PAUSE_S without waiting; the slice is fetched meanwhile. None: as long as the
+        counters take.
+        """
         self._counters = counters
+        self._idle_s = idle_s
+        self._patience_s = patience_s
+        self._hasty_until_s = 0.0
         self._max_keys = max_keys
         self._clock = clock
         self._leases: OrderedDict[str, _Lease] = OrderedDict()
@@ -103,11 +125,22 @@ class Leases:
         if len(lease.waiting) >= MAX_WAITERS:
             self._turned_away += 1
             raise CountersAway("too many wait for the same counter")
+        now = self._clock()
+        if now < lease.quiet_until_s:
+            raise CountersAway("the counter failed a moment ago")
+        if now < self._hasty_until_s:
+            if not lease.fetching:
+                self._fetch(lease)
+            raise CountersAway("the counters took too long a moment ago")
         future: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
         lease.waiting.append((want, future))
         if not lease.fetching:
             self._fetch(lease)
-        return await future
+        try:
+            return await asyncio.wait_for(future, self._patience_s)
+        except TimeoutError:
+            self._hasty_until_s = self._clock() + PAUSE_S
+            raise CountersAway("the counters take too long") from None
 
     def _fetch(self, lease: _Lease) -> None:
         lease.fetching = True
@@ -129,6 +162,8 @@ class Leases:
                 if not lease.waiting:
                     return
         except CountersAway as failure:
+            if self._patience_s is not None:
+                lease.quiet_until_s = self._clock() + PAUSE_S
             _fail(lease, str(failure))
         finally:
             _fail(lease, "the counters failed")
@@ -162,19 +197,19 @@ class Leases:
 
     def _schedule(self) -> None:
         if self._sweep is None and self._leases and not self._closed:
-            self._sweep = asyncio.get_running_loop().call_later(IDLE_S, self._idle)
+            self._sweep = asyncio.get_running_loop().call_later(self._idle_s, self._idle)
 
     def _idle(self) -> None:
         """Return what is idle and forget what holds nothing. One timer for all slices, none while there are none."""
         self._sweep = None
         now = self._clock()
         for key, lease in list(self._leases.items()):
-            tokens = lease.slice.unspent(now)
+            tokens = lease.slice.unspent(now, self._idle_s)
             if tokens:
                 self._give(lease, tokens)
             if lease.fetching or lease.waiting or lease.slice.tokens or now < lease.slice.denied_until_s:
                 continue
-            if now - lease.slice.used_s >= IDLE_S:
+            if now - lease.slice.used_s >= self._idle_s:
                 del self._leases[key]
         self._schedule()
 
@@ -234,28 +269,56 @@ class ScopedCounters:
     Implements `core.limits.Counters`; the key says scope and `on_error` (`core.limits.counter_key`).
     """
 
-    def __init__(self, node: Counters, fleet: Counters | None, *, clock: Callable[[], float] = monotonic) -> None:
-        """`node`: memory; also what counts while the fleet's are away. `fleet` None: this node is the fleet."""
+    def __init__(
+        self,
+        node: Counters,
+        fleet: Counters | None,
+        quotas: Counters | None = None,
+        *,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """`node`: memory; also what counts while others are away. `fleet` None: this node is the fleet. `quotas`: the
+        control plane's, by whole keys; None: there is none.
+        """
         self._node = node
+        self._budgets = (
+            Leases(quotas, idle_s=QUOTA_IDLE_S, patience_s=QUOTA_PATIENCE_S, clock=clock)
+            if quotas is not None
+            else None
+        )
+        self._owing = OnError(self._budgets, node) if self._budgets is not None else None
+        self._quotas: Counters = self._owing or node
         self._leases = Leases(_Named(fleet), clock=clock) if fleet is not None else None
         self._lending = OnError(self._leases, node) if self._leases is not None else None
         self._fleet: Counters = self._lending or node
 
     def bounds(self) -> dict[str, Bound]:
         """Of what is leased from the fleet; nothing where this node is the fleet."""
-        if self._leases is None or self._lending is None:
-            return {}
-        leases = {f"fleet_{what}": bound for what, bound in self._leases.bounds().items()}
-        return {**leases, "fleet_lent": self._lending.bound}
+        bounds: dict[str, Bound] = {}
+        if self._budgets is not None and self._owing is not None:
+            bounds["quota_lent"] = self._owing.bound
+            bounds |= {f"quota_{what}": bound for what, bound in self._budgets.bounds().items()}
+        if self._leases is not None and self._lending is not None:
+            bounds |= {f"fleet_{what}": bound for what, bound in self._leases.bounds().items()}
+            bounds["fleet_lent"] = self._lending.bound
+        return bounds
 
     async def take(self, key: str, bucket: Bucket, want: int) -> Grant:
-        return await (self._node if read_key(key)[0] == "node" else self._fleet).take(key, bucket, want)
+        return await self._of(key).take(key, bucket, want)
 
     async def give_back(self, key: str, bucket: Bucket, tokens: int) -> None:
-        await (self._node if read_key(key)[0] == "node" else self._fleet).give_back(key, bucket, tokens)
+        await self._of(key).give_back(key, bucket, tokens)
+
+    def _of(self, key: str) -> Counters:
+        scope = read_key(key)[0]
+        if scope in ("day", "month"):
+            return self._quotas
+        return self._node if scope == "node" else self._fleet
 
     async def close(self) -> None:
-        """Give the fleet back what is not spent."""
+        """Give back what is not spent."""
+        if self._budgets is not None:
+            await self._budgets.close()
         if self._leases is not None:
             await self._leases.close()
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from core.bound import Bound
+from core.bound import Bound, Shares
 from core.call import Notification, Notify, Subject
 from core.errors import Reason, Unavailable
 from data_plane.snapshots import TenantSnapshot
@@ -55,6 +55,8 @@ class Listener:
     """One open stream. `tell` writes to it, `end` closes it; neither blocks nor raises."""
 
     tenant: str
+    principal: str = ""
+    """Whose it is; counted by it."""
     wanted: Wanted
     look: Look
     sight: Sight
@@ -78,9 +80,10 @@ class Listeners:
         """Found changed, not told yet."""
         self._of: dict[str, dict[Listener, None]] = {}
         self._count = 0
+        self._shares = Shares(cap)
         self._errands: set[asyncio.Task[None]] = set()
         self.refused = 0
-        """Streams beyond the cap."""
+        """Streams beyond the cap, or their caller's share of it."""
         self.told = 0
         """Changes told."""
 
@@ -99,8 +102,12 @@ class Listeners:
         if self._count >= self._cap:
             self.refused += 1
             raise Unavailable(Reason.OVERLOADED, "Too many streams are open here.", retry_after_s=5)
+        if self._shares.full(listener.principal):
+            self.refused += 1
+            raise Unavailable(Reason.OVERLOADED, "This caller has too many streams open here.", retry_after_s=5)
         self._of.setdefault(listener.tenant, {})[listener] = None
         self._count += 1
+        self._shares.take(listener.principal)
         return lambda: self._close(listener)
 
     def swapped(self, snapshot: TenantSnapshot) -> None:
@@ -173,6 +180,7 @@ class Listeners:
             return
         del mine[listener]
         self._count -= 1
+        self._shares.give(listener.principal)
         if not mine:
             del self._of[listener.tenant]
 

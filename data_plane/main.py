@@ -19,16 +19,20 @@ import msgspec
 import uvloop
 
 if TYPE_CHECKING:
+    from adapters.fleet.channel import Link
     from adapters.otel.spans import Spans
     from adapters.redis.counters import RedisCounters
 
+from adapters.crypto.jwt import JwtProver
 from adapters.crypto.sealing import AesGcmSealer, Ed25519Verifier, X25519NodeKey
 from adapters.logs.json_lines import log_to_stderr
 from adapters.memory.bus import MemoryCache, MemoryEvents
 from adapters.memory.counters import MemoryCounters
+from adapters.web.client import WebClient
 from core.bound import Bound
 from core.bus import Bus, Cache, EventLog
 from core.call import Record, Records
+from core.limits import Counters
 from core.options import SettingsRejected
 from core.server import StdioTransport
 from core.snapshot import SnapshotReceiver, SnapshotSource
@@ -38,6 +42,7 @@ from data_plane.parts import PartStore, node_key
 from data_plane.settings import AgentGrpc, Settings, WorkerSettings, read
 from data_plane.supervisor import listen
 from data_plane.supervisor.bus import NodeBus, Shared
+from data_plane.supervisor.issuers import IssuerKeys
 from data_plane.supervisor.node import Node
 from data_plane.supervisor.ops import Ops
 from data_plane.supervisor.process import Process, raise_file_limit, spare_memory, start
@@ -60,6 +65,7 @@ WORKER = ("-P", "-m", "data_plane.worker_main")
 
 
 def main(arguments: list[str]) -> int:
+    """`toolgate gateway`: as `run`, and 2 for wrong settings."""
     try:
         settings = read(arguments, os.environ)
     except SettingsRejected as rejected:
@@ -70,7 +76,7 @@ def main(arguments: list[str]) -> int:
 
 
 def run(settings: Settings) -> int:
-    """Serve until a signal; 0 if everything in flight was finished, 1 if not, 2 if it could not be started."""
+    """Serve until a signal; 0 if everything in flight was finished, 1 if not, 4 when something needed is missing."""
     spare_memory()
     raise_file_limit()
     os.umask(0o077)
@@ -80,7 +86,7 @@ def run(settings: Settings) -> int:
             return runner.run(_run(settings))
         except CannotStart as failure:
             print(f"toolgate gateway: {failure}", file=sys.stderr)
-            return 2
+            return 4
 
 
 class CannotStart(Exception):
@@ -94,6 +100,7 @@ async def _run(settings: Settings) -> int:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "work"))
     async with AsyncExitStack() as stack:
         _alone_in(settings.data_dir, stack)
+        _check_tls(settings)
         mcp_sockets = _listen(settings, settings.mcp_port, settings.workers, stack)
         ops_socket = _listen(settings, settings.ops_port, 1, stack)[0]
         agent_grpc = _agent_grpc(settings, stack)
@@ -112,11 +119,11 @@ async def _run(settings: Settings) -> int:
         receiver.load()
         children = StdioServers()
         stack.push_async_callback(children.close)
-        network = Network()
+        network = Network(prover=JwtProver())
         stack.push_async_callback(network.close)
         buckets = MemoryCounters(time.monotonic)
         redis = _redis(settings, stack)
-        counters = ScopedCounters(buckets, redis)
+        counters = ScopedCounters(buckets, redis, _budgets(settings, stack))
         stack.push_async_callback(counters.close)
         outer = _Outer(settings, stack)
         bus = NodeBus(outer.bus)
@@ -133,6 +140,10 @@ async def _run(settings: Settings) -> int:
         receiver.on_change = servers.changed
         source, records = _outside(settings, release, stack, receiver=receiver, servers=servers, workers=workers)
         watching.changed = workers.stale = source.changed
+        web = WebClient()
+        stack.callback(web.close)
+        issuer_keys = IssuerKeys(receiver.lookup, store, web)
+        workers.find_keys = issuer_keys.keys
         metrics, calls = CallMetrics(), CallLog(settings.call_log)
         spans = _spans(settings, release)
 
@@ -152,6 +163,8 @@ async def _run(settings: Settings) -> int:
                 **({"redis_connections": redis.bound} if redis is not None else {}),
                 **children.bounds(),
                 "watched_servers": watching.bound,
+                "web_requests": web.bound,
+                "issuers": issuer_keys.bound,
                 "spool_segments": Bound(pump.segments, max(2, settings.spool_max_mib), pump.dropped),
                 "call_log_bytes": calls.bound,
                 **({"spans": spans.bound} if spans is not None else {}),
@@ -193,6 +206,15 @@ def _own_key(settings: Settings) -> X25519NodeKey:
         return X25519NodeKey(node_key(settings.data_dir, settings.node_key_file))
     except (OSError, ValueError) as failure:
         raise CannotStart(f"TOOLGATE_NODE_KEY_FILE: {failure}") from failure
+
+
+def _check_tls(settings: Settings) -> None:
+    """Before there are workers, each of which would fail."""
+    try:
+        if settings.tls is not None:
+            settings.tls.context()
+    except (OSError, ValueError) as failure:
+        raise CannotStart(f"TOOLGATE_TLS_CERT_FILE, _KEY_FILE and _CLIENT_CA_FILE: {failure}") from failure
 
 
 def _alone_in(data_dir: Path, stack: AsyncExitStack) -> None:
@@ -249,6 +271,10 @@ def _starter(
             max_loaded_tenants=settings.max_loaded_tenants,
             max_connections=settings.max_connections,
             public_hosts=settings.hosts,
+            trusted_proxies=settings.trusted_proxies,
+            forwarded_header=settings.forwarded_header,
+            public_url=settings.public_url,
+            tls=settings.tls,
             agent_grpc=agent_grpc,
             drain_s=settings.drain_s,
             trace_ratio=settings.trace_ratio,
@@ -295,22 +321,16 @@ def _outside(
     source: _Source = _DiskOnly()
     records: Records | None = None
     if settings.control_plane and not (settings.snapshot_dir and settings.records_file):
-        from adapters.fleet.channel import Link
+        from adapters.fleet.approvals import GrpcApprovers
         from adapters.fleet.records import GrpcRecords
         from adapters.fleet.stream import GrpcSnapshotSource
 
-        link = Link(
-            targets=settings.control_plane,
-            token=settings.token,
-            ca_pem=_bytes(settings.control_plane_ca_file),
-            system_trust=settings.control_plane_tls and settings.control_plane_ca_file is None,
-            cert_pem=_bytes(settings.control_plane_cert_file),
-            key_pem=_bytes(settings.control_plane_key_file),
-            server_name=settings.control_plane_server_name,
-        )
+        link = _link(settings)
         shipped = GrpcRecords(link)
         stack.push_async_callback(shipped.close)
         records = shipped
+        workers.approvers = approvers = GrpcApprovers(link)
+        stack.push_async_callback(approvers.close)
         source = GrpcSnapshotSource(
             link,
             node=settings.node_name,
@@ -332,6 +352,36 @@ def _outside(
         records = RecordFile(settings.records_file)
     assert records is not None
     return source, records
+
+
+def _budgets(settings: Settings, stack: AsyncExitStack) -> Counters | None:
+    """Quotas are the control plane's to count; None: there is none, and this node counts alone."""
+    if not settings.control_plane or settings.snapshot_dir is not None:
+        return None
+    from adapters.fleet.budgets import GrpcBudgets
+
+    budgets = GrpcBudgets(_link(settings))
+    stack.push_async_callback(budgets.close)
+    return budgets
+
+
+def _link(settings: Settings) -> "Link":
+    from adapters.fleet.channel import Link
+
+    return Link(
+        targets=settings.control_plane,
+        token=settings.token,
+        ca_pem=_bytes(settings.control_plane_ca_file),
+        system_trust=settings.control_plane_tls and settings.control_plane_ca_file is None,
+        cert_pem=_bytes(settings.control_plane_cert_file),
+        key_pem=_bytes(settings.control_plane_key_file),
+        server_name=settings.control_plane_server_name,
+        renewed=lambda: (
+            _bytes(settings.control_plane_ca_file),
+            _bytes(settings.control_plane_cert_file),
+            _bytes(settings.control_plane_key_file),
+        ),
+    )
 
 
 def _redis(settings: Settings, stack: AsyncExitStack) -> "RedisCounters | None":

@@ -7,10 +7,12 @@ from typing import Literal
 
 import msgspec
 
-from core import call
+from core import approval, call
+from core.approval import Wish
 from core.bound import Bound
 from core.bus import Event
 from core.call import Interest, Notification, Outgoing, Raw, Route
+from core.issuer import KeySet
 from core.limits import Bucket
 from core.resource import Problem
 
@@ -99,10 +101,10 @@ class Get(msgspec.Struct, frozen=True, array_like=True, tag=30):
 
 
 class Append(msgspec.Struct, frozen=True, array_like=True, tag=31):
-    """Worker asks: keep a stream's event. Answered by Done."""
+    """Worker asks: keep a stream's events. Answered by Done."""
 
     stream: str
-    event: Event
+    events: tuple[Event, ...]
 
 
 class After(msgspec.Struct, frozen=True, array_like=True, tag=32):
@@ -190,6 +192,29 @@ class Stale(msgspec.Struct, frozen=True, array_like=True, tag=40):
     server: str
 
 
+class KeysWanted(msgspec.Struct, frozen=True, array_like=True, tag=41):
+    """Worker asks: the keys of a tenant's issuer, with this one among them if it can be had. Answered by KeysFound."""
+
+    tenant: str
+    provider: str
+    kid: str
+
+
+class KeysFound(msgspec.Struct, frozen=True, array_like=True, tag=42):
+    keys: KeySet
+
+
+class AskApproval(msgspec.Struct, frozen=True, array_like=True, tag=50):
+    """Worker asks: have somebody approve this. Answered by Approved."""
+
+    wish: Wish
+    wait_s: float
+
+
+class Approved(msgspec.Struct, frozen=True, array_like=True, tag=51):
+    answer: approval.Answer
+
+
 class Granted(msgspec.Struct, frozen=True, array_like=True, tag=20):
     tokens: int
     retry_after_s: float
@@ -243,8 +268,23 @@ class Failed(msgspec.Struct, frozen=True, array_like=True, tag=25):
     retry_after_s: float | None = None
 
 
-Question = Take | GiveBack | ToolCall | Watch | Lookup | Prepare | Commit | Publish | Put | Get | Append | After
-Answer = Granted | Ran | Found | Verdict | Done | Value | Events | Failed
+Question = (
+    Take
+    | GiveBack
+    | ToolCall
+    | Watch
+    | Lookup
+    | Prepare
+    | Commit
+    | Publish
+    | Put
+    | Get
+    | Append
+    | After
+    | KeysWanted
+    | AskApproval
+)
+Answer = Granted | Ran | Found | Verdict | Done | Value | Events | KeysFound | Approved | Failed
 News = Pointed | Forget | Abandon | Condition | Drain | Stats | Stale | Subscribe | Unsubscribe | Subscribed | Delivered
 
 

@@ -6,7 +6,6 @@ request. In between the call stays in the worker that began it, and any worker o
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import count
@@ -15,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from core.bound import Bound
+from core.bound import Bound, Shares
 from core.bus import Bus, BusAway, Leave, TooLarge
 from core.call import Ask, Notification, Notify, Question, Raw, Reply
 from core.errors import Reason, Refused, Unavailable
@@ -25,8 +24,6 @@ log = logging.getLogger("toolgate.parked")
 
 CAP: Final = 1000
 """Of one worker."""
-SHARE: Final = 4
-"""One caller may have a fourth of them: whoever leaves questions open shuts nobody out but itself."""
 TTL_S: Final = 600.0
 """How long a question may stay open."""
 OWNER_S: Final = 2.0
@@ -151,8 +148,9 @@ class Parked:
         self._cap = cap
         self._ttl_s = ttl_s
         self._calls: dict[str, tuple[Call, Leave, asyncio.TimerHandle]] = {}
-        self._of: Counter[bytes] = Counter()
-        """Calls by principal."""
+        self._shares = Shares(cap)
+        self._coming = 0
+        """Calls that are being parked."""
         self._serving: dict[str, Call] = {}
         """Taken up by a worker elsewhere, for a turn."""
         self._errands: set[asyncio.Task[None]] = set()
@@ -172,8 +170,7 @@ class Parked:
 
         There, and where this is cancelled, the call is given up.
         """
-        share = max(1, self._cap // SHARE)
-        if len(self._calls) >= self._cap or (call.principal and self._of[call.principal] >= share):
+        if len(self._calls) + self._coming >= self._cap or self._shares.full(call.principal):
             self.refused += 1
             call.give_up()
             raise Unavailable(Reason.OVERLOADED, "Too many calls wait for answers.", retry_after_s=5)
@@ -181,16 +178,20 @@ class Parked:
             call.handle = token_hex(16)
         handle = call.handle
         call.notify = _nowhere
+        self._coming += 1
+        self._shares.take(call.principal)
         try:
             leave = await self._bus.subscribe(_topic(handle), lambda letter: self._received(handle, letter))
         except BusAway:
             leave = _stay  # It can still be resumed in this worker.
-        except asyncio.CancelledError:
+        except BaseException:
+            self._shares.give(call.principal)
             call.give_up()
             raise
+        finally:
+            self._coming -= 1
         timer = asyncio.get_running_loop().call_later(self._ttl_s, self._expire, handle)
         self._calls[handle] = (call, leave, timer)
-        self._of[call.principal] += 1
         call.task.add_done_callback(lambda _: self._ended(handle, call))
         return handle
 
@@ -245,9 +246,7 @@ class Parked:
             return None
         call, leave, timer = kept
         timer.cancel()
-        self._of[call.principal] -= 1
-        if not self._of[call.principal]:
-            del self._of[call.principal]
+        self._shares.give(call.principal)
         return call, leave
 
     def _expire(self, handle: str) -> None:

@@ -5,9 +5,11 @@ is read once, so a call never sees two versions of the rules. Every MCP method o
 """
 
 from core.call import Inbound, Opening, Result, Subject, SubjectMethod
-from core.errors import Refused, Unavailable
+from core.errors import NotConnected, Reason, Refused, Unavailable
 from core.identity import Caller
-from data_plane.endpoint_view import EndpointView
+from core.snapshot import Offer
+from data_plane.endpoint_view import EndpointView, Seen
+from data_plane.fronts.address import Address
 from data_plane.gateway import Gateway
 from data_plane.listeners import Sight
 from data_plane.sessions import Notes
@@ -16,6 +18,7 @@ from data_plane.stages import (
     about,
     answer,
     authn,
+    connecting,
     conversation,
     execute,
     expose,
@@ -23,46 +26,76 @@ from data_plane.stages import (
     limit,
     listening,
     lists,
+    obligations,
     policy,
     rounds,
     routing,
+    scopes,
     target,
     tenancy,
 )
 
-_SPEAKING = lists.METHODS | {"initialize", "server/discover"}
-"""Whose answers name servers: those that could not be looked at, and what servers say of themselves."""
+_GREETING = frozenset({"initialize", "server/discover"})
+"""Whose answers say what the endpoint can do, and what servers say of themselves. Lists name those away."""
 
 
 async def handle(gateway: Gateway, inbound: Inbound) -> Result:
     """The answer to one MCP request. Cancelling it cancels the call upstream; it is recorded either way."""
     now = gateway.clock()
     with gateway.meter.record(inbound) as recording:
-        tenant = await authn.claimed(inbound, gateway.tenants)
-        caller = authn.identify(inbound, tenant, now)
-        recording.called_by(caller, tenant.manifest, tenant.secrets.key_pepper)
-        endpoint = tenancy.admit(inbound, caller, tenant, gateway.silence_s())
+        try:
+            tenant = await authn.claimed(inbound, gateway.tenants, gateway.bearers, now)
+            caller = authn.identify(inbound, tenant, now, gateway.bearers, gateway.urls)
+        except Refused as refused:
+            raise await _challenged(gateway, inbound, refused) from refused
+        recording.called_by(caller, tenant.manifest, tenant.secrets.key_pepper, tenant.policy_digest)
+        endpoint = tenancy.admit(inbound, caller, tenant, gateway.silence_s)
         notes = await conversation.settle(
             inbound, caller, gateway.conversations, gateway.sessions, tenant.secrets, tenant.manifest
         )
         found = target.find(inbound, caller, endpoint, tenant.secrets, gateway.sealer)
-        seen = policy.sighted(inbound, caller, found, tenant.authorizer, now) if tenant.limiter.tells_tools else found
+        # Where a limit would tell what is there, the policy is asked first.
+        verdict = policy.judge(inbound, caller, found, tenant.authorizer, now) if tenant.limiter.tells_tools else None
+        seen = found if verdict is None or verdict.decision.allow else None
         await limit.spend(inbound, caller, tenant.limiter, gateway.counters, seen)
         if inbound.method not in target.ROUTED:
+            if caller.proof.scopes is not None:
+                scopes.demand(inbound, caller, endpoint, None, gateway.urls)
             return recording.done(await _answer(gateway, inbound, caller, endpoint, tenant, notes))
-        permit = recording.permitted(policy.authorize(inbound, caller, found, tenant.authorizer, now))
+        if inbound.ask is not None:
+            inbound.principal = caller.principal
+        permit = recording.permitted(
+            policy.authorize(inbound, caller, found, tenant.authorizer, now, recording, verdict)
+        )
+        if caller.proof.scopes is not None:
+            scopes.demand(inbound, caller, endpoint, permit.tool, gateway.urls)
+        if permit.obligations:
+            duties = obligations.duties(permit)
+            if duties.rate:
+                await limit.spend_obliged(inbound, permit, tenant.limiter, gateway.counters, duties.rate)
         clean = recording.cleaned(
             await guard.inspect(inbound, permit, tenant.guards, listed=endpoint.lists(permit.tool))
         )
-        route = routing.choose(inbound, permit, clean, tenant)
-        before = rounds.resume(inbound, permit, tenant.secrets, gateway.sealer, now)
-        notify = guard.watch(permit, tenant.guards, inbound.notify)
-        ask = guard.questioned(permit, tenant.guards, inbound.ask)
-        raw = await execute.run(
-            inbound, permit, route, clean, before, gateway.backends, gateway.parked, notify, ask, recording
-        )
+        try:
+            route = routing.choose(inbound, permit, clean, tenant, now)
+            before = rounds.resume(inbound, permit, tenant.secrets, gateway.sealer, now)
+            if permit.obligations and before is None and obligations.needs_approval(inbound, permit):
+                await obligations.approved(inbound, permit, clean, gateway.approvers, tenant.secrets.key_pepper)
+            notify = guard.watch(permit, tenant.guards, inbound.notify)
+            ask = expose.questions(guard.questioned(permit, tenant.guards, inbound.ask), permit, endpoint)
+            raw = await execute.run(
+                inbound, permit, route, clean, before, gateway.backends, gateway.parked, notify, ask, recording
+            )
+        except NotConnected as missing:
+            backend = tenant.backends[permit.tool.server]
+            return recording.unconnected(
+                connecting.told(missing, inbound, permit, backend, tenant.secrets, gateway.sealer, now)
+            )
         guarded = await guard.redact(raw, permit, tenant.guards, notify, inbound.revision, route.backend.era)
         result = expose.uris(guarded, inbound, permit, endpoint)
+        if tenant.limiter.weighs:
+            size_bytes = len(result.result) + len(result.error)
+            await limit.settle(inbound, caller, tenant.limiter, gateway.counters, permit.tool, size_bytes)
         return recording.done(rounds.seal(result, raw, inbound, permit, tenant.secrets, gateway.sealer, now))
 
 
@@ -72,21 +105,46 @@ async def knock(gateway: Gateway, inbound: Inbound) -> None:
     Raises as `handle` does. Recorded where it is not so; else the message itself will be.
     """
     try:
-        tenant = await authn.claimed(inbound, gateway.tenants)
-        caller = authn.identify(inbound, tenant, gateway.clock())
-        tenancy.admit(inbound, caller, tenant, gateway.silence_s())
-    except (Refused, Unavailable):
+        now = gateway.clock()
+        tenant = await authn.claimed(inbound, gateway.tenants, gateway.bearers, now)
+        caller = authn.identify(inbound, tenant, now, gateway.bearers, gateway.urls)
+        tenancy.admit(inbound, caller, tenant, gateway.silence_s)
+    except (Refused, Unavailable) as failure:
         with gateway.meter.record(inbound):
-            raise
+            raise (await _challenged(gateway, inbound, failure) if isinstance(failure, Refused) else failure) from None
+
+
+async def _challenged(gateway: Gateway, inbound: Inbound, refused: Refused) -> Refused:
+    """Of somebody unknown: where a token is to be had, where one would be taken."""
+    if refused.reason is not Reason.UNAUTHENTICATED or inbound.tenant is None:
+        return refused
+    try:
+        there = await gateway.tenants.current(inbound.tenant)
+    except Unavailable:
+        return refused
+    return scopes.challenged(refused, inbound, there, gateway.urls)
+
+
+async def describe(gateway: Gateway, place: Address, host: str) -> bytes | None:
+    """Metadata of the protected resource at this place (RFC 9728); None: nothing there takes tokens."""
+    if place.tenant is None:
+        return None
+    try:
+        tenant = await gateway.tenants.current(place.tenant)
+    except Unavailable:
+        return None
+    resource = f"{gateway.urls.of(host)}{place.prefix}/{place.leaf}"
+    return scopes.metadata(tenant, place.endpoint, place.server, resource) if tenant is not None else None
 
 
 def sight(gateway: Gateway, inbound: Inbound, tenant: TenantSnapshot, subjects: tuple[Subject, ...]) -> Sight | None:
     """What whoever opened a stream with `inbound` sees now, of `subjects` too; None: it may not be there any more."""
     now = gateway.clock()
     try:
-        caller = authn.identify(inbound, tenant, now)
-        endpoint = tenancy.admit(inbound, caller, tenant, gateway.silence_s())
+        caller = authn.identify(inbound, tenant, now, gateway.bearers, gateway.urls)
+        endpoint = tenancy.admit(inbound, caller, tenant, gateway.silence_s)
         conversation.prove(inbound, caller, gateway.conversations, tenant.secrets, tenant.manifest)
+        scopes.demand(inbound, caller, endpoint, None, gateway.urls)
     except (Refused, Unavailable):
         return None
     catalogue, authorizer = endpoint.catalogue, tenant.authorizer
@@ -108,8 +166,11 @@ async def _answer(  # noqa: PLR0917 - as above
 ) -> Result:
     """What needs no upstream; for lists, the policy is a filter."""
     now = gateway.clock()
-    if inbound.method in _SPEAKING and (endpoint.catalogue.unavailable or endpoint.catalogue.server_instructions):
-        endpoint = endpoint.without(about.hidden(endpoint, _seen(inbound, caller, endpoint, tenant, now)))
+    offers = frozenset[Offer]()
+    if inbound.method in _GREETING or (endpoint.catalogue.unavailable and inbound.method in lists.METHODS):
+        seen = _seen(inbound, caller, endpoint, tenant, now)
+        offers = tenant.lists.offered(endpoint, seen)
+        endpoint = endpoint.without(about.hidden(endpoint, seen))
     if inbound.method in lists.METHODS:
         visible = policy.visible(inbound, caller, lists.source(inbound, endpoint), tenant.authorizer, now)
         return lists.page(
@@ -118,23 +179,23 @@ async def _answer(  # noqa: PLR0917 - as above
     if inbound.method == listening.STREAMS[inbound.era]:
         return _opening(gateway, inbound, caller, endpoint, tenant, notes)
     if inbound.method == about.CONNECT:
-        return about.place(inbound, endpoint, tenant.tenant)
+        return about.place(inbound, endpoint, caller)
     if inbound.method in about.METHODS:
         seen = _seen(inbound, caller, endpoint, tenant, now)
         return about.itself(inbound, endpoint, seen, tenant.backends, tenant.manifest, version=gateway.version)
     if inbound.method == "initialize":
         session = conversation.begin(inbound, caller, gateway.conversations, tenant.secrets, tenant.manifest)
-        return answer.hello(inbound, endpoint, session, gateway.version)
+        return answer.hello(inbound, endpoint, session, gateway.version, offers)
     if inbound.era == "legacy" and inbound.method in listening.SETTINGS:
         await _set(gateway, inbound, caller, endpoint, tenant, notes)
         return answer.done(inbound)
-    return answer.other(inbound, endpoint, gateway.version)
+    return answer.other(inbound, endpoint, gateway.version, offers)
 
 
-def _seen(inbound: Inbound, caller: Caller, endpoint: EndpointView, tenant: TenantSnapshot, now: float) -> about.Seen:
+def _seen(inbound: Inbound, caller: Caller, endpoint: EndpointView, tenant: TenantSnapshot, now: float) -> Seen:
     return {
         kind: policy.visible(inbound, caller, entries, tenant.authorizer, now)
-        for kind, entries in about.entries(endpoint).items()
+        for kind, entries in endpoint.entries().items()
     }
 
 
@@ -147,7 +208,8 @@ def _opening(  # noqa: PLR0917 - as above
     notes: Notes,
 ) -> Result:
     """A stream of what changes: of the lists as this caller sees them, and of resources it may read."""
-    wanted = listening.wanted(inbound, notes, endpoint)
+    offers = tenant.lists.offered(endpoint, _seen(inbound, caller, endpoint, tenant, gateway.clock()))
+    wanted = listening.wanted(inbound, notes, offers)
     named: list[tuple[SubjectMethod, str]] = [(listening.UPDATED, uri) for uri in wanted.resource_subscriptions]
     named += [(listening.TASK, task) for task in wanted.task_ids]
     found = [_subject(gateway, inbound, caller, endpoint, tenant, *one) for one in named]
@@ -157,6 +219,7 @@ def _opening(  # noqa: PLR0917 - as above
         revision=inbound.revision,
         opening=Opening(
             tenant=tenant.tenant,
+            principal=caller.principal,
             tools=wanted.tools_list_changed,
             prompts=wanted.prompts_list_changed,
             resources=wanted.resources_list_changed,
@@ -188,8 +251,9 @@ def _resource(  # noqa: PLR0917 - as above
     """None: there is no such resource, or not for this caller, or its server does not tell of changes, or it may not
     be told the URI.
     """
-    entry = policy.sighted(inbound, caller, endpoint.resource(uri), tenant.authorizer, gateway.clock())
-    if entry is None or "subscribe" not in endpoint.offers.get(entry.server, ()):
+    entry = endpoint.resource(uri)
+    masks = policy.standing(inbound, caller, entry, tenant.authorizer, gateway.clock())
+    if entry is None or masks is None or "subscribe" not in endpoint.offers.get(entry.server, ()):
         return None
     if not endpoint.lists(entry) and not guard.may_leave(uri, inbound.endpoint, tenant.guards):
         return None
@@ -197,7 +261,7 @@ def _resource(  # noqa: PLR0917 - as above
         method=listening.UPDATED,
         exposed=uri,
         route=routing.towards(entry, tenant),
-        overhear=guard.overheard(entry, inbound.endpoint, tenant.guards),
+        overhear=guard.overheard(entry, inbound.endpoint, tenant.guards, masks),
     )
 
 
@@ -206,13 +270,15 @@ def _task(  # noqa: PLR0917 - as above
 ) -> Subject | None:
     """None: the caller was given no such task here, or may not use its tool any more."""
     found = target.of_task(task, inbound, caller, endpoint, tenant.secrets, gateway.sealer)
-    if found is None or policy.sighted(inbound, caller, found[0], tenant.authorizer, gateway.clock()) is None:
+    masks = policy.standing(inbound, caller, found and found[0], tenant.authorizer, gateway.clock())
+    if found is None or masks is None:
         return None
     return Subject(
         method=listening.TASK,
         exposed=task,
         route=routing.towards(found[0], tenant, found[1]),
-        overhear=guard.overheard(found[0], inbound.endpoint, tenant.guards),
+        overhear=guard.overheard(found[0], inbound.endpoint, tenant.guards, masks),
+        exposed_uri=expose.told(found[0].server, endpoint),
     )
 
 

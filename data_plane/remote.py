@@ -5,6 +5,8 @@ import logging
 from collections.abc import Callable
 from itertools import count
 
+from core import approval
+from core.approval import ApprovalsAway, TooManyWishes, Wish
 from core.bound import Bound
 from core.bus import (
     EVENT_MAX_BYTES,
@@ -20,18 +22,23 @@ from core.bus import (
 )
 from core.call import Ask, Interest, Notification, Notify, Outgoing, Raw, Route
 from core.errors import Reason, Unavailable
+from core.issuer import KeySet
 from core.limits import Bucket, CountersAway, Grant
 from data_plane.channel import Channel, ChannelLost
 from data_plane.messages import (
     After,
     Answer,
     Append,
+    Approved,
+    AskApproval,
     Delivered,
     Events,
     Failed,
     Get,
     GiveBack,
     Granted,
+    KeysFound,
+    KeysWanted,
     Publish,
     Put,
     Question,
@@ -50,6 +57,21 @@ log = logging.getLogger("toolgate.bus")
 MAX_SUBSCRIPTIONS = 50_000
 """Of one worker."""
 _PUBLIC = "The server cannot be reached now."
+
+
+class RemoteIssuerKeys:
+    """Issuers' keys as the node has them."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def keys(self, tenant: str, provider: str, kid: str) -> KeySet:
+        """None at all where the supervisor cannot be asked."""
+        try:
+            answer = await self._channel.ask(KeysWanted(tenant, provider, kid))
+        except ChannelLost:
+            return KeySet()
+        return answer.keys if isinstance(answer, KeysFound) else KeySet()
 
 
 class RemoteCounters:
@@ -101,6 +123,24 @@ class RemoteBackend:
         except ChannelLost as failure:
             raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, _PUBLIC, detail="the supervisor is gone") from failure
         raise _unavailable(answer)
+
+
+class RemoteApprovers:
+    """`core.approval.Approvers` of the node."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def ask(self, wish: Wish, wait_s: float) -> approval.Answer:
+        try:
+            answer = await self._channel.ask(AskApproval(wish, wait_s))
+        except ChannelLost as failure:
+            raise ApprovalsAway("the supervisor is gone") from failure
+        if isinstance(answer, Approved):
+            return answer.answer
+        if isinstance(answer, Failed) and answer.kind in ("busy", "large"):
+            raise TooManyWishes
+        raise ApprovalsAway(_why(answer))
 
 
 class RemoteBus:
@@ -200,9 +240,10 @@ class RemoteEvents:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
-    async def append(self, stream: str, event: Event) -> None:
-        check("event", stream, event.message, EVENT_MAX_BYTES)
-        await _asked(self._channel, Append(stream, event))
+    async def append(self, stream: str, *events: Event) -> None:
+        for event in events:
+            check("event", stream, event.message, EVENT_MAX_BYTES)
+        await _asked(self._channel, Append(stream, events))
 
     async def after(self, stream: str, number: int) -> list[Event] | None:
         answer = await _asked(self._channel, After(stream, number))

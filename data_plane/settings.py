@@ -11,9 +11,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from core import options
+from core.forwarded import HeaderName
 from core.mcp.origin import host_name
 from core.options import Option, SettingsRejected
 from core.resource import NAME, NAME_RULE
+from data_plane.fronts.tls import TlsFiles
 
 _EVERY_ADDRESS = ("", "0.0.0.0", "::")
 WORKERS_MAX = 256
@@ -28,12 +30,16 @@ class Settings:
     listen_address: str
     mcp_port: int
     ops_port: int
+    tls_cert_file: Path | None
+    tls_key_file: Path | None
+    tls_client_ca_file: Path | None
     agent_grpc_port: int | None
     agent_grpc_cert_file: Path | None
     agent_grpc_key_file: Path | None
     agent_grpc_client_ca_file: Path | None
     workers: int
     public_hosts: tuple[str, ...]
+    public_url: str
     control_plane: tuple[str, ...]
     control_plane_tls: bool
     control_plane_ca_file: Path | None
@@ -46,6 +52,8 @@ class Settings:
     snapshot_dir: Path | None
     records_file: Path | None
     tenants: tuple[str, ...]
+    trusted_proxies: tuple[str, ...]
+    forwarded_header: HeaderName
     trusted_keys: tuple[bytes, ...]
     redis_url: str
     max_loaded_tenants: int
@@ -63,6 +71,14 @@ class Settings:
     def token(self) -> str:
         """Read when it is needed, so that a rotated file counts at the next start."""
         return self.node_token or (self.node_token_file.read_text().strip() if self.node_token_file else "")
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """Of the MCP port; None: it speaks none."""
+        if self.tls_cert_file is None:
+            return None
+        client_ca = str(self.tls_client_ca_file or "")
+        return TlsFiles(cert=str(self.tls_cert_file), key=str(self.tls_key_file), client_ca=client_ca)
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -96,6 +112,10 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_loaded_tenants: int
     max_connections: int
     public_hosts: tuple[str, ...]
+    public_url: str = ""
+    tls: TlsFiles | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    forwarded_header: HeaderName = "x-forwarded-for"
     agent_grpc: AgentGrpc | None = None
     drain_s: float
     trace_ratio: float
@@ -108,6 +128,14 @@ def _hosts(text: str) -> tuple[str, ...]:
         if host != "*" and host_name(host) != host:
             raise ValueError(f"{host!r} is no host without scheme and port")
     return hosts
+
+
+def _public_url(text: str) -> str:
+    url = text.rstrip("/")
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not host_name(parts.netloc) or parts.path or parts.query):
+        raise ValueError(f"{text!r} is not http:// or https:// with a host and no path")
+    return url.lower()
 
 
 def _targets(text: str) -> tuple[str, ...]:
@@ -165,6 +193,14 @@ OPTIONS: tuple[Option, ...] = (
     Option("listen_address", options.text, "127.0.0.1", "Address both ports listen on; `0.0.0.0` for all"),
     Option("mcp_port", _PORT, "8080", "MCP, for agents; 0 takes a free one"),
     Option("ops_port", _PORT, "8083", "`/metrics`, `/healthz` and `/readyz`; 0 takes a free one"),
+    Option("tls_cert_file", options.optional_path, "", "PEM certificate of the MCP port, TLS 1.3; empty: no TLS"),
+    Option("tls_key_file", options.optional_path, "", "Its key. Renewed files are taken up without a restart"),
+    Option(
+        "tls_client_ca_file",
+        options.optional_path,
+        "",
+        "PEM of who signs agents' certificates: without one of theirs nobody is let in (mutual TLS)",
+    ),
     Option("agent_grpc_port", _optional_port, "", "gRPC for agents; 0 takes a free one; empty: none"),
     Option("agent_grpc_cert_file", options.optional_path, "", "PEM certificate of that port; empty: no TLS"),
     Option("agent_grpc_key_file", options.optional_path, "", "Its key"),
@@ -180,6 +216,13 @@ OPTIONS: tuple[Option, ...] = (
         _hosts,
         "",
         "Hosts agents may name in `Host`, without ports, separated by commas; `*`: any; empty: the address bound",
+    ),
+    Option(
+        "public_url",
+        _public_url,
+        "",
+        "Scheme and host agents reach this node by, such as `https://mcp.example.com`, where that is not what `Host` "
+        "and the port say: tokens are issued for URLs below it; empty: `http://` and `Host`",
     ),
     Option("control_plane", _targets, "127.0.0.1:8082", "host:port of the control plane's replicas; empty: none"),
     Option(
@@ -206,6 +249,18 @@ OPTIONS: tuple[Option, ...] = (
     Option("records_file", options.optional_path, "", "Append records to this file instead of sending them"),
     Option("tenants", _tenants, "", "Serve only these tenants, separated by commas; empty: all"),
     Option(
+        "trusted_proxies",
+        options.networks,
+        "",
+        "Networks (CIDRs, separated by commas) of proxies whose word counts for who the client is; empty: nobody's",
+    ),
+    Option(
+        "forwarded_header",
+        options.forwarded_header,
+        "x-forwarded-for",
+        "Where those proxies say it: `x-forwarded-for` or `forwarded` (RFC 7239); they must set or append to this one",
+    ),
+    Option(
         "trusted_keys",
         options.keys,
         "",
@@ -221,7 +276,10 @@ OPTIONS: tuple[Option, ...] = (
     Option("max_loaded_tenants", options.whole(1, 1_000_000), "512", "Tenants a worker holds in memory at once"),
     Option("max_connections", options.whole(1, 1_000_000), "10000", "Agents' connections per worker"),
     Option(
-        "spool_max_mib", options.whole(4, 1_000_000), "256", "Records kept on disk while they cannot be sent, in MiB"
+        "spool_max_mib",
+        options.whole(4, 1_000_000),
+        "1024",
+        "Records kept on disk while they cannot be sent, in MiB; the default holds ten minutes of 5,000 calls a second",
     ),
     Option("drain_s", options.number(0, 3600, " seconds"), "20", "How long SIGTERM waits for calls in flight"),
     Option(
@@ -259,6 +317,10 @@ def _together(values: Mapping[str, object]) -> list[str]:
         problems.append("TOOLGATE_CONTROL_PLANE: without one, TOOLGATE_RECORDS_FILE must say where records go")
     if values.get("snapshot_dir") and not values.get("trusted_keys") and "trusted_keys" in values:
         problems.append("TOOLGATE_SNAPSHOT_DIR: needs TOOLGATE_TRUSTED_KEYS, nobody vouches for keys in a folder")
+    if bool(values.get("tls_cert_file")) != bool(values.get("tls_key_file")):
+        problems.append("TOOLGATE_TLS_CERT_FILE and TOOLGATE_TLS_KEY_FILE: give both or neither")
+    if values.get("tls_client_ca_file") and not values.get("tls_cert_file"):
+        problems.append("TOOLGATE_TLS_CLIENT_CA_FILE: needs TOOLGATE_TLS_CERT_FILE")
     if bool(values.get("agent_grpc_cert_file")) != bool(values.get("agent_grpc_key_file")):
         problems.append("TOOLGATE_AGENT_GRPC_CERT_FILE and TOOLGATE_AGENT_GRPC_KEY_FILE: give both or neither")
     if values.get("agent_grpc_client_ca_file") and not values.get("agent_grpc_cert_file"):
@@ -268,6 +330,7 @@ def _together(values: Mapping[str, object]) -> list[str]:
     problems += _same_ports(values)
     files = (
         *("control_plane_ca_file", "control_plane_cert_file", "control_plane_key_file", "node_token_file"),
+        *("tls_cert_file", "tls_key_file", "tls_client_ca_file"),
         *("agent_grpc_cert_file", "agent_grpc_key_file", "agent_grpc_client_ca_file"),
     )
     return problems + options.missing_files(values, files)

@@ -3,7 +3,8 @@
 Immutable: a new snapshot replaces a whole TenantSnapshot, and a call in flight keeps the one it started with.
 """
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
@@ -22,23 +23,32 @@ from core.snapshot import (
     Catalogue,
     Guards,
     Identity,
+    Issuers,
     KeyEntry,
     KeyShard,
     Limits,
     Manifest,
     OpenSecrets,
+    OpenTokens,
     PartKind,
     PolicyData,
     Secrets,
+    Token,
+    Tokens,
     secrets_context,
     shard_of,
+    tokens_context,
 )
+from data_plane.bearers import Trusted
 from data_plane.endpoint_view import EndpointView, view
+from data_plane.shadow import Shadow
 from data_plane.stages.guard import TenantGuards
 from data_plane.stages.limit import Limiter
 from data_plane.stages.lists import Lists
 from data_plane.stages.policy import Authorizer
 from data_plane.stages.routing import Carried
+
+log = logging.getLogger("toolgate.snapshots")
 
 KEYS_REMEMBERED = 4096
 """Keys a snapshot has seen and found good; spares the keyed hash on the common path."""
@@ -52,6 +62,7 @@ class Full:
     """How often the caches of this process's snapshots had to forget something to make room."""
 
     keys: Hits = field(default_factory=Hits)
+    tokens: Hits = field(default_factory=Hits)
     pages: Hits = field(default_factory=Hits)
     decisions: Hits = field(default_factory=Hits)
     lists: Hits = field(default_factory=Hits)
@@ -72,13 +83,21 @@ class TenantSnapshot:
     authorizer: Authorizer
     limiter: Limiter
     guards: TenantGuards
+    policy_digest: bytes = b""
+    """As `Manifest.policy_digest`."""
     full: Full = field(default_factory=Full)
     callers: dict[str, Caller] = field(default_factory=dict)
-    """Key name to the Caller it speaks for; at most as many as there are keys. Filled by `stages.authn`."""
+    """Key to the Caller it speaks for; at most as many as there are keys. Filled by `stages.authn`."""
+    trusted: Trusted = field(default_factory=Trusted)
+    """Whose tokens are taken, and those found good."""
     lists: Lists = field(default_factory=Lists)
     """Pages answered before."""
     carried: dict[str, Carried] = field(default_factory=dict)
     """Server to the headers and environment it is reached with. Filled by `stages.routing`."""
+    tokens: dict[str, Token] = field(default_factory=dict)
+    """By `core.snapshot.token_key`."""
+    signed_in: dict[str, Carried] = field(default_factory=dict)
+    """Likewise the headers with a token in them. Filled by `stages.routing`."""
     _known_keys: dict[bytes, KeyEntry] = field(default_factory=dict)
 
     @property
@@ -100,12 +119,19 @@ class TenantSnapshot:
         return entry
 
     @property
+    def is_used(self) -> bool:
+        """Whether somebody proved to be of this tenant since it was loaded."""
+        return bool(self.callers or self.trusted.tokens)
+
+    @property
     def keys_known(self) -> int:
         return len(self._known_keys)
 
     def close(self) -> None:
         """Free the policy's instance. Calls that still hold the snapshot are refused by policy, not crashed."""
         self.policy.close()
+        if self.authorizer.shadow is not None:
+            self.authorizer.shadow.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +174,7 @@ class Assembler:
             decisions_full=self.full.decisions,
             lists_full=self.full.lists,
         )
+        authorizer.shadow = self._shadow(parts, identity, manifest)
         return TenantSnapshot(
             manifest=manifest,
             digest=digest(manifest_bytes),
@@ -160,8 +187,30 @@ class Assembler:
             authorizer=authorizer,
             limiter=Limiter(limits),
             guards=tenant_guards,
+            policy_digest=manifest.policy_digest(),
             full=self.full,
+            trusted=Trusted(_issuers(parts), self.full.tokens),
+            tokens=dict(self._tokens(parts, manifest.tenant, data_key)),
         )
+
+    def _tokens(self, parts: "_Parts", tenant: str, data_key: bytes) -> Iterator[tuple[str, Token]]:
+        for name, raw in parts.many("tokens"):
+            sealed = msgspec.msgpack.decode(raw, type=Tokens).sealed
+            opened = self.sealer.open(data_key, sealed, tokens_context(tenant, name))
+            yield from msgspec.msgpack.decode(opened, type=OpenTokens).tokens.items()
+
+    def _shadow(self, parts: "_Parts", identity: Identity, manifest: Manifest) -> Shadow | None:
+        """The policy on trial; one that does not load is left out: it must keep nothing from being served."""
+        if not any(ref.kind == "shadow_module" for ref in manifest.parts):
+            return None
+        try:
+            data = msgspec.msgpack.decode(parts.one("shadow_data"), type=PolicyData)
+            prepared = self.engine.prepare(parts.one("shadow_module"), data.data, data.canaries)
+        except (ValueError, msgspec.DecodeError) as failure:
+            log.warning("tenant %s: the policy on trial does not load: %s", manifest.tenant, failure)
+            return None
+        mark = digest(parts.one("shadow_data") + manifest.tenant.encode())
+        return Shadow(Authorizer(prepared, data, identity, mark, manifest.revocation_epoch), prepared)
 
     def _open(self, parts: "_Parts", tenant: str, data_key: bytes) -> OpenSecrets:
         sealed = msgspec.msgpack.decode(parts.one("secrets"), type=Secrets).sealed
@@ -186,6 +235,12 @@ class _Parts:
         if len(found) != 1:
             raise ValueError(f"{kind}: {len(found)} parts where one is needed")
         return found[0][1]
+
+
+def _issuers(parts: _Parts) -> Issuers:
+    """A tenant that trusts none has no such part."""
+    found = parts.many("issuers")
+    return msgspec.msgpack.decode(found[0][1], type=Issuers) if found else Issuers(issuers=())
 
 
 def _endpoints(parts: _Parts, backends: dict[str, Backend]) -> list[tuple[str, EndpointView]]:

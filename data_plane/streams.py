@@ -36,7 +36,8 @@ class Streams:
     def open(self, inbound: Inbound, opening: Opening, tell: Notify, end: Callable[[], None]) -> "Stream":
         """`inbound`: the request that asked for it. `tell` and `end` neither block nor raise.
 
-        Raises Unavailable (OVERLOADED; NO_SNAPSHOT when the tenant went away just now).
+        Raises Unavailable (OVERLOADED, also for more to hear of than there is room for; NO_SNAPSHOT when the tenant
+        went away just now).
         """
         snapshot = self._snapshot(opening.tenant)
         seen = self._sight(inbound, snapshot, opening.subjects) if snapshot is not None else None
@@ -51,6 +52,7 @@ class Streams:
 
         listener = Listener(
             tenant=opening.tenant,
+            principal=opening.principal,
             wanted=Wanted(opening.tools, opening.prompts, opening.resources),
             look=look,
             sight=seen,
@@ -58,15 +60,21 @@ class Streams:
             end=end,
             generation=snapshot.manifest.generation,
         )
-        stream = Stream(self._watches, tell, self._listeners.open(listener))
+        stream = Stream(self._watches, tell, self._listeners.open(listener), opening.principal)
         stream.hear_of(opening.subjects)
+        if stream.lacking is not None:
+            stream.close()
+            raise stream.lacking
         return stream
 
 
 class Stream:
     """An open one. `close` it when it is over."""
 
-    def __init__(self, watches: Watches, tell: Notify, close: Callable[[], None]) -> None:
+    def __init__(self, watches: Watches, tell: Notify, close: Callable[[], None], principal: str = "") -> None:
+        self.lacking: Unavailable | None = None
+        """Why it does not hear of all that it is to hear of; tried again whenever that is said anew."""
+        self._principal = principal
         self._watches = watches
         self._tell = tell
         self._close = close
@@ -86,6 +94,7 @@ class Stream:
         """Of what was asked for, only these, and as they are by now: at another server, under another guard."""
         if self._close is _closed:
             return  # Of a snapshot that came as it was closed.
+        self.lacking = None
         wanted = {(subject.method, subject.exposed): subject for subject in subjects}
         for key in [key for key in self._joined if key not in wanted]:
             self._joined.pop(key)[1]()
@@ -93,7 +102,11 @@ class Stream:
             known = self._joined.get(key)
             if known is not None and known[0] == subject:
                 continue
-            self._joined[key] = subject, self._join(subject)
+            leave = self._join(subject)
+            if leave is not None:
+                self._joined[key] = subject, leave
+            elif known is not None:
+                del self._joined[key]
             if known is not None:
                 known[1]()  # After the other has joined: the server is not listened to anew for that.
 
@@ -113,17 +126,22 @@ class Stream:
             leave()
         self._joined.clear()
 
-    def _join(self, subject: Subject) -> Callable[[], None]:
+    def _join(self, subject: Subject) -> Callable[[], None] | None:
         self._waiting += 1
         self._settled.clear()
         wish = Wish(subject.method, subject.route.tool)
 
         def tell(notification: Notification) -> None:
             shown = subject.overhear(notification) if subject.overhear is not None else notification
-            if shown is not None:
-                self._tell(_as(subject, shown))
+            if shown is not None and (named := _as(subject, shown)) is not None:
+                self._tell(named)
 
-        return self._watches.join(subject.route, wish, tell, self._began)
+        try:
+            return self._watches.join(subject.route, wish, tell, self._began, self._principal)
+        except Unavailable as full:
+            self.lacking = full
+            self._began()
+            return None
 
     def _began(self) -> None:
         self._waiting -= 1
@@ -135,16 +153,21 @@ def _closed() -> None:
     """There is nothing more to close."""
 
 
-def _as(subject: Subject, notification: Notification) -> Notification:
-    """In the agent's own names."""
+def _as(subject: Subject, notification: Notification) -> Notification | None:
+    """In the agent's own names; None for what cannot be read."""
     if subject.exposed == subject.route.tool:
         return notification
-    if notification.method == TASK:
-        params = rewrite.with_task_id(notification.params, subject.exposed)
-    elif notification.method == UPDATED:
-        params = rewrite.updated(notification.params, lambda uri: _renamed(subject, uri))
-    else:
-        return notification
+    try:
+        if notification.method == TASK:
+            params = rewrite.with_task_id(notification.params, subject.exposed)
+            if subject.exposed_uri is not None:
+                params = rewrite.result(params, "tasks/get", subject.exposed_uri)
+        elif notification.method == UPDATED:
+            params = rewrite.updated(notification.params, lambda uri: _renamed(subject, uri))
+        else:
+            return notification
+    except msgspec.DecodeError:
+        return None
     return msgspec.structs.replace(notification, params=params)
 
 

@@ -29,7 +29,7 @@ class Tenants:
     """Loads on first use, keeps the most recently used `cap`, swaps one reference per tenant.
 
     A key names its tenant before it proves anything. So what a stranger has loaded never takes the place of a tenant
-    somebody is served from (`TenantSnapshot.callers` tells): it waits apart until one of its keys was good.
+    somebody is served from (`TenantSnapshot.is_used` tells): it waits apart until one of its keys was good.
     """
 
     def __init__(self, load: Load, cap: int) -> None:
@@ -75,7 +75,7 @@ class Tenants:
     def _proven(self, tenant: str) -> TenantSnapshot | None:
         """One that waited apart; among the others from here on if somebody was served from it."""
         snapshot = self._unproven.get(tenant)
-        if snapshot is not None and snapshot.callers:
+        if snapshot is not None and snapshot.is_used:
             self._keep(tenant, self._unproven.pop(tenant))
         return snapshot
 
@@ -102,7 +102,7 @@ class Tenants:
         """Serve `snapshot` from here on. Calls in flight keep the one they began with."""
         self._pointers[tenant] = pointer
         before = self.loaded(tenant)
-        if before is not None and before.callers:
+        if before is not None and before.is_used:
             self._served.add(tenant)
         if self._unproven.pop(tenant, None) is not None and tenant not in self._served:
             self._unproven[tenant] = snapshot
@@ -113,7 +113,7 @@ class Tenants:
         self._loaded[tenant] = snapshot
         self._loaded.move_to_end(tenant)
         while len(self._loaded) > self._cap:
-            idle = (n for n, one in self._loaded.items() if not one.callers and n not in self._served and n != tenant)
+            idle = (n for n, one in self._loaded.items() if not one.is_used and n not in self._served and n != tenant)
             victim = next(idle, next(iter(self._loaded)))
             self._loaded.pop(victim)
             self._served.discard(victim)

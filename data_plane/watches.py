@@ -5,14 +5,15 @@ A stream that is lost is opened again, with back-off; what may have changed mean
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
 
-from core.bound import Bound
+from core.bound import SHARE, Bound, Shares
 from core.call import Interest, Notification, Notify, Route, Watchable
-from core.errors import Refused, Unavailable
+from core.errors import Reason, Refused, Unavailable
 
 log = logging.getLogger("toolgate.watches")
 
@@ -20,6 +21,8 @@ MAX_WATCHES: Final = 512
 """Servers watched by one worker at once; more are not, and are counted."""
 MAX_WANTED: Final = 4096
 """Resources and tasks asked for of one server."""
+MAX_WISHES: Final = 65_536
+"""Of one worker: how often resources and tasks are listened to, the same ones by several included."""
 SETTLE_S: Final = 0.02
 """What is asked for within this is asked for in one request."""
 BACK_OFF_S: Final = (0.5, 30.0)
@@ -55,8 +58,10 @@ class Watches:
         """`backends`: transport to what speaks it; those that are Watchable can be watched."""
         self._backends = backends
         self._watches: dict[Key, _Watch] = {}
-        self.refused = 0
-        """Wishes beyond a cap."""
+        self._wishes = 0
+        self._shares = Shares(MAX_WISHES)
+        self.refused = self.refused_wishes = 0
+        """Servers, and wishes, beyond a cap."""
 
     def __len__(self) -> int:
         return len(self._watches)
@@ -65,22 +70,52 @@ class Watches:
     def bound(self) -> Bound:
         return Bound(len(self._watches), MAX_WATCHES, self.refused)
 
-    def join(self, route: Route, wish: Wish, tell: Notify, began: Callable[[], None]) -> Leave:
-        """Be told of a wish until what is returned is called. `began`: the server listens, or will not for now."""
+    @property
+    def wishes(self) -> Bound:
+        return Bound(self._wishes, MAX_WISHES, self.refused_wishes)
+
+    def join(self, route: Route, wish: Wish, tell: Notify, began: Callable[[], None], principal: str = "") -> Leave:
+        """Be told of a wish until what is returned is called. `began`: the server listens, or will not for now.
+
+        Raises Unavailable(OVERLOADED) at a cap, or at the share that `principal` may have of it.
+        """
+        if self._wishes >= MAX_WISHES or self._shares.full(principal):
+            raise self._full("Too many resources and tasks are listened to.")
+        leave = self._joined(route, wish, tell, began, principal)
+        self._wishes += 1
+        self._shares.take(principal)
+        left = False
+
+        def leave_once() -> None:
+            nonlocal left
+            if not left:
+                left = True
+                self._wishes -= 1
+                self._shares.give(principal)
+                leave()
+
+        return leave_once
+
+    def _joined(self, route: Route, wish: Wish, tell: Notify, began: Callable[[], None], principal: str) -> Leave:
         key = (route.tenant, route.backend.server, (route.headers, route.env))
         watch = self._watches.get(key)
         if watch is None:
             backend = self._backends.get(type(route.backend.transport))
-            if len(self._watches) >= MAX_WATCHES or not isinstance(backend, Watchable):
+            if not isinstance(backend, Watchable):
                 self.refused += 1
                 began()
                 return _stay
+            if len(self._watches) >= MAX_WATCHES:
+                self.refused += 1
+                raise Unavailable(Reason.OVERLOADED, "Too many servers are listened to.", retry_after_s=5)
             watch = self._watches[key] = _Watch(backend, lambda: self._watches.pop(key, None))
-        if watch.wanted >= MAX_WANTED:
-            self.refused += 1
-            began()
-            return _stay
-        return watch.join(route, wish, tell, began)
+        if watch.full(wish, principal):
+            raise self._full("Too many resources and tasks of one server are listened to.")
+        return watch.join(route, wish, tell, began, principal)
+
+    def _full(self, public: str) -> Unavailable:
+        self.refused_wishes += 1
+        return Unavailable(Reason.OVERLOADED, public, retry_after_s=5)
 
     async def close(self) -> None:
         closing = [watch.close() for watch in list(self._watches.values())]
@@ -99,14 +134,20 @@ class _Watch:
         self._changed = asyncio.Event()
         self._begun: frozenset[Wish] = frozenset()
         self._waiting: list[tuple[Wish, Callable[[], None]]] = []
+        self._of: dict[str, Counter[Wish]] = {}
+        """Wishes by whose they are."""
         self._task = asyncio.ensure_future(self._run())
 
-    @property
-    def wanted(self) -> int:
-        return len(self._told)
+    def full(self, wish: Wish, principal: str) -> bool:
+        """Whether there is room for one more wish, and in what its caller may have."""
+        mine = self._of.get(principal, ()) if principal else (wish,)
+        return (wish not in self._told and len(self._told) >= MAX_WANTED) or (
+            wish not in mine and len(mine) >= MAX_WANTED // SHARE
+        )
 
-    def join(self, route: Route, wish: Wish, tell: Notify, began: Callable[[], None]) -> Leave:
+    def join(self, route: Route, wish: Wish, tell: Notify, began: Callable[[], None], principal: str) -> Leave:
         mark = object()
+        self._of.setdefault(principal, Counter())[wish] += 1
         self._route = route
         self._told.setdefault(wish, {})[mark] = tell
         waiting = wish, began
@@ -120,6 +161,12 @@ class _Watch:
             if any(one is waiting for one in self._waiting):
                 self._waiting = [one for one in self._waiting if one is not waiting]
                 began()
+            mine = self._of[principal]
+            mine[wish] -= 1
+            if not mine[wish]:
+                del mine[wish]
+            if not mine:
+                del self._of[principal]
             listening = self._told.get(wish, {})
             if listening.pop(mark, None) is not None and not listening:
                 del self._told[wish]

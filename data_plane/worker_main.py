@@ -19,16 +19,22 @@ from typing import TYPE_CHECKING
 import msgspec
 import uvloop
 
+from adapters.crypto.jwt import JwtProver
 from adapters.crypto.sealing import AesGcmSealer
+from adapters.jose.verifier import JoseVerifier
 from adapters.logs.json_lines import log_to_stderr
 from adapters.re2.matcher import Re2Matcher
 from adapters.wasmtime.policy import WasmPolicyEngine
 from core.bound import Bound, Hits
+from core.forwarded import Proxies
 from core.server import StdioTransport
+from data_plane.bearers import Bearers
 from data_plane.channel import open_channel
 from data_plane.fronts.bodies import Bodies
 from data_plane.fronts.others import Others
-from data_plane.fronts.server import ServerOptions, serve
+from data_plane.fronts.proxies import BehindProxies
+from data_plane.fronts.server_options import ServerOptions
+from data_plane.fronts.serving import serve
 from data_plane.fronts.shared import Shared
 from data_plane.fronts.streamable_http import Front, FrontOptions
 from data_plane.gateway import Gateway
@@ -38,8 +44,17 @@ from data_plane.listeners import SETTLE_S, Listeners
 from data_plane.meter import Meter
 from data_plane.packs import Packs
 from data_plane.parked import Parked
-from data_plane.pipeline import handle, knock, sight
-from data_plane.remote import RemoteBackend, RemoteBus, RemoteCache, RemoteCounters, RemoteEvents
+from data_plane.pipeline import describe, handle, knock, sight
+from data_plane.public_urls import PublicUrls
+from data_plane.remote import (
+    RemoteApprovers,
+    RemoteBackend,
+    RemoteBus,
+    RemoteCache,
+    RemoteCounters,
+    RemoteEvents,
+    RemoteIssuerKeys,
+)
 from data_plane.sessions import SessionNotes
 from data_plane.settings import WorkerSettings
 from data_plane.snapshots import Assembler
@@ -86,7 +101,10 @@ async def run(settings: WorkerSettings) -> None:
         # One thread of its own: a long look holds up other long ones, never a snapshot or a name to be resolved.
         scanning = ThreadPoolExecutor(1, "scan")
         stack.callback(scanning.shutdown, wait=False, cancel_futures=True)
-        network = Network(stale=lambda tenant, server: worker.stale(tenant, server))  # noqa: PLW0108 - made below
+        network = Network(
+            stale=lambda tenant, server: worker.stale(tenant, server),  # noqa: PLW0108 - made below
+            prover=JwtProver(),
+        )
         stack.push_async_callback(network.close)
         assembler = Assembler(engine, Re2Matcher(), sealer, scanning)
         worker = Worker(
@@ -103,6 +121,7 @@ async def run(settings: WorkerSettings) -> None:
         stack.push_async_callback(parked.close)
         leases = Leases(RemoteCounters(channel))
         stack.push_async_callback(leases.close)
+        bearers = Bearers(JoseVerifier(), RemoteIssuerKeys(channel).keys)
         gateway = Gateway(
             tenants=worker.tenants,
             counters=leases,
@@ -114,7 +133,12 @@ async def run(settings: WorkerSettings) -> None:
             silence_s=worker.silence_s,
             sessions=sessions,
             parked=parked,
+            approvers=RemoteApprovers(channel),
             sealer=sealer,
+            bearers=bearers,
+            urls=PublicUrls(
+                base=settings.public_url, secure=settings.tls is not None, any_host="*" in settings.public_hosts
+            ),
         )
         watches = Watches(gateway.backends)
         stack.push_async_callback(watches.close)
@@ -140,14 +164,19 @@ async def run(settings: WorkerSettings) -> None:
             preflight_origins=worker.origins,
             bodies=bodies,
             others=others.served,
+            urls=gateway.urls,
+            describe=partial(describe, gateway),
         )
         agents = _agents(settings, gateway, streams)
-        leaving, refused = Leaving(front, others.abandon), Hits()
+        proxies = Proxies(settings.trusted_proxies, settings.forwarded_header)
+        app = BehindProxies(front, proxies) if settings.trusted_proxies else front
+        leaving, refused = Leaving(app, others.abandon), Hits()
 
         def held() -> dict[str, Bound]:
             return {
                 "connections": Bound(leaving.connections, settings.max_connections, refused.count),
                 "sessions": gateway.conversations.bound,
+                "issuers": bearers.bound,
                 "scans": Bound(scanning._work_queue.qsize(), settings.max_connections),  # noqa: SLF001 - no other look
                 **of_snapshots(worker.tenants, assembler.full),
                 **engine.bounds(),
@@ -161,6 +190,7 @@ async def run(settings: WorkerSettings) -> None:
                 "parked_calls": parked.bound,
                 "listeners": listeners.bound,
                 "watches": watches.bound,
+                "watch_wishes": watches.wishes,
                 **channel.bounds(),
             }
 
@@ -210,7 +240,7 @@ async def _serve(  # noqa: PLR0917 - all that is begun and ended here
         calls = lambda: front.in_flight + others.in_flight + (agents.in_flight if agents is not None else 0)  # noqa: E731
         report = tasks.create_task(worker.report(lambda: leaving.connections, calls, held))
         sweeping = tasks.create_task(listeners.sweep())
-        serving = tasks.create_task(serve(leaving, [listening], options, stop, refused))
+        serving = tasks.create_task(serve(leaving, [listening], options, stop, refused=refused, tls=settings.tls))
         await worker.draining
         shared.depart()
         others.depart()

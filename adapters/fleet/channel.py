@@ -1,7 +1,8 @@
 """How a gateway reaches the control plane."""
 
+import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import grpc
@@ -33,6 +34,9 @@ class Link:
     key_pem: bytes = b""
     server_name: str = ""
     """Name expected in the server's certificate, where the target's host is another."""
+    renewed: Callable[[], tuple[bytes, bytes, bytes]] | None = None
+    """(authority, certificate, key) as they are now, read for each connection: renewed ones count from the next on.
+    Raises OSError; then those given above count."""
 
     def __post_init__(self) -> None:
         if not self.targets:
@@ -48,8 +52,15 @@ class Link:
             options.append(("grpc.ssl_target_name_override", self.server_name))
         if not (self.ca_pem or self.system_trust):
             return grpc.aio.insecure_channel(target, options=options)
-        credentials = grpc.ssl_channel_credentials(self.ca_pem or None, self.key_pem or None, self.cert_pem or None)
+        ca_pem, cert_pem, key_pem = self._certificates()
+        credentials = grpc.ssl_channel_credentials(ca_pem or None, key_pem or None, cert_pem or None)
         return grpc.aio.secure_channel(target, credentials, options=options)
+
+    def _certificates(self) -> tuple[bytes, bytes, bytes]:
+        if self.renewed is not None:
+            with contextlib.suppress(OSError):
+                return self.renewed()
+        return self.ca_pem, self.cert_pem, self.key_pem
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:

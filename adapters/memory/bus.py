@@ -145,8 +145,13 @@ class MemoryEvents:
             "shared_event_bytes": Bound(self._bytes, self._max_bytes, self._forgotten),
         }
 
-    async def append(self, stream: str, event: Event) -> None:
-        check("event", stream, event.message, EVENT_MAX_BYTES)
+    async def append(self, stream: str, *events: Event) -> None:
+        for event in events:
+            check("event", stream, event.message, EVENT_MAX_BYTES)
+        for event in events:
+            self._append(stream, event)
+
+    def _append(self, stream: str, event: Event) -> None:
         now = self._clock()
         kept = self._alive(stream, now) or _Stream()
         if kept.events and event.number <= kept.events[-1].number:

@@ -73,7 +73,8 @@ class MemoryStore:
             self._tell("applied", ref, None)
         if isinstance(done, Put):
             before = self.resources.get(ref)
-            status = {**(before.status if before else {}), **done.status}
+            merged = {**(before.status if before else {}), **done.status}
+            status = {name: value for name, value in merged.items() if value is not None}
             self.resources[ref] = msgspec.structs.replace(done.resource, status=status)
             self.references[ref] = done.references
             if done.sealed is not None:

@@ -16,7 +16,7 @@ from core.bound import Bound
 from core.policy import PolicyCompilerMissing, RegoRejected, package_path
 from core.resource import Problem
 
-ENTRYPOINTS = ("toolgate/authz/decision", "toolgate/authz/visible")
+ENTRYPOINTS = ("toolgate/authz/decision", "toolgate/authz/explain", "toolgate/authz/visible")
 DEADLINE_S = 30.0
 TEST_TIMEOUT = "5s"
 MODULE_BYTES = 16 * 1024 * 1024

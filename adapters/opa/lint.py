@@ -5,6 +5,11 @@ from typing import NamedTuple
 
 Json = object
 
+_SETS = {
+    "deny": '`deny` must be a set of reasons: `deny contains "reason" if { ... }`',
+    "oblige": '`oblige` must be a set of obligations: `oblige contains "approval" if { ... }`',
+}
+
 
 class Flaw(NamedTuple):
     line: int
@@ -32,14 +37,16 @@ def package_flaws(tree: Json, allowed: tuple[tuple[str, ...], ...]) -> Iterator[
 
 
 def _deny_flaws(rules: list[Json]) -> Iterator[Flaw]:
-    denies = [rule for rule in rules if _path(_get(_get(rule, "head"), "ref"))[:1] == ("deny",)]
-    if not denies:
-        yield Flaw(1, "declares no `deny contains ...`: it would refuse nothing")
-    for rule in denies:
+    heads = {
+        name: [r for r in rules if _path(_get(_get(r, "head"), "ref"))[:1] == (name,)] for name in ("deny", "oblige")
+    }
+    if not any(heads.values()):
+        yield Flaw(1, "declares neither `deny contains ...` nor `oblige contains ...`: it would refuse nothing")
+    for name, rule in ((name, rule) for name, found in heads.items() for rule in found):
         head = _get(rule, "head")
         is_set = _get(head, "key") is not None and _get(head, "value") is None and len(_list(_get(head, "ref"))) == 1
         if not is_set or _get(rule, "default") is True:
-            yield Flaw(_line(rule), '`deny` must be a set of reasons: `deny contains "reason" if { ... }`')
+            yield Flaw(_line(rule), _SETS[name])
 
 
 def _data_flaws(part: Json, package: tuple[str, ...]) -> Iterator[Flaw]:

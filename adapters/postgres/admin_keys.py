@@ -26,10 +26,11 @@ class PostgresCredentials:
 
     async def key(self, key_hash: bytes) -> KnownKey | None:
         statement = (
-            "SELECT tenant, name, spec::text FROM key_hashes JOIN resources USING (tenant, kind, name) WHERE hash = %s"
+            "SELECT tenant, name, spec::text FROM key_hashes JOIN resources USING (tenant, kind, name)"
+            " WHERE hash = %s OR (previous = %s AND previous_until > now())"
         )
         async with self._database.connection() as conn:
-            row = await (await conn.execute(statement, (key_hash,))).fetchone()
+            row = await (await conn.execute(statement, (key_hash, key_hash))).fetchone()
         return KnownKey(row[0], row[1], msgspec.json.decode(row[2], type=ApiKey)) if row is not None else None
 
     async def node(self, token_hash: bytes) -> NodeToken | None:

@@ -1,20 +1,26 @@
 """The audit chain's rows."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 
 import msgspec
+from psycopg.rows import TupleRow
 
+from adapters.postgres.audit_bulk import Bulk
+from adapters.postgres.audit_row import COLUMNS, row_of
 from adapters.postgres.database import Connection, Database
 from core.admin import AuditRow
 from core.audit import Entry, Head, Verdict, Verification, Wanted, link
+from core.objects import Objects
 
-_READ = "seq, id, at_unix, type, outcome, caller, tool, detail::text, hash"
-"""In the order of AuditRow's fields."""
 _WRITTEN = "tenant, seq, id, at_unix, type, outcome, caller, tool, detail, hash"
 _JSON = msgspec.json.Encoder(order="deterministic")
 STREAM_ROWS = 500
 PRUNE_ROWS = 10_000
+SKEW = timedelta(days=1)
+"""How wrong a gateway's clock may be for a row that is sent again to be known again."""
 
 
 async def append(conn: Connection, tenant: str, entries: Sequence[Entry]) -> int:
@@ -24,7 +30,11 @@ async def append(conn: Connection, tenant: str, entries: Sequence[Entry]) -> int
     """
     head = await _lock_head(conn, tenant)
     ids = [entry.id for entry in entries]
-    stored = await conn.execute("SELECT id FROM audit WHERE tenant = %s AND id = ANY(%s)", (tenant, ids))
+    # What is sent again was stored after it happened, a clock's error aside: older weeks need not be looked at.
+    since = datetime.fromtimestamp(min((time.time(), *(entry.at_unix for entry in entries))), UTC).date() - SKEW
+    stored = await conn.execute(
+        "SELECT id FROM audit WHERE tenant = %s AND id = ANY(%s) AND day >= %s", (tenant, ids, since)
+    )
     seen = {row[0] for row in await stored.fetchall()}
     fresh = []
     for entry in entries:
@@ -71,17 +81,13 @@ def _values(tenant: str, row: AuditRow) -> tuple[object, ...]:
     return (tenant, row.seq, row.id, row.at_unix, row.type, row.outcome, row.caller, row.tool, detail, row.hash)
 
 
-def _row(values: tuple[object, ...]) -> AuditRow:
-    fields = dict(zip(AuditRow.__struct_fields__, values, strict=True))
-    fields["detail"] = msgspec.json.decode(str(fields["detail"]))
-    return msgspec.convert(fields, AuditRow)
-
-
 class PostgresAudit:
     """AuditRows."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, objects: Objects | None = None) -> None:
+        """`objects`: where the details of older rows are, if they were moved there."""
         self._database = database
+        self._bulk = Bulk(objects)
 
     async def store(self, batches: Mapping[str, list[Entry]]) -> int:
         async with self._database.transaction() as conn:
@@ -94,24 +100,48 @@ class PostgresAudit:
             clauses.append("seq < %s")
             values.append(before_seq)
         where = " AND ".join(["tenant = %s", *clauses])
-        query = f"SELECT {_READ} FROM audit WHERE {where} ORDER BY seq DESC LIMIT %s"
+        query = f"SELECT {COLUMNS} FROM audit WHERE {where} ORDER BY seq DESC LIMIT %s"
         async with self._database.connection() as conn:
-            rows = await (await conn.execute(query.encode(), (tenant, *values, limit))).fetchall()
-        return [_row(row) for row in rows]
+            found = await (await conn.execute(query.encode(), (tenant, *values, limit))).fetchall()
+            return await self._whole(conn, tenant, found)
+
+    async def _whole(self, conn: Connection, tenant: str, found: list[TupleRow]) -> list[AuditRow]:
+        return await self._bulk.fill(
+            conn, tenant, [row_of(row) for row in found], {r[0] for r in found if r[7] is None}
+        )
 
     async def tenants(self) -> list[str]:
         async with self._database.connection() as conn:
             return [row[0] for row in await (await conn.execute("SELECT tenant FROM audit_heads")).fetchall()]
 
-    async def verify(self, tenant: str) -> Verdict:
+    async def head(self, tenant: str) -> Head:
+        async with self._database.connection() as conn:
+            return await _head(conn, tenant)
+
+    async def rows(self, tenant: str, wanted: Wanted, after_seq: int = 0) -> AsyncIterator[list[AuditRow]]:
+        """A question for each so many rows: whoever reads slowly holds no connection meanwhile."""
+        clauses, values = _clauses(wanted)
+        where = " AND ".join(["tenant = %s", "seq > %s", *clauses])
+        query = f"SELECT {COLUMNS} FROM audit WHERE {where} ORDER BY seq LIMIT {STREAM_ROWS}".encode()
+        while True:
+            async with self._database.connection() as conn:
+                found = await (await conn.execute(query, (tenant, after_seq, *values))).fetchall()
+                rows = await self._whole(conn, tenant, found)
+            if rows:
+                yield rows
+            if len(rows) < STREAM_ROWS:
+                return
+            after_seq = rows[-1].seq
+
+    async def verify(self, tenant: str, marks: Mapping[int, bytes] | None = None) -> Verdict:
         """Reads the chain as of one moment, a few rows at a time: others get their turn in between."""
         async with self._database.transaction() as conn:
             await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             head = await _head(conn, tenant)
-            check = Verification(head)
+            check = Verification(head, marks)
             after = -1
             while not check.failed:
-                rows = await _rows_after(conn, tenant, after)
+                rows = await self._whole(conn, tenant, await _rows_after(conn, tenant, after))
                 for row in rows:
                     check.see(row)
                 if len(rows) < STREAM_ROWS:
@@ -135,10 +165,9 @@ async def _head(conn: Connection, tenant: str) -> Head:
     return Head(*row) if row is not None else Head()
 
 
-async def _rows_after(conn: Connection, tenant: str, seq: int) -> list[AuditRow]:
-    query = f"SELECT {_READ} FROM audit WHERE tenant = %s AND seq > %s ORDER BY seq LIMIT %s"
-    rows = await (await conn.execute(query.encode(), (tenant, seq, STREAM_ROWS))).fetchall()
-    return [_row(row) for row in rows]
+async def _rows_after(conn: Connection, tenant: str, seq: int) -> list[TupleRow]:
+    query = f"SELECT {COLUMNS} FROM audit WHERE tenant = %s AND seq > %s ORDER BY seq LIMIT %s"
+    return await (await conn.execute(query.encode(), (tenant, seq, STREAM_ROWS))).fetchall()
 
 
 async def _prune_some(conn: Connection, tenant: str, before_unix: float) -> int:
@@ -153,6 +182,12 @@ async def _prune_some(conn: Connection, tenant: str, before_unix: float) -> int:
     await conn.execute("DELETE FROM audit WHERE tenant = %s AND seq <= %s", (tenant, last_seq))
     await conn.execute(
         "UPDATE audit_heads SET pruned_seq = %s, pruned_hash = %s WHERE tenant = %s", (last_seq, last_hash, tenant)
+    )
+    # The newest stays, for the next one to follow.
+    await conn.execute(
+        "DELETE FROM audit_checkpoints WHERE tenant = %s AND seq < %s"
+        " AND seq < (SELECT max(seq) FROM audit_checkpoints WHERE tenant = %s)",
+        (tenant, last_seq, tenant),
     )
     return len(going)
 

@@ -183,15 +183,18 @@ class PostgresWriting:
 
     async def put(self, put: Put, entry: Entry) -> None:
         one = put.resource
+        # Of a resource that is new there is nothing to take away.
+        status = put.status if one.generation > 1 else {k: v for k, v in put.status.items() if v is not None}
         await self._conn.execute(
             "INSERT INTO resources"
             " (tenant, kind, name, namespace, labels, spec, status, generation, created_at, updated_at)"
             " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, to_timestamp(%s), to_timestamp(%s))"
             " ON CONFLICT (tenant, kind, name) DO UPDATE SET namespace = excluded.namespace, labels = excluded.labels,"
-            " spec = excluded.spec, status = resources.status || excluded.status, generation = excluded.generation,"
+            " spec = excluded.spec, generation = excluded.generation, status = (resources.status || excluded.status)"
+            " - ARRAY(SELECT key FROM jsonb_each(excluded.status) WHERE value = 'null'),"
             " updated_at = excluded.updated_at",
             (
-                *(one.tenant, one.kind, one.name, one.namespace, _json(one.labels), _json(one.spec), _json(put.status)),
+                *(one.tenant, one.kind, one.name, one.namespace, _json(one.labels), _json(one.spec), _json(status)),
                 *(one.generation, one.created_unix, one.updated_unix),
             ),
         )
@@ -242,8 +245,12 @@ class PostgresWriting:
         await self._conn.execute(
             "INSERT INTO key_hashes (tenant, name, key_id, hash, issued_at) VALUES (%s, %s, %s, %s, to_timestamp(%s))"
             " ON CONFLICT (tenant, name) DO UPDATE SET key_id = excluded.key_id, hash = excluded.hash,"
-            " issued_at = excluded.issued_at",
-            (ref.tenant, ref.name, key.key_id, key.hash, key.issued_unix),
+            " issued_at = excluded.issued_at, previous_until = to_timestamp(%s::float8),"
+            " previous = CASE WHEN %s::float8 IS NULL THEN NULL ELSE key_hashes.hash END",
+            (
+                *(ref.tenant, ref.name, key.key_id, key.hash, key.issued_unix),
+                *(key.overlap_until_unix, key.overlap_until_unix),
+            ),
         )
 
 

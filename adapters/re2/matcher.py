@@ -10,6 +10,9 @@ SETS_KEPT = 64
 _MAX_MEM_BYTES = 16 << 20
 """Most an automaton may grow to; it starts over when full, which costs time and never a match."""
 
+_ANYWHERE = re2._re2.RE2.Anchor.UNANCHORED  # noqa: SLF001
+_NOWHERE = (-1, -1)
+
 
 class Re2Set:
     """Implements `core.guard.PatternSet`."""
@@ -35,9 +38,21 @@ class Re2Set:
         return self._together
 
     def spans(self, pattern: int, text: str) -> list[tuple[int, int]]:
-        # In ASCII bytes and characters count alike, which saves the walk over the text.
-        subject = text.encode() if text.isascii() else text
-        return [match.span() for match in self._patterns[pattern].finditer(subject)]
+        compiled = self._patterns[pattern]
+        if not text.isascii():
+            return [match.span() for match in compiled.finditer(text)]
+        # In ASCII bytes and characters count alike, which saves the walk over the text; and the C++ object is asked
+        # itself, as the wrapper makes an object of every match.
+        match, subject, end = compiled._regexp.Match, text.encode(), len(text)  # noqa: SLF001
+        found: list[tuple[int, int]] = []
+        at = 0
+        while at <= end:
+            span = match(_ANYWHERE, subject, at, end)[0]
+            if span == _NOWHERE:
+                break
+            found.append(span)
+            at = span[1] if span[1] > at else at + 1
+        return found
 
 
 class Re2Matcher:

@@ -255,13 +255,17 @@ class RedisCache:
 
 
 _APPEND = """
-local added = redis.pcall('XADD', KEYS[1], 'MAXLEN', ARGV[3], ARGV[1] .. '-0', 'm', ARGV[2])
-if type(added) == 'table' and added.err then
-  if string.find(added.err, 'equal or smaller', 1, true) then return 0 end
-  return added
+local kept = 0
+for at = 3, #ARGV, 2 do
+  local added = redis.pcall('XADD', KEYS[1], 'MAXLEN', ARGV[1], ARGV[at] .. '-0', 'm', ARGV[at + 1])
+  if type(added) == 'table' and added.err then
+    if not string.find(added.err, 'equal or smaller', 1, true) then return added end
+  else
+    kept = kept + 1
+  end
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
-return 1
+if kept > 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return kept
 """
 """One script, because a stream without an expiry would stay for ever."""
 
@@ -277,10 +281,11 @@ class RedisEvents:
         self._cap = cap
         self._ttl_ms = round(ttl_s * 1000)
 
-    async def append(self, stream: str, event: Event) -> None:
-        check("event", stream, event.message, EVENT_MAX_BYTES)
-        key = self._prefix + stream
-        await self._commands.ask("EVAL", _APPEND, 1, key, event.number, event.message, self._cap, self._ttl_ms)
+    async def append(self, stream: str, *events: Event) -> None:
+        for event in events:
+            check("event", stream, event.message, EVENT_MAX_BYTES)
+        numbered = [word for event in events for word in (event.number, event.message)]
+        await self._commands.ask("EVAL", _APPEND, 1, self._prefix + stream, self._cap, self._ttl_ms, *numbered)
 
     async def after(self, stream: str, number: int) -> list[Event] | None:
         check("event", stream, b"", 0)

@@ -52,6 +52,49 @@ return 0
 """
 
 
+# A window: `t` spent since `a`, `b` in the period before; the arithmetic of `core.limits`, by the same names.
+_SLIDE = """
+local now = redis.call('TIME')
+now = tonumber(now[1]) + tonumber(now[2]) / 1000000
+local burst, window, n = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local known = redis.call('HMGET', KEYS[1], 't', 'a', 'b')
+local spent, at, before = tonumber(known[1]) or 0, tonumber(known[2]) or now, tonumber(known[3]) or 0
+local periods = math.floor(math.max(0, now - at) / window)
+if periods > 0 then
+  before = periods == 1 and spent or 0
+  spent, at = 0, at + periods * window
+end
+local passed = math.max(0, now - at)
+local function store()
+  redis.call('HSET', KEYS[1], 't', string.format('%.9f', spent), 'a', string.format('%.6f', at),
+    'b', string.format('%.9f', before))
+  redis.call('PEXPIRE', KEYS[1], math.ceil((2 * window - passed) * 1000) + 1000)
+end
+"""
+_TAKE_IN_WINDOW = f"""{_SLIDE}
+local used = spent + before * math.max(0, 1 - passed / window)
+local granted = math.max(0, math.min(n, math.floor(burst - used + 0.000001)))
+spent = spent + granted
+store()
+local wait = 0
+if granted < n then
+  local fits = burst - 1
+  if spent <= fits and before > 0 then
+    wait = math.max(0, window * (1 - (fits - spent) / before) - passed)
+  else
+    wait = window - passed + window * math.max(0, 1 - fits / math.max(spent, 1))
+  end
+  wait = math.max(0.000001, wait)
+end
+return {{granted, string.format('%.6f', wait)}}
+"""
+_GIVE_BACK_IN_WINDOW = f"""{_SLIDE}
+spent = math.max(0, spent - n)
+store()
+return 0
+"""
+
+
 class RedisCounters:
     """Implements `core.limits.Counters`. Connects when first used and again by itself."""
 
@@ -76,6 +119,8 @@ class RedisCounters:
         self._redis = Redis.from_pool(pool)
         self._take = self._redis.register_script(_TAKE)
         self._give_back = self._redis.register_script(_GIVE_BACK)
+        self._take_in_window = self._redis.register_script(_TAKE_IN_WINDOW)
+        self._give_back_in_window = self._redis.register_script(_GIVE_BACK_IN_WINDOW)
         self._prefix = prefix
         self._timeout_s = timeout_s
         self._clock = clock
@@ -101,7 +146,8 @@ class RedisCounters:
         self._look_for_room()
         try:
             async with asyncio.timeout(self._timeout_s):
-                tokens, wait = await self._take(keys=[self._prefix + key], args=[bucket.rate_per_s, bucket.burst, want])
+                take = self._take_in_window if bucket.window_s else self._take
+                tokens, wait = await take(keys=[self._prefix + key], args=_args(bucket, want))
         except (RedisError, OSError, TimeoutError) as failure:
             self._pause()
             raise CountersAway(f"Redis: {type(failure).__name__}") from failure
@@ -113,7 +159,8 @@ class RedisCounters:
             return
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._give_back(keys=[self._prefix + key], args=[bucket.rate_per_s, bucket.burst, tokens])
+                give_back = self._give_back_in_window if bucket.window_s else self._give_back
+                await give_back(keys=[self._prefix + key], args=_args(bucket, tokens))
         except (RedisError, OSError, TimeoutError):
             self._pause()
 
@@ -132,3 +179,7 @@ class RedisCounters:
         if now >= self._quiet_until_s:
             self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2 or FIRST_PAUSE_S)
             self._quiet_until_s = now + self._pause_s
+
+
+def _args(bucket: Bucket, tokens: int) -> list[float | int]:
+    return [bucket.burst, bucket.window_s, tokens] if bucket.window_s else [bucket.rate_per_s, bucket.burst, tokens]

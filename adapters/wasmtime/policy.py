@@ -33,6 +33,7 @@ FAILURES_TOLERATED = 3
 REST_S = 1.0
 
 _DECISION = "toolgate/authz/decision"
+_EXPLAIN = "toolgate/authz/explain"
 _VISIBLE = "toolgate/authz/visible"
 
 _results = msgspec.json.Decoder(list[dict[str, object]])
@@ -93,7 +94,7 @@ class WasmPolicy:
         self._module = module
         self._data = data
         self._guest: Guest | None = None
-        self._decision = self._visible = -1
+        self._decision = self._explain = self._visible = -1
         self._failures = 0
         self._rests_until = 0.0
         self._closed = False
@@ -116,6 +117,10 @@ class WasmPolicy:
             return None
         return frozenset(result)
 
+    def explain(self, input_json: bytes) -> dict[str, object] | None:
+        result, _ = self._evaluate(self._explain, input_json) if self._explain >= 0 else (None, True)
+        return result if isinstance(result, dict) else None
+
     def close(self) -> None:
         self._closed = True
         self._guest = None
@@ -130,6 +135,8 @@ class WasmPolicy:
         try:
             self._decision = guest.entrypoints[_DECISION]
             self._visible = guest.entrypoints[_VISIBLE]
+            # Snapshots of before there was one are still good.
+            self._explain = guest.entrypoints.get(_EXPLAIN, -1)
         except KeyError as missing:
             raise ValueError(f"policy: has no entry point {missing}") from missing
         for number, canary in enumerate(canaries):

@@ -1,7 +1,9 @@
 """The admin API over gRPC: generic handlers from the RPC table, with reflection, health, size caps and TLS."""
 
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 from google.protobuf.message import Message
@@ -20,11 +22,23 @@ MAX_STREAMS_PER_CONNECTION = 1024
 
 @dataclass(frozen=True)
 class Tls:
-    """PEM bytes. With `client_ca`, clients must show a certificate it signed: mutual TLS."""
+    """PEM files. With `client_ca`, clients must show a certificate it signed: mutual TLS."""
 
-    certificate: bytes
-    key: bytes
-    client_ca: bytes | None = None
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+    def stamps(self) -> list[tuple[int, int]]:
+        """Another when any of the files is another. Raises OSError."""
+        states = [file.stat() for file in (self.certificate, self.key, self.client_ca) if file is not None]
+        return [(state.st_mtime_ns, state.st_ino) for state in states]
+
+    def fits(self) -> None:
+        """Raises OSError, which ssl.SSLError is, where the files cannot be used, or not together."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, self.key)
+        if self.client_ca is not None:
+            context.load_verify_locations(self.client_ca)
 
 
 Register = Callable[[grpc.aio.Server], None]
@@ -90,14 +104,36 @@ def _bind(server: grpc.aio.Server, address: str, tls: Tls | None) -> int:
     try:
         if tls is None:
             return int(server.add_insecure_port(address))
-        credentials = grpc.ssl_server_credentials(
-            [(tls.key, tls.certificate)],
-            root_certificates=tls.client_ca,
-            require_client_auth=tls.client_ca is not None,
-        )
-        return int(server.add_secure_port(address, credentials))
+        return int(server.add_secure_port(address, _credentials(tls)))
     except RuntimeError as failure:
         raise OSError(f"cannot listen on {address}: {failure}") from failure
+
+
+def _credentials(tls: Tls) -> grpc.ServerCredentials:
+    """Files are read again when they changed, at the next handshake. Those that do not fit change nothing."""
+    seen = tls.stamps()
+
+    def renewed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal seen
+        try:
+            stamps = tls.stamps()
+            if stamps == seen:
+                return None
+            tls.fits()
+            fresh = _certificates(tls)
+        except OSError:
+            return None
+        seen = stamps
+        return fresh
+
+    required = tls.client_ca is not None
+    return grpc.dynamic_ssl_server_credentials(_certificates(tls), renewed, require_client_authentication=required)
+
+
+def _certificates(tls: Tls) -> grpc.ServerCertificateConfiguration:
+    authorities = tls.client_ca.read_bytes() if tls.client_ca is not None else None
+    pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
+    return grpc.ssl_server_certificate_configuration([pair], root_certificates=authorities)
 
 
 def _service(name: str, rpcs: Sequence[Rpc], calls: Calls) -> grpc.GenericRpcHandler:

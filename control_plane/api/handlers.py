@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from control_plane.api.connection_handlers import ConnectionHandlers
 from control_plane.api.envelope import (
     applied_message,
     draft_of,
@@ -16,19 +17,28 @@ from control_plane.api.envelope import (
     timestamp_of,
     unix_of,
 )
+from control_plane.api.people import IssuerHandlers, PasswordHandlers
+from control_plane.api.policy import CallApprovalHandlers, PolicyHandlers
 from control_plane.api.rpc import Rpc, Streaming, Unary, rpcs
+from control_plane.api.told import AuditHandlers, UsageHandlers
+from control_plane.oauth.issuers import OwnIssuers
 from control_plane.services.access import Access
 from control_plane.services.audit import AuditLog
+from control_plane.services.audit_proof import AuditProof
 from control_plane.services.authority import own_platform
+from control_plane.services.call_approvals import CallApprovals
+from control_plane.services.connections import Accounts
 from control_plane.services.definitions import Approvals
 from control_plane.services.fleet_view import FleetView
 from control_plane.services.keys import Keys
+from control_plane.services.passwords import UserPasswords
 from control_plane.services.resources import Resources, change_entry
 from control_plane.services.secrets import Vault
 from control_plane.services.signing import SigningKeys
+from control_plane.services.simulation import Simulations
+from control_plane.services.usage import QuotaUsage
 from control_plane.services.watch import Watch
-from core.admin import Admin, AuditRow, Rejected, Why
-from core.audit import Wanted
+from core.admin import Admin, Rejected, Why
 from core.definition import Definition
 from core.fleet import Node, TenantOnNode
 from core.node_token import ANY_NODE, NodeToken
@@ -36,7 +46,11 @@ from core.offering import Kind
 from core.resource import Problem, Ref
 from core.server import ObservedEntry
 from toolgate.v1 import actions_pb2 as actions
+from toolgate.v1 import connections_pb2 as connections
+from toolgate.v1 import people_pb2 as people
+from toolgate.v1 import policy_pb2 as policy
 from toolgate.v1 import resources_pb2 as resources
+from toolgate.v1 import usage_pb2 as usage
 
 SEALS = Ref("Seals", "", "all")
 
@@ -53,7 +67,14 @@ class Services:
     approvals: Approvals
     fleet: FleetView
     audit: AuditLog
+    proof: AuditProof
+    usage: QuotaUsage
     signing: SigningKeys
+    simulations: Simulations
+    passwords: UserPasswords
+    own_issuers: OwnIssuers
+    accounts: Accounts
+    call_approvals: CallApprovals
 
 
 def admin_rpcs(services: Services) -> list[Rpc]:
@@ -62,13 +83,26 @@ def admin_rpcs(services: Services) -> list[Rpc]:
         "Resources": _methods(ResourceHandlers(services.resources, services.watch)),
         "Keys": _methods(KeyHandlers(services.keys)),
         "Definitions": _methods(DefinitionHandlers(services.approvals)),
+        "Connections": _methods(ConnectionHandlers(services.accounts)),
         "FleetView": _methods(FleetHandlers(services.fleet)),
-        "Audit": _methods(AuditHandlers(services.audit)),
+        "CallApprovals": _methods(CallApprovalHandlers(services.call_approvals)),
+        "Policies": _methods(PolicyHandlers(services.simulations)),
+        "Audit": _methods(AuditHandlers(services.audit, services.proof)),
+        "Usage": _methods(UsageHandlers(services.usage)),
         "NodeTokens": _methods(NodeTokenHandlers(services.access)),
         "SigningKeys": _methods(SigningKeyHandlers(services.signing)),
+        "Passwords": _methods(PasswordHandlers(services.passwords)),
+        "Issuer": _methods(IssuerHandlers(services.own_issuers)),
         "Seals": _methods(SealHandlers(services.vault, services.audit)),
     }
-    declared = {**resources.DESCRIPTOR.services_by_name, **actions.DESCRIPTOR.services_by_name}
+    declared = {
+        **resources.DESCRIPTOR.services_by_name,
+        **actions.DESCRIPTOR.services_by_name,
+        **connections.DESCRIPTOR.services_by_name,
+        **policy.DESCRIPTOR.services_by_name,
+        **people.DESCRIPTOR.services_by_name,
+        **usage.DESCRIPTOR.services_by_name,
+    }
     return [rpc for name, service in declared.items() for rpc in rpcs(service, table[name])]
 
 
@@ -119,7 +153,9 @@ class KeyHandlers:
 
     async def issue(self, admin: Admin, request: actions.IssueKeyRequest) -> actions.IssueKeyResponse:
         spec = json_of(request.spec)
-        key = await self._keys.issue(admin, request.tenant, request.name, spec, rotate=request.rotate)
+        key = await self._keys.issue(
+            admin, request.tenant, request.name, spec, rotate=request.rotate, overlap_s=request.overlap_s
+        )
         return actions.IssueKeyResponse(key=key, name=request.name)
 
     async def revoke(self, admin: Admin, request: actions.RevokeKeyRequest) -> actions.RevokeKeyResponse:
@@ -163,33 +199,6 @@ class FleetHandlers:
 
     async def list_nodes(self, admin: Admin, request: actions.ListNodesRequest) -> actions.ListNodesResponse:
         return actions.ListNodesResponse(nodes=[_node(n) for n in await self._fleet.nodes(admin, request.tenant)])
-
-
-class AuditHandlers:
-    def __init__(self, audit: AuditLog) -> None:
-        self._audit = audit
-
-    async def list(self, admin: Admin, request: actions.ListAuditRequest) -> actions.ListAuditResponse:
-        wanted = Wanted(
-            since_unix=unix_of(request.since) if request.HasField("since") else None,
-            until_unix=unix_of(request.until) if request.HasField("until") else None,
-            caller=request.caller,
-            tool=request.tool,
-            outcome=request.outcome,
-            type=request.type,
-        )
-        page = await self._audit.list(admin, request.tenant, wanted, page_size=request.page_size, cursor=request.cursor)
-        return actions.ListAuditResponse(entries=[_entry(row) for row in page.rows], next_cursor=page.next_cursor)
-
-    async def verify(self, admin: Admin, request: actions.VerifyAuditRequest) -> actions.VerifyAuditResponse:
-        verdict = await self._audit.verify(admin, request.tenant)
-        return actions.VerifyAuditResponse(
-            intact=verdict.intact,
-            rows=verdict.rows,
-            first_bad_seq=verdict.first_bad_seq,
-            reason=verdict.reason,
-            head=verdict.head.hex(),
-        )
 
 
 class NodeTokenHandlers:
@@ -319,17 +328,3 @@ def _held(tenants: Sequence[TenantOnNode]) -> list[actions.TenantOnNode]:
         )
         for t in tenants
     ]
-
-
-def _entry(row: AuditRow) -> actions.AuditEntry:
-    return actions.AuditEntry(
-        seq=row.seq,
-        id=row.id,
-        at=timestamp_of(row.at_unix),
-        type=row.type,
-        outcome=row.outcome,
-        caller=row.caller,
-        tool=row.tool,
-        detail=struct_of(msgspec.to_builtins(row.detail)),
-        hash=row.hash.hex(),
-    )

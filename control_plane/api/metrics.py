@@ -32,14 +32,26 @@ class Metrics:
         self.open_watches = Gauge("toolgate_admin_watches", "Watch streams open now", registry=self.registry)
 
     def follow(
-        self, *, connected: Callable[[], int], published: Callable[[], int], misattributed: Callable[[], int]
+        self,
+        *,
+        connected: Callable[[], int],
+        published: Callable[[], int],
+        misattributed: Callable[[], int],
+        signed: Callable[[], int],
+        cut: Callable[[], int],
     ) -> None:
         """Figures read when they are asked for."""
         nodes = Gauge("toolgate_fleet_nodes", "Gateways connected to this replica", registry=self.registry)
         nodes.set_function(connected)
         tenants = Gauge("toolgate_fleet_tenants", "Tenants with a publication", registry=self.registry)
         tenants.set_function(published)
-        self.registry.register(_Misattributed(misattributed))
+        chains = Gauge(
+            "toolgate_audit_chains_cut",
+            "Audit logs that do not hold what a signed checkpoint says: rows were removed or rewritten",
+            registry=self.registry,
+        )
+        chains.set_function(cut)
+        self.registry.register(_Audited(misattributed, signed))
 
     def bounds(self, read: Callable[[], Mapping[str, Bound]]) -> None:
         """What this process holds that has a cap, read when it is asked for."""
@@ -77,15 +89,15 @@ class _Bounds(Collector):
         return iter(())
 
 
-class _Misattributed(Collector):
-    """Counted by the audit log: a Gauge may be read where it is kept, a Counter may not."""
-
-    def __init__(self, read: Callable[[], int]) -> None:
-        self._read = read
+class _Audited(Collector):
+    def __init__(self, misattributed: Callable[[], int], signed: Callable[[], int]) -> None:
+        self._misattributed = misattributed
+        self._signed = signed
 
     def collect(self) -> Iterator[Metric]:
         text = "Records whose sender may not report of their tenant or node, kept apart."
-        yield CounterMetricFamily("toolgate_records_misattributed", text, value=self._read())
+        yield CounterMetricFamily("toolgate_records_misattributed", text, value=self._misattributed())
+        yield CounterMetricFamily("toolgate_audit_checkpoints", "Ends of audit logs signed.", value=self._signed())
 
 
 class _Chores(Collector):

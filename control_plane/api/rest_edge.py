@@ -18,6 +18,7 @@ from control_plane.api.refusal import HTTP_STATUS, incident, problem, rejected_p
 from control_plane.api.rpc import Binding, Rpc
 from core.admin import Rejected, Why
 from core.bound import Bound
+from core.forwarded import Proxies
 from core.kinds import kind_named
 
 FIRST_MESSAGE_S = 0.5
@@ -36,6 +37,8 @@ SECURITY_HEADERS = {
 _log = logging.getLogger("toolgate.api")
 
 Ready = Callable[[], Awaitable[bool]]
+Front = Callable[[Request], Awaitable[Response | None]]
+"""Answers the paths that are its own, and None for all others."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,10 @@ class Route:
 
 
 class RestEdge:
-    """An ASGI app. Everything under /v1 needs a token; /healthz, /readyz, /metrics and /openapi.json do not."""
+    """An ASGI app. Everything under /v1 needs a token; /healthz, /readyz, /metrics and /openapi.json do not.
+
+    What `fronts` answer decides for itself.
+    """
 
     def __init__(
         self,
@@ -58,13 +64,18 @@ class RestEdge:
         figures: metrics.Metrics,
         ready: Ready,
         bodies: Bodies | None = None,
+        fronts: Sequence[Front] = (),
+        proxies: Proxies | None = None,
     ) -> None:
+        """`proxies`: those whose word counts for who the client is; None: nobody's."""
         self._routes = routes(rpcs)
         self._calls = calls
         self._document = openapi.document(rpcs)
         self._figures = figures
         self._ready = ready
         self._bodies = bodies or Bodies()
+        self._fronts = fronts
+        self._proxies = proxies
         self._open = self._refused = 0
         self._plain: dict[str, Callable[[], Awaitable[Response]]] = {
             "/healthz": self._healthz,
@@ -79,6 +90,7 @@ class RestEdge:
             return
         if scope["type"] != "http":
             raise ValueError(f"no {scope['type']} here")
+        self._behind_proxies(scope)
         self._open += 1
         try:
             response = await self._answer(Request(scope, receive)) if self._open <= REQUESTS_MAX else self._busy()
@@ -87,6 +99,15 @@ class RestEdge:
             await response(scope, receive, send)
         finally:
             self._open -= 1
+
+    def _behind_proxies(self, scope: Scope) -> None:
+        """What is behind sees the client's own address."""
+        client = scope.get("client")
+        if self._proxies is None or not client:
+            return
+        name = self._proxies.header.encode()
+        said = [value.decode("latin-1") for header, value in scope["headers"] if header.lower() == name]
+        scope["client"] = (self._proxies.client(str(client[0]), said), client[1])
 
     def bounds(self) -> dict[str, Bound]:
         return {
@@ -118,6 +139,10 @@ class RestEdge:
         plain = self._plain.get(request.url.path)
         if plain is not None:
             return await plain() if request.method in ("GET", "HEAD") else _not_allowed(["GET"])
+        for front in self._fronts:
+            answered = await front(request)
+            if answered is not None:
+                return answered
         matches = [(r, m.groupdict()) for r in self._routes if (m := r.pattern.match(request.url.path))]
         matches = [(r, path) for r, path in matches if kind_named(path.get("kind", "Tenant")) is not None]
         if not matches:

@@ -1,15 +1,21 @@
-"""Who may come in: principals with their roles resolved, and keys in shards."""
+"""Who may come in: principals with their roles resolved, keys in shards, and issuers of tokens."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from control_plane.compiler.source import Live, Parts, Source
-from core.identity import Agent, ApiKey, Role, RoleBinding, Subject, User
-from core.snapshot import KEYS_PER_SHARD, Identity, KeyEntry, KeyShard, Principal, encode_shard, shard_of
+import msgspec
+
+from control_plane.compiler.own_issuer import NAME as OWN
+from control_plane.compiler.own_issuer import own_issuer
+from control_plane.compiler.source import Found, Live, Parts, Source
+from core.identity import Agent, ApiKey, Principal, Role, RoleBinding, Subject, User
+from core.issuer import IdentityProvider, KeySet, given
+from core.resource import Resource
+from core.snapshot import KEYS_PER_SHARD, CompiledIssuer, Identity, Issuers, KeyEntry, KeyShard, encode_shard, shard_of
 
 
 def compile_access(source: Source, parts: Parts) -> tuple[Live, int]:
-    """Adds identity and key shards; gives who is good, and how many shards there are."""
-    identity = _identity(source)
+    """Adds identity, key shards and issuers; gives who is good, and how many shards there are."""
+    identity = identity_of(source.resources)
     keys = _keys(source, identity)
     shards = _shards(len(keys))
     parts.add("identity", identity)
@@ -18,11 +24,15 @@ def compile_access(source: Source, parts: Parts) -> tuple[Live, int]:
         filled[shard_of(hashed, shards)][hashed] = entry
     for number, shard in enumerate(filled):
         parts.add_bytes("keys", encode_shard(KeyShard(shard)), f"{number:06d}")
+    issuers = _issuers(source)
+    if issuers.issuers:
+        parts.add("issuers", issuers)
     live = Live(
         keys=frozenset(keys),
         users={name: frozenset(user.roles) for name, user in identity.users.items()},
         agents={name: frozenset(agent.roles) for name, agent in identity.agents.items()},
         roles={r.name: role for r, role in source.of(Role)},
+        issuers=issuers,
         revocation_epoch=source.spec.revocation_epoch,
     )
     return live, shards
@@ -36,17 +46,21 @@ def _shards(keys: int) -> int:
     return shards
 
 
-def _identity(source: Source) -> Identity:
-    roles = _roles(source)
+def identity_of(resources: Iterable[Resource]) -> Identity:
+    """Users and agents with the roles bound to them."""
+    found = list(resources)
+    roles = _roles([r.spec for r in found if isinstance(r.spec, RoleBinding)])
+    users = [(r.name, r.spec) for r in found if isinstance(r.spec, User)]
+    agents = [(r.name, r.spec) for r in found if isinstance(r.spec, Agent)]
     return Identity(
-        users={r.name: _principal("user", r.name, u, roles) for r, u in source.of(User) if not u.disabled},
-        agents={r.name: _principal("agent", r.name, a, roles) for r, a in source.of(Agent) if not a.disabled},
+        users={name: _principal("user", name, user, roles) for name, user in users if not user.disabled},
+        agents={name: _principal("agent", name, agent, roles) for name, agent in agents if not agent.disabled},
     )
 
 
-def _roles(source: Source) -> dict[tuple[str, str], set[str]]:
+def _roles(bindings: Iterable[RoleBinding]) -> dict[tuple[str, str], set[str]]:
     roles: dict[tuple[str, str], set[str]] = {}
-    for _, binding in source.of(RoleBinding):
+    for binding in bindings:
         for subject in binding.subjects:
             roles.setdefault(_key(subject), set()).add(binding.role)
     return roles
@@ -69,16 +83,67 @@ def _keys(source: Source, identity: Identity) -> dict[bytes, KeyEntry]:
     keys: dict[bytes, KeyEntry] = {}
     for resource, key in source.of(ApiKey):
         hashed = source.key_hashes.get(resource.name)
-        if hashed is None or key.revoked or key.admin_role is not None:
+        if hashed is None or key.revoked or key.admin_role is not None or key.a2a:
             continue
         if (key.user and key.user not in identity.users) or (key.agent and key.agent not in identity.agents):
             continue
         expires_unix = key.expires_at.timestamp() if key.expires_at else None
-        keys[hashed] = KeyEntry(
+        keys[hashed] = entry = KeyEntry(
             name=resource.name,
             user=key.user,
             agent=key.agent,
             endpoints=tuple(sorted(key.endpoints)),
             expires_unix=expires_unix,
+            namespaces=tuple(sorted(key.namespaces)),
+            scopes=tuple(sorted(set(key.scopes))),
         )
+        before = source.previous_keys.get(resource.name)
+        if before is not None:
+            until = before[1] if expires_unix is None else min(before[1], expires_unix)
+            keys[before[0]] = msgspec.structs.replace(entry, expires_unix=until, is_previous=True)
     return keys
+
+
+def same_issuers(source: Source) -> Iterator[Found]:
+    """A token names its issuer and no more: of two declarations of one, nobody could say which counts."""
+    own = own_issuer(source)
+    first: dict[str, str] = {own.provider.issuer: OWN} if own is not None else {}
+    for resource, provider in source.of(IdentityProvider):
+        if not provider.disabled:
+            other = first.setdefault(provider.issuer, resource.name)
+            if other != resource.name:
+                named = "the tenant's own authorization server" if other == OWN else f"IdentityProvider/{other}"
+                yield Found(resource.ref, "spec.issuer", f"is the issuer of {named} already")
+
+
+def _issuers(source: Source) -> Issuers:
+    compiled = []
+    for resource, provider in source.of(IdentityProvider):
+        if not provider.disabled:
+            keys = source.issuer_keys.get(resource.name, KeySet()) if provider.is_fetched else given(provider)
+            if keys.source != provider.source:
+                keys = KeySet()
+            compiled.append(CompiledIssuer(name=resource.name, provider=provider, keys=keys))
+    own = own_issuer(source)
+    if own is not None:
+        compiled.append(own)
+    bound = _roles([binding for _, binding in source.of(RoleBinding)])
+    return Issuers(
+        issuers=tuple(compiled),
+        groups={
+            name: Principal(roles=tuple(sorted(bound[kind, name]))) for kind, name in sorted(bound) if kind == "group"
+        },
+        emails=_emails(source),
+        roles=tuple(resource.name for resource, _ in source.of(Role)),
+        disabled_users=tuple(resource.name for resource, user in source.of(User) if user.disabled),
+        disabled_agents=tuple(resource.name for resource, agent in source.of(Agent) if agent.disabled),
+    )
+
+
+def _emails(source: Source) -> dict[str, str]:
+    """Addresses that are one user's alone, disabled users' among them: what two have says nothing of either."""
+    owners: dict[str, list[str]] = {}
+    for resource, user in source.of(User):
+        if user.email:
+            owners.setdefault(user.email.lower(), []).append(resource.name)
+    return {email: names[0] for email, names in sorted(owners.items()) if len(names) == 1}

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import msgspec
 
@@ -21,7 +22,7 @@ from core.naming import (
 )
 from core.offering import KINDS, Kind
 from core.resource import Ref, Resource
-from core.snapshot import Catalogue
+from core.snapshot import Catalogue, CompiledTool
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,10 @@ def _compiled(rows: _Rows, resource: Resource, endpoint: Endpoint, shelf: Shelf)
     return Catalogue(
         endpoint=resource.name,
         namespace=resource.namespace,
-        tools=tuple(shelf.tool(row, members[row.server], moved.get(row.server, {})) for row in rows.tools),
+        tools=tuple(
+            _with_scopes(shelf.tool(row, members[row.server], moved.get(row.server, {})), endpoint)
+            for row in rows.tools
+        ),
         instructions=composed_instructions(endpoint.instructions, said),
         allowed_origins=tuple(endpoint.allowed_origins),
         max_body_bytes=endpoint.max_body_bytes,
@@ -90,7 +94,21 @@ def _compiled(rows: _Rows, resource: Resource, endpoint: Endpoint, shelf: Shelf)
         unlisted=tuple(shelf.unlisted(endpoint.members)),
         own_instructions=endpoint.instructions,
         server_instructions=said,
+        providers=tuple(sorted(endpoint.providers)),
+        scopes=tuple(sorted(set(endpoint.scopes))),
     )
+
+
+def _with_scopes(tool: CompiledTool, endpoint: Endpoint) -> CompiledTool:
+    if not endpoint.tool_scopes:
+        return tool
+    matching = (
+        rule
+        for rule in endpoint.tool_scopes
+        if any(fnmatchcase(tool.name, glob) for glob in rule.tools) and rule.labels.items() <= tool.labels.items()
+    )
+    scopes = tuple(sorted({scope for rule in matching for scope in rule.scopes}))
+    return msgspec.structs.replace(tool, scopes=scopes) if scopes else tool
 
 
 def _as_before(before: Catalogue, resource: Resource, endpoint: Endpoint, shelf: Shelf) -> Catalogue:

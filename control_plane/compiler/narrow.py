@@ -18,19 +18,31 @@ MOST_MEETINGS = 4096
 T = TypeVar("T")
 
 
-class _Permission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Permission(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """It applies when every check holds. Checks stay JSON: true is not 1, as it is to Python."""
 
     what: tuple[msgspec.Raw, ...]
     who: tuple[msgspec.Raw, ...]
+    n: int = 0
+    args: tuple[msgspec.Raw, ...] = ()
+    bars: tuple[msgspec.Raw, ...] = ()
+    oblige: tuple[str, ...] = ()
 
     def within(self, other: "_Permission") -> bool:
-        """Whether it applies only where `other` does, as far as that is plain to see."""
-        return _all_of(other.what, self.what) and _all_of(other.who, self.who)
+        """Whether it applies only where `other` does and asks for all that does, as far as that is plain to see."""
+        checks = ((other.what, self.what), (other.who, self.who), (other.args, self.args), (other.bars, self.bars))
+        return all(_all_of(some, of) for some, of in checks) and set(other.oblige) <= set(self.oblige)
 
     def met(self, other: "_Permission") -> "_Permission":
         """Applies where both do."""
-        return _Permission(_joined(self.what, other.what), _joined(self.who, other.who))
+        return _Permission(
+            _joined(self.what, other.what),
+            _joined(self.who, other.who),
+            self.n,
+            _joined(self.args, other.args),
+            _joined(self.bars, other.bars),
+            tuple(sorted({*self.oblige, *other.oblige})),
+        )
 
 
 class _Set(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -70,8 +82,9 @@ class _Role(_Kind, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
         return _Role(tools.allow, tools.deny, _lean(change(self.prompts)), _lean(change(self.resources)))
 
 
-class _Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Data(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     roles: dict[str, _Role] = msgspec.field(default_factory=dict)
+    obliges: bool = False
 
 
 _decoder = msgspec.json.Decoder(_Data)
@@ -96,21 +109,25 @@ def narrowed(policy: PolicyData, roles: Mapping[str, Role], left: Iterable[str])
     """
     sound = {name: role for name, role in roles.items() if not any(role_problems(role))}
     fresh = policy_data(sound)
-    declared = _decoder.decode(fresh.data).roles
-    before = _decoder.decode(policy.data).roles
+    declared = _decoder.decode(fresh.data)
+    published = _decoder.decode(policy.data)
+    before = published.roles
     kept = {
-        n: r if n in roles and n not in sound else _narrowed(r, declared.get(n, _Role())) for n, r in before.items()
+        n: r if n in roles and n not in sound else _narrowed(r, declared.roles.get(n, _Role()))
+        for n, r in before.items()
     }
     for name in left:
         kept.setdefault(name, kept[name.removesuffix(DENIES)].each(_Kind.denials))
     if kept == before:
         return policy
     return PolicyData(
-        data=_encoder.encode(_Data(kept)),
+        data=_encoder.encode(_Data(kept, obliges=published.obliges or declared.obliges)),
         names=policy.names or fresh.names,
         context=tuple(sorted({*policy.context, *fresh.context})),
         canaries=tuple(canary for canary in policy.canaries if not canary.allow),
         nameless=tuple(kind for kind in policy.nameless if kind in fresh.nameless),
+        arguments=tuple(sorted({*policy.arguments, *fresh.arguments})),
+        record=policy.record,
     )
 
 

@@ -17,13 +17,19 @@ from core.policy import Canary
 from core.resource import Problem
 from core.snapshot import PolicyData
 
-CONTEXT = ("hour", "ip", "weekday")
+CONTEXT = ("acr", "amr", "auth", "date", "hour", "ip", "time", "weekday")
+ARGUMENTS_MAX = 32
+"""Arguments a tenant's rules may read, of all its tools together: each keys the decision cache."""
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 _FILED_TOOLS = 16
 """A permission that names more tools than this is kept once and matched, instead of filed under each."""
 _CANARY_ROLES = 8
 _ORDERED = ("lt", "lte", "gt", "gte")
+_CLOCKS = {
+    "date": re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"),
+    "time": re.compile(r"([01]\d|2[0-3]):[0-5]\d"),
+}
 _RANKS: dict[str, int] = {risk: rank for rank, risk in enumerate(RISKS)}
 _TOOL_PATHS = {"name": "upstream_name", "server": "server", "risk": "risk", "read_only": "read_only"}
 
@@ -51,8 +57,8 @@ def role_problems(role: Role) -> Iterator[Problem]:
                 yield Problem(f"{path}.when[{j}].{field}", rule)
 
 
-def policy_data(roles: Mapping[str, Role], rego: Iterable[str] = ()) -> PolicyData:
-    """Of a tenant's roles by name, and the text of its own policies.
+def policy_data(roles: Mapping[str, Role], rego: Iterable[str] = (), arguments: Iterable[str] = ()) -> PolicyData:
+    """Of a tenant's roles by name, the text of its own policies, and the arguments those declare that they read.
 
     Raises ValueError for a role that has problems: whoever publishes asks `role_problems` first.
     """
@@ -61,12 +67,16 @@ def policy_data(roles: Mapping[str, Role], rego: Iterable[str] = ()) -> PolicyDa
             raise ValueError(f"Role/{name}: {problem.path}: {problem.rule}")
     texts = list(rego)
     conditions = [c for role in roles.values() for permission in role.permissions for c in permission.when]
+    obliges = any(permission.obligations.words() for role in roles.values() for permission in role.permissions)
+    read = {c.attribute.removeprefix("arg.") for c in conditions if c.attribute.startswith("arg.")}
+    document = {"roles": {name: _role(role) for name, role in roles.items()}, **({"obliges": True} if obliges else {})}
     return PolicyData(
-        data=_encoder.encode({"roles": {name: _role(role) for name, role in roles.items()}}),
+        data=_encoder.encode(document),
         names=any(c.attribute in ("user.name", "agent.name") for c in conditions) or any(map(_reads_names, texts)),
         context=_context(conditions, texts),
         canaries=tuple(_canaries(roles, certain=not texts)),
         nameless=tuple(kind for kind in _KINDS if not texts and not _reads_name_of(kind, roles.values())),
+        arguments=tuple(sorted({*read, *arguments})),
     )
 
 
@@ -89,8 +99,10 @@ def _condition_faults(condition: Condition) -> Iterator[tuple[str, str]]:
     """(field, rule) of what is wrong."""
     root, _, name = condition.attribute.partition(".")
     value = condition.value
-    if not name or root not in ("user", "agent", "tool", "ctx"):
-        yield "attribute", "must be user.<attribute>, agent.<attribute>, tool.<property> or ctx.<property>"
+    if not name or root not in ("user", "agent", "tool", "ctx", "arg"):
+        yield "attribute", "must be user.<attribute>, agent.<attribute>, tool.<property>, arg.<path> or ctx.<property>"
+    elif root == "arg" and condition.op == "cidr":
+        yield "op", "cidr is for addresses of callers, not for arguments"
     elif root == "ctx" and name not in CONTEXT:
         yield "attribute", f"must be ctx.{', ctx.'.join(CONTEXT[:-1])} or ctx.{CONTEXT[-1]}"
     elif root == "tool" and name not in _TOOL_PATHS and not (name.startswith("label.") and name != "label."):
@@ -126,6 +138,9 @@ def _known_fault(attribute: str, op: str, values: list[str | int]) -> str | None
         return f"must be one of {', '.join(RISKS)}"
     if attribute == "ctx.weekday" and not all(value in WEEKDAYS for value in values):
         return f"must be one of {', '.join(WEEKDAYS)}"
+    clock = _CLOCKS.get(attribute.removeprefix("ctx.")) if attribute.startswith("ctx.") else None
+    if clock is not None and not all(isinstance(value, str) and clock.fullmatch(value) for value in values):
+        return 'must be a time such as "17:30"' if attribute == "ctx.time" else 'must be a date such as "2027-01-31"'
     latest = 24 if op in _ORDERED else 23  # `lt 24` says until midnight.
     if attribute == "ctx.hour" and not all(type(value) is int and 0 <= value <= latest for value in values):
         return f"must be a whole number of 0-{latest} for {op}"
@@ -148,26 +163,28 @@ def _role(role: Role) -> dict[str, object]:
 
 
 def _effects(role: Role, kind: _Kind) -> dict[str, object]:
-    filed = {effect: _filed([p for p in role.permissions if p.effect == effect], kind) for effect in ("allow", "deny")}
+    numbered = list(enumerate(role.permissions))
+    filed = {effect: _filed([(n, p) for n, p in numbered if p.effect == effect], kind) for effect in ("allow", "deny")}
     return {effect: permissions for effect, permissions in filed.items() if permissions}
 
 
-def _filed(permissions: list[Permission], kind: _Kind) -> dict[str, object]:
+def _filed(permissions: list[tuple[int, Permission]], kind: _Kind) -> dict[str, object]:
     exact: dict[str, list[object]] = {}
     others: list[object] = []
-    for permission in permissions:
+    for n, permission in permissions:
         listed: list[str] = getattr(permission, kind)
         if not listed:
             continue
         what, who = _checks(permission)
+        rest_of_it = _beside(n, permission)
         named = [glob for glob in dict.fromkeys(listed) if globs.is_name(glob)]
         if len(named) > _FILED_TOOLS or "*" in listed:
             named = []
         for tool in named:
-            exact.setdefault(tool, []).append({"what": what, "who": who})
+            exact.setdefault(tool, []).append({"what": what, "who": who, **rest_of_it})
         rest = [glob for glob in listed if glob not in named]
         if rest:
-            others.append({"what": [*what, *_named(["upstream_name"], rest)], "who": who})
+            others.append({"what": [*what, *_named(["upstream_name"], rest)], "who": who, **rest_of_it})
     return {key: value for key, value in (("exact", exact), ("globs", others)) if value}
 
 
@@ -181,8 +198,21 @@ def _checks(permission: Permission) -> tuple[list[Check], list[Check]]:
     for key, value in sorted(permission.labels.items()):
         what.append({"path": ["labels", key], "op": "eq", "value": value})
     for condition in permission.when:
+        if condition.attribute.startswith("arg."):
+            continue
         (what if condition.attribute.startswith("tool.") else who).append(_check(condition))
     return what, who
+
+
+def _beside(n: int, permission: Permission) -> dict[str, object]:
+    """What a permission holds besides its checks of tool and caller."""
+    about_arguments = [_check(condition) for condition in permission.when if condition.attribute.startswith("arg.")]
+    words = permission.obligations.words()
+    return {
+        **({"n": n} if n else {}),
+        **({("args" if permission.effect == "allow" else "bars"): about_arguments} if about_arguments else {}),
+        **({"oblige": list(words)} if words else {}),
+    }
 
 
 def _named(path: list[str], patterns: list[str]) -> list[Check]:
@@ -207,6 +237,8 @@ def _path(attribute: str) -> list[str]:
     root, _, name = attribute.partition(".")
     if root == "ctx":
         return [root, name]
+    if root == "arg":
+        return [name]
     if root == "tool":
         return ["labels", name.removeprefix("label.")] if name not in _TOOL_PATHS else [_TOOL_PATHS[name]]
     return [root, name] if name in ("name", "groups") else [root, "attributes", name]

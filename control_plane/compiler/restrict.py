@@ -1,15 +1,27 @@
 """Taking away from a publication that is held back: what ended must end at once, whatever else does not check."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from control_plane.compiler.narrow import denying, narrowed
+from control_plane.compiler.own_issuer import NAME as OWN
 from control_plane.compiler.source import Compiled, Live, Parts
+from core.identity import Principal
 from core.resource import digest, encode
-from core.snapshot import Identity, KeyShard, Manifest, PartKind, PolicyData, Principal, encode_shard
+from core.snapshot import (
+    CompiledIssuer,
+    Identity,
+    Issuers,
+    KeyShard,
+    Manifest,
+    PartKind,
+    PartRef,
+    PolicyData,
+    encode_shard,
+)
 
-READ: tuple[PartKind, ...] = ("identity", "keys", "policy_data")
+READ: tuple[PartKind, ...] = ("identity", "keys", "policy_data", "issuers")
 """Parts that `restrict` looks into."""
 
 
@@ -31,7 +43,11 @@ def restrict(last: Manifest, read: Mapping[bytes, bytes], live: Live) -> Compile
     users = _still_good(identity.users, live.users, denials)
     agents = _still_good(identity.agents, live.agents, denials)
     parts.add("identity", Identity(users, agents))
-    left = {role for principal in (*users.values(), *agents.values()) for role in principal.roles}
+    issuers = _still_trusted(held["issuers"], read, live.issuers, denials)
+    if issuers is not None:
+        parts.add("issuers", issuers)
+    groups = issuers.groups.values() if issuers is not None else ()
+    left = {role for principal in (*users.values(), *agents.values(), *groups) for role in principal.roles}
     parts.add("policy_data", narrowed(policy, live.roles, left & set(denials.values())))
     restricted = msgspec.structs.replace(
         last,
@@ -55,3 +71,37 @@ def _still_good(
             roles = tuple(sorted({role for role in left if role}))
             kept[name] = principal if roles == principal.roles else msgspec.structs.replace(principal, roles=roles)
     return kept
+
+
+def _same(now: CompiledIssuer, before: CompiledIssuer) -> bool:
+    """The tenant's own keys are nobody's declaration: they are replaced while the tenant is held back too."""
+    if now.name == OWN:
+        return now.provider.issuer == before.provider.issuer
+    return now.provider == before.provider
+
+
+def _still_trusted(
+    held: Sequence[PartRef], read: Mapping[bytes, bytes], live: Issuers, denials: Mapping[str, str]
+) -> Issuers | None:
+    """Issuers declared as they were, with the keys they have now; None: none of them is trusted any more.
+
+    Of a declaration that changed nobody can say that it only takes away: its tokens are refused until all checks.
+    """
+    if not held:
+        return None
+    before = msgspec.msgpack.decode(read[held[0].digest], type=Issuers)
+    declared = {one.name: one for one in live.issuers}
+    kept = tuple(
+        declared[one.name] for one in before.issuers if one.name in declared and _same(declared[one.name], one)
+    )
+    if not kept:
+        return None
+    bound = {name: frozenset(live.groups[name].roles if name in live.groups else ()) for name in before.groups}
+    return Issuers(
+        issuers=kept,
+        groups=_still_good(before.groups, bound, denials),
+        emails={email: name for email, name in before.emails.items() if live.emails.get(email) == name},
+        roles=tuple(role for role in before.roles if role in live.roles),
+        disabled_users=tuple(sorted({*before.disabled_users, *live.disabled_users})),
+        disabled_agents=tuple(sorted({*before.disabled_agents, *live.disabled_agents})),
+    )

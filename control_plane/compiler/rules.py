@@ -5,11 +5,14 @@ from collections.abc import Set as AbstractSet
 
 from control_plane.compiler.source import Parts, Source
 from core.definition import Known
+from core.firewall import thresholds
 from core.guard import Guard
 from core.limits import Bucket, RateLimit
+from core.onbehalf import OWN, UserConnection, subject_of
+from core.quota import Period, Quota
 from core.resource import Ref, Resource, digest, encode
-from core.server import Server
-from core.snapshot import Backend, Backends, CompiledGuard, CompiledLimit, Guards, Limits
+from core.server import Remote, Server
+from core.snapshot import Backend, Backends, CompiledGuard, CompiledLimit, Guards, Limits, SignIn
 
 _UNSEEN = Known()
 _LIFE_CHARS = 12
@@ -18,7 +21,9 @@ _LIFE_CHARS = 12
 def compile_rules(source: Source, held: AbstractSet[Ref], parts: Parts) -> None:
     """`held`: servers among them stay as they were, or are left out."""
     parts.add("backends", Backends(servers=dict(_backends(source, held))))
-    parts.add("limits", Limits(tuple(_limit(r, spec) for r, spec in source.of(RateLimit) if not spec.disabled)))
+    limits = [_limit(r, spec) for r, spec in source.of(RateLimit) if not spec.disabled]
+    quotas = [_quota(r, spec) for r, spec in source.of(Quota) if not spec.disabled]
+    parts.add("limits", Limits((*limits, *quotas)))
     parts.add("guards", Guards(tuple(_guard(r.name, spec) for r, spec in source.of(Guard) if not spec.disabled)))
 
 
@@ -28,12 +33,13 @@ def _backends(source: Source, held: AbstractSet[Ref]) -> Iterator[tuple[str, Bac
         if server.disabled:
             continue
         if resource.ref not in held:
-            yield name, _backend(name, server, source.known.get(name, _UNSEEN))
+            known = source.known.get(name, _UNSEEN)
+            yield name, _backend(name, server, known, _sign_in(source, server))
         elif name in source.previous.backends:
             yield name, source.previous.backends[name]
 
 
-def _backend(name: str, server: Server, known: Known) -> Backend:
+def _backend(name: str, server: Server, known: Known, sign_in: SignIn | None) -> Backend:
     """The declared era wins over the observed one. A declared era that was never seen still waits for its revision."""
     era = known.look.era if server.era == "auto" else server.era
     agrees = known.look.era is None or known.look.era == era
@@ -46,11 +52,24 @@ def _backend(name: str, server: Server, known: Known) -> Backend:
         timeout_s=server.timeout_s,
         max_result_bytes=server.max_result_bytes,
         offers=known.offering.offers,
+        sign_in=sign_in,
     )
 
 
+def _sign_in(source: Source, server: Server) -> SignIn | None:
+    auth = server.auth
+    if auth is None or not isinstance(server.transport, Remote):
+        return None
+    if not isinstance(auth, UserConnection):
+        return SignIn(per_caller=False, look_as=OWN, connect_url="", url=server.transport.url)
+    look_as = subject_of(auth.look_as, "") if auth.look_as else OWN
+    connect = f"{source.connect_url}/connect/{source.tenant}" if source.connect_url else ""
+    return SignIn(per_caller=True, look_as=look_as, connect_url=connect, url=server.transport.url)
+
+
 def _limit(resource: Resource, limit: RateLimit) -> CompiledLimit:
-    bucket = Bucket(rate_per_s=limit.calls / limit.period_s, burst=limit.burst or limit.calls)
+    window_s = limit.period_s if limit.algorithm == "window" else 0.0
+    bucket = Bucket(limit.calls / limit.period_s, limit.burst or limit.calls, window_s)
     return CompiledLimit(
         name=resource.name,
         life=digest(encode((resource.created_unix, bucket))).hex()[:_LIFE_CHARS],
@@ -58,16 +77,42 @@ def _limit(resource: Resource, limit: RateLimit) -> CompiledLimit:
         per=tuple(dict.fromkeys(limit.per)),
         tools=tuple(limit.tools),
         endpoints=tuple(limit.endpoints),
+        methods=tuple(dict.fromkeys(limit.methods)),
         scope=limit.scope,
         on_error=limit.on_error,
+    )
+
+
+_PERIOD_S: dict[Period, float] = {"day": 86_400.0, "month": 30 * 86_400.0}
+"""For a gateway that counts alone: it knows a window that slides, and no calendar."""
+
+
+def _quota(resource: Resource, quota: Quota) -> CompiledLimit:
+    """Its life does not end with another amount: what was used stays used."""
+    period_s = _PERIOD_S[quota.period]
+    return CompiledLimit(
+        name=resource.name,
+        life=digest(encode((resource.created_unix, quota.unit, quota.period))).hex()[:_LIFE_CHARS],
+        bucket=Bucket(quota.amount / period_s, quota.amount, period_s),
+        per=tuple(dict.fromkeys(quota.per)),
+        tools=tuple(quota.tools),
+        endpoints=tuple(quota.endpoints),
+        methods=tuple(dict.fromkeys(quota.methods)),
+        unit=quota.unit,
+        scope=quota.period,
+        on_error=quota.on_error,
     )
 
 
 def _guard(name: str, guard: Guard) -> CompiledGuard:
     return CompiledGuard(
         name=name,
-        detectors={detector: guard.actions.get(detector, guard.action) for detector in guard.detectors},
+        detectors=guard.looks_for(),
         directions=tuple(dict.fromkeys(guard.directions)),
         tools=tuple(guard.tools),
         endpoints=tuple(guard.endpoints),
+        firewall=thresholds(guard.firewall) if guard.firewall is not None else None,
+        own=guard.own,
+        confidence=guard.confidence,
+        partial=guard.partial,
     )

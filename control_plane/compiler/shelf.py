@@ -7,7 +7,7 @@ from control_plane.compiler.definition import HeaderRefused, claims_read_only, h
 from control_plane.compiler.source import Dropped, Source
 from core.definition import Known
 from core.endpoint import Member
-from core.naming import Named
+from core.naming import Named, selected
 from core.offering import KINDS, Kind
 from core.resource import Ref
 from core.server import ApprovedTool, Server, ToolOverlay
@@ -45,6 +45,17 @@ class Shelf:
             for kind in KINDS
         }
         self.offered = {name: list(tools) for name, tools in self._tools.items()}
+
+    def definitions(self, members: Sequence[Member]) -> dict[str, dict[str, bytes]]:
+        """Each member's tools with the definitions in force, of those that the endpoint shows."""
+        return {
+            member.server: {
+                name: self._tools[member.server][name][0].definition
+                for name in selected(member, self.offered[member.server])
+            }
+            for member in members
+            if member.server in self._tools
+        }
 
     def entries(self, kind: Kind) -> dict[str, list[str]]:
         """Server to the names of its prompts, or its URIs, or its templates."""
@@ -86,6 +97,7 @@ class Shelf:
             labels={**resource.labels, **overlay.labels},
             read_only=read_only,
             timeout_s=before.timeout_s if before else overlay.timeout_s or server.timeout_s,
+            cost=overlay.cost,
             header_params=headers,
         )
 

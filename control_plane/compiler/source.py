@@ -1,13 +1,15 @@
 """What goes into a compilation and what comes out of it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from core.definition import Known
 from core.identity import Role
+from core.issuer import KeySet
 from core.resource import Problem, Ref, Resource, digest, encode
-from core.snapshot import Backend, Catalogue, Manifest, OpenSecrets, PartKind, PartRef, PolicyData
+from core.shadowing import Shadow
+from core.snapshot import Backend, Catalogue, Issuers, Manifest, OpenSecrets, PartKind, PartRef, PolicyData, Token
 from core.tenant import Tenant
 
 S = TypeVar("S")
@@ -15,6 +17,9 @@ S = TypeVar("S")
 Seal = Callable[[bytes], bytes]
 """Seals the bytes of OpenSecrets with the tenant's data key; gives the same back for the same plain bytes, or digests
 would change with every compilation."""
+
+SealShard = Callable[[str, bytes], bytes]
+"""Likewise the bytes of OpenTokens, of the shard named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +52,20 @@ class Source:
     secrets: OpenSecrets
     policy: TenantPolicy | None
     """None when it could not be made; then `faults` says why."""
+    shadow: TenantPolicy | None = None
+    """What a PolicyTrial has evaluated beside it."""
     faults: tuple["Found", ...] = ()
     """What was found wrong before compiling: Rego that does not check."""
     previous: Previous = Previous()
     """Needed only where an endpoint or a server does not check."""
+    previous_keys: Mapping[str, tuple[bytes, float]] = field(default_factory=dict)
+    """ApiKey name to the hash of the key before, and until when that is good too."""
+    issuer_keys: Mapping[str, KeySet] = field(default_factory=dict)
+    """IdentityProvider name to the keys it was last seen to have."""
+    tokens: dict[str, Token] = field(default_factory=dict)
+    """By `core.snapshot.token_key`."""
+    connect_url: str = ""
+    """Where people connect accounts at servers; empty: nowhere."""
 
     def of(self, kind: type[S]) -> list[tuple[Resource, S]]:
         """The resources of a kind, in name order."""
@@ -66,6 +81,8 @@ class Found:
     rule: str
     passing: bool = False
     """Nobody's declaration is at fault and it may pass by itself: worth another try."""
+    cheap: bool = False
+    """That try costs next to nothing, so there may be many of them: a program is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +108,8 @@ class Compiled:
     dropped: tuple[Dropped, ...] = ()
     found: tuple[Found, ...] = ()
     """Everything wrong with endpoints and servers, sorted: each is held back alone."""
+    shadows: Mapping[str, list[Shadow]] = field(default_factory=dict)
+    """Endpoint to its tools that are in the way of another server's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +131,8 @@ class Live:
     agents: dict[str, frozenset[str]]
     roles: dict[str, Role]
     """As they are declared now."""
+    issuers: Issuers
+    """Whose tokens are taken, and what becomes of whom they name."""
     revocation_epoch: int
 
 

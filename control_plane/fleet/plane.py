@@ -12,10 +12,12 @@ from control_plane.fleet.token_news import TokenNews
 from control_plane.services.definitions import Learning
 from control_plane.services.fleet_view import Refusals, report_refusals
 from control_plane.services.publisher import Policies, Ports, Publisher
+from control_plane.services.screening import Screening
 from control_plane.services.signing import SigningKeys
 from core.admin import Rejected
 from core.definition import Definitions
 from core.fleet import Nodes, Published
+from core.guard import Matcher
 from core.publication import Publications
 from core.resource import Ref
 from core.sealing import Sealer
@@ -53,6 +55,9 @@ class Stores:
     data_key: DataKey
     sealer: Sealer
     signing: SigningKeys
+    matcher: Matcher
+    connect_url: str = ""
+    """Where people connect accounts at servers; empty: nowhere."""
 
 
 class FleetPlane:
@@ -60,11 +65,14 @@ class FleetPlane:
 
     def __init__(self, stores: Stores, replica: str) -> None:
         self.hub = Hub(stores.publications, stores.data_key, self._chain)
-        self.learning = Learning(stores.definitions, stores.store, stores.statuses, self.hub)
+        self.screening = Screening(stores.matcher)
+        self.learning = Learning(stores.definitions, stores.store, stores.statuses, self.hub, self.screening)
         self.hub.on_able = self.learning.wake
         self.hub.on_changed = self.learning.changed
         self.roster = Roster(replica, stores.nodes, self.hub.superseded)
         self.tokens = TokenNews()
+        self.on_declared: Callable[[str], None] = lambda _tenant: None
+        """Told of a tenant that changed; "": of any. Set by the root."""
         self.publisher = Publisher(_ports(stores, self.hub))
         self.loaded = asyncio.Event()
         """Set once what is in force is known: streams before that would be told that every tenant is gone."""
@@ -91,10 +99,12 @@ class FleetPlane:
         async for channel, payload in notices:
             if not channel:
                 self.tokens.tell("")
+                self.on_declared("")
                 await self._reload()
             elif channel == "toolgate_changed":
                 tenant = payload.partition(":")[2]
                 if tenant:
+                    self.on_declared(tenant)
                     await self.publisher.due([tenant])
             elif channel == "toolgate_published":
                 self._published.add(payload)
@@ -190,4 +200,6 @@ def _ports(stores: Stores, hub: Hub) -> Ports:
         signer=stores.signing.signer,
         keep_key=hub.keep_key,
         announce=announce,
+        connect_url=stores.connect_url,
+        matcher=stores.matcher,
     )

@@ -5,14 +5,18 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
+from typing import Protocol
 
 import grpc
+import msgspec
 
 from control_plane.fleet.hub import Hub
 from control_plane.fleet.plane import FleetPlane
 from control_plane.fleet.session import DEAD_AFTER_S, Session, StreamEnded, Wrap
 from core.admin import Rejected, Why
+from core.approval import Answer, TooManyWishes, Wish
 from core.bound import Bound
+from core.limits import Grant
 from core.node_token import NodeToken, exactly
 from core.resource import NAME
 from toolgate.v1 import fleet_pb2 as pb
@@ -22,6 +26,16 @@ Identify = Callable[[str], Awaitable[NodeToken]]
 StoreRecords = Callable[[NodeToken, list[bytes]], Awaitable[None]]
 """(who sends them, encoded Records): returns once they are stored. Raises Rejected(UNAVAILABLE)."""
 
+
+class LeaseQuota(Protocol):
+    async def __call__(self, sender: NodeToken, name: str, period: str, *, amount: int, want: int) -> Grant:
+        """Raises Rejected: INVALID for what is no question, UNAUTHENTICATED for another's tenant, UNAVAILABLE."""
+        ...
+
+
+Approve = Callable[[NodeToken, Wish, float], Awaitable[Answer]]
+"""(who asks, for what, how long to wait). Raises Rejected, TooManyWishes."""
+
 RECORDS_PER_BATCH = 10_000
 STREAMS = 10_000
 RECHECK_S = 60.0
@@ -30,6 +44,7 @@ _CLAIMED = "hello.node is {}, and another gateway has that name by now: each nee
 _STATUS = {
     Why.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
     Why.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    Why.DENIED: grpc.StatusCode.PERMISSION_DENIED,
     Why.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
 }
 
@@ -43,6 +58,8 @@ class FleetServicer:
         *,
         identify: Identify,
         store_records: StoreRecords,
+        lease: LeaseQuota,
+        approve: Approve | None = None,
         wrap: Wrap,
         certified: Sequence[str] = (),
         recheck_s: float = RECHECK_S,
@@ -54,6 +71,8 @@ class FleetServicer:
         self._loaded = plane.loaded
         self._identify = identify
         self._store_records = store_records
+        self._lease = lease
+        self._approve = approve
         self._wrap = wrap
         self._certified = certified
         self._recheck_s = recheck_s
@@ -70,7 +89,18 @@ class FleetServicer:
                 request_deserializer=pb.RecordBatch.FromString,
                 response_serializer=pb.RecordAck.SerializeToString,
             ),
+            "Lease": grpc.unary_unary_rpc_method_handler(
+                self.lease,
+                request_deserializer=pb.LeaseQuestion.FromString,
+                response_serializer=pb.LeaseAnswer.SerializeToString,
+            ),
         }
+        if self._approve is not None:
+            handlers["Approve"] = grpc.unary_unary_rpc_method_handler(
+                self.approve,
+                request_deserializer=pb.ApprovalWish.FromString,
+                response_serializer=pb.ApprovalAnswer.SerializeToString,
+            )
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("toolgate.v1.Fleet", handlers),))
 
     def bounds(self) -> dict[str, Bound]:
@@ -78,6 +108,26 @@ class FleetServicer:
             "fleet_streams": Bound(self._hub.connected, STREAMS, self._refused),
             "record_streams": Bound(self._shipping, STREAMS, self._ships_refused),
         }
+
+    async def approve(
+        self, request: pb.ApprovalWish, context: grpc.aio.ServicerContext[pb.ApprovalWish, pb.ApprovalAnswer]
+    ) -> pb.ApprovalAnswer:
+        """What came of a call that must be approved."""
+        token = await self._admitted(context)
+        assert self._approve is not None
+        try:
+            wish = msgspec.msgpack.decode(request.wish, type=Wish)
+            answer = await self._approve(token, wish, request.wait_ms / 1000)
+        except (msgspec.DecodeError, UnicodeError) as failure:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"wish: {failure}")
+            raise
+        except TooManyWishes:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls wait for approval")
+            raise
+        except Rejected as refusal:
+            await _abort(context, refusal)
+            raise
+        return pb.ApprovalAnswer(answer=msgspec.msgpack.encode(answer))
 
     async def _ship_in_turn(
         self,
@@ -161,6 +211,18 @@ class FleetServicer:
                 raise Rejected(Why.INVALID, f"at most {RECORDS_PER_BATCH} records a batch")
             await self._store_records(token, list(batch.records))
             await context.write(pb.RecordAck(batch=batch.batch))
+
+    async def lease(
+        self, question: pb.LeaseQuestion, context: grpc.aio.ServicerContext[pb.LeaseQuestion, pb.LeaseAnswer]
+    ) -> pb.LeaseAnswer:
+        """A slice of a quota, or one that comes back."""
+        token = await self._admitted(context)
+        try:
+            grant = await self._lease(token, question.name, question.period, amount=question.amount, want=question.want)
+        except Rejected as refusal:
+            await _abort(context, refusal)
+            raise AssertionError("abort always raises") from refusal
+        return pb.LeaseAnswer(granted=grant.tokens, retry_after_s=grant.retry_after_s)
 
     async def _admitted(self, context: grpc.aio.ServicerContext[object, object]) -> NodeToken:
         """What the node may be, proven by its token or else by its certificate. Ends the call of anyone else."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from control_plane.policies import DIGESTS, FOLDER, MODULE, SOURCE, actual_digests
 
-ENTRYPOINTS = ("toolgate/authz/decision", "toolgate/authz/visible")
+ENTRYPOINTS = ("toolgate/authz/decision", "toolgate/authz/explain", "toolgate/authz/visible")
 
 
 def compile_platform(opa: str) -> bytes:

@@ -202,3 +202,82 @@ test_a_tenants_refusal_sees_prompts_and_resources_by_their_own_names if {
 		with data.toolgate.tenant as mine
 	d == {"allow": false, "reasons": ["tenant:secret"]}
 }
+
+allow_if(check) := {"r": {"allow": {"globs": [{"n": 0, "what": [], "who": [], "args": [check]}]}}}
+
+bar_if(check) := {"r": {
+	"allow": everything,
+	"deny": {"globs": [{"n": 1, "what": [], "who": [], "bars": [check]}]},
+}}
+
+test_an_argument_decides if {
+	check := {"path": ["amount"], "op": "lte", "value": 100}
+	every value, allow in {100: true, 101: false} {
+		d := authz.decision with input as call(["r"], {"args": {"amount": value}}) with data.roles as allow_if(check)
+		d.allow == allow
+	}
+	not authz.decision.allow with input as call(["r"], {"args": {}}) with data.roles as allow_if(check)
+	not authz.decision.allow with input as call(["r"], {"args": {"amount": "5"}}) with data.roles as allow_if(check)
+}
+
+test_what_some_arguments_may_allow_is_allowed_before_they_are_known if {
+	check := {"path": ["amount"], "op": "lte", "value": 100}
+	allowed(allow_if(check))
+	allowed(bar_if(check))
+}
+
+test_an_argument_of_another_type_bars if {
+	barred := {"eq": 5, "ne": 5, "gt": 5, "in": [5], "not_in": [5], "contains": "x"}
+	every op, value in barred {
+		every given in [{}, null, true] {
+			d := authz.decision with input as call(["r"], {"args": {"x": given}})
+				with data.roles as bar_if({"path": ["x"], "op": op, "value": value})
+			d == {"allow": false, "reasons": ["denied_by_role:r"]}
+		}
+	}
+}
+
+test_an_argument_bars_where_its_check_holds_and_else_does_not if {
+	bars := bar_if({"path": ["x"], "op": "gt", "value": 5})
+	not authz.decision.allow with input as call(["r"], {"args": {"x": 6}}) with data.roles as bars
+	every args in [{"x": 5}, {}] {
+		authz.decision.allow with input as call(["r"], {"args": args}) with data.roles as bars
+	}
+}
+
+obliging(obligations) := {"r": {"allow": {"globs": [{"n": 0, "what": [], "who": [], "oblige": obligations}]}}}
+
+test_obligations_of_all_that_allows_add_up if {
+	roles := {
+		"a": obliging(["mask:pii"]).r,
+		"b": {"allow": {"exact": {"log": [{"n": 0, "what": [], "who": [], "oblige": ["approval"]}]}}},
+		"c": {"allow": everything},
+		"d": {"allow": {"exact": {"other": [{"n": 0, "what": [], "who": [], "oblige": ["rate:x"]}]}}},
+	}
+	d := authz.decision with input as call(["a", "b", "c", "d"], {}) with data.roles as roles with data.obliges as true
+	d == {"allow": true, "reasons": ["role:a", "role:b", "role:c"], "obligations": ["approval", "mask:pii"]}
+}
+
+test_a_tenants_policy_may_oblige_and_nothing_malformed_is_met if {
+	every oblige, met in {"a": {"approval"}, "b": {"malformed"}} {
+		tenant := {"p": {"deny": set(), "oblige": {"a": {"approval"}, "b": "approval"}[oblige]}}
+		d := authz.decision with input as call(["r"], {}) with data.roles as {"r": {"allow": everything}}
+			with data.toolgate.tenant as tenant
+		d == {"allow": true, "reasons": ["role:r"], "obligations": [word | some word in met]}
+	}
+}
+
+test_explain_names_what_applied_and_what_kept_the_rest if {
+	check := {"path": ["risk"], "op": "risk", "than": "lte", "value": 0}
+	roles := {"r": {
+		"allow": {"exact": {"log": [{"n": 2, "what": [check], "who": []}]}, "globs": [{"n": 0, "what": [], "who": []}]},
+		"deny": {"globs": [{"n": 1, "what": [], "who": [], "bars": [{"path": ["x"], "op": "eq", "value": 1}]}]},
+	}}
+	e := authz.explain with input as call(["r"], {"args": {"x": 2}}) with data.roles as roles
+	e.decision == {"allow": true, "reasons": ["role:r"]}
+	e.applied == [{"role": "r", "effect": "allow", "permission": 0}]
+	e.missed == [
+		{"role": "r", "effect": "allow", "permission": 2, "failed": [check]},
+		{"role": "r", "effect": "deny", "permission": 1, "failed": [{"path": ["x"], "op": "eq", "value": 1}]},
+	]
+}

@@ -175,7 +175,9 @@ class Access:
 
 def issued_status(issued: IssuedKey) -> dict[str, object]:
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(issued.issued_unix))
-    return {"issued": True, "key_id": issued.key_id, "issued_at": at}
+    until = issued.overlap_until_unix
+    overlap = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until)) if until is not None else None
+    return {"issued": True, "key_id": issued.key_id, "issued_at": at, "previous_until": overlap}
 
 
 def _token_problems(wanted: NodeToken, now: float) -> Iterator[Problem]:
@@ -207,7 +209,7 @@ def _admin(known: KnownKey, now: float) -> Admin | None:
     if spec.admin_role is None or spec.revoked or expired:
         return None
     name = f"{known.tenant}/{known.name}" if known.tenant else known.name
-    return Admin(name, known.tenant or None, spec.admin_role)
+    return Admin(name, known.tenant or None, spec.admin_role, spec.user)
 
 
 def _unproven() -> Rejected:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -11,7 +11,7 @@ from control_plane.services import cursor as cursors
 from control_plane.services.authority import need, no_tenant, see_tenant
 from control_plane.services.resources import page_limit
 from core.admin import Admin, AuditRow
-from core.audit import AuditRows, Entry, Verdict, Wanted, entry_of_record
+from core.audit import AuditRows, Entry, Wanted, entry_of_record
 from core.bound import Bound
 from core.call import Record
 from core.node_token import NodeToken
@@ -44,12 +44,20 @@ class AuditPage(msgspec.Struct, frozen=True):
 
 class AuditLog:
     def __init__(
-        self, rows: AuditRows, store: Store, statuses: Statuses, *, clock: Callable[[], float] = time.time
+        self,
+        rows: AuditRows,
+        store: Store,
+        statuses: Statuses,
+        *,
+        decided: Callable[[Sequence[Record]], Awaitable[None]] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        """`decided`: told of the calls a policy decided on, once they are stored."""
         self._rows = rows
         self._store = store
         self._statuses = statuses
         self._clock = clock
+        self._decided = decided
         self._tenants: OrderedDict[str, float] = OrderedDict()
         self._used: OrderedDict[Ref, float] = OrderedDict()
         self.misattributed = 0
@@ -70,17 +78,20 @@ class AuditLog:
         """
         batches: dict[str, list[Entry]] = {}
         used: dict[Ref, float] = {}
+        decided: list[Record] = []
         for raw in records:
-            tenant, entry, key = self._entry(sender, raw)
+            tenant, entry, key = self._entry(sender, raw, decided)
             chain = tenant if await self._exists(tenant) else ""
             batches.setdefault(chain, []).append(entry)
             if key is not None and chain:
                 used[key] = max(entry.at_unix, used.get(key, 0.0))
         await self._rows.store(batches)
         await self._report_used(used)
+        if decided and self._decided is not None:
+            await self._decided([record for record in decided if record.tenant in batches])
 
-    def _entry(self, sender: NodeToken, raw: bytes) -> tuple[str, Entry, Ref | None]:
-        """The tenant it claims, the entry, and the key it was made with."""
+    def _entry(self, sender: NodeToken, raw: bytes, decided: list[Record]) -> tuple[str, Entry, Ref | None]:
+        """The tenant it claims, the entry, and the key it was made with; `decided` takes it if a policy was asked."""
         try:
             record = _record.decode(raw)
         except (msgspec.DecodeError, UnicodeError):
@@ -109,6 +120,8 @@ class AuditLog:
             return "", self._misattributed(sender, record, raw), None
         kind, _, name = record.credential.partition(":")
         key = Ref("ApiKey", record.tenant, name) if kind == "key" and name else None
+        if record.input_mark:
+            decided.append(record)
         return record.tenant, _storable(entry_of_record(record)), key
 
     def _misattributed(self, sender: NodeToken, record: Record, raw: bytes) -> Entry:
@@ -148,26 +161,21 @@ class AuditLog:
             self._used.popitem(last=False)
             self._used_evicted += 1
 
-    async def note(self, entry: Entry) -> None:
-        """Something the platform did that is no change of a resource."""
-        await self._rows.store({"": [entry]})
+    async def note(self, entry: Entry, tenant: str = "") -> None:
+        """Something that is no change of a resource; "": the platform did it."""
+        await self._rows.store({tenant: [entry]})
 
     async def list(
         self, admin: Admin, tenant: str, wanted: Wanted, *, page_size: int = 0, cursor: str = ""
     ) -> AuditPage:
         """A tenant's rows, or the platform's for "", newest first. Owners only."""
-        await self._may_read(admin, tenant)
+        await may_read_log(self._store, admin, tenant)
         question = (tenant, msgspec.to_builtins(wanted))
         limit = page_limit(page_size)
         before = cursors.read(cursor, question, int) if cursor else None
         found = await self._rows.page(tenant, wanted, before, limit + 1)
         more = cursors.written(question, found[limit - 1].seq) if len(found) > limit else ""
         return AuditPage(found[:limit], more)
-
-    async def verify(self, admin: Admin, tenant: str) -> Verdict:
-        """Whether the chain is whole, and else where it is not."""
-        await self._may_read(admin, tenant)
-        return await self._rows.verify(tenant)
 
     async def prune(self) -> int:
         """Remove what is older than each tenant keeps it, or the platform for tenants that are gone; how many rows.
@@ -182,11 +190,13 @@ class AuditLog:
             removed += await self._rows.prune(tenant, now - days * DAY_S)
         return removed
 
-    async def _may_read(self, admin: Admin, tenant: str) -> None:
-        see_tenant(admin, tenant)
-        need(admin, "owner")
-        if tenant and await self._store.get(Ref("Tenant", "", tenant)) is None:
-            raise no_tenant(tenant)
+
+async def may_read_log(store: Store, admin: Admin, tenant: str) -> None:
+    """Raises Rejected for whoever is no owner of the tenant, or of the platform for ""."""
+    see_tenant(admin, tenant)
+    need(admin, "owner")
+    if tenant and await store.get(Ref("Tenant", "", tenant)) is None:
+        raise no_tenant(tenant)
 
 
 def _storable(entry: Entry) -> Entry:

@@ -6,8 +6,9 @@ from core.kinds import PLATFORM_SCOPE
 from core.resource import Ref
 
 _RANK: dict[AdminRole, int] = {"viewer": 0, "editor": 1, "owner": 2}
-OWNERS_ONLY = frozenset({"ApiKey", "Secret"})
-"""Whoever could change a key could raise its role, and a secret is its owner's: editors only see that they exist."""
+OWNERS_ONLY = frozenset({"ApiKey", "Secret", "AuthorizationServer", "IdentityProvider", "AuditSink"})
+"""Whoever could change a key could raise its role, a secret is its owner's, and who is let in by whom is decided by
+authorization servers and issuers: editors only see that they exist."""
 
 
 def sees(admin: Admin, ref: Ref) -> bool:

@@ -4,16 +4,17 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Container, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import uuid4
 
 from control_plane.services.authority import absent, need, see_tenant
+from control_plane.services.screening import Screening
 from core.admin import Admin, Rejected, Why
 from core.audit import Entry
 from core.bound import Bound
-from core.definition import Definition, Definitions, Due, Known, Learnt, learn
+from core.definition import Definition, Definitions, Due, Known, Learnt, canonical_digest, learn, plain
 from core.offering import Offering
 from core.resource import Problem, Ref, Resource
 from core.server import Observation, Server
@@ -34,6 +35,9 @@ UNSEEN_S = 1.0
 
 log = logging.getLogger("toolgate.definitions")
 
+Challenged = Callable[[str, Server, str, str], Awaitable[None]]
+"""(tenant, server, its name, `WWW-Authenticate`)"""
+
 
 class Gateways(Protocol):
     """The gateways connected to this replica."""
@@ -50,17 +54,22 @@ class Gateways(Protocol):
 class Learning:
     """Looks at servers when they are due. `run` it in the plane's task group."""
 
-    def __init__(self, definitions: Definitions, store: Store, statuses: Statuses, gateways: Gateways) -> None:
+    def __init__(
+        self, definitions: Definitions, store: Store, statuses: Statuses, gateways: Gateways, screening: Screening
+    ) -> None:
         self._definitions = definitions
         self._store = store
         self._statuses = statuses
         self._gateways = gateways
+        self._screening = screening
         self._wake = asyncio.Event()
         self._free = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._under_way = 0
         self._full = 0
         self._changed: dict[tuple[str, str], None] = {}
         self._unheard = 0
+        self.challenged: Challenged | None = None
+        """Told of a server that does not take the credential it was looked at with. Set by the root."""
 
     @property
     def bound(self) -> Bound:
@@ -139,6 +148,15 @@ class Learning:
         if resource is None or not isinstance(resource.spec, Server):
             return
         server = resource.spec
+        if seen.challenge is not None and self.challenged is not None:
+            await self.challenged(due.tenant, server, due.server, seen.challenge)
+
+        left_out: list[str] = []
+        suspicious: dict[bytes, str] = {}
+        if server.screen:
+            seen, left_out = await self._screening.cleaned(seen)
+            found = await self._screening.suspicious([tool.definition for tool in seen.tools])
+            suspicious = {canonical_digest(definition): said for definition, said in found.items()}
 
         def fold(known: Known) -> tuple[Learnt, list[Entry]]:
             learnt = learn(
@@ -147,12 +165,27 @@ class Learning:
                 time.time(),
                 approve_first=server.approve_first,
                 approve_changes=server.on_change == "approve",
+                suspicious=suspicious,
             )
             return learnt, _entries(due.server, learnt)
 
         learnt = await self._definitions.learn(due, fold, next_look_s=_next_look_s(server, seen, due.failures))
         if learnt is not None:
-            await _report(self._statuses, resource, learnt.known, learnt.unusable)
+            members: dict[str, object] = {"unusable": [*left_out, *learnt.unusable] or None}
+            if not seen.failed:
+                members["suspicious"] = _suspects(learnt.known, suspicious) or None
+            if seen.challenge:
+                members["challenge"] = plain(seen.challenge, 2048)
+            await _report(self._statuses, resource, {**_status(learnt.known), **members})
+
+
+def _suspects(known: Known, suspicious: Mapping[bytes, str]) -> list[dict[str, str]]:
+    """Of the tools that are offered those that give orders, approved by a person or not."""
+    return [
+        {"tool": d.name, "state": d.state, "firewall": suspicious[d.observed_digest]}
+        for d in known.definitions
+        if d.observed_digest in suspicious
+    ]
 
 
 def _next_look_s(server: Server, seen: Observation, failures: int) -> float:
@@ -186,9 +219,7 @@ def _entry(server: str, by: str, outcome: str, tools: Sequence[str]) -> Entry:
     )
 
 
-async def _report(statuses: Statuses, resource: Resource, known: Known, unusable: Sequence[str]) -> None:
-    members = _status(known)
-    members["unusable"] = list(unusable) or None
+async def _report(statuses: Statuses, resource: Resource, members: Mapping[str, object]) -> None:
     patch = {name: value for name, value in members.items() if resource.status.get(name) != value}
     if patch:
         await statuses.report({resource.ref: patch})
@@ -218,11 +249,19 @@ def _status(known: Known) -> dict[str, object]:
 class Approvals:
     """What administrators do with definitions. Every method raises Rejected."""
 
-    def __init__(self, definitions: Definitions, store: Store, statuses: Statuses, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        definitions: Definitions,
+        store: Store,
+        statuses: Statuses,
+        clock: Callable[[], float],
+        screening: Screening,
+    ) -> None:
         self._definitions = definitions
         self._store = store
         self._statuses = statuses
         self._clock = clock
+        self._screening = screening
 
     async def list(self, admin: Admin, tenant: str, server: str) -> Sequence[Definition]:
         """Every tool of a server with its state, by name."""
@@ -239,8 +278,16 @@ class Approvals:
         resource = await self._server(admin, tenant, server)
         need(admin, "editor")
 
+        allowed: Container[bytes] | None = None
+        if tool == "*" and isinstance(resource.spec, Server) and resource.spec.screen:
+            # What gives orders is approved by whoever looked at it, one by one.
+            there = (await self._definitions.known(tenant, server)).definitions
+            waiting = {d.observed for d in there if d.waits}
+            allowed = waiting - (await self._screening.suspicious(list(waiting))).keys()
+
         def choose(known: Known) -> tuple[list[Definition], list[Entry]]:
-            chosen = [d.approve() for d in _chosen(known, server, tool, digest)]
+            wanted = _chosen(known, server, tool, digest)
+            chosen = [d.approve() for d in wanted if allowed is None or d.observed in allowed]
             entry = _entry(server, admin.name, "tools_approved", [d.name for d in chosen])
             return chosen, [entry]
 

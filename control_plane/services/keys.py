@@ -15,6 +15,8 @@ from core.resource import Problem, Ref, Resource
 from core.store import Put, Store, Writing
 from core.validate import decode, envelope
 
+MAX_OVERLAP_S = 30 * 86400
+
 
 class Keys:
     def __init__(self, store: Store, vault: Vault, *, clock: Callable[[], float] = time.time) -> None:
@@ -23,15 +25,27 @@ class Keys:
         self._clock = clock
 
     async def issue(
-        self, admin: Admin, tenant: str, name: str, spec: dict[str, object], *, rotate: bool = False
+        self,
+        admin: Admin,
+        tenant: str,
+        name: str,
+        spec: dict[str, object],
+        *,
+        rotate: bool = False,
+        overlap_s: int = 0,
     ) -> str:
         """The key's text, `tgk_<tenant>_<key id>_<secret>`; it is kept nowhere. Raises Rejected.
 
-        A name that has a key already needs `rotate`, which ends the old key. An empty `spec` keeps the declared one.
+        A name that has a key already needs `rotate`, which ends the old key, `overlap_s` from now. An empty `spec`
+        keeps the declared one.
         """
         ref = Ref("ApiKey", tenant, name)
         may_write(admin, ref)
         problems = list(envelope("ApiKey", tenant, name, "", {}))
+        if not 0 <= overlap_s <= MAX_OVERLAP_S:
+            problems.append(Problem("overlap_s", f"must be 0-{MAX_OVERLAP_S}: thirty days at most"))
+        if overlap_s and not rotate:
+            problems.append(Problem("overlap_s", "is for keys that are rotated"))
         if problems:
             raise Rejected(Why.INVALID, f"{ref} is not valid", problems)
         async with self._store.writing(tenant) as writing:
@@ -46,10 +60,14 @@ class Keys:
             declared = await _declared(writing, ref, spec, current)
             now = self._clock()
             text, issued = new_key(tenant, keys.pepper, now)
+            if overlap_s and current is not None and current.status.get("issued"):
+                issued = msgspec.structs.replace(issued, overlap_until_unix=now + overlap_s)
             resource = _next(ref, declared, current, now)
             status = issued_status(issued)
             put = Put(resource=resource, references=tuple(spec_references(resource)), key=issued, status=status)
             detail: dict[str, object] = {"generation": resource.generation, "key_id": issued.key_id, "rotated": rotate}
+            if issued.overlap_until_unix is not None:
+                detail["overlap_s"] = overlap_s
             await writing.put(put, change_entry(admin, ref, "issued", detail, now))
         return text
 

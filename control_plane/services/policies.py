@@ -4,12 +4,15 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from control_plane.compiler.policy import policy_data, role_problems
+import msgspec
+
+from control_plane.compiler.policy import ARGUMENTS_MAX, policy_data, role_problems
 from control_plane.compiler.source import Found, TenantPolicy, found_in
 from core.bound import Bound, Hits
 from core.identity import Role
-from core.policy import Policy, PolicyCompiler, PolicyCompilerMissing, RegoRejected
+from core.policy import Policy, PolicyCompiler, PolicyCompilerMissing, PolicyTrial, RegoRejected
 from core.resource import Problem, Ref, Resource, digest, encode
+from core.tenant import Tenant
 
 _Value = TypeVar("_Value")
 
@@ -43,7 +46,31 @@ class RegoPolicies:
             return found + module
         if found:
             return found
-        return TenantPolicy(module=module, data=policy_data(roles, [policy.rego for _, policy in own]))
+        arguments = {path for _, policy in own for path in policy.arguments}
+        data = policy_data(roles, [policy.rego for _, policy in own], arguments)
+        tenant = next((r.spec for r in resources if isinstance(r.spec, Tenant)), Tenant())
+        data = msgspec.structs.replace(data, record=tenant.decisions)
+        if len(data.arguments) > ARGUMENTS_MAX:
+            rule = (
+                f"all policies and roles together may read at most {ARGUMENTS_MAX} arguments, not {len(data.arguments)}"
+            )
+            return [Found(ref, "spec", rule) for ref in _reading_arguments(resources)]
+        return TenantPolicy(module=module, data=data)
+
+    async def shadow(self, resources: Sequence[Resource]) -> TenantPolicy | list[Found] | None:
+        """Of the tenant's PolicyTrial; problems are told of it alone."""
+        trials = [(r, r.spec) for r in resources if isinstance(r.spec, PolicyTrial) and not r.spec.disabled]
+        if not trials:
+            return None
+        (trial, spec), *others = trials
+        if others:
+            rule = f"PolicyTrial/{trial.name} is being tried already: one at a time, disable the others"
+            return [Found(other.ref, "spec", rule) for other, _ in others]
+        made = await self.make(tried(resources, trial, spec))
+        if isinstance(made, TenantPolicy):
+            # What gateways report is what the policy in force was asked.
+            return TenantPolicy(made.module, msgspec.structs.replace(made.data, record="off", canaries=()))
+        return [_of_trial(found, trial.ref, spec) for found in made]
 
     async def _module(self, own: Sequence[tuple[Ref, Policy]]) -> bytes | list[Found]:
         if not own:
@@ -60,9 +87,36 @@ class RegoPolicies:
                 _keep(self._refusals, source, rejected.by_policy, REFUSALS_KEPT, self._refusals_full)
             return list(_faults(own, rejected.by_policy))
         except PolicyCompilerMissing as missing:
-            return list(_faults(own, {"": [Problem("spec.rego", str(missing))]}))
+            return [Found(ref, "spec.rego", str(missing), passing=True, cheap=True) for ref, _ in own]
         _keep(self._modules, source, module, MODULES_KEPT, self._modules_full)
         return module
+
+
+def tried(resources: Iterable[Resource], trial: Resource, spec: PolicyTrial) -> list[Resource]:
+    """The declarations as the trial would have them."""
+    by_ref = {resource.ref: resource for resource in resources if str(resource.ref) not in spec.removed}
+    named: list[tuple[str, str, Role | Policy]] = [("Role", name, role) for name, role in spec.roles.items()]
+    named += [("Policy", name, policy) for name, policy in spec.policies.items()]
+    for kind, name, one in named:
+        ref = Ref(kind, trial.tenant, name)
+        by_ref[ref] = Resource(kind=kind, tenant=trial.tenant, name=name, spec=one)
+    return sorted(by_ref.values(), key=lambda resource: (resource.kind, resource.name))
+
+
+def _of_trial(found: Found, trial: Ref, spec: PolicyTrial) -> Found:
+    field, mine = ("roles", spec.roles) if found.ref.kind == "Role" else ("policies", spec.policies)
+    inside = found.path.removeprefix("spec")
+    path = f'spec.{field}["{found.ref.name}"]{inside}' if found.ref.name in mine else f"spec ({found.ref}{inside})"
+    return Found(trial, path, found.rule, found.passing, found.cheap)
+
+
+def _reading_arguments(resources: Iterable[Resource]) -> Iterator[Ref]:
+    for resource in resources:
+        spec = resource.spec
+        conditions = [c for p in spec.permissions for c in p.when] if isinstance(spec, Role) else []
+        declares = isinstance(spec, Policy) and bool(spec.arguments) and not spec.disabled
+        if declares or any(c.attribute.startswith("arg.") for c in conditions):
+            yield resource.ref
 
 
 def _keep(kept: OrderedDict[bytes, _Value], key: bytes, value: _Value, most: int, full: Hits) -> None:

@@ -1,14 +1,17 @@
 """What a publication, or one that is held back, makes the statuses of a tenant's resources say."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+
+import msgspec
 
 from control_plane.compiler.source import Dropped, Found
 from control_plane.services.retries import Try
 from core.fleet import Published
 from core.publication import Draft, Rows
 from core.resource import Ref
+from core.shadowing import Shadow
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,7 @@ class Made:
     draft: Draft
     found: tuple[Found, ...] = ()
     dropped: tuple[Dropped, ...] = ()
+    shadows: Mapping[str, Sequence[Shadow]] = field(default_factory=dict)
     retry: Try | None = None
     """When it is tried again without anybody changing anything."""
     data_key: bytes = b""
@@ -58,6 +62,9 @@ def _wanted(one: Made, rows: Rows, published: Published | None) -> dict[Ref, dic
     for resource in rows.resources:
         if resource.kind == "Policy":  # Compiling takes a while: whoever waits for it must see that it is done.
             wanted[resource.ref]["checked_generation"] = resource.generation
+        if resource.kind == "Endpoint":
+            told = [msgspec.to_builtins(shadow) for shadow in one.shadows.get(resource.name, ())]
+            wanted[resource.ref]["shadowing"] = told or None
         if resource.kind == "Server":
             dropped = [{"tool": d.tool, "reason": d.reason} for d in one.dropped if d.server == resource.name]
             wanted[resource.ref]["dropped"] = dropped or None

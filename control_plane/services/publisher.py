@@ -14,20 +14,37 @@ from typing import Protocol
 import msgspec
 
 from control_plane.compiler.compile import COMPILER, compile_tenant
+from control_plane.compiler.detectors import unusable
 from control_plane.compiler.restrict import READ, restrict
-from control_plane.compiler.source import Compiled, Faulty, Found, Previous, Source, TenantPolicy
+from control_plane.compiler.source import Compiled, Faulty, Found, Previous, SealShard, Source, TenantPolicy
 from control_plane.services.publication_status import Made, patches
 from control_plane.services.retries import Retries
 from control_plane.services.secrets import KEY_BYTES, TenantKeys
 from core.admin import Rejected
+from core.connection import Connection, Held, made_for
 from core.definition import Definitions
 from core.fleet import Published
+from core.guard import Matcher
+from core.onbehalf import OWN, UserConnection, subject_of
 from core.publication import Draft, Publications, Rows
 from core.resource import Ref, Resource, digest, encode
 from core.sealing import SealBroken, Sealer, Signer
 from core.secret import Sealed
 from core.server import Server
-from core.snapshot import Backends, Catalogue, Manifest, OpenSecrets, PartRef, Secrets, SignedManifest, secrets_context
+from core.snapshot import (
+    Backends,
+    Catalogue,
+    Manifest,
+    OpenSecrets,
+    PartRef,
+    Secrets,
+    SignedManifest,
+    Token,
+    Tokens,
+    secrets_context,
+    token_key,
+    tokens_context,
+)
 from core.store import Statuses
 from core.tenant import Tenant
 
@@ -54,6 +71,10 @@ class Policies(Protocol):
         """The policy, or everything wrong with what it is made of."""
         ...
 
+    async def shadow(self, resources: Sequence[Resource]) -> TenantPolicy | list[Found] | None:
+        """What a PolicyTrial would have decide, or everything wrong with it; None: there is none."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
@@ -67,10 +88,13 @@ class Ports:
     open_sealed: Callable[[Ref, Sealed], bytes]
     sealer: Sealer
     signer: Signer
+    matcher: Matcher
     keep_key: Callable[[str, bytes], None]
     """Takes a tenant's data key, open here anyway, for the streams that will ask for it."""
     announce: Callable[[Sequence[Published]], None]
     """Tells this replica's streams; other replicas hear of it from the store."""
+    connect_url: str = ""
+    """See `compiler.source.Source`."""
 
 
 class Publisher:
@@ -180,7 +204,8 @@ class Publisher:
         if not any(found.passing for found in one.found):
             self._retries.settled(one.draft.tenant)
             return one
-        retry = self._retries.later(one.draft.tenant)
+        cheap = all(found.cheap for found in one.found if found.passing)
+        retry = self._retries.later(one.draft.tenant, cheap=cheap)
         log.warning("%s waits, %d attempts failed: %s", one.draft.tenant, retry.failed, one.found[0].rule)
         return replace(one, retry=retry)
 
@@ -194,8 +219,12 @@ class Publisher:
             return Made(_draft(rows, None))
         await asyncio.sleep(0)  # A batch must not keep the streams waiting: they share this loop.
         keys, secrets, faults = self._opened(rows)
-        policy = await self._ports.policies.make(rows.resources)
+        ports = self._ports
+        policy = await ports.policies.make(rows.resources)
         faults += policy if isinstance(policy, list) else []
+        faults += unusable(rows.resources, ports.matcher)
+        shadow = await self._ports.policies.shadow(rows.resources)
+        faults += shadow if isinstance(shadow, list) else []
         source = Source(
             tenant=rows.tenant,
             spec=tenant,
@@ -204,15 +233,27 @@ class Publisher:
             key_hashes=rows.key_hashes,
             secrets=secrets,
             policy=policy if isinstance(policy, TenantPolicy) else None,
+            shadow=shadow if isinstance(shadow, TenantPolicy) else None,
             faults=tuple(faults),
+            previous_keys=rows.previous_keys,
+            issuer_keys=rows.issuer_keys,
+            tokens=self._tokens(rows),
+            connect_url=ports.connect_url,
         )
         seal = self._sealing(rows, keys, remembered)
-        result = compile_tenant(source, seal)
+        shards = self._shard_sealing(rows, keys, remembered)
+        result = compile_tenant(source, seal, shards)
         if isinstance(result, Compiled) and result.found:
-            result = compile_tenant(replace(source, previous=await self._previous(rows, result.found)), seal)
+            result = compile_tenant(replace(source, previous=await self._previous(rows, result.found)), seal, shards)
         if isinstance(result, Faulty):
             return await self._held(rows, result)
-        return Made(_draft(rows, result), found=result.found, dropped=result.dropped, data_key=keys.data_key)
+        return Made(
+            _draft(rows, result),
+            found=result.found,
+            dropped=result.dropped,
+            shadows=result.shadows,
+            data_key=keys.data_key,
+        )
 
     async def _previous(self, rows: Rows, found: Sequence[Found]) -> Previous:
         """Read only where something is held back: catalogues are the largest parts."""
@@ -273,11 +314,47 @@ class Publisher:
 
         return seal
 
+    def _tokens(self, rows: Rows) -> dict[str, Token]:
+        """Those that are for a server as it is declared now; one that does not open is not there."""
+        servers = {r.name: r.spec for r in rows.resources if isinstance(r.spec, Server) and r.spec.auth is not None}
+        found: dict[str, Token] = {}
+        for one in rows.connections:
+            server = servers.get(one.server)
+            if server is None or one.sealed is None or made_for(server) != one.made_for:
+                continue
+            if isinstance(server.auth, UserConnection) != bool(one.subject):
+                continue
+            try:
+                held = msgspec.msgpack.decode(self._ports.open_sealed(one.ref, one.sealed), type=Held)
+            except (SealBroken, Rejected):
+                log.warning("%s: the token of %r at %s does not open", one.tenant, one.subject, one.server)
+                continue
+            token = Token(held.scheme, held.access, one.expires_unix, held.proof_key if held.scheme == "DPoP" else b"")
+            found[token_key(one.server, one.subject)] = token
+        return found
+
+    def _shard_sealing(self, rows: Rows, keys: TenantKeys, remembered: dict[bytes, bytes]) -> SealShard:
+        """As `_sealing`, of each shard of tokens."""
+        last = {ref.name: remembered[ref.digest] for ref in _refs(rows, "tokens") if ref.digest in remembered}
+
+        def seal(shard: str, plain: bytes) -> bytes:
+            context = tokens_context(rows.tenant, shard)
+            if shard in last:
+                sealed = msgspec.msgpack.decode(last[shard], type=Tokens).sealed
+                try:
+                    if self._ports.sealer.open(keys.data_key, sealed, context) == plain:
+                        return sealed
+                except SealBroken:
+                    pass
+            return self._ports.sealer.seal(keys.data_key, plain, context)
+
+        return seal
+
     async def _schedule(self, rows: Sequence[Rows]) -> None:
         """Have the servers looked at; only tenants whose servers changed cost a query."""
         wanted: dict[str, dict[str, bytes]] = {}
         for one in rows:
-            servers = {r.name: _reach(r.spec) for r in one.resources if _is_watched(r)}
+            servers = {r.name: _reach(r, one.connections) for r in one.resources if _is_watched(r)}
             fingerprint = digest(encode(servers))
             if self._scheduled.get(one.tenant) != fingerprint:
                 wanted[one.tenant] = servers
@@ -328,12 +405,20 @@ def _refs(rows: Rows, *kinds: str) -> list[PartRef]:
 
 def _remembered(rows: Mapping[str, Rows]) -> list[bytes]:
     """Parts of the last publications that the next ones are compared with."""
-    return [ref.digest for one in rows.values() for ref in _refs(one, "secrets")]
+    return [ref.digest for one in rows.values() for ref in _refs(one, "secrets", "tokens")]
 
 
 def _is_watched(resource: Resource) -> bool:
     return isinstance(resource.spec, Server) and not resource.spec.disabled
 
 
-def _reach(spec: object) -> bytes:
-    return digest(encode((spec.transport, spec.era))) if isinstance(spec, Server) else b""
+def _reach(resource: Resource, connections: Sequence[Connection]) -> bytes:
+    """Another one, and the server is looked at: it is declared otherwise, or opens to what there was no token for."""
+    spec = resource.spec
+    if not isinstance(spec, Server):
+        return b""
+    if spec.auth is None:
+        return digest(encode((spec.transport, spec.era)))
+    look_as = subject_of(spec.auth.look_as, "") if isinstance(spec.auth, UserConnection) else OWN
+    granted = [(c.issuer, c.scopes) for c in connections if (c.server, c.subject) == (resource.name, look_as)]
+    return digest(encode((spec.transport, spec.era, spec.auth, granted)))

@@ -2,18 +2,24 @@
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 
 import msgspec
 
+from control_plane.compiler.policy import role_problems
 from control_plane.services import cursor as cursors
 from control_plane.services.authority import absent, may_write, no_tenant, see_tenant, sees
 from control_plane.services.secrets import Vault
 from core.admin import Admin, Applied, Draft, Outcome, Page, Rejected, Why
 from core.audit import Entry
+from core.audit_sink import AuditSink
+from core.identity import Agent, Role
+from core.issuer import IdentityProvider
 from core.kinds import KINDS, PLATFORM_SCOPE, kind_named
+from core.oauth.server import NAME as ONLY_ONE
+from core.oauth.server import AuthorizationServer
 from core.resource import Problem, Ref, Resource, Spec, digest, encode
-from core.secret import Secret
+from core.secret import Sealed, Secret
 from core.server import REACH, Server, reached
 from core.store import BadSelector, Put, Query, Store, Writing, parse_selector
 from core.tenant import Tenant
@@ -29,15 +35,23 @@ MAX_PER_TENANT = {
     "ApiKey": 100_000,
     "Role": 1_000,
     "RoleBinding": 10_000,
+    "IdentityProvider": 20,
     "Server": 2_000,
     "Endpoint": 1_000,
     "Policy": 100,
     "RateLimit": 1_000,
+    "Quota": 1_000,
+    "AuditSink": 20,
     "Guard": 1_000,
     "Secret": 5_000,
+    "AuthorizationServer": 1,
 }
 """So that one tenant cannot make every snapshot, list and page slow for all."""
 MAX_TENANTS = 100_000
+
+
+Born = Callable[[Ref], tuple[Sealed, Mapping[str, object]]]
+"""What is sealed with a new resource, and what its status says at first."""
 
 
 class Resources:
@@ -49,12 +63,17 @@ class Resources:
         vault: Vault,
         *,
         tenants_may: Collection[str] = (),
+        born: Mapping[str, Born] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`tenants_may`: which of `core.server.REACH` a tenant's own administrators may give a server."""
+        """`tenants_may`: which of `core.server.REACH` a tenant's own administrators may give a server.
+
+        `born`: kind to what is made with a resource of it, and never by whoever declares it.
+        """
         self._store = store
         self._tenants_may = tenants_may
         self._vault = vault
+        self._born = born or {}
         self._clock = clock
 
     async def get(self, admin: Admin, kind: str, tenant: str, name: str) -> Resource:
@@ -126,6 +145,7 @@ class Resources:
             _fresh(ref, current, draft.generation)
             conflicts = [found async for found in self._conflicts(writing, draft, spec, current)]
             conflicts += self._out_of_reach(admin, spec, current)
+            conflicts += _of_owners(admin, spec, current)
             problems += besides(conflicts, [problem.path for problem in problems])
             if problems or spec is None:
                 raise Rejected(Why.INVALID, f"{ref} is not valid", problems)
@@ -156,6 +176,9 @@ class Resources:
         for path, ref in wanted:
             if ref not in there:
                 yield Problem(path, f"{ref} does not exist")
+        if isinstance(spec, Role):
+            for problem in role_problems(spec):
+                yield problem
         if current is not None:
             if isinstance(spec, Tenant) and isinstance(current.spec, Tenant):
                 floor = current.spec.revocation_epoch
@@ -164,19 +187,43 @@ class Resources:
             return
         if isinstance(spec, Secret) and spec.value is None:
             yield Problem("spec.value", "is required when the Secret is created")
+        if isinstance(spec, AuthorizationServer) and draft.name != ONLY_ONE:
+            yield Problem("name", f"must be {ONLY_ONE}: a tenant has one")
         most = MAX_PER_TENANT.get(draft.kind, MAX_TENANTS)
         if await writing.count(draft.tenant, draft.kind) >= most:
             yield Problem("kind", f"there are {most} of kind {draft.kind} already, the most there may be")
 
     def _out_of_reach(self, admin: Admin, spec: Spec | None, current: Resource | None) -> Iterator[Problem]:
-        """What of a server's transport only the platform's administrators may declare, unless it is there already."""
-        if admin.tenant is None or not isinstance(spec, Server):
+        """What of a server or issuer only the platform's administrators may declare, unless it is there already."""
+        if admin.tenant is None:
+            return
+        if isinstance(spec, AuditSink):
+            yield from self._sink_out_of_reach(spec, current)
+        if isinstance(spec, IdentityProvider):
+            yield from self._issuer_out_of_reach(spec, current)
+        if not isinstance(spec, Server):
             return
         if current is not None and isinstance(current.spec, Server) and current.spec.transport == spec.transport:
             return
         for reach, path in reached(spec.transport):
             if reach not in self._tenants_may:
                 yield Problem(path, f"is for the platform's administrators to declare here ({REACH[reach]})")
+
+    def _sink_out_of_reach(self, spec: AuditSink, current: Resource | None) -> Iterator[Problem]:
+        before = current.spec if current is not None else None
+        if isinstance(before, AuditSink) and before.to == spec.to:
+            return
+        if spec.to.allow_private and "private" not in self._tenants_may:
+            rule = "is for the platform's administrators to declare here (it reaches into the planes' own network)"
+            yield Problem("spec.to.allow_private", rule)
+
+    def _issuer_out_of_reach(self, spec: IdentityProvider, current: Resource | None) -> Iterator[Problem]:
+        before = current.spec if current is not None else None
+        if isinstance(before, IdentityProvider) and before.source == spec.source:
+            return
+        if spec.allow_private and "private" not in self._tenants_may:
+            rule = "is for the platform's administrators to declare here (it reaches into the planes' own network)"
+            yield Problem("spec.allow_private", rule)
 
     async def _plan(
         self, writing: Writing, admin: Admin, draft: Draft, spec: Spec, current: Resource | None
@@ -186,8 +233,11 @@ class Resources:
         sealed = None
         if value is not None and not self._vault.holds(ref, await writing.sealed(ref), value):
             sealed = self._vault.seal(ref, value)
+        first: Mapping[str, object] = {"issued": False} if draft.kind == "ApiKey" else {}
         if current is None and draft.kind == "Tenant":
             sealed = self._vault.new_keys(ref)
+        elif current is None and draft.kind in self._born:
+            sealed, first = self._born[draft.kind](ref)
         now = self._clock()
         resource = Resource(
             kind=draft.kind,
@@ -197,7 +247,7 @@ class Resources:
             labels=draft.labels,
             spec=stored,
             generation=current.generation + 1 if current else 1,
-            status=current.status if current else _first_status(draft.kind),
+            status=current.status if current else dict(first),
             created_unix=current.created_unix if current else now,
             updated_unix=now,
         )
@@ -279,6 +329,15 @@ def _checked(draft: Draft) -> tuple[Spec | None, list[Problem]]:
     return spec, problems + found
 
 
+def _of_owners(admin: Admin, spec: Spec | None, current: Resource | None) -> Iterator[Problem]:
+    """An agent's keys and redirect URIs are credentials: whoever sets them can be the agent."""
+    if admin.role == "owner" or not isinstance(spec, Agent):
+        return
+    before = current.spec.oauth if current is not None and isinstance(current.spec, Agent) else None
+    if spec.oauth != before:
+        yield Problem("spec.oauth", f"is for owners to declare; {admin.name} has the role {admin.role}")
+
+
 def _references(draft: Draft, spec: Spec | None) -> list[tuple[str, Ref]]:
     named = spec.references() if spec is not None else ()
     wanted = [(path, msgspec.structs.replace(ref, tenant=draft.tenant)) for path, ref in named]
@@ -322,10 +381,6 @@ def _without_value(spec: Spec) -> tuple[Spec, bytes | None]:
     if isinstance(spec, Secret) and spec.value is not None:
         return msgspec.structs.replace(spec, value=None), spec.value.encode()
     return spec, None
-
-
-def _first_status(kind: str) -> dict[str, object]:
-    return {"issued": False} if kind == "ApiKey" else {}
 
 
 def _changed(current: Resource | None, resource: Resource) -> list[str]:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 FIRST_S = 5.0
 LONGEST_S = 300.0
+CHEAP_S = 5.0
+"""Between tries that cost next to nothing."""
 
 
 class Try(NamedTuple):
@@ -28,13 +30,13 @@ class Retries:
         self._next: dict[str, Try] = {}
         self._changed = asyncio.Event()
 
-    def later(self, tenant: str) -> Try:
+    def later(self, tenant: str, *, cheap: bool = False) -> Try:
         """It failed: try it again after a while. Failing of a change meanwhile postpones nothing."""
         last = self._next.get(tenant)
         if last is not None and self._clock() < last.at < float("inf"):
             return last
         failed = last.failed + 1 if last is not None else 1
-        pause_s = min(self._longest_s, self._first_s * float(1 << min(failed - 1, 20)))
+        pause_s = min(CHEAP_S if cheap else self._longest_s, self._first_s * float(1 << min(failed - 1, 20)))
         self._next[tenant] = Try(failed, self._clock() + pause_s)
         self._changed.set()
         return self._next[tenant]

@@ -82,6 +82,11 @@ class SigningKeys:
         self._held: dict[str, Sealed] = {}
 
     @property
+    def vouchers(self) -> tuple[dict[str, bytes], tuple[Announcement, ...]]:
+        """What tells which keys ever signed here: the key of the settings, by id, and the chain."""
+        return {self._configured.key_id: self._configured.public_key}, self.chain
+
+    @property
     def newest(self) -> Announcement:
         return self.chain[-1]
 

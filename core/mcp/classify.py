@@ -49,19 +49,13 @@ _NAMED = {
 }
 """Method to the member of its params that `Mcp-Name` repeats."""
 
+_LOG_LEVEL_KEY = META_PREFIX + "logLevel"
 _CARRIED = frozenset({"progressToken", "traceparent", "tracestate"})
 """Members of `_meta` that have a place of their own in an Inbound, as all have that begin with META_PREFIX."""
+_USUAL = _CARRIED | {_VERSION_KEY, _CAPABILITIES_KEY, _LOG_LEVEL_KEY, META_PREFIX + "clientInfo"}
+"""What most requests have in `_meta`, and nothing besides."""
 
 _KINDS = {"name": "a name", "uri": "a URI", "taskId": "a task's id"}
-
-
-class _Meta(Struct):
-    version: Raw = field(default=_NONE, name=_VERSION_KEY)
-    capabilities: Raw = field(default=_NONE, name=_CAPABILITIES_KEY)
-    log_level: Raw = field(default=_NONE, name=META_PREFIX + "logLevel")
-    progress_token: Raw = field(default=_NONE, name="progressToken")
-    traceparent: Raw = _NONE
-    tracestate: Raw = _NONE
 
 
 class _Params(Struct):
@@ -80,12 +74,10 @@ class _Cancelled(Struct):
     request_id: Raw = field(name="requestId")
 
 
-_meta = msgspec.json.Decoder(_Meta)
 _cancelled = msgspec.json.Decoder(_Cancelled)
 _params = msgspec.json.Decoder(_Params)
 _members = msgspec.json.Decoder(dict[str, Raw])
 _text = msgspec.json.Decoder(str)
-_NO_META = _Meta()
 _NO_PARAMS = _Params()
 
 
@@ -96,8 +88,8 @@ class Arrival(Struct):
     head: Head
     era: Era
     params: _Params
-    meta: _Meta
-    meta_bytes: bytes
+    meta: dict[str, Raw]
+    """Members of `params._meta`; empty where that is no object."""
     version: str
     """`MCP-Protocol-Version` as received, empty if absent."""
     mirrored: bool = True
@@ -110,31 +102,29 @@ def arrive_bare(message: Message, session: bytes = b"") -> Arrival:
     `session`: the sealed id of the one that the conversation began; empty before that.
     """
     arrival = arrive(message, Head({b"mcp-session-id": session} if session else {}))
-    stated = _string(bytes(arrival.meta.version)) if arrival.meta.version else ""
-    arrival.version, arrival.mirrored = stated or "", False
+    stated = arrival.meta.get(_VERSION_KEY)
+    arrival.version, arrival.mirrored = (_string(bytes(stated)) or "" if stated is not None else ""), False
     return arrival
 
 
 def arrive(message: Message, head: Head) -> Arrival:
     """Reads the members that matter and decides the era. Breaks no rule yet."""
     params = _params.decode(message.params) if message.params else _NO_PARAMS
-    meta_bytes = bytes(params.meta) if params.meta else b""
-    meta = _meta.decode(meta_bytes) if meta_bytes[:1] == b"{" else _NO_META
+    meta = _members.decode(params.meta) if params.meta and bytes(params.meta)[0] == 0x7B else {}
     version = head.text(b"mcp-protocol-version")
-    modern = bool(meta.version) or bool(version and version not in LEGACY)
-    return Arrival(message, head, "modern" if modern else "legacy", params, meta, meta_bytes, version)
+    modern = _VERSION_KEY in meta or bool(version and version not in LEGACY)
+    return Arrival(message, head, "modern" if modern else "legacy", params, meta, version)
 
 
 def arrive_plain(message: Message) -> Arrival:
     """As `arrive_bare`, where a request without an envelope is one of the newest revision, of a client that has no
     capabilities."""
     arrival = arrive_bare(message)
-    if arrival.meta.version:
+    if _VERSION_KEY in arrival.meta:
         return arrival
     params = _members.decode(message.params or b"{}")
-    meta = _members.decode(arrival.meta_bytes) if arrival.meta_bytes[:1] == b"{" else {}
     envelope = {_VERSION_KEY: Raw(msgspec.json.encode(MODERN[0])), _CAPABILITIES_KEY: Raw(b"{}")}
-    params["_meta"] = Raw(msgspec.json.encode(envelope | meta))
+    params["_meta"] = Raw(msgspec.json.encode(envelope | arrival.meta))
     return arrive_bare(msgspec.structs.replace(message, params=msgspec.json.encode(params)))
 
 
@@ -164,7 +154,7 @@ def understand(arrival: Arrival, inbound_id: str, tenant: str | None, endpoint: 
         _read_named(arrival, inbound)
     elif inbound.method == "completion/complete":
         inbound.arguments = _completion(arrival)
-    if arrival.meta_bytes:
+    if arrival.meta:
         _read_meta(arrival, inbound)
     return inbound
 
@@ -190,10 +180,10 @@ def _check_modern(arrival: Arrival, inbound: Inbound) -> None:
     id_, meta, version = arrival.message.id, arrival.meta, arrival.version
     if arrival.head.twice:
         raise Rejected(400, HEADER_MISMATCH, f"the {arrival.head.twice.decode()} header came more than once", id=id_)
-    stated = bytes(meta.version)
+    stated = bytes(meta.get(_VERSION_KEY, _NONE))
     if inbound.method == "initialize" and not stated:
         raise Rejected(400, UNSUPPORTED_VERSION, f"{version} has no initialize", id=id_, data=unsupported(version))
-    capabilities = bytes(meta.capabilities)
+    capabilities = bytes(meta.get(_CAPABILITIES_KEY, _NONE))
     if not stated or not capabilities:
         missing = [key for key, raw in ((_VERSION_KEY, stated), (_CAPABILITIES_KEY, capabilities)) if not raw]
         raise Rejected(400, INVALID_PARAMS, f"params._meta must be an object with {' and '.join(missing)}", id=id_)
@@ -208,8 +198,8 @@ def _check_modern(arrival: Arrival, inbound: Inbound) -> None:
     if inbound.method in REMOVED or inbound.method.startswith(_NOTIFICATION):
         raise Rejected(404, METHOD_NOT_FOUND, f"Method not found: {inbound.method}", id=id_)
     inbound.capabilities = _capabilities(capabilities, _CAPABILITIES_KEY, id_)
-    if meta.log_level:
-        inbound.log_level = _log_level(bytes(meta.log_level), id_)
+    if _LOG_LEVEL_KEY in meta:
+        inbound.log_level = _log_level(bytes(meta[_LOG_LEVEL_KEY]), id_)
     if not arrival.mirrored:
         inbound.header_params = None
     elif arrival.head.params:
@@ -301,22 +291,21 @@ def _invalid(arrival: Arrival, rule: str) -> Rejected:
 
 
 def _read_meta(arrival: Arrival, inbound: Inbound) -> None:
-    meta = arrival.meta
-    token = bytes(meta.progress_token) if meta.progress_token else b""
-    if arrival.message.id and token not in (b"", b"null"):
+    meta, is_request = arrival.meta, bool(arrival.message.id)
+    token = bytes(meta.get("progressToken", _NONE))
+    if is_request and token not in (b"", b"null"):
         if token[0] not in b'"-0123456789':
             status = 400 if arrival.era == "modern" else 200
             raise Rejected(
                 status, INVALID_PARAMS, "_meta.progressToken must be a string or a number", id=arrival.message.id
             )
         inbound.progress_token = token
-    if meta.traceparent:
+    if "traceparent" in meta:
         inbound.traceparent, inbound.tracestate = trace(
-            _string(bytes(meta.traceparent)) or "", _string(bytes(meta.tracestate)) or ""
+            _string(bytes(meta["traceparent"])) or "", _string(bytes(meta.get("tracestate", _NONE))) or ""
         )
-    if arrival.message.id and arrival.meta_bytes[:1] == b"{":
-        members = _members.decode(arrival.meta_bytes)
-        own = {key: value for key, value in members.items() if key not in _CARRIED and not key.startswith(META_PREFIX)}
+    if is_request and not meta.keys() <= _USUAL:
+        own = {key: value for key, value in meta.items() if key not in _CARRIED and not key.startswith(META_PREFIX)}
         inbound.meta = msgspec.json.encode(own) if own else b""
 
 

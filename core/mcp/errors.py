@@ -59,9 +59,14 @@ _MODERN: dict[Reason, tuple[int, int]] = {
     Reason.NOT_FOUND: (404, 404),
     Reason.UNKNOWN_TOOL: (400, INVALID_PARAMS),
     Reason.FORBIDDEN: (400, INVALID_PARAMS),
+    Reason.INSUFFICIENT_SCOPE: (403, 403),
     Reason.ORIGIN: (403, 403),
     Reason.RATE_LIMITED: (429, 429),
     Reason.GUARD_BLOCKED: (200, 403),
+    Reason.STEP_UP: (401, 401),
+    Reason.APPROVAL_PENDING: (200, 409),
+    Reason.APPROVAL_DENIED: (200, 403),
+    Reason.OBLIGATION: (403, 403),
     Reason.INVALID: (400, INVALID_PARAMS),
     Reason.UNSUPPORTED_VERSION: (400, UNSUPPORTED_VERSION),
     Reason.HEADER_MISMATCH: (400, HEADER_MISMATCH),
@@ -77,6 +82,7 @@ _MODERN: dict[Reason, tuple[int, int]] = {
     Reason.UPSTREAM_UNAVAILABLE: (200, 502),
     Reason.UPSTREAM_TIMEOUT: (200, 504),
     Reason.UPSTREAM_TOO_LARGE: (200, 502),
+    Reason.NOT_CONNECTED: (200, 403),
     Reason.CANCELLED: (200, REQUEST_CANCELLED),
     Reason.INTERNAL: (500, INTERNAL_ERROR),
 }
@@ -151,6 +157,14 @@ def body(id: bytes, error: WireError) -> bytes:  # noqa: A002
     data = b',"data":' + error.data if error.data else b""
     message = msgspec.json.encode(error.message)
     return b'{"jsonrpc":"2.0","id":%b,"error":{"code":%d,"message":%b%b}}' % (id, error.code, message, data)
+
+
+def code(error: bytes) -> int:
+    """Of a server's error object; 0 for what is none."""
+    try:
+        return msgspec.json.decode(error, type=_Code).code
+    except msgspec.DecodeError:
+        return 0
 
 
 def relay(error: bytes, inbound: Inbound, upstream: Era | None = None) -> tuple[int, bytes]:

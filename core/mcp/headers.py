@@ -37,9 +37,14 @@ class Head(Struct):
         return value.decode("ascii", "replace") if value else ""
 
 
-def read(raw: Sequence[tuple[bytes, bytes]]) -> Head:
-    """Raises Rejected for what must not come twice. The server may or may not have trimmed values: they are here."""
-    plain = {name: value.strip(b" \t") for name, value in raw}
+def read(raw: Sequence[tuple[bytes, bytes]], *, trimmed: bool = False) -> Head:
+    """Raises Rejected for what must not come twice, and for a body in a coding that nobody here undoes (415).
+
+    `trimmed`: values have no whitespace at either end; else they are trimmed here.
+    """
+    plain = dict(raw) if trimmed else {name: value.strip(b" \t") for name, value in raw}
+    if b"content-encoding" in plain and plain[b"content-encoding"].lower() not in (b"", b"identity"):
+        raise Rejected(415, INVALID_REQUEST, "send the body as it is: no Content-Encoding is served here")
     if len(plain) == len(raw) and _PARAM not in b"\n".join(plain):
         return Head(plain)
     return _read_closely(raw)
@@ -90,6 +95,8 @@ def credential(head: Head) -> bytes:
     authorization = head.values.get(b"authorization")
     if authorization is None:
         return head.values.get(b"x-api-key", b"")
+    if authorization[:7] == b"Bearer " and b" " not in authorization[7:]:
+        return authorization[7:]
     scheme, _, key = authorization.partition(b" ")
     return key.strip(b" ") if scheme.lower() == b"bearer" else b""
 

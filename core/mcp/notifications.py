@@ -6,6 +6,8 @@ from msgspec import Struct
 from core.call import Inbound, Notification
 from core.mcp.revisions import META_PREFIX
 
+ELICITED = "notifications/elicitation/complete"
+"""Of 2025-11-25: what a URL elicitation sent the user to do is done."""
 LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 """RFC 5424 severities, mildest first."""
 
@@ -23,14 +25,18 @@ def outgoing(notification: Notification, inbound: Inbound) -> bytes | None:
     """The JSON-RPC notification for this caller, or None if it did not ask for such.
 
     Progress gets the caller's own token. Log messages go out from the level on that a modern request, or a legacy
-    session, asked for; a modern request that named none gets none, a legacy session all of them.
+    session, asked for; a modern request that named none gets none, a legacy session all of them. Elicitations complete
+    in sessions of 2025-11-25 alone.
     """
     params = notification.params
     if notification.method == "notifications/progress":
         if inbound.progress_token is None:
             return None
         params = with_member(params, b"progressToken", inbound.progress_token)
-    elif notification.method == "notifications/message" and not _wanted(params, inbound):
+    elif notification.method == "notifications/message":
+        if not _wanted(params, inbound):
+            return None
+    elif notification.method == ELICITED and inbound.revision != "2025-11-25":
         return None
     method = msgspec.json.encode(notification.method)
     return b'{"jsonrpc":"2.0","method":' + method + b',"params":' + params + b"}"

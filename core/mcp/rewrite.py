@@ -36,11 +36,24 @@ def result(value: bytes, method: str, rename: Rename) -> bytes:
         _each(members, "messages", lambda message: _message(message, rename))
     else:
         _each(members, "content", lambda item: _content(item, rename))
+    asked = members.get("inputRequests")
+    if asked is not None and bytes(asked)[:1] == b"{":
+        members["inputRequests"] = _asked(asked, rename)
     inner = members.get("result")
     if method.startswith("tasks/") and inner is not None and bytes(inner)[:1] == b"{":
         # The tasks extension: what the tool answered, once the task is done.
         members["result"] = Raw(result(bytes(inner), "tools/call", rename))
     return value if members == before else _encode(members)
+
+
+def question(params: bytes, rename: Rename) -> bytes:
+    """Params of a server's question: of those that exist, the messages of `sampling/createMessage` may hold URIs."""
+    if b'"uri"' not in params:
+        return params
+    members = _members.decode(params)
+    before = dict(members)
+    _each(members, "messages", lambda message: _message(message, rename))
+    return params if members == before else _encode(members)
 
 
 def updated(params: bytes, rename: Rename) -> bytes:
@@ -62,6 +75,19 @@ def with_task_id(value: bytes, exposed: str) -> bytes:
     return _encode(members)
 
 
+def _asked(requests: Raw, rename: Rename) -> Raw:
+    """`inputRequests`: questions by key."""
+    members = _members.decode(requests)
+    changed = dict(members)
+    for key, raw in members.items():
+        if bytes(raw)[:1] == b"{" and b'"uri"' in bytes(raw):
+            one = _members.decode(raw)
+            params = one.get("params")
+            if params is not None and bytes(params)[:1] == b"{":
+                changed[key] = Raw(_encode(one | {"params": Raw(question(bytes(params), rename))}))
+    return requests if changed == members else Raw(_encode(changed))
+
+
 def _each(members: Members, name: str, change: Callable[[Raw], Raw]) -> None:
     raw = members.get(name)
     if raw is None or bytes(raw)[:1] != b"[":
@@ -73,27 +99,35 @@ def _each(members: Members, name: str, change: Callable[[Raw], Raw]) -> None:
 
 
 def _message(message: Raw, rename: Rename) -> Raw:
+    if bytes(message)[:1] != b"{":
+        return message
     members = _members.decode(message)
     content = members.get("content")
     if content is None:
         return message
-    changed = _content(content, rename)
-    return message if changed == content else Raw(_encode(members | {"content": changed}))
+    changed = dict(members)
+    _each(changed, "content", lambda item: _content(item, rename))  # Since 2025-11-25 there may be several.
+    changed["content"] = _content(changed["content"], rename)
+    return message if changed == members else Raw(_encode(changed))
 
 
 def _content(item: Raw, rename: Rename) -> Raw:
-    """A content block: `resource` embeds one, `resource_link` names one."""
+    """A content block: `resource` embeds one, `resource_link` names one, `tool_result` holds some."""
     if bytes(item)[:1] != b"{" or b'"uri"' not in bytes(item):
         return item
     members = _members.decode(item)
     kind = bytes(members.get("type", Raw(b"")))
+    if kind == b'"tool_result"':
+        changed = dict(members)
+        _each(changed, "content", lambda inner: _content(inner, rename))
+        return item if changed == members else Raw(_encode(changed))
     if kind == b'"resource_link"':
         return _uri(item, rename)
     embedded = members.get("resource")
     if kind != b'"resource"' or embedded is None:
         return item
-    changed = _uri(embedded, rename)
-    return item if changed == embedded else Raw(_encode(members | {"resource": changed}))
+    renamed = _uri(embedded, rename)
+    return item if renamed == embedded else Raw(_encode(members | {"resource": renamed}))
 
 
 def _uri(item: Raw, rename: Rename) -> Raw:

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
-from core.call import Question, Reply
+from core.call import Notification, Question, Reply
 from core.errors import Reason, Refused
 
 Method = Literal["elicitation/create", "sampling/createMessage", "roots/list"]
@@ -22,6 +22,8 @@ NOT_CARRIED = Reply(error=b'{"code":-32601,"message":"the client\'s protocol rev
 """What a server is told whose question the client's revision has no word for."""
 MAX_QUESTIONS = 32
 MAX_KEY_CHARS = 256
+CONNECT = "toolgate-connect"
+"""Key of a question of the gateway's own: to connect an account. Its answer is for no server."""
 MARK = b'"input_required"'
 """In every result that asks; in others only where a tool says so in its own words."""
 
@@ -54,6 +56,10 @@ class _Kind(Struct):
 
 class _Elicitation(Struct):
     mode: str = "form"
+
+
+class _Elicited(Struct):
+    id: str = field(name="elicitationId", default="")
 
 
 class _Sampling(Struct):
@@ -146,6 +152,14 @@ def replies(input_responses: bytes) -> dict[str, Reply]:
     return {key: Reply(result=bytes(value)) for key, value in found.items()}
 
 
+def for_server(input_responses: bytes) -> bytes:
+    """A retry's answers but for that to the gateway itself; empty: none."""
+    if CONNECT.encode() not in input_responses:
+        return input_responses
+    found = {key: value for key, value in _replies.decode(input_responses).items() if key != CONNECT}
+    return _encode(found) if found else b""
+
+
 def answered(asked: Asked, given: Mapping[str, Reply]) -> bytes:
     """The members of params that a retry has beyond the request itself, each with a comma after it."""
     responses = {key: Raw(reply.result) for key, reply in given.items() if key in asked.questions}
@@ -156,6 +170,41 @@ def answered(asked: Asked, given: Mapping[str, Reply]) -> bytes:
 def without_answer(question: Question) -> Reply | None:
     """What a server is told in place of an answer nobody gave; None where its protocol has no word for that."""
     return Reply(result=b'{"action":"cancel"}') if question.method == "elicitation/create" else None
+
+
+# === error -32042 of 2025-11-25 ===
+
+
+class Visit(Struct, frozen=True):
+    """A page that the server wants the user to have been at."""
+
+    url: str
+    message: str = ""
+    mode: str = "url"
+
+
+class _Visits(Struct):
+    elicitations: list[Visit]
+
+
+class _Required(Struct):
+    data: _Visits
+    message: str = ""
+
+
+def visits(error: bytes) -> tuple[Visit, ...]:
+    """The pages error -32042 names; none for one that cannot be read."""
+    try:
+        named = msgspec.json.decode(error, type=_Required).data.elicitations
+    except msgspec.DecodeError:
+        return ()
+    return tuple(one for one in named[:MAX_QUESTIONS] if one.mode == "url")
+
+
+def in_words(error: bytes) -> str:
+    """What such an error asks for, for a client that has no word for it: its model reads it, and tells the user."""
+    pages = [f"{one.message}: {one.url}" if one.message else one.url for one in visits(error)]
+    return "\n".join(["The user has to visit a page first, and then this can be tried again.", *pages])
 
 
 # === what a client can be asked ===
@@ -175,7 +224,7 @@ def missing(capabilities: bytes, question: Question) -> bytes:
     # An empty object is the older spelling of form alone.
     if wanted in modes or (wanted == "form" and not modes):
         return b""
-    return b'{"elicitation":{"%b":{}}}' % wanted.encode()
+    return _encode({"elicitation": {wanted: {}}})
 
 
 def carried(revision: str, question: Question) -> bool:
@@ -198,6 +247,14 @@ def for_legacy(question: Question, revision: str, elicitation_id: str) -> Questi
     elif revision < "2025-11-25":
         members.pop("mode", None)
     return Question(question.method, _encode(members))
+
+
+def elicitation_id(about: Question | Notification) -> str:
+    """Of a URL elicitation, or of what is told of one; empty: it has none."""
+    try:
+        return msgspec.json.decode(about.params, type=_Elicited).id if b'"elicitationId"' in about.params else ""
+    except msgspec.DecodeError:
+        return ""
 
 
 def as_request(id: str, question: Question) -> bytes:  # noqa: A002

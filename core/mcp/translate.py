@@ -64,6 +64,8 @@ def _up(value: bytes, method: str, server_info: bytes) -> bytes:
     if top.result_type is not UNSET and top.meta is not UNSET:
         return value
     if top.meta is UNSET:
+        if top.result_type is UNSET and method not in _HINTED:
+            return with_member(value, b"resultType", _complete_with(server_info))
         value = with_member(value, b"_meta", _only_server_info(server_info))
     if top.result_type is not UNSET:
         return value
@@ -74,6 +76,12 @@ def _up(value: bytes, method: str, server_info: bytes) -> bytes:
         value = value if top.ttl_ms is not UNSET else with_member(value, b"ttlMs", b"0")
         value = value if top.cache_scope is not UNSET else with_member(value, b"cacheScope", b'"private"')
     return with_member(value, b"resultType", _COMPLETE)
+
+
+@lru_cache(16)
+def _complete_with(server_info: bytes) -> bytes:
+    """The value of `resultType`, and the `_meta` behind it."""
+    return _COMPLETE + b',"_meta":' + _only_server_info(server_info)
 
 
 @lru_cache(16)

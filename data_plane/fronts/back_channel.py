@@ -4,19 +4,20 @@ Such an answer arrives at any worker of any gateway; a question's id says which 
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from secrets import token_hex
 from typing import Final
 
 import msgspec
 
-from core.bound import Bound
+from core.bound import Bound, Shares
 from core.bus import BusAway
-from core.call import Inbound, Question, Reply
+from core.call import Inbound, Notification, Question, Reply
 from core.errors import Reason, Unavailable
 from core.mcp import rounds
 from core.mcp.jsonrpc import Answer
-from data_plane.fronts.mail import Answered, Ended, Mail, mark
+from data_plane.fronts.mail import Answered, Ended, Mail, Told, mark
 
 TTL_S: Final = 600.0
 """How long a question may stay open."""
@@ -39,7 +40,10 @@ class BackChannel:
         self._cap = cap
         self._open: dict[str, tuple[bytes, asyncio.Future[Reply]]] = {}
         self._of: dict[bytes, int] = {}
+        self._shares = Shares(cap)
         self._refused = 0
+        self._elicited: OrderedDict[str, bytes] = OrderedDict()
+        """Elicitation to the session that was sent to a page for it."""
         mail.read(Answered, self._delivered)
         mail.read(Ended, self._ended)
 
@@ -55,11 +59,21 @@ class BackChannel:
         if len(self._open) >= self._cap or self._of.get(session, 0) >= SESSION_CAP:
             self._refused += 1
             raise Unavailable(Reason.OVERLOADED, "Too many questions wait for answers.", retry_after_s=5)
+        principal = inbound.principal
+        if self._shares.full(principal):
+            self._refused += 1
+            raise Unavailable(Reason.OVERLOADED, "Too many questions wait for this caller's answers.", retry_after_s=5)
         question = rounds.for_legacy(question, inbound.revision, token_hex(16))
+        elicitation = rounds.elicitation_id(question)
+        if elicitation:
+            self._elicited[elicitation] = session
+            if len(self._elicited) > self._cap:
+                self._elicited.popitem(last=False)
         name = f"{self._mail.here}-{token_hex(16)}"
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._open[name] = session, answer
         self._of[session] = self._of.get(session, 0) + 1
+        self._shares.take(principal)
         try:
             if not say(rounds.as_request(name, question)):
                 raise Unavailable(Reason.UPSTREAM_TIMEOUT, "The client cannot be reached any more.")
@@ -73,6 +87,7 @@ class BackChannel:
             raise
         finally:
             self._close(name, session)
+            self._shares.give(principal)
 
     async def answered(self, session: bytes, answer: Answer) -> None:
         """A client's answer. `session`: proven. What nobody waits for is nobody's.
@@ -89,6 +104,12 @@ class BackChannel:
             except BusAway as away:
                 text = "the answer cannot be handed over now; send it again"
                 raise Unavailable(Reason.OVERLOADED, text, detail=str(away), retry_after_s=1) from away
+
+    def elicited(self, notification: Notification) -> None:
+        """That an elicitation is complete, after its call: told on the session's own stream, wherever that is."""
+        session = self._elicited.pop(rounds.elicitation_id(notification), None)
+        if session is not None:
+            self._mail.post(Told(session, notification.method, notification.params))
 
     def end(self, session: bytes) -> None:
         """The client ended its session: what it was asked, wherever that waits, gets no answer any more."""

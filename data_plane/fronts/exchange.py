@@ -93,6 +93,8 @@ class Exchange:
     def notify(self, notification: Notification) -> None:
         """The pipeline's way to the caller before the result. Dropped where it was not asked for or cannot be sent."""
         if not self._streams or not self.running:
+            if notification.method == notifications.ELICITED:
+                self._back_channel.elicited(notification)
             return
         message = notifications.outgoing(notification, self._inbound)
         if message is not None:

@@ -1,9 +1,12 @@
 """Headers: what a request's say to the pipeline, what lets a page read an answer, and when to try again."""
 
+import re
 from collections.abc import Sequence
 
+import msgspec
+
 from core.call import Inbound
-from core.errors import Reason, Refused, Unavailable
+from core.errors import Limited, Reason, Refused, StepUp, Unavailable
 from core.mcp import classify, errors, headers
 from core.mcp.errors import WireError
 from core.mcp.headers import Head
@@ -14,6 +17,8 @@ WHOLE: tuple[Header, ...] = (JSON, NOSNIFF)
 """Of an answer that is one JSON message. Answers to POST are not stored by anyone unless they say so."""
 
 CHALLENGE: Header = (b"www-authenticate", b'Bearer realm="toolgate"')
+
+_ACR = re.compile(r"[A-Za-z0-9._~:/?#@!$&'()*+,;=%-]+")
 
 
 def raw(scope: Scope) -> Sequence[tuple[bytes, bytes]]:
@@ -30,9 +35,9 @@ def client_address(scope: Scope) -> str:
 def tell(inbound: Inbound, head: Head) -> None:
     """Who asks, from which page, in which trace."""
     inbound.credential = headers.credential(head)
+    inbound.host = head.text(b"host")
     if b"origin" in head.values:
         inbound.origin = head.text(b"origin")
-    inbound.host = head.text(b"host")
     if not inbound.traceparent and b"traceparent" in head.values:
         inbound.traceparent, inbound.tracestate = classify.trace(head.text(b"traceparent"), head.text(b"tracestate"))
 
@@ -41,14 +46,45 @@ def of_failure(failure: Refused | Unavailable, error: WireError) -> tuple[Header
     return of_reply(failure, error.retry_after_s if error.status >= 400 else None)
 
 
+def etag(value: str) -> Header:
+    return b"etag", b'"%b"' % value.encode("ascii")
+
+
 def of_reply(failure: Refused | Unavailable | None, retry_after_s: float | None) -> tuple[Header, ...]:
     """Of an answer that is one JSON message; `failure`: why it is an error, if it is one of the gateway's own."""
     more: list[Header] = []
-    if failure is not None and failure.reason is Reason.UNAUTHENTICATED:
+    if isinstance(failure, Refused) and failure.challenge:
+        more.append((CHALLENGE[0], failure.challenge.encode("ascii", "replace")))
+    elif failure is not None and failure.reason is Reason.UNAUTHENTICATED:
         more.append(CHALLENGE)
+    elif failure is not None and failure.reason is Reason.STEP_UP and isinstance(failure, Refused) and failure.data:
+        more.append(step_up(failure.data))
     if retry_after_s is not None:
         more.append((b"retry-after", errors.retry_after(retry_after_s)))
+        if isinstance(failure, Refused) and failure.limit is not None:
+            more += rate_limit(failure.limit, retry_after_s)
     return (*WHOLE, *more)
+
+
+def rate_limit(limit: Limited, retry_after_s: float) -> tuple[Header, ...]:
+    """The limit that is used up (draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4).
+
+    Only a refusal says how much is left, which is nothing: what others have leased of a limit is not known here.
+    """
+    name = limit.name.encode()
+    policy = b'"%b";q=%d;w=%d' % (name, limit.quota, max(1, round(limit.window_s)))
+    return (
+        (b"ratelimit-policy", policy),
+        (b"ratelimit", b'"%b";r=0;t=%b' % (name, errors.retry_after(retry_after_s))),
+    )
+
+
+def step_up(data: bytes) -> Header:
+    """The challenge of RFC 9470, section 3, from the `data` of `Reason.STEP_UP`."""
+    values = msgspec.json.decode(data, type=StepUp).acr_values if data else ()
+    named = " ".join(value for value in values if _ACR.fullmatch(value))
+    error = b'error="insufficient_user_authentication"'
+    return CHALLENGE[0], b'%b, %b, acr_values="%b"' % (CHALLENGE[1], error, named.encode())
 
 
 def cors(origin: str, failure: Refused | Unavailable | None = None) -> tuple[Header, ...]:
@@ -57,7 +93,10 @@ def cors(origin: str, failure: Refused | Unavailable | None = None) -> tuple[Hea
         return ()
     return (
         (b"access-control-allow-origin", origin.encode("ascii", "replace")),
-        (b"access-control-expose-headers", b"Mcp-Session-Id, WWW-Authenticate, Retry-After, ETag"),
+        (
+            b"access-control-expose-headers",
+            b"Mcp-Session-Id, WWW-Authenticate, Retry-After, RateLimit, RateLimit-Policy, ETag",
+        ),
         (b"vary", b"Origin"),
     )
 

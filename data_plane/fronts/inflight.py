@@ -1,7 +1,6 @@
 """The calls a front has in the pipeline: by session and id, for cancelling; and all, for keeping silent ones alive."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Protocol
 
 from core.mcp.jsonrpc import canonical_id
@@ -42,16 +41,20 @@ class InFlight:
         """Of each call: what waits for its client to read."""
         return [exchange.queued_bytes for exchange in self._exchanges]
 
-    def enter(self, exchange: Exchange, session: bytes, request_id: bytes) -> Callable[[], None]:
-        """Registers a call until what is returned is called. `session` empty: it cannot be cancelled by id."""
+    def enter(self, exchange: Exchange, session: bytes, request_id: bytes) -> None:
+        """Registers a call until `leave` is called. `session` empty: it cannot be cancelled by id."""
         self._exchanges[exchange] = None
         if self._timer is None:
             self._arm()
-        if not session:
-            return lambda: self._exchanges.pop(exchange, None) and None
-        key = (session, canonical_id(request_id))
-        self._sessions[key] = exchange
-        return lambda: self._leave(exchange, key)
+        if session:
+            self._sessions[session, canonical_id(request_id)] = exchange
+
+    def leave(self, exchange: Exchange, session: bytes, request_id: bytes) -> None:
+        """As entered."""
+        self._exchanges.pop(exchange, None)
+        # A client that uses an id twice at once has the later request under it.
+        if session and self._sessions.get(key := (session, canonical_id(request_id))) is exchange:
+            del self._sessions[key]
 
     def cancel(self, session: bytes, request_id: bytes) -> bool:
         """Whether a call of that session and id was here to cancel."""
@@ -68,12 +71,6 @@ class InFlight:
     def cancel_all(self, cause: Cause) -> None:
         for exchange in list(self._exchanges):
             exchange.cancel(cause)
-
-    def _leave(self, exchange: Exchange, key: _Key) -> None:
-        self._exchanges.pop(exchange, None)
-        # A client that uses an id twice at once has the later request under it.
-        if self._sessions.get(key) is exchange:
-            del self._sessions[key]
 
     def _arm(self) -> None:
         self._timer = self.loop.call_later(self._quiet_s / 15, self._look)

@@ -7,6 +7,7 @@ from core.mcp import jsonrpc, notifications, sse
 from data_plane.fronts import heads
 from data_plane.fronts.asgi import Receive, Scope, Send
 from data_plane.fronts.event_stream import EventStream, OpenStreams
+from data_plane.fronts.exchange import MAX_QUEUED_BYTES
 from data_plane.streams import Streams
 
 _ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
@@ -32,13 +33,14 @@ async def listen(  # noqa: PLR0917 - ASGI's three, and what is answered
 class _Subscription:
     """One stream: first what it is a stream of, then what happens, at last that it is over."""
 
-    __slots__ = ("_early", "_id", "_out", "_over")
+    __slots__ = ("_early", "_held", "_id", "_out", "_over")
 
     def __init__(self, out: EventStream, id_: bytes) -> None:
         self._out = out
         self._id = id_
         self._early: list[bytes] | None = []
         """What was told before the stream was acknowledged."""
+        self._held = 0
         self._over = False
 
     async def serve(  # noqa: PLR0917 - as above
@@ -77,6 +79,10 @@ class _Subscription:
 
     def _write(self, data: bytes) -> None:
         if self._early is not None:
-            self._early.append(data)
+            self._held += len(data)
+            if self._held > MAX_QUEUED_BYTES:
+                self._out.lost()
+            else:
+                self._early.append(data)
         else:
             self._out.write(data)

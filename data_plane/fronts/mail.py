@@ -86,7 +86,15 @@ class Ended(msgspec.Struct, frozen=True, array_like=True, tag=8):
     session: bytes
 
 
-Letter = Answered | Taken | Here | Done | Opened | Followed | Cancelled | Ended
+class Told(msgspec.Struct, frozen=True, array_like=True, tag=9):
+    """A session is to hear of something on its own stream."""
+
+    session: bytes
+    method: str
+    params: bytes
+
+
+Letter = Answered | Taken | Here | Done | Opened | Followed | Cancelled | Ended | Told
 T = TypeVar("T", bound=Letter)
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Letter).decode

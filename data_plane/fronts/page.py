@@ -1,6 +1,7 @@
 """What a person sees who opens an endpoint's URL in a browser: what it is, how to connect, nothing of a tenant."""
 
 from html import escape
+from typing import Final
 
 from core.mcp.headers import Head
 from data_plane.fronts.address import Address
@@ -51,9 +52,17 @@ _ONE_SERVER = """
 <p>One server of this endpoint alone is at <code>%s/servers/NAME/mcp</code>, and so on.</p>"""
 
 
-def page(scheme: str, host: str, place: Address) -> bytes:
+BASE: Final = "toolgate.base"
+"""In a scope: scheme and authority agents know this gateway by."""
+
+
+def base_of(scope: Scope, head: Head) -> str:
+    return str(scope.get(BASE) or f"{scope['scheme']}://{head.text(b'host')}")
+
+
+def page(base: str, place: Address) -> bytes:
     """The HTML page of an endpoint, or of a server of it: the same whether there is one or not."""
-    base = escape(f"{scheme}://{host}{place.prefix}")
+    base = escape(f"{base}{place.prefix}")
     text = _PAGE.replace("%o", "" if place.server else _ONE_SERVER).replace("%s", base)
     return text.replace("%w", "ws" + base.removeprefix("http")).encode()
 
@@ -64,4 +73,4 @@ def wanted(scope: Scope, head: Head) -> bool:
 
 
 async def show(scope: Scope, send: Send, head: Head, place: Address) -> None:
-    await answer(send, 200, HEADERS, page(str(scope["scheme"]), head.text(b"host"), place))
+    await answer(send, 200, HEADERS, page(base_of(scope, head), place))

@@ -25,6 +25,8 @@ class Response(msgspec.Struct, frozen=True):
     failure: Refused | Unavailable | None = None
     """Why there is no result, where the gateway itself has none."""
     retry_after_s: float | None = None
+    etag: str = ""
+    """Of a list: equal where the caller sees the same."""
 
 
 async def reply(handle: Handle, inbound: Inbound, id_: bytes, server_info: bytes) -> Response:
@@ -50,7 +52,7 @@ def of_result(result: Result, inbound: Inbound, id_: bytes, server_info: bytes) 
         revision=result.revision or inbound.revision,
         server_info=server_info,
     )
-    return Response(200, jsonrpc.result(id_, value), value)
+    return Response(200, jsonrpc.result(id_, value), value, etag=result.etag)
 
 
 def of_bug(inbound: Inbound, id_: bytes) -> Response:

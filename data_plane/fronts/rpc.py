@@ -108,7 +108,7 @@ class Rpc:
         if not made.result:
             await answer(send, max(made.status, 400), (*_more(made), *cors), made.message)
             return
-        text = _described(made.result, str(scope["scheme"]), head.text(b"host"), place)
+        text = _described(made.result, page.base_of(scope, head), place)
         await answer(send, 200, (*heads.WHOLE, NO_STORE, *cors), text)
 
     async def _posted(self, scope: Scope, receive: Receive, send: Send, head: Head, place: Address) -> bytes | None:
@@ -182,23 +182,24 @@ class Rpc:
         return made if message.id or made.status != 200 else _ACCEPTED
 
 
-def _url(scheme: str, host: str, place: Address, leaf: str) -> str:
-    return f"{'ws' + scheme.removeprefix('http') if leaf == 'ws' else scheme}://{host}{place.prefix}/{leaf}"
+def _url(base: str, place: Address, leaf: str) -> str:
+    return f"{'ws' + base.removeprefix('http') if leaf == 'ws' else base}{place.prefix}/{leaf}"
 
 
-def _described(result: bytes, scheme: str, host: str, place: Address) -> bytes:
+def _described(result: bytes, base: str, place: Address) -> bytes:
     """Without what is of the protocol's wire alone; of `capabilities`, with the ways in."""
     members = msgspec.json.decode(result, type=dict[str, msgspec.Raw])
     for name in ("resultType", "ttlMs", "cacheScope"):
         members.pop(name, None)
     if place.leaf != "capabilities":
         return msgspec.json.encode(members)
-    ways = {name: _url(scheme, host, place, leaf) for name, leaf in _WAYS.items()}
+    ways = {name: _url(base, place, leaf) for name, leaf in _WAYS.items()}
     return with_member(msgspec.json.encode(members), b"transports", msgspec.json.encode(ways))
 
 
 def _more(made: Response) -> tuple[Header, ...]:
-    return heads.of_reply(made.failure, made.retry_after_s if made.status >= 400 else None)
+    more = heads.of_reply(made.failure, made.retry_after_s if made.status >= 400 else None)
+    return (*more, heads.etag(made.etag)) if made.etag else more
 
 
 def _not_here(what: str) -> bytes:

@@ -5,27 +5,25 @@ One sweep a second over all connections does what would otherwise be several tim
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable, Sequence
-from email.utils import formatdate
 from functools import lru_cache, partial
-from time import time
 from typing import TYPE_CHECKING, Protocol, cast
 
 import httptools
-import msgspec
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
 
 from core.bound import Hits
+from data_plane.fronts import half_closed
 from data_plane.fronts.asgi import Header, Receive, Scope, Send
-from data_plane.fronts.target import target
+from data_plane.fronts.cycle import UNHEARD, Cycle
+from data_plane.fronts.server_options import ServerOptions
+from data_plane.fronts.target import authority, target
 from data_plane.outbox import Outbox
 
 if TYPE_CHECKING:
-    from uvicorn._types import HTTPScope
+    from uvicorn._types import ASGI3Application, HTTPScope
 
 CONNECTION = "toolgate.connection"
 """Scope member holding the Connection, for servers that are ours."""
@@ -48,24 +46,6 @@ class _Trailers(list[Header]):
 
 
 _TRAILERS = _Trailers()
-
-
-class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How long and how much a client may take."""
-
-    max_connections: int = 10_000
-    keep_alive_s: float = 75.0
-    """How long a connection may sit between requests; longer than most load balancers hold theirs."""
-    head_timeout_s: float = 10.0
-    body_timeout_s: float = 60.0
-    write_timeout_s: float = 30.0
-    """How long a client may refuse to read what was written for it."""
-    max_head_bytes: int = 32 * 1024
-    max_headers: int = 100
-    max_discarded_bytes: int = 64 * 1024 * 1024
-    """Of a body that was refused: read and thrown away, so that the client sees the answer and may go on."""
-    backlog: int = 2048
-    drain_s: float = 20.0
 
 
 class Served(Protocol):
@@ -116,6 +96,23 @@ class Connection(HttpToolsProtocol):
         self._taker = None
         if callback is not None:
             callback()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Whether to keep what is left: a client that has said all may wait for its answer. It says nothing more."""
+        cycle = self.cycle
+        if (
+            not self._in_flight
+            or self._reading_since
+            or self.upgrading
+            or self._taker is not None
+            or self._active.response_started
+            or self.parser.get_http_version() != "1.1"
+        ):
+            self.outbox.flush()
+            return False
+        cycle.keep_alive = False
+        half_closed.watch(self.transport, self.loop, lambda: not cycle.response_started)
+        return True
 
     def watch(self, on_lost: Callable[[], object]) -> Callable[[], None]:
         """Calls `on_lost` if the client goes away, or has gone, until what is returned is called."""
@@ -169,7 +166,7 @@ class Connection(HttpToolsProtocol):
         self._discarding, self._discarded = False, 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
+        name, value = name.lower(), value.strip(b" \t")
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
@@ -195,6 +192,9 @@ class Connection(HttpToolsProtocol):
         """The base's `on_headers_complete` for what this gateway serves: half of what a request costs there."""
         version = self.parser.get_http_version()
         path, raw_path, query = target(self.url)
+        if self.url[:1] != b"/":
+            # RFC 9112, section 3.2.2: what an absolute target names counts, and Host does not.
+            self.headers = [(n, v) for n, v in self.headers if n != b"host"] + [(b"host", authority(self.url))]
         scope: dict[str, object] = {
             "type": "http",
             "asgi": _ASGI,
@@ -213,7 +213,7 @@ class Connection(HttpToolsProtocol):
         }
         self.scope = cast("HTTPScope", scope)
         before = self.cycle
-        cycle = self.cycle = RequestResponseCycle(
+        cycle = self.cycle = Cycle(
             self.scope,
             self.transport,
             self.flow,
@@ -221,7 +221,7 @@ class Connection(HttpToolsProtocol):
             self.access_logger,
             False,  # No access log. By position, in the base's order, since this is done per call.
             self.server_state.default_headers,
-            asyncio.Event(),
+            UNHEARD,
             self.expect_100_continue,
             version != "1.0" and self.parser.should_keep_alive(),
             self.on_response_complete,
@@ -239,7 +239,8 @@ class Connection(HttpToolsProtocol):
             return None
         body = bytes(cycle.body)
         cycle.body.clear()
-        cycle.message_event.clear()
+        if cycle.message_event is not UNHEARD:
+            cycle.message_event.clear()
         return body
 
     def on_body(self, body: bytes) -> None:
@@ -283,9 +284,11 @@ class Connection(HttpToolsProtocol):
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: object) -> None:
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
         self._in_flight, self._active = True, cycle
-        super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
+        assert isinstance(cycle, Cycle)
+        cycle.tasks, cycle.task = self.tasks, self.loop.create_task(cycle.run_asgi(app))
+        self.tasks.add(cycle.task)
 
     def respond(self, status: int, headers: Sequence[Header], body: bytes) -> bool:
         """A whole answer in one write, in place of ASGI's two messages: a third of what sending costs.
@@ -296,10 +299,8 @@ class Connection(HttpToolsProtocol):
         if self.flow.write_paused or cycle.disconnected or cycle.response_started:
             return False
         closing = b"" if cycle.keep_alive else b"connection: close\r\n"
-        length = b"content-length: %d\r\n" % len(body)
-        date = _lines(tuple(self.server_state.default_headers))
-        answer = b"".join((STATUS_LINE[status], date, _lines(tuple(headers)), length, closing, b"\r\n", body))
-        self.outbox.add(self._put, answer)
+        head = _head(status, self.server_state.default_headers[0], tuple(headers))
+        self.outbox.add(self._put, b"%bcontent-length: %d\r\n%b\r\n%b" % (head, len(body), closing, body))
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
         if closing:
@@ -383,47 +384,9 @@ class Connection(HttpToolsProtocol):
 
 
 @lru_cache(maxsize=64)
-def _lines(headers: tuple[Header, ...]) -> bytes:
-    return b"".join(b"%b: %b\r\n" % header for header in headers)
-
-
-async def serve(
-    app: Served,
-    sockets: Sequence[socket.socket],
-    options: ServerOptions,
-    stop: asyncio.Event,
-    refused: Hits | None = None,
-) -> None:
-    """Serves on listening sockets until `stop` is set or it is cancelled; then drains and closes them.
-
-    `refused`: counts connections turned away at the cap.
-
-    Draining accepts no more, lets what is in flight finish for `options.drain_s`, and abandons the rest.
-    """
-    state = ServerState()
-    config = configuration(app)
-    loop = asyncio.get_running_loop()
-    outbox = Outbox(loop)
-    protocol = type("Connection", (Connection,), {"options": options, "outbox": outbox, "refused": refused or Hits()})
-    servers = [
-        await loop.create_server(
-            lambda: protocol(config=config, server_state=state, app_state={}, _loop=loop),
-            sock=sock,
-            backlog=options.backlog,
-        )
-        for sock in sockets
-    ]
-    sweeper = _Sweeper(state, loop)
-    try:
-        await stop.wait()
-    finally:
-        for server in servers:
-            server.close()
-        await _drain(app, state, options.drain_s)
-        sweeper.close()
-        outbox.flush()
-        for connection in list(state.connections):
-            connection.transport.abort()
+def _head(status: int, date: Header, headers: tuple[Header, ...]) -> bytes:
+    """What an answer begins with: the same for all of a second that say the same."""
+    return STATUS_LINE[status] + b"".join(b"%b: %b\r\n" % header for header in (date, *headers))
 
 
 def configuration(app: Served) -> Config:
@@ -443,51 +406,3 @@ def configuration(app: Served) -> Config:
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     config.load()
     return config
-
-
-class _Sweeper:
-    """Once a second: the Date header, and every connection's deadlines."""
-
-    def __init__(self, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
-        self._state = state
-        self._loop = loop
-        self._timer: asyncio.TimerHandle | None = None
-        self._sweep()
-
-    def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _sweep(self) -> None:
-        self._timer = self._loop.call_later(1.0, self._sweep)
-        self._state.default_headers = [(b"date", formatdate(time(), usegmt=True).encode())]
-        now = self._loop.time()
-        for connection in list(self._state.connections):
-            if isinstance(connection, Connection):
-                connection.sweep(now)
-
-
-async def _drain(app: Served, state: ServerState, drain_s: float) -> None:
-    for connection in list(state.connections):
-        connection.shutdown()
-    if not await _quiet(state, drain_s):
-        _log.warning("drain time is over: %d calls are abandoned", len(state.tasks))
-        app.abandon()
-        await _quiet(state, 2.0)
-    for task in state.tasks:
-        task.cancel()
-
-
-async def _quiet(state: ServerState, within_s: float) -> bool:
-    """Whether all calls were answered and all answers taken, within the time."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + within_s
-    while state.tasks or state.connections:
-        left = deadline - loop.time()
-        if left <= 0:
-            return False
-        if state.tasks:
-            await asyncio.wait(list(state.tasks), timeout=left)
-        else:
-            await asyncio.sleep(min(left, 0.02))
-    return True

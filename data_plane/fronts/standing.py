@@ -21,7 +21,8 @@ from core.mcp import errors, notifications, sse
 from data_plane.fronts import heads
 from data_plane.fronts.asgi import Receive, Scope, Send
 from data_plane.fronts.event_stream import EventStream, OpenStreams
-from data_plane.fronts.mail import Done, Followed, Here, Mail, Opened, mark, within
+from data_plane.fronts.exchange import MAX_QUEUED_BYTES
+from data_plane.fronts.mail import Done, Followed, Here, Mail, Opened, Told, mark, within
 from data_plane.fronts.trails import RESUMABLE, RETRY_MS, Said, TakenUp, Trail, Trails, read
 from data_plane.sessions import SessionNotes
 from data_plane.streams import Stream, Streams
@@ -73,6 +74,7 @@ class Standing:
         self._errands: set[asyncio.Task[None]] = set()
         mail.read(Opened, self._elsewhere)
         mail.read(Followed, self._followed)
+        mail.read(Told, self._told)
 
     @property
     def bound(self) -> Bound:
@@ -164,6 +166,11 @@ class Standing:
         self._errands.add(errand)
         errand.add_done_callback(self._errands.discard)
 
+    def _told(self, letter: Told) -> None:
+        session = self._of.get(letter.session)
+        if session is not None:
+            session.tell(Notification(letter.method, letter.params))
+
     async def _say_when(self, session: "_Session", letter: Followed) -> None:
         await session.settled(IN_FORCE_S)
         self._mail.post(Done(letter.letter), to=letter.reply_to)
@@ -185,6 +192,7 @@ class _Session:
     __slots__ = (
         "_early",
         "_errand",
+        "_held",
         "_inbound",
         "_leave",
         "_out",
@@ -208,6 +216,8 @@ class _Session:
         self._inbound = inbound
         self._out = out
         self._early: list[bytes] | None = []
+        """What was told before what the client missed."""
+        self._held = 0
         self._stream: Stream | None = None
         self._leave: Callable[[], None] | None = None
         self._errand: asyncio.Task[None] | None = None
@@ -215,7 +225,7 @@ class _Session:
 
     def open(self, streams: Streams, opening: Opening, sessions: SessionNotes) -> None:
         """What happens from here on is heard. Raises Unavailable."""
-        self._stream = streams.open(self._inbound, opening, self._tell, self.close)
+        self._stream = streams.open(self._inbound, opening, self.tell, self.close)
         self._leave = sessions.watch(self._inbound.session, self._changed)
 
     def begin(self, taken: TakenUp | None, opening: Opening) -> None:
@@ -233,7 +243,7 @@ class _Session:
                 self._write(message)
         if taken is not None and taken.gap:
             for notification in _everything(opening):
-                self._tell(notification)
+                self.tell(notification)
 
     def pause(self) -> None:
         """The worker is leaving: the client is to come back elsewhere, and what it would have heard is kept."""
@@ -260,12 +270,16 @@ class _Session:
         if self._errand is not None:
             await asyncio.wait((self._errand,), timeout=limit_s)
 
-    def _tell(self, notification: Notification) -> None:
+    def tell(self, notification: Notification) -> None:
         message = notifications.outgoing(notification, self._inbound)
         if message is None:
             return
         if self._early is not None:
-            self._early.append(message)
+            self._held += len(message)
+            if self._held > MAX_QUEUED_BYTES:
+                self._out.lost()
+            else:
+                self._early.append(message)
         else:
             self._write(message)
 

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from time import monotonic_ns
@@ -35,6 +36,7 @@ from data_plane.fronts.mail import Cancelled, mark
 from data_plane.fronts.reply import of_result
 from data_plane.fronts.server import CONNECTION, Connection
 from data_plane.fronts.shared import Shared
+from data_plane.public_urls import METADATA, PublicUrls
 
 Handle = Callable[[Inbound], Awaitable[Result]]
 Elsewhere = Callable[[Scope, Receive, Send, Head, Address], Awaitable[None]]
@@ -53,6 +55,16 @@ _BATCH = "notifications/batch"
 _DROPPED = "notifications/dropped"
 """What the pipeline knows a posted response, a batch as such, and any notification of the modern era by, on which
 nobody acts: as all notifications, proven and recorded."""
+
+
+Describe = Callable[[Address, str], Awaitable[bytes | None]]
+"""(place, Host) to the metadata of the protected resource there, JSON; None: there is none."""
+_IN_QUERY = re.compile(rb"(?i)(?:^|&)(?:access_token|api_key|x-api-key|authorization)=")
+_PLAIN = PublicUrls()
+
+
+async def _nothing(_place: Address, _host: str) -> bytes | None:
+    return None
 
 
 class FrontOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,10 +95,12 @@ class Front:
         preflight_origins: Callable[[str | None, str], Iterable[str]] = lambda _tenant, _endpoint: (),
         bodies: Bodies | None = None,
         others: Mapping[str, Elsewhere] | None = None,
+        urls: PublicUrls = _PLAIN,
+        describe: Describe = _nothing,
     ) -> None:
         """`version`: of the distribution. `preflight_origins`: allowed origins of an endpoint, as far as known; a
         preflight opens nothing, each request's origin is judged again in the pipeline.
-        `others`: what serves the other transports, by the last part of the path.
+        `others`: what serves the other transports, by the last part of the path. `describe`: see Describe.
         """
         self._handle = handle
         self._options = options
@@ -96,6 +110,8 @@ class Front:
         self._ready = ready
         self._preflight_origins = preflight_origins
         self._others = others or {}
+        self._urls = urls
+        self._describe = describe
         self._in_flight = InFlight(options.quiet_s)
         shared.mail.read(Cancelled, lambda letter: self._in_flight.cancel_elsewhere(letter.session, letter.request_id))
         self._bodies = bodies or Bodies(options.max_body_bytes, options.max_buffered_bytes)
@@ -135,31 +151,45 @@ class Front:
             error = rejection.error
             await answer(send, error.status, (*heads.WHOLE, *heads.local_cors(scope)), errors.body(rejection.id, error))
 
-    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def _route(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """What serves a request. Raises Rejected."""
         path, method = str(scope["path"]), scope["method"]
+        if scope["query_string"] and _IN_QUERY.search(scope["query_string"]):  # type: ignore[call-overload]
+            raise Rejected(400, INVALID_REQUEST, "a credential has no place in a URL: send it in Authorization")
         if path in ("/healthz", "/readyz"):
-            await self._probe(path, send)
-            return
-        head = headers.read(heads.raw(scope))
+            return self._probe(path, send)
+        head = headers.read(heads.raw(scope), trimmed=CONNECTION in scope)
         host = head.text(b"host")
         if not self._host_allowed(host):
             raise Rejected(421, INVALID_REQUEST, "this gateway is not known under that Host")
         place = address(path)
+        if place is None and path.startswith(METADATA):
+            return self._metadata(send, method, address(path.removeprefix(METADATA)), host)
+        if method != "POST":
+            scope[page.BASE] = self._urls.of(host)
         elsewhere = self._others.get(place.leaf) if place is not None else None
         if place is None or (place.leaf != "mcp" and elsewhere is None):
             raise Rejected(404, 404, errors.NOTHING_HERE)
         if method == "OPTIONS":
-            await self._preflight(send, head, host, place)
-        elif elsewhere is not None:
-            await elsewhere(scope, receive, send, head, place)
-        elif method == "POST":
-            await self._post(scope, receive, send, head, place)
-        elif page.wanted(scope, head):
-            await page.show(scope, send, head, place)
-        elif method in ("GET", "DELETE"):
-            await self._stand(scope, receive, send, head, place)
-        else:
-            await _not_allowed(send)
+            return self._preflight(send, head, host, place)
+        if elsewhere is not None:
+            return elsewhere(scope, receive, send, head, place)
+        if method == "POST":
+            return self._post(scope, receive, send, head, place)
+        if page.wanted(scope, head):
+            return page.show(scope, send, head, place)
+        return self._stand(scope, receive, send, head, place) if method in ("GET", "DELETE") else _not_allowed(send)
+
+    async def _metadata(self, send: Send, method: object, place: Address | None, host: str) -> None:
+        """What describes a protected resource, to whoever asks (RFC 9728, section 3)."""
+        found = (
+            await self._describe(place, host) if place is not None and method in ("GET", "HEAD", "OPTIONS") else None
+        )
+        if found is None:
+            raise Rejected(404, 404, errors.NOTHING_HERE)
+        anybody = (b"access-control-allow-origin", b"*"), (b"access-control-allow-headers", b"*")
+        kept = (b"cache-control", b"public, max-age=60")
+        await answer(send, 200, (*heads.WHOLE, kept, *anybody), found if method == "GET" else b"")
 
     async def _probe(self, path: str, send: Send) -> None:
         well = self._healthy() if path == "/healthz" else self._ready()
@@ -367,7 +397,7 @@ class Front:
             return
         entry = Entry(batch, inbound, self._shared.back_channel)
         inbound.notify, inbound.ask = entry.notify, entry.ask if batch.streams else None
-        leave = self._in_flight.enter(entry, inbound.session, message.id)
+        self._in_flight.enter(entry, inbound.session, message.id)
         try:
             _, _, answered = await self._answer(inbound, message.id, entry)
         except asyncio.CancelledError:
@@ -375,7 +405,7 @@ class Front:
             _, _, answered = ending.cut_short(entry.cause, inbound, message.id)
         finally:
             entry.running = False
-            leave()
+            self._in_flight.leave(entry, inbound.session, message.id)
         batch.answered(answered)
 
     async def _notification(self, send: Send, inbound: Inbound) -> None:
@@ -404,7 +434,7 @@ class Front:
     ) -> None:
         id_ = arrival.message.id
         inbound.notify = exchange.notify
-        leave = self._in_flight.enter(exchange, inbound.session, id_)
+        self._in_flight.enter(exchange, inbound.session, id_)
         unwatch = ending.watch(scope, receive, exchange, inbound)
         try:
             status, more, message = await self._answer(inbound, id_, exchange)
@@ -418,7 +448,7 @@ class Front:
             status, more, message = ending.cut_short(exchange.cause, inbound, id_)
         finally:
             exchange.over()
-            leave()
+            self._in_flight.leave(exchange, inbound.session, id_)
             if unwatch is not None:
                 unwatch()
         if not exchange.answered(status, more, message):
@@ -441,7 +471,7 @@ class Front:
         made = of_result(result, inbound, id_, self._server_info)
         cors = heads.cors(inbound.origin)
         if result.etag:
-            cors = (*cors, (b"etag", b'"%b"' % result.etag.encode("ascii")))
+            cors = (*cors, heads.etag(result.etag))
         if result.session:
             cors = (*cors, (b"mcp-session-id", result.session.encode("ascii")))
         return made.status, (*heads.WHOLE, *cors) if cors else heads.WHOLE, made.message

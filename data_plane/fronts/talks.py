@@ -1,14 +1,13 @@
 """All conversations on connections of one worker: who may begin one, and when they all have to go."""
 
 import os
-from collections import Counter
 from collections.abc import Callable
 from time import monotonic_ns
 from typing import Final
 
 import msgspec
 
-from core.bound import Bound
+from core.bound import Bound, Shares
 from core.call import Inbound
 from core.errors import Reason, Refused, Unavailable
 from core.mcp import results
@@ -20,8 +19,6 @@ from data_plane.fronts.talk import Talk
 from data_plane.streams import Streams
 
 MAX_TALKS: Final = 10_000
-SHARE: Final = 4
-"""One credential may hold a fourth of them: whoever connects without end shuts nobody out but itself."""
 
 
 class _Place(msgspec.Struct):
@@ -49,9 +46,9 @@ class Talks:
         self.quiet_s = quiet_s
         self._max_bytes = max_bytes
         self._cap = cap
-        self._talks: dict[Talk, Callable[[], None]] = {}
-        self._of: Counter[bytes] = Counter()
-        """Conversations by credential."""
+        self._talks: dict[Talk, tuple[str, Callable[[], None]]] = {}
+        """Whose each is, and how its door is closed."""
+        self._shares = Shares(cap)
         self._refused = self._slow = 0
         self._serial = 0
         self._prefix = os.urandom(8).hex()
@@ -82,14 +79,14 @@ class Talks:
         result = await self.handle(inbound)
         assert result.opening is not None
         # Whose the credential is was not proven before; and others came meanwhile.
-        if len(self._talks) >= self._cap or self._of[party.credential] >= max(1, self._cap // SHARE):
+        if len(self._talks) >= self._cap or self._shares.full(result.opening.principal):
             raise self._full()
         allowed = msgspec.json.decode(result.result, type=_Place).max_body_bytes
         talk = Talk(self, party, min(self._max_bytes, allowed))
         # It hears of nothing, but of the moment from which it may not be here any more.
         door = self.streams.open(inbound, result.opening, lambda _: None, talk.depart)
-        self._talks[talk] = door.close
-        self._of[party.credential] += 1
+        self._talks[talk] = result.opening.principal, door.close
+        self._shares.take(result.opening.principal)
         return talk
 
     def _full(self) -> Unavailable:
@@ -106,12 +103,10 @@ class Talks:
 
     def forget(self, talk: Talk) -> None:
         """One that was admitted, and came to nothing or to its end."""
-        close = self._talks.pop(talk, None)
+        principal, close = self._talks.pop(talk, ("", None))
         if close is not None:
             close()
-            self._of[talk.party.credential] -= 1
-            if not self._of[talk.party.credential]:
-                del self._of[talk.party.credential]
+            self._shares.give(principal)
 
     async def expelled(self, party: Party) -> bool:
         if self._leaving:

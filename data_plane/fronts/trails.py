@@ -26,6 +26,9 @@ Kind = Literal["call", "session"]
 
 RESUMABLE: Final = "2025-11-25"
 """The first revision whose clients stand a priming event."""
+GATHER_S: Final = 0.005
+"""What is told within this goes to the log in one message: for a short call with progress, all of it."""
+PORTION_BYTES: Final = 256 * 1024
 CAP: Final = 10_000
 """Of one worker; streams beyond it cannot be taken up again."""
 QUEUED: Final = 1024
@@ -102,6 +105,9 @@ class Trail:
     def __init__(self, trails: "Trails", name: Name, request_id: bytes, taken: Callable[[], None]) -> None:
         self.name = name
         self.newest = 0
+        # Each is a hash or two of the session, and there is an event for every message.
+        self._log = name.log
+        self._id = name.id(0)[:-1]
         self._trails = trails
         self._request_id = request_id
         self._on_taken = taken
@@ -118,7 +124,7 @@ class Trail:
             self._queue.append(Event(self.newest, _encode(_Kept(message, self._request_id, last))))
             if self._writing is None:
                 self._writing = asyncio.ensure_future(self._write())
-        said = Said(self.name.id(self.newest), message, last)
+        said = Said(f"{self._id}{self.newest}", message, last)
         if last:
             self.end()
         return said
@@ -142,20 +148,33 @@ class Trail:
     async def _write(self) -> None:
         try:
             while self._queue:
-                event = self._queue.pop(0)
-                await self._keep(event)
+                if not self._taken:
+                    await asyncio.sleep(GATHER_S)
+                await self._keep(self._portion())
         finally:
             self._writing = None
             if self._over:
                 self._trails.forget(self)
 
-    async def _keep(self, event: Event) -> None:
+    def _portion(self) -> list[Event]:
+        """The first of the queue, and as many behind it as go together."""
+        size = count = 0
+        for event in self._queue:
+            size += len(event.message)
+            if count and size > PORTION_BYTES:
+                break
+            count += 1
+        portion, self._queue = self._queue[:count], self._queue[count:]
+        return portion
+
+    async def _keep(self, events: list[Event]) -> None:
         try:
-            await self._trails.events.append(self.name.log, event)
+            await self._trails.events.append(self._log, *events)
         except BusAway as away:
-            log.warning("an event cannot be kept: %s", away)
+            log.warning("events cannot be kept: %s", away)
         if self._taken:
-            self._trails.mail.publish(self.name.topic, _encode(event))
+            for event in events:
+                self._trails.mail.publish(self.name.topic, _encode(event))
 
 
 class Trails:

@@ -13,18 +13,16 @@ from data_plane.endpoint_view import members
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from core.call import Inbound, Target
+    from core.call import Inbound
+    from core.identity import Caller
     from core.snapshot import Backend, Manifest
-    from data_plane.endpoint_view import EndpointView
+    from data_plane.endpoint_view import EndpointView, Seen
 
 CONNECT: Final = "connect"
 STATUS: Final = "status"
 INTROSPECTION: Final = "introspection"
 METHODS: Final = frozenset({STATUS, INTROSPECTION})
 """What is answered with what the caller sees. No method of the protocol: fronts ask for it."""
-
-Seen = dict[str, tuple["Target", ...]]
-"""By kind, as lists call them: what the caller sees of an endpoint."""
 
 _ALWAYS: Final = ("server/discover", "tools/list", "tools/call")
 _OFFERED: Final = {
@@ -65,26 +63,17 @@ class _Status(msgspec.Struct, rename="camel"):
     servers: list[_Server]
 
 
-def place(inbound: Inbound, endpoint: EndpointView, tenant: str) -> Result:
+def place(inbound: Inbound, endpoint: EndpointView, caller: Caller) -> Result:
     """The caller may open a connection. What holds it open hears when it may no more."""
     body = msgspec.json.encode(Place(endpoint.catalogue.max_body_bytes))
-    return Result(result=body, revision=inbound.revision, opening=Opening(tenant=tenant))
-
-
-def entries(endpoint: EndpointView) -> Seen:
-    """All there are."""
-    catalogue = endpoint.catalogue
-    return {
-        "tools": catalogue.tools,
-        "prompts": catalogue.prompts,
-        "resources": catalogue.resources,
-        "resourceTemplates": catalogue.templates,
-    }
+    return Result(
+        result=body, revision=inbound.revision, opening=Opening(tenant=caller.tenant, principal=caller.principal)
+    )
 
 
 def hidden(endpoint: EndpointView, seen: Seen) -> frozenset[str]:
     """Servers of which there is something, but nothing for this caller: to it they are not there either."""
-    everything = entries(endpoint)
+    everything = endpoint.entries()
     # Most see all there is, and catalogues are long.
     return frozenset() if seen == everything else _servers(everything) - _servers(seen)
 
@@ -143,7 +132,7 @@ def _server(name: str, backend: Backend, endpoint: EndpointView, seen: Seen) -> 
 
 
 def _introspection(endpoint: EndpointView, seen: Seen) -> bytes:
-    offers = frozenset(offer for offered in endpoint.offers.values() for offer in offered)
+    offers = endpoint.offered(seen)
     methods = [*_ALWAYS, *(method for offer, added in _OFFERED.items() if offer in offers for method in added)]
     shown = {kind: [msgspec.Raw(entry.definition) for entry in found] for kind, found in seen.items()}
     return msgspec.json.encode({"protocolVersion": MODERN[0], "methods": methods, **shown})

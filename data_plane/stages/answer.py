@@ -16,33 +16,33 @@ from core.mcp import results
 from core.mcp.revisions import META_PREFIX, MODERN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from core.call import Inbound
     from core.snapshot import Offer
     from data_plane.endpoint_view import EndpointView
+
+    Offers = frozenset[Offer]
 
 TTL_MS: Final = 5_000
 """How long a client may keep what it discovered without asking."""
 _CHANGING: Final = {"listChanged": True}
 
 
-def hello(inbound: Inbound, endpoint: EndpointView, session: str, version: str) -> Result:
-    """`initialize`, with the id of the session just begun."""
+def hello(inbound: Inbound, endpoint: EndpointView, session: str, version: str, offers: Offers) -> Result:
+    """`initialize`, with the id of the session just begun. `offers`: of the endpoint, to this caller."""
     body = results.initialize_result(
-        inbound.revision, endpoint.catalogue.instructions, version=version, capabilities=_capabilities(endpoint)
+        inbound.revision, endpoint.catalogue.instructions, version=version, capabilities=_capabilities(offers)
     )
     return Result(result=body, revision=inbound.revision, session=session)
 
 
-def other(inbound: Inbound, endpoint: EndpointView, version: str) -> Result:
-    """Everything else. Raises Refused(UNKNOWN_METHOD)."""
+def other(inbound: Inbound, endpoint: EndpointView, version: str, offers: Offers) -> Result:
+    """Everything else. `offers`: what `server/discover` tells this caller of. Raises Refused(UNKNOWN_METHOD)."""
     if inbound.method == "server/discover" and inbound.revision in MODERN:
         body = results.discover_result(
             endpoint.catalogue.instructions,
             version=version,
             ttl_ms=TTL_MS,
-            capabilities=_capabilities(endpoint),
+            capabilities=_capabilities(offers),
         )
     elif inbound.method == "ping" or inbound.method.startswith("notifications/"):
         body = results.EMPTY
@@ -56,14 +56,10 @@ def done(inbound: Inbound) -> Result:
     return Result(result=results.EMPTY, revision=inbound.revision)
 
 
-def _capabilities(endpoint: EndpointView) -> bytes:
-    return _of_offers(frozenset(offer for offered in endpoint.offers.values() for offer in offered))
-
-
 @lru_cache(256)
-def _of_offers(offers: Iterable[Offer]) -> bytes:
-    """ServerCapabilities: all that any member can do. Every list can change, and a change is told."""
-    capabilities: dict[str, object] = {"tools": _CHANGING}
+def _capabilities(offers: Offers) -> bytes:
+    """ServerCapabilities. Every list can change, and a change is told."""
+    capabilities: dict[str, object] = {"tools": _CHANGING} if "tools" in offers else {}
     if "prompts" in offers:
         capabilities["prompts"] = _CHANGING
     if "resources" in offers:

@@ -5,58 +5,224 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from core.errors import Reason, Refused, Unavailable
-from core.identity import Caller, key_tenant
+from core.identity import BY_KEY, Caller, Principal, Proof, key_tenant
+from core.token import BadToken, Said, looks_like, prove, read, said
+from data_plane.bearers import Good
 
 if TYPE_CHECKING:
     from core.call import Inbound
     from core.snapshot import KeyEntry
+    from data_plane.bearers import Bearers, Issuer
+    from data_plane.public_urls import PublicUrls
     from data_plane.snapshots import TenantSnapshot
     from data_plane.tenants import Tenants
 
 _PUBLIC = "The credential is missing or not valid."
+_KEY = b"tgk_"
+_NOBODY = Principal()
 
 
-async def claimed(inbound: Inbound, tenants: Tenants) -> TenantSnapshot:
+async def claimed(inbound: Inbound, tenants: Tenants, bearers: Bearers, now_unix: float) -> TenantSnapshot:
     """The snapshot of the tenant the credential says it is of; nothing is proven yet.
 
-    Raises Refused(UNAUTHENTICATED), also where the tenant is served here and cannot be loaded: until a key was looked
-    up nobody is told that a tenant exists. The record and the log say what is the matter.
+    A key names its tenant. A token is of the tenant in the path: which others trust its issuer is nobody's business.
+    Raises Refused(UNAUTHENTICATED), also where the tenant is served here and cannot be loaded: until a credential
+    was found good nobody is told that a tenant exists. The record and the log say what is the matter.
     """
-    if not inbound.credential:
-        raise Refused(Reason.UNAUTHENTICATED, _PUBLIC, detail="no credential")
     tenant = key_tenant(inbound.credential)
-    if tenant is None:
-        raise Refused(Reason.UNAUTHENTICATED, _PUBLIC, detail="the credential does not read as a key")
-    try:
-        snapshot = tenants.at_hand(tenant) or await tenants.current(tenant)
-    except Unavailable as away:
-        raise Refused(Reason.UNAUTHENTICATED, _PUBLIC, detail=f"{away.reason}: {away.detail}") from away
-    if snapshot is None:
-        raise Refused(Reason.UNAUTHENTICATED, _PUBLIC, detail="the tenant it names is not served here")
+    if tenant is not None:
+        return tenants.at_hand(tenant) or await _loaded(tenant, tenants)
+    if not inbound.credential:
+        raise _refused("no credential")
+    if inbound.tenant is None or not looks_like(inbound.credential):
+        raise _refused("the credential reads neither as a key nor, where the path names a tenant, as a token")
+    snapshot = await _loaded(inbound.tenant, tenants)
+    if snapshot.trusted.remembered(inbound.credential, now_unix) is None:
+        await _prepare(inbound, snapshot, bearers, now_unix)
     return snapshot
 
 
-def identify(inbound: Inbound, snapshot: TenantSnapshot, now_unix: float) -> Caller:
+async def _prepare(inbound: Inbound, snapshot: TenantSnapshot, bearers: Bearers, now_unix: float) -> None:
+    """Have the keys at hand that the token is signed with."""
+    try:
+        token = read(inbound.credential)
+    except BadToken as bad:
+        raise _refused(str(bad)) from bad
+    issuer = snapshot.trusted.by_issuer.get(token.issuer)
+    if issuer is not None and token.header.alg in issuer.provider.algorithms:
+        await bearers.prepare(snapshot.tenant, snapshot.trusted, issuer, token, now_unix)
+
+
+async def _loaded(tenant: str, tenants: Tenants) -> TenantSnapshot:
+    try:
+        snapshot = await tenants.current(tenant)
+    except Unavailable as away:
+        raise Refused(Reason.UNAUTHENTICATED, _PUBLIC, detail=f"{away.reason}: {away.detail}") from away
+    if snapshot is None:
+        raise _refused("the tenant it names is not served here")
+    return snapshot
+
+
+def identify(inbound: Inbound, snapshot: TenantSnapshot, now_unix: float, bearers: Bearers, urls: PublicUrls) -> Caller:
     """The only maker of Caller. Raises Refused(UNAUTHENTICATED); why exactly is for the record alone."""
+    if not inbound.credential.startswith(_KEY):
+        return _by_token(inbound, snapshot, now_unix, bearers, urls)
     entry = snapshot.key(inbound.credential)
     if entry is None:
-        raise Refused(Reason.UNAUTHENTICATED, _PUBLIC, detail="unknown or revoked key")
+        raise _refused("unknown or revoked key")
     if entry.expires_unix is not None and entry.expires_unix <= now_unix:
-        raise Refused(Reason.UNAUTHENTICATED, _PUBLIC, detail=f"key {entry.name} expired")
-    known = snapshot.callers.get(entry.name)
+        raise _refused(f"key {entry.name} expired")
+    # One that was rotated ends sooner than the one that took its place.
+    name = f"{entry.name} before" if entry.is_previous else entry.name
+    known = snapshot.callers.get(name)
     if known is None:
-        known = snapshot.callers[entry.name] = _caller(snapshot, entry)
+        known = snapshot.callers[name] = _caller(snapshot, entry)
     return known
 
 
+def _refused(detail: str) -> Refused:
+    return Refused(Reason.UNAUTHENTICATED, _PUBLIC, detail=detail)
+
+
 def _caller(snapshot: TenantSnapshot, entry: KeyEntry) -> Caller:
-    return Caller(
+    made = Caller(
         tenant=snapshot.tenant,
         user=entry.user,
         agent=entry.agent,
         credential=f"key:{entry.name}",
-        endpoints=frozenset(entry.endpoints),
+        endpoints=_opened(snapshot, entry) if entry.namespaces else frozenset(entry.endpoints),
         expires_unix=inf if entry.expires_unix is None else entry.expires_unix,
         policy_class=snapshot.authorizer.policy_class(entry.user, entry.agent),
+        proof=Proof(scopes=entry.scopes) if entry.scopes else BY_KEY,
+    )
+    return made if made.proof is BY_KEY else _with_class(made, snapshot)
+
+
+def _with_class(made: Caller, snapshot: TenantSnapshot) -> Caller:
+    return msgspec.structs.replace(made, policy_class=snapshot.authorizer.class_of(made))
+
+
+def _opened(snapshot: TenantSnapshot, entry: KeyEntry) -> frozenset[str]:
+    """Endpoints in the key's namespaces. Never empty, which would stand for all: no endpoint's name is."""
+    found = {name for name, view in snapshot.endpoints.items() if view.catalogue.namespace in entry.namespaces}
+    return frozenset({"", *(found.intersection(entry.endpoints) if entry.endpoints else found)})
+
+
+# === tokens ===
+
+
+def _by_token(
+    inbound: Inbound, snapshot: TenantSnapshot, now_unix: float, bearers: Bearers, urls: PublicUrls
+) -> Caller:
+    trusted = snapshot.trusted
+    good = trusted.remembered(inbound.credential, now_unix)
+    if good is None:
+        try:
+            good = _verified(inbound, snapshot, bearers, now_unix)
+        except BadToken as bad:
+            raise _refused(str(bad)) from bad
+        trusted.remember(inbound.credential, good)
+    issuer = trusted.by_name[good.provider]
+    endpoint = snapshot.endpoints.get(inbound.endpoint)
+    if endpoint is not None and endpoint.catalogue.providers and issuer.name not in endpoint.catalogue.providers:
+        raise _refused(f"tokens of {issuer.name} are not taken at this endpoint")
+    if good.audiences.isdisjoint(issuer.provider.audiences) and good.audiences.isdisjoint(urls.audiences(inbound)):
+        raise _refused(f"the token is for {sorted(good.audiences)[:3]}, and not for this endpoint")
+    bearers.keep_fresh(snapshot.tenant, trusted, issuer, now_unix)
+    return good.caller
+
+
+def _verified(inbound: Inbound, snapshot: TenantSnapshot, bearers: Bearers, now_unix: float) -> Good:
+    token = read(inbound.credential)
+    issuer = snapshot.trusted.by_issuer.get(token.issuer)
+    if issuer is None:
+        raise BadToken("nobody here trusts the token's issuer")
+    public = bearers.public(snapshot.tenant, snapshot.trusted, issuer, now_unix)
+    if public is None:
+        raise BadToken(f"the keys of {issuer.name} cannot be had")
+    proven = prove(token, issuer.provider, public, now_unix)
+    caller = _spoken_for(said(proven.claims, issuer.provider.claims), snapshot, issuer, proven.expires_unix)
+    return Good(caller, proven.audiences, issuer.name, proven.expires_unix)
+
+
+def _spoken_for(who: Said, snapshot: TenantSnapshot, issuer: Issuer, expires_unix: float) -> Caller:
+    """Raises BadToken where the tenant takes nobody it does not know, or has disabled who is named."""
+    prefix, trusted = issuer.provider.prefix, snapshot.trusted
+    user, person = _user(who, snapshot, issuer)
+    agent, program = _agent(who, snapshot, issuer)
+    groups = tuple(sorted(prefix + group for group in who.groups))
+    bound = (trusted.known.groups[group].roles for group in groups if group in trusted.known.groups)
+    roles = trusted.roles.intersection(prefix + role for role in who.roles).union(*bound)
+    if user:
+        person = _enriched(person, who, roles, groups)
+    else:
+        program = _enriched(program, who, roles, groups)
+    made = Caller(
+        tenant=snapshot.tenant,
+        user=user,
+        agent=agent,
+        credential=f"token:{issuer.name}",
+        endpoints=frozenset(),
+        expires_unix=expires_unix,
+        policy_class=b"",
+        person=person,
+        program=program,
+        proof=Proof(
+            method="token",
+            provider=issuer.name,
+            scopes=tuple(sorted(who.scopes)),
+            chain=tuple(prefix + actor for actor in who.chain),
+        ),
+        acr=who.acr,
+        amr=who.amr,
+    )
+    return _with_class(made, snapshot)
+
+
+def _user(who: Said, snapshot: TenantSnapshot, issuer: Issuer) -> tuple[str, Principal]:
+    """The name, and what the tenant declares of it; of one it does not know, a name nobody declared can have."""
+    if not who.user:
+        return "", _NOBODY
+    known, provider, name = snapshot.trusted.known, issuer.provider, issuer.provider.prefix + who.user
+    if provider.match_email and name not in snapshot.identity.users and name not in known.disabled_users:
+        name = known.emails.get(who.email, name)
+    if name in known.disabled_users:
+        raise BadToken(f"user {name} is disabled")
+    declared = snapshot.identity.users.get(name)
+    if declared is not None:
+        return name, declared
+    if provider.users == "known":
+        raise BadToken(f"user {name} is not declared")
+    return _vouched(issuer.name, name), _NOBODY
+
+
+def _agent(who: Said, snapshot: TenantSnapshot, issuer: Issuer) -> tuple[str, Principal]:
+    """As `_user`."""
+    if not who.agent:
+        return "", _NOBODY
+    name = issuer.provider.prefix + who.agent
+    if name in snapshot.trusted.known.disabled_agents:
+        raise BadToken(f"agent {name} is disabled")
+    declared = snapshot.identity.agents.get(name)
+    if declared is not None:
+        return name, declared
+    if issuer.provider.agents == "known":
+        raise BadToken(f"agent {name} is not declared")
+    return _vouched(issuer.name, name), _NOBODY
+
+
+def _vouched(issuer: str, name: str) -> str:
+    """Of somebody nobody declared. With the issuer, as two may have the same; without slashes (`Caller.subject`)."""
+    return f"{issuer}:{name.replace('%', '%25').replace('/', '%2F')}"
+
+
+def _enriched(declared: Principal, who: Said, roles: frozenset[str], groups: tuple[str, ...]) -> Principal:
+    """With what the token adds. Of an attribute both have, what the tenant declares counts."""
+    return Principal(
+        roles=tuple(sorted({*declared.roles, *roles})),
+        groups=tuple(sorted({*declared.groups, *groups})),
+        attributes={**who.attributes, **declared.attributes},
     )

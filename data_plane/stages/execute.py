@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from core.call import Outgoing, Raw
-from core.errors import Reason, Unavailable
-from core.mcp import rounds
+from core.call import Outgoing, Question, Raw
+from core.errors import NotConnected, Reason, Unavailable
+from core.mcp import errors, rounds
 from core.mcp.results import tool_error_result
 from core.mcp.tickets import Round, bad_state
 from core.server import HttpTransport
 from data_plane.parked import Call, Parked, ParkedGone
+from data_plane.upstreams.failure import ChallengedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from core.call import Ask, Clean, Inbound, Notification, Notify, Permit, Question, Reply, Route, ToolBackend
+    from core.call import Ask, Clean, Inbound, Notification, Notify, Permit, Reply, Route, ToolBackend
     from core.mcp.rounds import Asked
     from data_plane.meter import Recording
 
@@ -30,6 +31,10 @@ _NO_ANSWER: Final = "The client did not answer what the server asked: "
 _NOTHING: Final = b"{}"
 _NOTHING_TO_COMPLETE: Final = b'{"completion":{"values":[],"hasMore":false}}'
 """Of a server that completes nothing, in an endpoint where another one does."""
+
+_HAS_REQUIRED: Final = "2025-11-25"
+"""The revision that has error -32042."""
+_A_PAGE: Final = Question("elicitation/create", b'{"mode":"url"}')
 
 
 async def run(  # noqa: PLR0917 - the pipeline reads best in a line.
@@ -57,17 +62,22 @@ async def run(  # noqa: PLR0917 - the pipeline reads best in a line.
     started = monotonic_ns()
     try:
         if before is not None and before.parked:
-            return await _resumed(parked, before.parked, rounds.replies(clean.responses), tell)
-        if ask is not None:
+            raw = await _resumed(parked, before.parked, rounds.replies(clean.responses), tell)
+        elif ask is not None:
             raw = await backend.call(route, outgoing, tell, ask)
-            if route.backend.era == "legacy" or rounds.MARK not in raw.result:
-                return raw
-            return await _led(backend, route, outgoing, tell, ask, raw)
-        if route.backend.era == "legacy" and outgoing.takes_input_required and outgoing.capabilities != _NOTHING:
-            return await _interruptible(backend, route, outgoing, tell, parked)
-        return _marked(await backend.call(route, outgoing, tell))
+            if route.backend.era != "legacy" and rounds.MARK in raw.result:
+                raw = await _led(backend, route, outgoing, tell, ask, raw)
+        elif route.backend.era == "legacy" and outgoing.takes_input_required and outgoing.capabilities != _NOTHING:
+            raw = await _interruptible(backend, route, outgoing, tell, parked)
+        else:
+            raw = _marked(await backend.call(route, outgoing, tell))
+    except ChallengedError as refused:
+        if route.backend.sign_in is None or not route.backend.sign_in.per_caller:
+            raise
+        raise NotConnected(refused.challenge) from refused
     finally:
         recording.upstream_ns = monotonic_ns() - started
+    return _readable(raw, inbound) if raw.error else raw
 
 
 def _outgoing(  # noqa: PLR0917 - as above
@@ -119,7 +129,8 @@ def _members(inbound: Inbound, route: Route, clean: Clean, before: Round | None)
 
 def _answers(clean: Clean, before: Round | None) -> bytes:
     state = b'"requestState":%b,' % msgspec.json.encode(before.state) if before is not None and before.state else b""
-    return b'"inputResponses":%b,%b' % (clean.responses, state) if clean.responses else state
+    responses = rounds.for_server(clean.responses)
+    return b'"inputResponses":%b,%b' % (responses, state) if responses else state
 
 
 def _marked(raw: Raw) -> Raw:
@@ -136,6 +147,24 @@ def _asked(raw: Raw) -> Asked | None:
         raise Unavailable(
             Reason.UPSTREAM_UNAVAILABLE, "The tool's server answered what is not MCP.", detail=str(failure)
         ) from failure
+
+
+def _readable(raw: Raw, inbound: Inbound) -> Raw:
+    """Error -32042 for callers that have no such word, or cannot be sent to a page: in words, in a tool's result."""
+    if errors.code(raw.error) != errors.URL_ELICITATION_REQUIRED:
+        return raw
+    if inbound.revision == _HAS_REQUIRED and not rounds.missing(inbound.capabilities, _A_PAGE):
+        return raw
+    said = rounds.in_words(raw.error)
+    if inbound.method == "tools/call":
+        content = [{"type": "text", "text": said}]
+        return Raw(result=msgspec.json.encode({"content": content, "isError": True}), size_bytes=raw.size_bytes)
+    if inbound.era == "legacy":
+        error: dict[str, object] = {"code": errors.INVALID_PARAMS, "message": said}
+    else:
+        needed: dict[str, object] = {"requiredCapabilities": {"elicitation": {"url": {}}}}
+        error = {"code": errors.MISSING_CAPABILITY, "message": said, "data": needed}
+    return Raw(error=msgspec.json.encode(error), size_bytes=raw.size_bytes)
 
 
 # === a modern caller, a server of the handshake era ===

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from core.call import Question
 from core.errors import Reason, Unavailable
 from core.mcp import rewrite
 
 if TYPE_CHECKING:
-    from core.call import Inbound, Permit, Result
+    from collections.abc import Callable
+
+    from core.call import Ask, Inbound, Permit, Reply, Result
     from data_plane.endpoint_view import EndpointView
 
 
@@ -18,9 +21,34 @@ def uris(result: Result, inbound: Inbound, permit: Permit, endpoint: EndpointVie
     """URIs that lead elsewhere in this endpoint get the name that leads to this server. Raises Unavailable."""
     if not endpoint.renames or b'"uri"' not in result.result:
         return result
-    server = permit.tool.server
     try:
-        changed = rewrite.result(result.result, inbound.method, lambda uri: endpoint.exposed_uri(server, uri))
+        changed = rewrite.result(result.result, inbound.method, _names(permit.tool.server, endpoint))
     except msgspec.DecodeError as failure:
         raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, "The tool's server answered what is not MCP.") from failure
     return result if changed is result.result else msgspec.structs.replace(result, result=changed)
+
+
+def questions(ask: Ask | None, permit: Permit, endpoint: EndpointView) -> Ask | None:
+    """What the backend may call instead of `ask`: the client knows resources by the names they have here."""
+    if ask is None or not endpoint.renames:
+        return ask
+
+    async def named(question: Question) -> Reply:
+        if b'"uri"' not in question.params:
+            return await ask(question)
+        try:
+            params = rewrite.question(question.params, _names(permit.tool.server, endpoint))
+        except msgspec.DecodeError as failure:
+            raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, "The tool's server asks what is not MCP.") from failure
+        return await ask(Question(question.method, params))
+
+    return named
+
+
+def told(server: str, endpoint: EndpointView) -> Callable[[str], str] | None:
+    """As `Subject.exposed_uri`."""
+    return _names(server, endpoint) if endpoint.renames else None
+
+
+def _names(server: str, endpoint: EndpointView) -> Callable[[str], str]:
+    return lambda uri: endpoint.exposed_uri(server, uri)

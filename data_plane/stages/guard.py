@@ -26,17 +26,17 @@ from core.call import (
     Result,
     Target,
 )
-from core.errors import Refused, Unavailable
-from core.guard import Action, Direction, Finding, Matcher
+from core.errors import Reason, Refused, Unavailable
+from core.firewall import FirewallScanner
+from core.guard import Action, Direction, Finding, Matcher, Thresholds
 from core.json_splice import scalars, unquote
 from core.masking import Hit, Scanner
 from core.masking_stream import StreamMasker, Tails
+from core.own_detector import detector
 from core.snapshot import CompiledGuard, Guards
 
 TOOLS_REMEMBERED = 4096
 """Effective rules kept per tenant snapshot; a catalogue has fewer tools than that."""
-AT_ONCE_BYTES = 16 * 1024
-"""Texts up to here are looked at where they are: the worst of them takes a tenth of a second."""
 QUICK_BYTES = 256 * 1024
 """Texts up to here leave the event loop only if a first pass, which is quick whatever they hold, finds candidates."""
 NOTIFICATION_BYTES = 32 * 1024
@@ -67,15 +67,23 @@ class TenantGuards:
         self._guards = guards.guards
         self._matcher = matcher
         self._threads = threads
-        self._effective: dict[tuple[str, str, Direction], Scanner | None] = {}
+        self._effective: dict[tuple[str, str, Direction, tuple[str, ...]], Scanner | None] = {}
+        self._by_name = {guard.name: guard for guard in guards.guards}
         self._tails: dict[Scanner, Tails] = {}
-        self._scanners: dict[tuple[Direction, tuple[tuple[str, Action], ...]], Scanner] = {}
+        self._scanners: dict[tuple[Direction, tuple[tuple[str, Action], ...], Thresholds | None, bool], Scanner] = {}
+        self._own = {
+            name: detector(name, own, guard.confidence) for guard in guards.guards for name, own in guard.own.items()
+        }
         for guard in self._guards:
-            self._scanner(guard.detectors, "out")
+            self._scanner(guard.detectors, "out", guard.firewall, partial=guard.partial)
 
-    def scanner(self, endpoint: str, tool: str, direction: Direction) -> Scanner | None:
-        """What looks at a tool's arguments ("in") or results ("out"); None where no guard applies."""
-        key = (endpoint, tool, direction)
+    def scanner(self, endpoint: str, tool: str, direction: Direction, masks: tuple[str, ...] = ()) -> Scanner | None:
+        """What looks at a tool's arguments ("in") or results ("out"); None where no guard applies.
+
+        `masks`: names of guards that apply here whatever tools, endpoints and directions they name themselves. Raises
+        Refused (OBLIGATION) where one of them is not there.
+        """
+        key = (endpoint, tool, direction, masks)
         try:
             return self._effective[key]
         except KeyError:
@@ -83,15 +91,29 @@ class TenantGuards:
         if len(self._effective) >= TOOLS_REMEMBERED:
             self._effective.clear()
         actions: dict[str, Action] = {}
+        firewall: Thresholds | None = None
+        partial = True
+        obliged = [self._obliged(name) for name in masks]
         for guard in self._guards:
-            if direction in guard.directions and _applies(guard, endpoint, tool):
-                for detector, action in guard.detectors.items():
-                    actions[detector] = max(action, actions.get(detector, action), key=_STRICTNESS.__getitem__)
-        found = self._effective[key] = self._scanner(actions, direction) if actions else None
+            if guard in obliged or (direction in guard.directions and _applies(guard, endpoint, tool)):
+                for name, action in guard.detectors.items():
+                    actions[name] = max(action, actions.get(name, action), key=_STRICTNESS.__getitem__)
+                partial &= guard.partial or not guard.detectors
+                if guard.firewall is not None:
+                    firewall = guard.firewall.strictest(firewall or guard.firewall)
+        found = None
+        if actions or firewall:
+            found = self._scanner(actions, direction, firewall, partial=partial)
+        self._effective[key] = found
         return found
 
+    def _obliged(self, name: str) -> CompiledGuard:
+        if name not in self._by_name:
+            raise Refused(Reason.OBLIGATION, "The call cannot be guarded as it must be.", detail=f"no guard {name}")
+        return self._by_name[name]
+
     async def mask(self, scanner: Scanner, raw: bytes, *, is_result: bool = False) -> tuple[bytes, tuple[Finding, ...]]:
-        """As `scanner.mask`, away from the event loop if it may take long; for texts above AT_ONCE_BYTES."""
+        """As `scanner.mask`, away from the event loop if it may take long; for texts above `scanner.at_once_bytes`."""
         if len(raw) <= QUICK_BYTES and scanner.is_clean(raw):
             return scanner.mask(raw, is_result=is_result)
         look = partial(scanner.mask, raw, is_result=is_result)
@@ -104,11 +126,17 @@ class TenantGuards:
             known = self._tails[scanner] = Tails(scanner, self._matcher)
         return known
 
-    def _scanner(self, actions: dict[str, Action], direction: Direction) -> Scanner:
-        key = (direction, tuple(sorted(actions.items())))
+    def _scanner(
+        self, actions: dict[str, Action], direction: Direction, firewall: Thresholds | None, *, partial: bool
+    ) -> Scanner:
+        key = (direction, tuple(sorted(actions.items())), firewall, partial)
         known = self._scanners.get(key)
         if known is None:
-            known = self._scanners[key] = Scanner(actions, direction, self._matcher)
+            if firewall is None:
+                known = Scanner(actions, direction, self._matcher, self._own, partial=partial)
+            else:
+                known = FirewallScanner(actions, direction, self._matcher, firewall, self._own, partial=partial)
+            self._scanners[key] = known
         return known
 
 
@@ -123,11 +151,11 @@ async def inspect(inbound: Inbound, permit: Permit, guards: TenantGuards, *, lis
 
     `listed`: the target's name is the server's own; else it is a URI the caller made up, and leaves as arguments do.
     """
-    scanner = guards.scanner(permit.endpoint, permit.tool.name, "in")
+    scanner = guards.scanner(permit.endpoint, permit.tool.name, "in", permit.masks)
     if scanner is None:
         return Clean(arguments=inbound.arguments, responses=inbound.input_responses, meta=inbound.meta)
     raw = inbound.arguments
-    arguments, findings = scanner.mask(raw) if len(raw) <= AT_ONCE_BYTES else await guards.mask(scanner, raw)
+    arguments, findings = scanner.mask(raw) if len(raw) <= scanner.at_once_bytes else await guards.mask(scanner, raw)
     if not listed:
         findings = _summed(findings + _of_uri(permit.tool.name, scanner))
     if not inbound.input_responses and not inbound.meta:
@@ -148,12 +176,12 @@ def may_leave(uri: str, endpoint: str, guards: TenantGuards) -> bool:
     return True
 
 
-def overheard(target: Target, endpoint: str, guards: TenantGuards) -> Overhear | None:
+def overheard(target: Target, endpoint: str, guards: TenantGuards, masks: tuple[str, ...] = ()) -> Overhear | None:
     """What is to be done with what a server tells of a target outside of any call; None: nothing.
 
     Left out is what blocks, and what is too long to be looked at: whoever hears of a task may ask for it.
     """
-    scanner = guards.scanner(endpoint, target.name, "out")
+    scanner = guards.scanner(endpoint, target.name, "out", masks)
     if scanner is None:
         return None
 
@@ -188,8 +216,8 @@ def questioned(permit: Permit, guards: TenantGuards, ask: Ask | None) -> Ask | N
 
     async def guarded(question: Question) -> Reply:
         # Here, since of the calls that could be asked something few are.
-        outwards = guards.scanner(permit.endpoint, permit.tool.name, "out")
-        inwards = guards.scanner(permit.endpoint, permit.tool.name, "in")
+        outwards = guards.scanner(permit.endpoint, permit.tool.name, "out", permit.masks)
+        inwards = guards.scanner(permit.endpoint, permit.tool.name, "in", permit.masks)
         try:
             if outwards is not None:
                 params, _ = await guards.mask(outwards, question.params)
@@ -221,10 +249,10 @@ async def redact(  # noqa: PLR0917 - the pipeline reads best in a line.
     """
     seen = watched.finish() if watched is not None else ()
     failing = b'"isError"' in raw.result and _says_it_failed(raw.result)
-    scanner = guards.scanner(permit.endpoint, permit.tool.name, "out")
+    scanner = guards.scanner(permit.endpoint, permit.tool.name, "out", permit.masks)
     if scanner is None:
         return Result(result=raw.result, error=raw.error, is_error=failing, revision=revision, era=era)
-    if len(raw.result) <= AT_ONCE_BYTES:
+    if len(raw.result) <= scanner.at_once_bytes:
         result, findings = scanner.mask(raw.result, is_result=True) if raw.result else (b"", ())
     else:
         result, findings = await guards.mask(scanner, raw.result, is_result=True)
@@ -248,16 +276,19 @@ def _says_it_failed(result: bytes) -> bool:
 
 def _summed(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     counts: Counter[tuple[str, Action, Direction]] = Counter()
+    notes: dict[tuple[str, Action, Direction], str] = {}
     for finding in findings:
-        counts[finding.detector, finding.action, finding.direction] += finding.count
-    return tuple(Finding(*key, count) for key, count in counts.items())
+        key = (finding.detector, finding.action, finding.direction)
+        counts[key] += finding.count
+        notes[key] = notes.get(key) or finding.note
+    return tuple(Finding(*key, count, notes[key]) for key, count in counts.items())
 
 
 def watch(permit: Permit, guards: TenantGuards, notify: Notify | None) -> GuardedNotify | None:
     """What the backend may call instead of `notify`; None where the caller takes no notifications."""
     if notify is None:
         return None
-    scanner = guards.scanner(permit.endpoint, permit.tool.name, "out")
+    scanner = guards.scanner(permit.endpoint, permit.tool.name, "out", permit.masks)
     return GuardedNotify(notify, scanner, guards)
 
 
@@ -290,15 +321,15 @@ class GuardedNotify:
     blocks, or that cannot be read, is not sent, and none after it.
     """
 
+    # Defaults of the class, and what holds notifications is made for the first one: most calls notify of nothing.
+    _timer: asyncio.TimerHandle | None = None
+    _refused: Refused | None = None
+    _began = False
+
     def __init__(self, notify: Notify, scanner: Scanner | None, guards: TenantGuards) -> None:
         self._notify = notify
         self._scanner = scanner
         self._guards = guards
-        self._queue: deque[_Waiting] = deque()
-        self._streams: dict[str, tuple[StreamMasker, deque[tuple[_Waiting, int]]]] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._refused: Refused | None = None
-        self._findings: list[Finding] = []
 
     def __call__(self, notification: Notification) -> None:
         """Never blocks, never raises."""
@@ -307,6 +338,8 @@ class GuardedNotify:
             return
         if self._refused is not None or len(notification.params) > NOTIFICATION_BYTES:
             return
+        if not self._began:
+            self._begin()
         try:
             self._take(self._scanner, notification)
         except Refused as refusal:
@@ -316,6 +349,12 @@ class GuardedNotify:
             self.flush()
         elif self._queue and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(HELD_S, self.flush)
+
+    def _begin(self) -> None:
+        self._began = True
+        self._queue: deque[_Waiting] = deque()
+        self._streams: dict[str, tuple[StreamMasker, deque[tuple[_Waiting, int]]]] = {}
+        self._findings: list[Finding] = []
 
     def flush(self) -> None:
         """Let everything go that is held: masked where it looks like part of a secret. Never raises."""
@@ -328,7 +367,7 @@ class GuardedNotify:
 
     def finish(self) -> tuple[Finding, ...]:
         """The stream is over: flush, and tell what was found in it. Raises Refused if something in it blocks."""
-        if not self._streams and not self._findings and self._refused is None and not self._queue:
+        if not self._began:
             return ()
         self.flush()
         if self._refused is not None:

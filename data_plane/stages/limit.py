@@ -1,23 +1,27 @@
 """Spends a token of every limit that matches a call, or of none."""
 
+from collections.abc import Awaitable
+from contextlib import suppress
 from fnmatch import fnmatchcase
 
-from core.call import Inbound, Target
-from core.errors import Reason, Refused, Unavailable
+from core.call import METHODS, OTHER, Inbound, Permit, Target
+from core.errors import Limited, Reason, Refused, Unavailable
+from core.forwarded import counted
 from core.identity import Caller
-from core.limits import Bucket, Counters, CountersAway, Dimension, Grant, counter_key
+from core.limits import EVERY_METHOD, SPENDING, Bucket, Counters, CountersAway, Dimension, Grant, counter_key
 from core.snapshot import CompiledLimit, CompiledTool, Limits
 
 KEYS_REMEMBERED = 8192
 """Plans kept per tenant snapshot, one per (caller, endpoint, tool) seen."""
 
-SPENDING = frozenset({"tools/call", "prompts/get", "resources/read"})
-"""Methods that count; others are answered from memory, or come with each key that somebody presses."""
-
 _NO_TOOL = ""
 """All names that are no tool share one bucket: names an agent makes up must not each get a budget of their own."""
 
-_Plan = tuple[tuple[str, Bucket, str], ...]
+_SIZE = 0
+"""Wanted of a limit that counts bytes: as many as the request has, and its answer later."""
+
+_Plan = tuple[tuple[str, Bucket, str, int], ...]
+"""(key, bucket, name of the limit, how much a call wants of it)."""
 
 
 class Limiter:
@@ -27,47 +31,87 @@ class Limiter:
         self._limits = limits.limits
         self.tells_tools = any(_tells_tools(limit) for limit in limits.limits)
         """Whether a bucket of its own could tell a tool the caller may not use from one that does not exist."""
-        self._plans: dict[tuple[str, str, str, str, str], _Plan] = {}
+        self._methods = frozenset(method for limit in limits.limits for method in limit.methods)
+        self._every = EVERY_METHOD in self._methods
+        self.weighs = any(limit.unit == "bytes" for limit in limits.limits)
+        """Whether answers are to be told of with `settle`."""
+        self._by_ip = any("ip" in limit.per for limit in limits.limits)
+        self._plans: dict[tuple[str, ...], _Plan] = {}
 
     def __bool__(self) -> bool:
         return bool(self._limits)
 
-    def plan(self, caller: Caller, endpoint: str, tool: Target | None) -> _Plan:
-        """(key, bucket, name of the limit) of every limit that matches.
+    def counts(self, method: str) -> bool:
+        """Whether requests of the method spend from any limit."""
+        return method in self._methods or self._every
+
+    def plan(self, caller: Caller, inbound: Inbound, tool: Target | None) -> _Plan:
+        """Every limit that matches.
 
         What is no tool is limited where every tool is: were it by its name, a limit would tell which names it is for.
         """
         if not isinstance(tool, CompiledTool):
-            return self._work_out(caller, endpoint, _NO_TOOL, "" if tool is None else tool.server)
-        at = (caller.tenant, caller.user, caller.agent, endpoint, tool.name)
+            return self._work_out(caller, inbound, _NO_TOOL, "" if tool is None else tool.server)
+        address = inbound.client_address if self._by_ip else ""
+        at = (caller.tenant, caller.user, caller.agent, inbound.endpoint, tool.name, inbound.method, address)
         try:
             return self._plans[at]
         except KeyError:
             pass
         if len(self._plans) >= KEYS_REMEMBERED:
             self._plans.clear()
-        plan = self._plans[at] = self._work_out(caller, endpoint, tool.name, tool.server)
+        plan = self._plans[at] = self._work_out(caller, inbound, tool.name, tool.server, tool.cost)
         return plan
 
-    def _work_out(self, caller: Caller, endpoint: str, tool: str, server: str) -> _Plan:
-        values: dict[Dimension, str] = {
+    def _work_out(self, caller: Caller, inbound: Inbound, tool: str, server: str, cost: int = 1) -> _Plan:
+        values = self._values(caller, inbound, tool, server)
+        return tuple(
+            (_key(limit, caller.tenant, values), limit.bucket, limit.name, want)
+            for limit in self._limits
+            if (want := _wanted(limit, cost)) is not None
+            and _counts(limit, inbound.method)
+            and _matches(limit.endpoints, inbound.endpoint)
+            and _matches(limit.tools, tool)
+        )
+
+    def obliged(self, caller: Caller, inbound: Inbound, tool: Target, names: tuple[str, ...]) -> _Plan:
+        """Of limits that the policy has a call spend from. Raises Refused (OBLIGATION) for one not here."""
+        values = self._values(caller, inbound, tool.name, tool.server)
+        found = {limit.name: limit for limit in self._limits if limit.name in names}
+        for name in names:
+            if name not in found:
+                raise Refused(Reason.OBLIGATION, "The call cannot be limited as it must be.", detail=f"no limit {name}")
+        wanted = [(limit, _wanted(limit, tool.cost)) for limit in found.values()]
+        return tuple((_key(o, caller.tenant, values), o.bucket, o.name, w) for o, w in wanted if w is not None)
+
+    def _values(self, caller: Caller, inbound: Inbound, tool: str, server: str) -> dict[Dimension, str]:
+        return {
             "tenant": caller.tenant,
             "user": caller.user,
             "agent": caller.agent,
             "caller": caller.subject,
-            "endpoint": endpoint,
+            "endpoint": inbound.endpoint,
             "server": server,
             "tool": tool,
+            "ip": counted(inbound.client_address),
+            "method": inbound.method if inbound.method in METHODS or inbound.method in self._methods else OTHER,
         }
-        return tuple(
-            (_key(limit, caller.tenant, values), limit.bucket, limit.name)
-            for limit in self._limits
-            if _matches(limit.endpoints, endpoint) and _matches(limit.tools, tool)
-        )
+
+
+def _wanted(limit: CompiledLimit, cost: int) -> int | None:
+    """None: a call of what costs nothing spends nothing."""
+    if limit.unit == "bytes":
+        return _SIZE
+    return (cost or None) if limit.unit == "cost" else 1
+
+
+def _counts(limit: CompiledLimit, method: str) -> bool:
+    return method in limit.methods or EVERY_METHOD in limit.methods
 
 
 def _tells_tools(limit: CompiledLimit) -> bool:
-    return "tool" in limit.per or "server" in limit.per or not _matches(limit.tools, _NO_TOOL)
+    named = "tool" in limit.per or "server" in limit.per or not _matches(limit.tools, _NO_TOOL)
+    return named or limit.unit == "cost"
 
 
 def _key(limit: CompiledLimit, tenant: str, values: dict[Dimension, str]) -> str:
@@ -79,22 +123,53 @@ def _matches(globs: tuple[str, ...], name: str) -> bool:
     return any(fnmatchcase(name, glob) for glob in globs)
 
 
-async def spend(
+def spend(
     inbound: Inbound, caller: Caller, limiter: Limiter, counters: Counters, tool: Target | None = None
-) -> None:
+) -> Awaitable[None]:
     """One token of every limit that matches, for methods that count.
 
     Raises Refused (RATE_LIMITED) with the longest wait told, having given back what others granted; Unavailable
     (LIMIT_UNAVAILABLE) where the counters are away and the limit says deny.
     """
-    if not limiter or inbound.method not in SPENDING:
+    counts = limiter and limiter.counts(inbound.method)
+    return _take(limiter.plan(caller, inbound, tool) if counts else (), counters, inbound.size_bytes or 1)
+
+
+def spend_obliged(
+    inbound: Inbound, permit: Permit, limiter: Limiter, counters: Counters, names: tuple[str, ...]
+) -> Awaitable[None]:
+    """One token of each limit the policy names, for methods that count. Raises as `spend`, and Refused (OBLIGATION)."""
+    counts = inbound.method in SPENDING
+    plan = limiter.obliged(permit.caller, inbound, permit.tool, names) if counts else ()
+    return _take(plan, counters, inbound.size_bytes or 1)
+
+
+async def settle(  # noqa: PLR0917 - what `spend` takes, and one more
+    inbound: Inbound, caller: Caller, limiter: Limiter, counters: Counters, tool: Target | None, size_bytes: int
+) -> None:
+    """Counts an answer's bytes, as far as there are any left to count: what has been done is not refused any more."""
+    if not size_bytes or not limiter.counts(inbound.method):
         return
-    plan = limiter.plan(caller, inbound.endpoint, tool)
-    for done, (key, bucket, name) in enumerate(plan):
+    for key, bucket, _, want in limiter.plan(caller, inbound, tool):
+        if want == _SIZE:
+            with suppress(CountersAway):
+                await _drain(counters, key, bucket, size_bytes)
+
+
+async def _drain(counters: Counters, key: str, bucket: Bucket, want: int) -> None:
+    while want > 0 and (grant := await counters.take(key, bucket, want)).tokens:
+        want -= grant.tokens
+
+
+async def _take(plan: _Plan, counters: Counters, size_bytes: int) -> None:
+    for done, (key, bucket, name, amount) in enumerate(plan):
+        want = amount or size_bytes
         try:
-            grant = await counters.take(key, bucket, 1)
+            grant = await counters.take(key, bucket, want)
+            if 0 < grant.tokens < want:
+                grant = await _rest(counters, key, bucket, want, grant)
         except CountersAway as failure:
-            await _give_back(counters, plan[:done])
+            await _give_back(counters, plan[:done], size_bytes)
             raise Unavailable(
                 Reason.LIMIT_UNAVAILABLE,
                 "The rate limit cannot be checked now.",
@@ -102,19 +177,32 @@ async def spend(
                 retry_after_s=1,
             ) from failure
         if not grant.tokens:
-            await _give_back(counters, plan[:done])
-            raise _refusal(name, grant)
+            await _give_back(counters, plan[:done], size_bytes)
+            raise _refusal(name, bucket, grant)
 
 
-async def _give_back(counters: Counters, spent: _Plan) -> None:
-    for key, bucket, _ in spent:
-        await counters.give_back(key, bucket, 1)
+async def _rest(counters: Counters, key: str, bucket: Bucket, want: int, grant: Grant) -> Grant:
+    """All of what is wanted, which slices give piece by piece, or nothing; `grant`: the first piece."""
+    tokens = grant.tokens
+    while grant.tokens and tokens < want:
+        grant = await counters.take(key, bucket, want - tokens)
+        tokens += grant.tokens
+    if tokens >= want:
+        return Grant(tokens)
+    await counters.give_back(key, bucket, tokens)
+    return Grant(0, grant.retry_after_s)
 
 
-def _refusal(name: str, grant: Grant) -> Refused:
+async def _give_back(counters: Counters, spent: _Plan, size_bytes: int) -> None:
+    for key, bucket, _, amount in spent:
+        await counters.give_back(key, bucket, amount or size_bytes)
+
+
+def _refusal(name: str, bucket: Bucket, grant: Grant) -> Refused:
     return Refused(
         Reason.RATE_LIMITED,
         f"Too many calls: the limit {name!r} is used up.",
         detail=f"limit {name}",
         retry_after_s=grant.retry_after_s,
+        limit=Limited(name, bucket.burst, bucket.per_s),
     )

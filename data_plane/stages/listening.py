@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from core.errors import Reason, Refused
+from core.mcp.extensions import TASKS, require
 from core.mcp.notifications import LEVELS
 from data_plane.sessions import MAX_URIS, Notes
 
 if TYPE_CHECKING:
     from core.call import Inbound, Subject
-    from data_plane.endpoint_view import EndpointView
+    from core.snapshot import Offer
 
 MAX_SUBJECTS: Final = 256
 """Resources and tasks of one `subscriptions/listen`."""
@@ -51,8 +52,10 @@ class _Uri(msgspec.Struct):
 _EVERYTHING: Final = Filter(tools_list_changed=True, prompts_list_changed=True, resources_list_changed=True)
 
 
-def wanted(inbound: Inbound, notes: Notes, endpoint: EndpointView) -> Filter:
-    """What the caller wants of what the endpoint can tell. Raises Refused(INVALID)."""
+def wanted(inbound: Inbound, notes: Notes, offers: frozenset[Offer]) -> Filter:
+    """What the caller wants of what the endpoint can tell: `offers`, to this caller. Raises Refused(INVALID), and
+    MISSING_CAPABILITY where it wants to hear of tasks and did not declare that it knows them.
+    """
     if inbound.method == "GET":
         return msgspec.structs.replace(_EVERYTHING, resource_subscriptions=notes.uris)
     try:
@@ -61,7 +64,8 @@ def wanted(inbound: Inbound, notes: Notes, endpoint: EndpointView) -> Filter:
         raise Refused(Reason.INVALID, f"params: {failure}") from failure
     if len(asked.resource_subscriptions) + len(asked.task_ids) > MAX_SUBJECTS:
         raise Refused(Reason.INVALID, f"params.notifications may name at most {MAX_SUBJECTS} resources and tasks")
-    offers = frozenset().union(*endpoint.offers.values())
+    if asked.task_ids:
+        require(TASKS, inbound.capabilities, "params.notifications.taskIds")
     return msgspec.structs.replace(
         asked,
         prompts_list_changed=asked.prompts_list_changed and "prompts" in offers,

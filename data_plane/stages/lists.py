@@ -18,8 +18,8 @@ from core.sealing import SealBroken
 if TYPE_CHECKING:
     from core.call import Inbound, Target
     from core.sealing import Sealer
-    from core.snapshot import Catalogue, OpenSecrets
-    from data_plane.endpoint_view import EndpointView
+    from core.snapshot import Catalogue, Offer, OpenSecrets
+    from data_plane.endpoint_view import EndpointView, Seen
 
 TTL_MS: Final = 5_000
 """How long a client may keep a list without asking; one that listens is told of a change at once."""
@@ -48,6 +48,7 @@ class Lists:
         self._full = full or Hits()
         self._digests: OrderedDict[int, tuple[Visible, bytes]] = OrderedDict()
         self._pages: OrderedDict[tuple[str, int, int, bytes], bytes] = OrderedDict()
+        self._offered: dict[tuple[bytes, ...], frozenset[Offer]] = {}
 
     def __len__(self) -> int:
         return len(self._pages)
@@ -65,6 +66,16 @@ class Lists:
             if len(self._digests) > PAGES_KEPT:
                 self._digests.popitem(last=False)
         return known[1]
+
+    def offered(self, endpoint: EndpointView, seen: Seen) -> frozenset[Offer]:
+        """`EndpointView.offered`, once for all who see the same."""
+        key = (endpoint.digest, *map(self.digest, seen.values()))
+        known = self._offered.get(key)
+        if known is None:
+            if len(self._offered) >= PAGES_KEPT:
+                self._offered.clear()
+            known = self._offered[key] = endpoint.offered(seen)
+        return known
 
     def get(self, key: tuple[str, int, int, bytes]) -> bytes | None:
         return self._pages.get(key)

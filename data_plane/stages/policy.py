@@ -4,38 +4,58 @@ The policy is asked about a *policy class* (all that a decision may depend on be
 callers alike share decisions. A cached one costs 2 us where the engine costs 25 and more.
 """
 
+from __future__ import annotations
+
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from ipaddress import IPv6Address, ip_address
-from typing import Generic, NamedTuple, TypeVar, cast
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
 
 import msgspec
 
 from core.bound import Hits
 from core.call import Inbound, Permit, Target
+from core.decision_inputs import MARK_BYTES
 from core.errors import Reason, Refused
-from core.identity import Caller
-from core.policy import ERROR, UNDEFINED, Decision, PreparedPolicy
+from core.identity import BY_KEY, Caller
+from core.policy import ERROR, UNDEFINED, Decision, PreparedPolicy, parsed, unmet
+from core.policy_input import (
+    ASKED,
+    CONTEXT,
+    Asked,
+    BadArguments,
+    Context,
+    Moment,
+    caller_input,
+    circumstances,
+    encode_input,
+    project,
+    shown,
+    token_input,
+)
 from core.resource import digest as blake2b_256
 from core.resource import encode
-from core.snapshot import CompiledPrompt, CompiledResource, CompiledTool, Identity, PolicyData, Principal
+from core.snapshot import Identity, PolicyData
+
+if TYPE_CHECKING:
+    from data_plane.meter import Recording
+    from data_plane.shadow import Shadow
 
 TTL_S = 60.0
 """A decision depends on nothing that changes within its key; the bound is there so that nothing is trusted for ever."""
 DECISIONS_CAP = 20_000
 LISTS_CAP = 2000
 INPUT_CAP_BYTES = 256 * 1024
+KEPT_INPUT_BYTES = 16 * 1024
+"""Longer ones are decided on and not kept."""
 TOOLS_AT_ONCE = 64
 """Per evaluation of a list, so that each stays far below the engine's deadline whatever the roles."""
 NAMES_AT_ONCE = 16 * 1024
 """Characters of their names in one evaluation: URIs may be long, and no list of them may pass the input's cap."""
 
-_HOUR_S, _DAY_S = 3600, 86400
-_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_ARGUED = frozenset({"tools/call", "prompts/get"})
+"""Methods whose arguments are those of the tool or prompt; a task's call was decided with its own when it began."""
 _NUL = b"\\u0000"
-_NOBODY = Principal()
-
-_encode = msgspec.json.Encoder().encode
 
 T = TypeVar("T", bound=Target)
 K = TypeVar("K")
@@ -44,22 +64,16 @@ V = TypeVar("V")
 Targets = tuple[Target, ...]
 
 
-class _Asked(NamedTuple):
-    """How the policy is asked about a kind of target."""
+class Verdict(NamedTuple):
+    """What the policy said, and what may be kept of what it was asked."""
 
-    action: str
-    one: str
-    many: str
-
-
-_ASKED: dict[type, _Asked] = {
-    CompiledTool: _Asked("tools/call", "tool", "tools"),
-    CompiledPrompt: _Asked("prompts/get", "prompt", "prompts"),
-    CompiledResource: _Asked("resources/read", "resource", "resources"),
-}
-
-Context = tuple[str | int | None, ...]
-"""Values of `PolicyData.context`, in its order; None where there is none. Part of every cache key."""
+    decision: Decision
+    cached: bool
+    """The same was asked before."""
+    mark: bytes
+    """Of the input; empty: nothing is kept of it."""
+    input: bytes
+    """JSON; empty where it was told before."""
 
 
 class Authorizer:
@@ -82,12 +96,16 @@ class Authorizer:
         """
         self._prepared = prepared
         self._names = data.names
-        self._context = tuple(_CONTEXT[member] for member in data.context)
+        self._context = tuple(CONTEXT[member] for member in data.context)
         self._members = data.context
         self._nameless = frozenset(data.nameless)
+        self._arguments = data.arguments
+        self._record = data.record
         self._identity = identity
         self._salt = encode((digest, epoch))
-        self._decisions = _Kept[tuple[bytes, str, type, str, str, Context], Decision](
+        self.shadow: Shadow | None = None
+        """A policy on trial beside it."""
+        self._decisions = _Kept[tuple[bytes, str, type, str, str, Context, bytes], Verdict](
             DECISIONS_CAP, decisions_full or Hits()
         )
         self._lists = _Kept[tuple[bytes, str, int, Context], tuple[Targets, Targets]](LISTS_CAP, lists_full or Hits())
@@ -102,31 +120,65 @@ class Authorizer:
         """The class of whoever acts as `user` through `agent` (names, empty where there is none)."""
         return blake2b_256(self._salt + encode(self._caller(user, agent)))
 
-    def context(self, inbound: Inbound, now_unix: float) -> Context:
-        """What of the request's circumstances any rule reads; lists that depend on it are for this context only."""
-        return tuple([read(inbound, now_unix) for read in self._context]) if self._context else ()
+    def class_of(self, caller: Caller) -> bytes:
+        """The class of a caller whose credential says more than who it is: a token, or a key with scopes."""
+        return blake2b_256(self._salt + encode(self._who(caller)))
 
-    def decide(self, inbound: Inbound, caller: Caller, target: Target, now_unix: float) -> tuple[Decision, bool]:
-        """The decision, and whether it was made before. Failures of the policy are not remembered."""
-        context = self.context(inbound, now_unix)
+    def context(self, inbound: Inbound, caller: Caller, now_unix: float) -> Context:
+        """What of the request's circumstances any rule reads; lists that depend on it are for this context only."""
+        if not self._context:
+            return ()
+        moment = Moment(now_unix, inbound.client_address, caller.credential, caller.acr, caller.amr)
+        return tuple([read(moment) for read in self._context])
+
+    def decide(self, inbound: Inbound, caller: Caller, target: Target, now_unix: float) -> Verdict:
+        """The decision, and what may be kept of it. Failures of the policy are not remembered.
+
+        Raises Refused (INVALID) for arguments that could be read in two ways, where any rule reads arguments.
+        """
+        context = self.context(inbound, caller, now_unix) if self._context else ()
+        arguments = self.arguments(inbound) if self._arguments else b""
         kind = type(target)
         # With the server: a URI may be of another one where the endpoint is narrowed to it.
-        key = (caller.policy_class, inbound.endpoint, kind, target.server, target.name, context)
-        decision = self._decisions.get(key, now_unix)
-        if decision is not None:
-            return decision, True
-        about = _ASKED[kind]
-        asked = self._input(inbound.endpoint, caller, context, about.action, {about.one: _shown(target)})
+        key = (caller.policy_class, inbound.endpoint, kind, target.server, target.name, context, arguments)
+        verdict = self._decisions.get(key, now_unix)
+        if verdict is not None:
+            return verdict
+        about = ASKED[kind]
+        subject: dict[str, object] = {about.one: shown(target)}
+        if arguments:
+            subject["args"] = msgspec.Raw(arguments)
+        asked = self._input(inbound.endpoint, caller, context, about.action, subject)
         decision = self._prepared.decide(asked) if _is_sane(asked) else ERROR
-        if decision not in (ERROR, UNDEFINED):
-            self._decisions.put(key, decision, _until(caller, now_unix))
-        return decision, False
+        if decision in (ERROR, UNDEFINED):
+            return Verdict(decision, cached=False, mark=b"", input=b"")
+        kept = self._kept(asked, inbound.endpoint, caller, context, about, target, arguments)
+        mark = blake2b(kept, digest_size=MARK_BYTES).digest() if kept else b""
+        self._decisions.put(key, Verdict(decision, cached=True, mark=mark, input=b""), _until(caller, now_unix))
+        return Verdict(decision, cached=False, mark=mark, input=kept)
+
+    def _kept(  # noqa: PLR0917 - what an input is made of
+        self,
+        asked: bytes,
+        endpoint: str,
+        caller: Caller,
+        context: Context,
+        about: Asked,
+        target: Target,
+        arguments: bytes,
+    ) -> bytes:
+        """What may be kept of an input, as JSON; empty: nothing."""
+        if self._record == "off" or len(asked) > KEPT_INPUT_BYTES:
+            return b""
+        if not arguments or self._record == "arguments":
+            return asked
+        return self._input(endpoint, caller, context, about.action, {about.one: shown(target)})
 
     def visible(self, inbound: Inbound, caller: Caller, targets: tuple[T, ...], now_unix: float) -> tuple[T, ...]:
         """Those of `targets` (all the endpoint has, of one kind) the caller may use; equal answers are one object."""
         if not targets:
             return targets
-        context = self.context(inbound, now_unix)
+        context = self.context(inbound, caller, now_unix)
         key = (caller.policy_class, inbound.endpoint, id(targets), context)
         held = self._lists.get(key, now_unix)
         if held is None or held[0] is not targets:
@@ -150,11 +202,11 @@ class Authorizer:
         self, endpoint: str, caller: Caller, targets: Targets, context: Context
     ) -> frozenset[str] | None:
         """None where the policy fails."""
-        about = _ASKED[type(targets[0])]
+        about = ASKED[type(targets[0])]
         alike = _alike(targets) if about.many in self._nameless else None
         names: set[str] = set()
         for some in _portions(targets if alike is None else tuple(several[0] for several in alike.values())):
-            asked = self._input(endpoint, caller, context, about.action, {about.many: [_shown(one) for one in some]})
+            asked = self._input(endpoint, caller, context, about.action, {about.many: [shown(one) for one in some]})
             seen = self._prepared.visible(asked) if _is_sane(asked) else None
             if seen is None:
                 return None
@@ -164,43 +216,87 @@ class Authorizer:
         return frozenset(names)
 
     def _input(self, endpoint: str, caller: Caller, context: Context, action: str, about: dict[str, object]) -> bytes:
-        circumstances = {m: value for m, value in zip(self._members, context, strict=True) if value is not None}
-        who = self._caller(caller.user, caller.agent)
-        return _encode({**who, "endpoint": endpoint, "action": action, "ctx": circumstances, **about})
+        ctx = circumstances(self._members, context)
+        who = self._who(caller)
+        return encode_input({**who, "endpoint": endpoint, "action": action, "ctx": ctx, **about})
+
+    def arguments(self, inbound: Inbound) -> bytes:
+        """The arguments that rules read, as JSON; empty where a request has none to read: they are not known then.
+
+        Raises Refused (INVALID).
+        """
+        if not self._arguments or inbound.method not in _ARGUED:
+            return b""
+        try:
+            return encode_input(project(inbound.arguments, self._arguments))
+        except BadArguments as bad:
+            raise Refused(Reason.INVALID, str(bad)) from bad
+
+    def _who(self, caller: Caller) -> dict[str, object]:
+        """`user`, `agent`, `roles` and `auth` of the input."""
+        if caller.person is None:
+            who = self._caller(caller.user, caller.agent)
+            return who if caller.proof is BY_KEY else {**who, "auth": caller.proof}
+        return token_input(caller, names=self._names)
 
     def _caller(self, user: str, agent: str) -> dict[str, object]:
-        """`user`, `agent` and `roles` of the input. Somebody named and not known here takes every role with them."""
-        person = self._identity.users.get(user) if user else _NOBODY
-        program = self._identity.agents.get(agent) if agent else _NOBODY
-        roles: Iterable[str] = {*person.roles, *program.roles} if person is not None and program is not None else ()
-        return {
-            "user": self._principal(user, person),
-            "agent": self._principal(agent, program),
-            "roles": sorted(roles),
-        }
-
-    def _principal(self, name: str, principal: Principal | None) -> dict[str, object] | None:
-        if not name or principal is None:
-            return None
-        known: dict[str, object] = {"groups": principal.groups, "attributes": principal.attributes}
-        return {"name": name, **known} if self._names else known
+        return caller_input(self._identity, user, agent, names=self._names)
 
 
-def authorize(
+def judge(
     inbound: Inbound, caller: Caller, target: Target | None, authorizer: Authorizer, now_unix: float
+) -> Verdict | None:
+    """What the policy says of `target`, for `authorize`; None without one. Raises as `decide`, target or none."""
+    if target is None:
+        authorizer.arguments(inbound)
+        return None
+    return authorizer.decide(inbound, caller, target, now_unix)
+
+
+def authorize(  # noqa: PLR0917 - the pipeline reads best in a line.
+    inbound: Inbound,
+    caller: Caller,
+    target: Target | None,
+    authorizer: Authorizer,
+    now_unix: float,
+    recording: Recording | None = None,
+    verdict: Verdict | None = None,
 ) -> Permit:
     """The right to use `target`, which is what the endpoint has under `inbound.name`, if anything.
 
-    Raises Refused: UNKNOWN_TOOL without a target, FORBIDDEN where the policy says no. The caller cannot tell them
-    apart; the record can.
+    `verdict`: where the policy was asked already. Raises Refused: UNKNOWN_TOOL without a target, FORBIDDEN where the
+    policy says no. The caller cannot tell them apart; the record can. So arguments that cannot be read are INVALID
+    without a target too.
     """
-    public = f"{_UNKNOWN.get(inbound.method, 'Unknown tool')}: {inbound.name[:128]}"
     if target is None:
-        raise Refused(Reason.UNKNOWN_TOOL, public)
-    decision, cached = authorizer.decide(inbound, caller, target, now_unix)
+        authorizer.arguments(inbound)
+        raise Refused(Reason.UNKNOWN_TOOL, _not_here(inbound))
+    verdict = verdict or authorizer.decide(inbound, caller, target, now_unix)
+    decision, cached = verdict.decision, verdict.cached
+    if recording is not None:
+        recording.verdict = verdict
+        if authorizer.shadow is not None:
+            authorizer.shadow.watch(inbound, caller, target, now_unix, verdict.decision, recording)
     if not decision.allow:
-        raise Refused(Reason.FORBIDDEN, public, detail=", ".join(decision.reasons))
-    return Permit(caller=caller, endpoint=inbound.endpoint, tool=target, reasons=decision.reasons, cached=cached)
+        raise Refused(Reason.FORBIDDEN, _not_here(inbound), detail=", ".join(decision.reasons))
+    if not decision.obligations:
+        return Permit(caller=caller, endpoint=inbound.endpoint, tool=target, reasons=decision.reasons, cached=cached)
+    duties = parsed(decision.obligations)
+    if duties is None:
+        raise Refused(Reason.FORBIDDEN, _not_here(inbound), detail="policy_obligation_unknown")
+    return Permit(
+        caller=caller,
+        endpoint=inbound.endpoint,
+        tool=target,
+        reasons=decision.reasons,
+        cached=cached,
+        obligations=decision.obligations,
+        masks=duties.mask,
+    )
+
+
+def _not_here(inbound: Inbound) -> str:
+    return f"{_UNKNOWN.get(inbound.method, 'Unknown tool')}: {inbound.name[:128]}"
 
 
 _UNKNOWN = {
@@ -210,9 +306,15 @@ _UNKNOWN = {
 }
 
 
-def sighted(inbound: Inbound, caller: Caller, target: T | None, authorizer: Authorizer, now_unix: float) -> T | None:
-    """`target` if the caller may use it: to a caller that may not, it is not there."""
-    return target if target is not None and authorizer.decide(inbound, caller, target, now_unix)[0].allow else None
+def standing(
+    inbound: Inbound, caller: Caller, target: Target | None, authorizer: Authorizer, now_unix: float
+) -> tuple[str, ...] | None:
+    """Guards that look at what is told of `target` outside of any call; None: to this caller it is not there."""
+    if target is None:
+        return None
+    decision = authorizer.decide(inbound, caller, target, now_unix).decision
+    duties = parsed(decision.obligations) if decision.allow else None
+    return duties.mask if duties is not None and not unmet(duties, caller) else None
 
 
 def visible(
@@ -277,36 +379,3 @@ def _until(caller: Caller, now_unix: float) -> float:
 def _is_sane(asked: bytes) -> bool:
     """Within bounds, and without NUL, which C strings inside an engine end at. Its depth is fixed by its types."""
     return len(asked) <= INPUT_CAP_BYTES and _NUL not in asked
-
-
-def _shown(target: Target) -> dict[str, object]:
-    """A tool, prompt or resource as policies see it."""
-    return {
-        "name": target.name,
-        "upstream_name": target.upstream_name,
-        "server": target.server,
-        "risk": target.risk,
-        "labels": target.labels,
-        "read_only": target.read_only,
-    }
-
-
-def _hour(_inbound: Inbound, now_unix: float) -> int:
-    return int(now_unix // _HOUR_S) % 24
-
-
-def _weekday(_inbound: Inbound, now_unix: float) -> str:
-    return _WEEKDAYS[(int(now_unix // _DAY_S) + 3) % 7]  # 1970-01-01 was a Thursday
-
-
-def _ip(inbound: Inbound, _now_unix: float) -> str | None:
-    """The caller's address in its shortest form, an IPv4 one mapped into IPv6 as itself."""
-    try:
-        address = ip_address(inbound.client_address.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return str(mapped or address)
-
-
-_CONTEXT: dict[str, Callable[[Inbound, float], str | int | None]] = {"hour": _hour, "ip": _ip, "weekday": _weekday}

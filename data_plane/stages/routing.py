@@ -5,20 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from core.call import Clean, Inbound, Permit, Route
-from core.errors import Reason, Refused, Unavailable
+from core.errors import NotConnected, Reason, Refused, Unavailable
 from core.mcp.headers import param_headers, param_mismatch
+from core.onbehalf import OWN, subject_of
 from core.server import Remote
-from core.snapshot import CompiledTool
+from core.snapshot import CompiledTool, token_key
+from data_plane.upstreams.upstream import PROOF_KEY
 
 if TYPE_CHECKING:
     from core.call import Target
+    from core.identity import Caller
     from core.server import Transport
+    from core.snapshot import Backend, SignIn, Token
     from data_plane.snapshots import TenantSnapshot
 
 
-def choose(inbound: Inbound, permit: Permit, clean: Clean, snapshot: TenantSnapshot) -> Route:
+def choose(inbound: Inbound, permit: Permit, clean: Clean, snapshot: TenantSnapshot, now_unix: float) -> Route:
     """Raises Refused(HEADER_MISMATCH) where `Mcp-Param-*` and arguments differ, Unavailable(UPSTREAM_UNAVAILABLE)
-    for a server nobody has seen yet.
+    for a server nobody has seen yet, NotConnected for one that takes only tokens the caller has none of.
     """
     tool = permit.tool
     backend = snapshot.backends[tool.server]
@@ -33,7 +37,10 @@ def choose(inbound: Inbound, permit: Permit, clean: Clean, snapshot: TenantSnaps
     mirrored = param_headers(params, clean.arguments) if params else ()
     carried = snapshot.carried.get(tool.server)
     if carried is None:
-        carried = snapshot.carried[tool.server] = carried_by(backend.transport, snapshot.secrets.values)
+        if backend.sign_in is None:
+            carried = snapshot.carried[tool.server] = carried_by(backend.transport, snapshot.secrets.values)
+        else:
+            carried = _signed_in(backend, backend.sign_in, permit.caller, snapshot, now_unix)
     return Route(
         tenant=snapshot.tenant,
         backend=backend,
@@ -54,11 +61,39 @@ def towards(target: Target, snapshot: TenantSnapshot, name: str = "") -> Route:
     if backend.era is None:
         raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, f"The server of {target.name} has not been reached yet.")
     headers, env = carried_by(backend.transport, snapshot.secrets.values)
+    if backend.sign_in is not None:
+        headers += bearing(snapshot.tokens.get(token_key(backend.server, backend.sign_in.look_as)))
     return Route(tenant=snapshot.tenant, backend=backend, tool=name or target.upstream_name, headers=headers, env=env)
 
 
 Carried = tuple[tuple[tuple[bytes, bytes], ...], tuple[tuple[str, str], ...]]
 """HTTP headers and child environment of a server, secrets filled in."""
+
+
+def _signed_in(backend: Backend, sign_in: SignIn, caller: Caller, snapshot: TenantSnapshot, now_unix: float) -> Carried:
+    key = token_key(backend.server, subject_of(caller.user, caller.agent) if sign_in.per_caller else OWN)
+    token = snapshot.tokens.get(key)
+    if token is None or (token.expires_unix is not None and token.expires_unix <= now_unix):
+        if sign_in.per_caller:
+            raise NotConnected
+        raise Unavailable(
+            Reason.UPSTREAM_UNAVAILABLE,
+            "The server's credential is missing.",
+            detail="no token: see the server's status",
+        )
+    carried = snapshot.signed_in.get(key)
+    if carried is None:
+        headers, env = carried_by(backend.transport, snapshot.secrets.values)
+        carried = snapshot.signed_in[key] = (headers + bearing(token), env)
+    return carried
+
+
+def bearing(token: Token | None) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers that present a token; none for None."""
+    if token is None:
+        return ()
+    authorization = (b"Authorization", f"{token.scheme} {token.value}".encode())
+    return (authorization, (PROOF_KEY, token.proof_key)) if token.proof_key else (authorization,)
 
 
 def carried_by(transport: Transport, secrets: dict[str, str]) -> Carried:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from core.errors import Reason, Refused
+from core.mcp.extensions import TASKS, require
 from core.mcp.tickets import TaskId, redeem, task_context
 from core.sealing import SealBroken
 
@@ -29,7 +30,6 @@ ROUTED: Final = frozenset(
     }
 )
 """Methods that a server answers; all others are answered here."""
-TASKS: Final = "io.modelcontextprotocol/tasks"
 
 
 class _Ref(msgspec.Struct, tag_field="type", frozen=True):
@@ -91,9 +91,7 @@ def _tasks_tool(
 ) -> Target | None:
     if inbound.era != "modern":
         raise Refused(Reason.UNKNOWN_METHOD, f"Method not found: {inbound.method}")
-    if TASKS not in _extensions(inbound.capabilities):
-        required = b'{"requiredCapabilities":{"extensions":{"%b":{}}}}' % TASKS.encode()
-        raise Refused(Reason.MISSING_CAPABILITY, f"{inbound.method} needs the extension {TASKS}", data=required)
+    require(TASKS, inbound.capabilities, inbound.method)
     found = of_task(inbound.name, inbound, caller, endpoint, secrets, sealer)
     if found is None:
         raise Refused(Reason.INVALID, "params.taskId is none that this server gave")
@@ -112,14 +110,3 @@ def of_task(  # noqa: PLR0917 - the pipeline reads best in a line.
         return None
     tool = endpoint.tools.get(ticket.tool)
     return (tool, ticket.id) if tool is not None and tool.server == ticket.server else None
-
-
-class _Capabilities(msgspec.Struct):
-    extensions: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
-
-
-def _extensions(capabilities: bytes) -> dict[str, msgspec.Raw]:
-    try:
-        return msgspec.json.decode(capabilities, type=_Capabilities).extensions
-    except msgspec.DecodeError:
-        return {}

@@ -9,13 +9,15 @@ from core.mcp.errors import NOTHING_HERE
 from core.mcp.origin import origin_allowed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from core.call import Inbound
     from core.identity import Caller
     from data_plane.endpoint_view import EndpointView
     from data_plane.snapshots import TenantSnapshot
 
 
-def admit(inbound: Inbound, caller: Caller, snapshot: TenantSnapshot, silence_s: float) -> EndpointView:
+def admit(inbound: Inbound, caller: Caller, snapshot: TenantSnapshot, silence_s: Callable[[], float]) -> EndpointView:
     """The endpoint asked for. `silence_s`: how long the node has not heard from the control plane.
 
     Another tenant's endpoint, one that does not exist and one the credential does not open answer alike:
@@ -39,6 +41,6 @@ def admit(inbound: Inbound, caller: Caller, snapshot: TenantSnapshot, silence_s:
     if inbound.size_bytes > catalogue.max_body_bytes:
         raise Refused(Reason.TOO_LARGE, f"The body is larger than {catalogue.max_body_bytes} bytes.")
     limit_s = snapshot.manifest.max_staleness_s
-    if limit_s is not None and silence_s > limit_s:
-        raise Unavailable(Reason.STALE, "The gateway's rules are out of date.", detail=f"silent for {silence_s:.0f} s")
+    if limit_s is not None and (silent_s := silence_s()) > limit_s:
+        raise Unavailable(Reason.STALE, "The gateway's rules are out of date.", detail=f"silent for {silent_s:.0f} s")
     return endpoint

@@ -191,7 +191,7 @@ class Shared:
         elif isinstance(question, Get):
             return Value(await self._cache.get(question.key))
         elif isinstance(question, Append):
-            await self._events.append(question.stream, question.event)
+            await self._events.append(question.stream, *question.events)
         else:
             return Events(await self._events.after(question.stream, question.number))
         return Done()

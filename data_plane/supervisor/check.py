@@ -13,14 +13,19 @@ from core.snapshot import (
     Catalogue,
     Guards,
     Identity,
+    Issuers,
     KeyShard,
     Limits,
     Manifest,
     OpenSecrets,
+    OpenTokens,
     PartKind,
     PolicyData,
     Secrets,
+    Tokens,
     secrets_context,
+    token_shard_name,
+    tokens_context,
 )
 from core.uri_template import Template
 
@@ -66,9 +71,11 @@ _backends = msgspec.msgpack.Decoder(Backends)
 _identity = msgspec.msgpack.Decoder(Identity)
 _shard = msgspec.msgpack.Decoder(KeyShard)
 _policy_data = msgspec.msgpack.Decoder(PolicyData)
+_issuers = msgspec.msgpack.Decoder(Issuers)
 _limits = msgspec.msgpack.Decoder(Limits)
 _guards = msgspec.msgpack.Decoder(Guards)
 _secrets = msgspec.msgpack.Decoder(Secrets)
+_token_shard = msgspec.msgpack.Decoder(Tokens)
 
 
 def _complete(manifest: Manifest) -> Iterator[Problem]:
@@ -79,6 +86,8 @@ def _complete(manifest: Manifest) -> Iterator[Problem]:
     shards = [int(ref.name) if ref.name.isdecimal() else -1 for ref in manifest.parts if ref.kind == "keys"]
     if sorted(shards) != list(range(manifest.key_shards)):
         yield Problem("parts.keys", f"must be shards 0 to {manifest.key_shards - 1}")
+    if kinds.count("issuers") > 1:
+        yield Problem("parts.issuers", "must be there once at most")
     if len({(ref.kind, ref.name) for ref in manifest.parts}) != len(manifest.parts):
         yield Problem("parts", "must not name one part twice")
 
@@ -87,6 +96,8 @@ def _consistent(parts: _Parts, manifest: Manifest, sealer: Sealer, data_key: byt
     backends = parts.one("backends", _backends)
     identity = parts.one("identity", _identity)
     secrets = _unopened(parts, manifest.tenant, sealer, data_key)
+    parts.one("issuers", _issuers)
+    yield from _tokens(parts, manifest, sealer, data_key)
     parts.one("limits", _limits)
     parts.one("guards", _guards)
     parts.one("policy_data", _policy_data)
@@ -124,6 +135,18 @@ def _keys(parts: _Parts, identity: Identity) -> Iterator[Problem]:
                 yield Problem(f"parts.keys.{name}", f"key {entry.name} is of user {entry.user}, who is not there")
             if entry.agent and entry.agent not in identity.agents:
                 yield Problem(f"parts.keys.{name}", f"key {entry.name} is of agent {entry.agent}, which is not there")
+
+
+def _tokens(parts: _Parts, manifest: Manifest, sealer: Sealer, data_key: bytes) -> Iterator[Problem]:
+    shards = parts.all("tokens", _token_shard)
+    if sorted(shards) != [token_shard_name(number) for number in range(len(shards))]:
+        yield Problem("parts.tokens", f"must be shards 0 to {len(shards) - 1}")
+    for name, shard in shards.items():
+        try:
+            plain = sealer.open(data_key, shard.sealed, tokens_context(manifest.tenant, name))
+            msgspec.msgpack.decode(plain, type=OpenTokens)
+        except (SealBroken, msgspec.MsgspecError) as failure:
+            yield Problem(f"parts.tokens.{name}", str(failure))
 
 
 def _unopened(parts: _Parts, tenant: str, sealer: Sealer, data_key: bytes) -> Problem | None:

@@ -31,8 +31,6 @@ TURN_AWAY_S = 0.05
 """What waits to be accepted when a drain begins gets this long."""
 LATE_S = 3.0
 """A worker that has not left so long after its time is killed."""
-NOTHING_TO_SERVE_S = 2.0
-"""A control plane that has been heard for so long without sending a tenant has none for this node."""
 TOLD_EVERY_S = 1.0
 NOTED_EVERY_S = 10.0
 COLLECT_EVERY_S = 3600.0
@@ -65,7 +63,6 @@ class Node:
     more_gauges: Callable[[], Iterator[Gauge]] = lambda: iter(())
     draining: bool = False
     _signals: asyncio.Queue[int] = field(default_factory=asyncio.Queue)
-    _first_heard: float | None = None
     _remembered: float | None = None
 
     async def run(self) -> int:
@@ -146,13 +143,9 @@ class Node:
             reasons.append("draining")
         if not self.workers.serving:
             reasons.append("no worker serves")
-        if not (self.receiver.in_force and self.receiver.serves) and not self._told_nothing():
+        if not (self.receiver.in_force and self.receiver.serves):
             reasons.append("no snapshot in force")
         return Readiness(tuple(reasons))
-
-    def _told_nothing(self) -> bool:
-        """Whether the control plane was there and had no tenant for this node."""
-        return self._first_heard is not None and time.monotonic() - self._first_heard > NOTHING_TO_SERVE_S
 
     def last_heard(self) -> float | None:
         """Monotonic; also from before this start. None: never."""
@@ -164,8 +157,6 @@ class Node:
         ready = False
         while True:
             now = time.monotonic()
-            if self._first_heard is None and self.heard_at() is not None:
-                self._first_heard = now
             fit = not self.readiness().reasons
             if fit != ready or now - told_at >= TOLD_EVERY_S:
                 ready, told_at = fit, now

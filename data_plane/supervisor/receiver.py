@@ -380,20 +380,20 @@ class Receiver:
     async def _put_in_force(self, manifest: Manifest, update: TenantUpdate, mark: bytes) -> list[Problem]:
         tenant, generation = manifest.tenant, manifest.generation
         stored = Stored(signed=update.signed, sealed_key=update.sealed_key)
-        module = next(ref.digest for ref in manifest.parts if ref.kind == "policy_module")
+        modules = {ref.digest for ref in manifest.parts if ref.kind in ("policy_module", "shadow_module")}
         self._candidates[tenant, mark] = stored
         try:
             for ref in manifest.parts:
                 if ref.digest in update.parts:
                     self._store.put(ref.digest, update.parts[ref.digest])
-            problems = await self._prepare(tenant, generation, mark, prove=module not in self._proven)
+            problems = await self._prepare(tenant, generation, mark, prove=not modules <= self._proven)
             if problems:
                 return self._refuse(tenant, problems)
             self._store.keep(tenant, stored)
             if len(self._proven) >= PROVEN_KEPT:
                 self._proven.clear()
                 self._proven_full += 1
-            self._proven.add(module)
+            self._proven |= modules
             self._remember(manifest, mark, update.signed.key_id)
         except OSError as failure:
             return self._refuse(tenant, [Problem("node.disk", str(failure))])

@@ -9,10 +9,23 @@ from core.call import Route
 from core.errors import Unavailable
 from core.sealing import SealBroken, Sealer
 from core.server import Observation
-from core.snapshot import Backends, Manifest, OpenSecrets, PartKind, Secrets, secrets_context
+from core.snapshot import (
+    Backends,
+    Manifest,
+    OpenSecrets,
+    OpenTokens,
+    PartKind,
+    Secrets,
+    Token,
+    Tokens,
+    secrets_context,
+    token_key,
+    token_shard,
+    tokens_context,
+)
 from data_plane.messages import Found
 from data_plane.parts import PartStore
-from data_plane.stages.routing import carried_by
+from data_plane.stages.routing import bearing, carried_by
 from data_plane.supervisor.watching import Watching
 from data_plane.upstreams.probe import Respondent, observe
 
@@ -93,7 +106,20 @@ class Servers:
         sealed = self._decoded(manifest, "secrets", Secrets).sealed
         opened = self._sealer.open(data_key, sealed, secrets_context(tenant))
         headers, env = carried_by(backend.transport, msgspec.msgpack.decode(opened, type=OpenSecrets).values)
+        if backend.sign_in is not None:
+            headers += bearing(self._token(manifest, data_key, backend.server, backend.sign_in.look_as))
         return Route(tenant=tenant, backend=backend, tool="", headers=headers, env=env, deadline_s=backend.timeout_s)
+
+    def _token(self, manifest: Manifest, data_key: bytes, server: str, subject: str) -> Token | None:
+        shards = [ref for ref in manifest.parts if ref.kind == "tokens"]
+        key = token_key(server, subject)
+        name = token_shard(key, len(shards)) if shards else ""
+        for ref in shards:
+            if ref.name == name:
+                sealed = msgspec.msgpack.decode(self._parts.read(ref.digest), type=Tokens).sealed
+                opened = self._sealer.open(data_key, sealed, tokens_context(manifest.tenant, name))
+                return msgspec.msgpack.decode(opened, type=OpenTokens).tokens.get(key)
+        return None
 
     def changed(self, tenant: str) -> None:
         """Another snapshot of the tenant is in force, or none: let go of servers it does not have."""

@@ -125,7 +125,7 @@ class StdioServers:
         except TimeoutError as late:
             raise timed_out(route.deadline_s) from late
         legacy = child.greeting is not None and child.greeting.era == "legacy"
-        return rounds.as_result(raw, outgoing) if raw.error and legacy else raw
+        return rounds.translated(raw, outgoing) if raw.error and legacy else raw
 
     async def watch(self, route: Route, interest: Interest, tell: Notify, *, began: Callable[[], None]) -> None:
         """`core.call.Watchable`. Whoever listens keeps an idle child running, unless a call needs its place."""

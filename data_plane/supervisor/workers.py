@@ -4,13 +4,15 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Protocol
 
+from core.approval import ApprovalsAway, Approvers, Nobody, TooManyWishes
 from core.bound import Bound
 from core.call import Ask, Notification, Notify, ToolBackend, Watchable
 from core.errors import Reason, Unavailable
+from core.issuer import KeySet
 from core.limits import Counters
 from core.resource import Problem
 from data_plane.channel import Channel, ChannelHits, ChannelLost, open_channel
@@ -19,6 +21,8 @@ from data_plane.messages import (
     After,
     Answer,
     Append,
+    Approved,
+    AskApproval,
     Commit,
     Condition,
     Done,
@@ -29,6 +33,8 @@ from data_plane.messages import (
     Get,
     GiveBack,
     Granted,
+    KeysFound,
+    KeysWanted,
     Lookup,
     News,
     Pointed,
@@ -60,10 +66,16 @@ COMMIT_WITHIN_S = 5.0
 SILENT_S = 30.0
 """A worker says how it is every second; one silent for so long is stuck, and is replaced."""
 LEAVES_WITHIN_S = 1.0
+WISHES_MAX = 1000
+"""Calls of all workers held while somebody is asked to approve them."""
 SETTLED_S = 10.0
 """A worker that lived so long is replaced at once; one that died younger waits longer each time."""
 BACKOFF_S = (0.05, 5.0)
 _BEGAN = Notification("", b"")
+
+
+async def _no_keys(_tenant: str, _provider: str, _kid: str) -> KeySet:
+    return KeySet()
 
 
 class Rules(Protocol):
@@ -141,6 +153,11 @@ class Workers:
         self._hits = ChannelHits()
         self.stale: Callable[[str, str], None] = lambda _tenant, _server: None
         """Told of a server whose definitions are not what is known of them."""
+        self._wishes = self._wishes_refused = 0
+        self.approvers: Approvers = Nobody()
+        """Who puts calls to people."""
+        self.find_keys: Callable[[str, str, str], Awaitable[KeySet]] = _no_keys
+        """Set by the root: (tenant, issuer, key id) to the issuer's keys, with that one if there is one."""
 
     # === keeping them running ===
 
@@ -224,12 +241,12 @@ class Workers:
                 seat.channel.tell(Drain(within_s))
 
     def bounds(self) -> dict[str, Bound]:
-        """Of the fullest channel."""
+        """Of the fullest channel, and of all together."""
         fullest: dict[str, Bound] = {}
         for channel in self._channels():
             for what, bound in channel.bounds().items():
                 fullest[what] = max(bound, fullest.get(what, bound), key=lambda one: one.held)
-        return fullest
+        return {**fullest, "wishes": Bound(self._wishes, WISHES_MAX, self._wishes_refused)}
 
     # === keeping them informed ===
 
@@ -331,6 +348,8 @@ class Workers:
             return Ran(await self._children.call(question.route, question.outgoing, notify, asking))
         if isinstance(question, Publish | Put | Get | Append | After):
             return await self._shared.answer(question)
+        if isinstance(question, AskApproval):
+            return await self._approval(question)
         if isinstance(question, Watch):
             return await self._watch(seat, question, notify)
         if isinstance(question, Lookup):
@@ -339,7 +358,23 @@ class Workers:
                 return Failed("missing")
             seat.asked_for.add(question.tenant)
             return found
+        if isinstance(question, KeysWanted):
+            return KeysFound(await self.find_keys(question.tenant, question.provider, question.kid))
         return Failed("bug", detail="not a worker's question")
+
+    async def _approval(self, question: AskApproval) -> Answer:
+        if self._wishes >= WISHES_MAX:
+            self._wishes_refused += 1
+            return Failed("busy")
+        self._wishes += 1
+        try:
+            return Approved(await self.approvers.ask(question.wish, question.wait_s))
+        except ApprovalsAway as away:
+            return Failed("away", detail=str(away))
+        except TooManyWishes:
+            return Failed("busy")
+        finally:
+            self._wishes -= 1
 
     async def _watch(self, seat: Seat, question: Watch, notify: Notify) -> Answer:
         """Until it is lost. A worker too slow to be told everything is told so: what it missed is unknown."""

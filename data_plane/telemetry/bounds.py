@@ -6,6 +6,7 @@ Three families for all of them, told apart by `process` and `what`, so one alert
 from collections.abc import Iterable, Iterator, Mapping
 
 from core.bound import Bound, Kept
+from data_plane.bearers import TOKENS_REMEMBERED
 from data_plane.snapshots import KEYS_REMEMBERED, Full
 from data_plane.stages.lists import PAGES_KEPT
 from data_plane.stages.policy import DECISIONS_CAP, LISTS_CAP
@@ -33,6 +34,7 @@ def of_snapshots(tenants: Tenants, full: Full) -> dict[str, Bound]:
     return {
         "tenants": tenants.bound,
         "keys": Bound(sum(one.keys_known for one in loaded), KEYS_REMEMBERED * count, full.keys.count),
+        "tokens": Bound(sum(len(one.trusted.tokens) for one in loaded), TOKENS_REMEMBERED * count, full.tokens.count),
         "pages": Bound(sum(len(one.lists) for one in loaded), PAGES_KEPT * count, full.pages.count),
         "decisions": Bound(sum(made for made, _ in held), DECISIONS_CAP * count, full.decisions.count),
         "lists": Bound(sum(lists for _, lists in held), LISTS_CAP * count, full.lists.count),
@@ -47,12 +49,14 @@ WORKER: Iterable[Kept] = (
     Kept("body_bytes", "large request bodies being read", "256 MiB", "refused with 503", "60 s to arrive"),
     Kept("stream_bytes", "event stream not yet read, of the slowest client", "1 MiB", "its call ends", "30 s unread"),
     Kept("grpc_stream_bytes", "gRPC stream not yet read, of the slowest client", "1 MiB", "its call ends", "its call"),
-    Kept("talks", "WebSocket and HTTP+SSE, a fourth of one key", "10,000", "refused with 503", "the connection"),
+    Kept("talks", "WebSocket and HTTP+SSE, a fourth of one caller", "10,000", "refused with 503", "the connection"),
     Kept("talk_bytes", "what the slowest client of one has not read", "1 MiB", "it is hung up on", "30 s unread"),
     Kept("messages_forwarded", "HTTP+SSE messages handed to other workers", "4,096", "refused with 503", "2 s"),
     Kept("sessions", "agents' sessions opened lately (a known one is not unsealed again)", "2,048", _OLDEST, "24 h"),
     Kept("tenants", "tenants' snapshots in memory", "`TOOLGATE_MAX_LOADED_TENANTS`", _OLDEST, "a newer snapshot"),
     Kept("keys", "API keys seen and found good", "4,096 a tenant", "all are looked up anew", _EACH),
+    Kept("tokens", "bearer tokens found good", "4,096 a tenant", "all are verified anew", "their own end"),
+    Kept("issuers", "issuers whose keys the node fetched", "10,000", _OLDEST, "their `grace_s`"),
     Kept("pages", "pages of lists as they were sent", "1,024 a tenant", "the oldest is made anew", _EACH),
     Kept("decisions", "policy decisions", "20,000 a tenant", _OLDEST, "60 s"),
     Kept("lists", "lists of what a policy class sees", "2,000 a tenant", _OLDEST, "60 s"),
@@ -66,12 +70,31 @@ WORKER: Iterable[Kept] = (
         "unavailable",
         "600 s",
     ),
-    Kept("listeners", "open streams of agents that listen", "20,000", "unavailable", "the connection"),
-    Kept("questions", "servers' questions that wait for a client's answer", "5,000", "unavailable", "600 s"),
+    Kept(
+        "listeners",
+        "open streams of agents that listen, a fourth of them one caller's",
+        "20,000",
+        "unavailable",
+        "the connection",
+    ),
+    Kept(
+        "questions",
+        "servers' questions that wait for a client's answer, a fourth of them one caller's",
+        "5,000",
+        "unavailable",
+        "600 s",
+    ),
     Kept("resumable_streams", "event streams a client may take up again", "10,000", "they cannot be", "the stream"),
     Kept("lingering_streams", "of these, those whose client may still come back", "4,000", "the oldest ends", "120 s"),
     Kept("letters", "messages between workers about them, on their way", "4,096", "dropped", "once sent"),
-    Kept("watches", "servers listened to for them", "512", "not listened to", "the last listener"),
+    Kept("watches", "servers listened to for them", "512", "unavailable", "the last listener"),
+    Kept(
+        "watch_wishes",
+        "resources and tasks they listen to, a fourth of them one caller's; of one server at most 4,096",
+        "65,536",
+        "unavailable",
+        "the listener",
+    ),
     Kept("scans", "long texts waiting for the thread that scans them", "a call each", "-", "the call's deadline"),
     Kept("leases", "slices of rate limits leased from the node", "10,000", "the oldest is given back", "0.2 s idle"),
     Kept("lease_waiters", "calls waiting for the most wanted slice", "10,000", "as the limit's `on_error` says", "-"),
@@ -103,6 +126,16 @@ WORKER: Iterable[Kept] = (
 
 SUPERVISOR: Iterable[Kept] = (
     Kept("buckets", "rate limits counted on this node", "100,000", "the one longest unused starts full", "once full"),
+    Kept(
+        "quota_leases",
+        "slices of quotas leased from the control plane",
+        "10,000",
+        "the oldest is given back",
+        "30 s idle",
+    ),
+    Kept("quota_lease_waiters", "takes waiting for the most wanted", "10,000", "as the quota's `on_error` says", "-"),
+    Kept("quota_lent", "quotas counted here while it was away", "10,000", "the oldest is forgotten", "-"),
+    Kept("wishes", "calls held while somebody is asked to approve them", "1,000", "unavailable", "20 s"),
     Kept("fleet_leases", "slices leased from Redis", "10,000", "the oldest is given back", "0.2 s idle"),
     Kept("fleet_lease_waiters", "takes waiting for the most wanted", "10,000", "as the limit's `on_error` says", "-"),
     Kept("fleet_lent", "limits counted without Redis while it was away", "10,000", "the oldest is forgotten", "-"),
@@ -120,6 +153,8 @@ SUPERVISOR: Iterable[Kept] = (
     Kept("fleet_outbox", "answers on their way to the control plane", "1,024", "reading from it waits", "the stream"),
     Kept("fleet_bytes", "parts of snapshots on their way in", "512 MiB", "the stream starts anew", "the stream"),
     Kept("fleet_untold", "servers' changes to be told when it is there again", "4,096", "found at the next look", "-"),
+    Kept("web_requests", "requests to issuers of tokens", "256", "their keys stay as they are", "5 s"),
+    Kept("issuers", "issuers whose keys the node fetched", "10,000", _OLDEST, "their `grace_s`"),
     Kept("watched_servers", "servers listened to between looks", "2,000", "found at the next look", "1.5 `refresh_s`"),
     Kept("fleet_probes", "looks at servers asked for", "256", "answered `too many`", "40 s"),
     Kept("bus_subscriptions", "topics its workers listen to", "200,000", "refused to the worker", "its channel"),

@@ -17,7 +17,7 @@ UNWRITTEN_MAX_BYTES = 8 * 1024 * 1024
 _encode = msgspec.json.Encoder().encode
 
 
-class CallLine(msgspec.Struct, kw_only=True, omit_defaults=True):
+class CallLine(msgspec.Struct, omit_defaults=True):
     """A call as the log shows it: no arguments, no results."""
 
     time: str
@@ -34,7 +34,7 @@ class CallLine(msgspec.Struct, kw_only=True, omit_defaults=True):
     user: str = ""
     agent: str = ""
     credential: str = ""
-    outcome: str
+    outcome: str = ""
     reasons: tuple[str, ...] = ()
     detail: str = ""
     generation: int = 0
@@ -47,43 +47,44 @@ class CallLine(msgspec.Struct, kw_only=True, omit_defaults=True):
     trace_id: str = ""
     span_id: str = ""
     client_address: str = ""
+    chain: tuple[str, ...] = ()
 
 
 def _findings(found: tuple[Finding, ...]) -> list[str]:
-    return [f"{f.detector}:{f.action}:{f.direction}:{f.count}" for f in found]
+    return [f"{f.detector}:{f.action}:{f.direction}:{f.count}" + (f":{f.note}" if f.note else "") for f in found]
 
 
 def call_line(record: Record) -> bytes:
     """The line, with its end."""
+    # By position, since this is done per call: so many names would make a dict first.
     line = CallLine(
-        time=_time(record.at_unix),
-        logger="toolgate.call",
-        id=record.id,
-        node=record.node,
-        tenant=record.tenant,
-        endpoint=record.endpoint,
-        transport=record.transport,
-        era=record.era,
-        method=record.method,
-        tool=record.tool,
-        server=record.server,
-        user=record.user,
-        agent=record.agent,
-        credential=record.credential,
-        outcome=record.outcome,
-        reasons=record.reasons,
-        detail=record.detail,
-        generation=record.generation,
-        findings=[f"{f.detector}:{f.action}:{f.direction}:{f.count}" for f in record.findings]
-        if record.findings
-        else [],
-        bytes_in=record.bytes_in,
-        bytes_out=record.bytes_out,
-        duration_ms=record.duration_us / 1000,
-        upstream_ms=record.upstream_us / 1000,
-        trace_id=record.trace_id,
-        span_id=record.span_id,
-        client_address=record.client_address,
+        _time(record.at_unix),
+        "toolgate.call",
+        record.id,
+        record.node,
+        record.tenant,
+        record.endpoint,
+        record.transport,
+        record.era,
+        record.method,
+        record.tool,
+        record.server,
+        record.user,
+        record.agent,
+        record.credential,
+        record.outcome,
+        record.reasons,
+        record.detail,
+        record.generation,
+        _findings(record.findings) if record.findings else [],
+        record.bytes_in,
+        record.bytes_out,
+        record.duration_us / 1000,
+        record.upstream_us / 1000,
+        record.trace_id,
+        record.span_id,
+        record.client_address,
+        record.chain,
     )
     return _encode(line) + b"\n"
 

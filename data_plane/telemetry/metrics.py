@@ -10,45 +10,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from core.call import Record
+from core.call import METHODS, OTHER, Record
 from core.errors import Reason
 
-OTHER = "other"
 TENANTS_MAX = 1000
-METHODS = frozenset(
-    {
-        "initialize",
-        "server/discover",
-        "ping",
-        "tools/list",
-        "tools/call",
-        "resources/list",
-        "resources/templates/list",
-        "resources/read",
-        "resources/subscribe",
-        "resources/unsubscribe",
-        "prompts/list",
-        "prompts/get",
-        "completion/complete",
-        "logging/setLevel",
-        "subscriptions/listen",
-        "notifications/initialized",
-        "notifications/cancelled",
-        "notifications/progress",
-        "notifications/roots/list_changed",
-        "notifications/response",
-        "notifications/batch",
-        "tasks/get",
-        "tasks/update",
-        "tasks/cancel",
-        "GET",
-        "DELETE",
-        "connect",
-        "status",
-        "introspection",
-    }
-)
-"""The protocol's own, and the fronts'; whatever else is asked for, by whoever asks, is one method: `other`."""
 TOOLS_MAX = 5000
 """Distinct (tenant, server, tool) with a time series of their own; the rest are counted together as `other`."""
 SERVERS_MAX = 1000
@@ -129,6 +94,7 @@ class CallMetrics(Collector):
         self._upstream: defaultdict[tuple[str, str], Histogram] = defaultdict(Histogram)
         self._findings: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         self._decisions: defaultdict[str, int] = defaultdict(int)
+        self._shadow: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._bytes_in = 0
         self._bytes_out = 0
 
@@ -147,6 +113,9 @@ class CallMetrics(Collector):
                 series.upstream.observe(record.upstream_us / 1e6)
         if server or outcome == Reason.FORBIDDEN:
             self._decisions["true" if record.decision_cached else "false"] += 1
+        if record.shadow:
+            change = ("allow" if record.allowed else "deny") + ">" + record.shadow.partition(" ")[0]
+            self._shadow[self._tenant(record.tenant), change] += 1
         for finding in record.findings:
             self._findings[finding.detector, finding.action, finding.direction] += finding.count
 
@@ -176,6 +145,8 @@ class CallMetrics(Collector):
         yield _counter("toolgate_guard_findings", "Matches of guards.", by_finding, self._findings)
         cached = {(k,): v for k, v in self._decisions.items()}
         yield _counter("toolgate_policy_decisions", "Policy decisions on tools.", ("cached",), cached)
+        text = "Calls that a policy on trial decides otherwise."
+        yield _counter("toolgate_policy_shadow", text, ("tenant", "change"), self._shadow)
         moved = {("in",): self._bytes_in, ("out",): self._bytes_out}
         yield _counter("toolgate_bytes", "Bytes of requests and of results.", ("direction",), moved)
 

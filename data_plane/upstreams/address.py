@@ -7,63 +7,18 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
+from core.address import literal, refuses
 from core.bound import Bound
 from data_plane.upstreams.failure import overloaded, unavailable
 
-Address = IPv4Address | IPv6Address
 Lookup = Callable[[str], Sequence[str]]
 """Blocking: a host name to address literals, in order of preference. Raises OSError."""
-
-# IANA special-purpose registries, RFC 6890 and successors, plus what clouds answer metadata on. `is_global` differs
-# between patch releases of Python, so the list is our own.
-_REFUSED = tuple(
-    ip_network(text)
-    for text in (
-        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
-        *("192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24"),
-        *("203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4", "168.63.129.16/32"),
-        *("::/127", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "3fff::/20", "5f00::/16"),
-        *("fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"),
-    )
-)
-_NAT64 = ip_network("64:ff9b::/96")
-_V4_COMPATIBLE = ip_network("::/96")
 
 _CACHE_S = 10.0
 _CACHE_ENTRIES = 1024
 _LOOKUPS_AT_ONCE = 8
 _LOOKUPS_WAITING = 256
-
-
-def is_private(address: Address) -> bool:
-    """Whether only a server with `allow_private` may have it: anything that is not plainly public."""
-    embedded = _embedded_v4(address)
-    if embedded is not None and is_private(embedded):
-        return True
-    return any(address in network for network in _REFUSED if network.version == address.version)
-
-
-def _embedded_v4(address: Address) -> IPv4Address | None:
-    """The IPv4 address a translating kernel, router or relay would reach for this IPv6 address."""
-    if isinstance(address, IPv4Address):
-        return None
-    if address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    if address.sixtofour is not None:
-        return address.sixtofour
-    if address in _NAT64 or address in _V4_COMPATIBLE:
-        return IPv4Address(int(address) & 0xFFFFFFFF)
-    return None
-
-
-def literal(host: str) -> Address | None:
-    """The address a host is written as; None for a name."""
-    try:
-        return ip_address(host.partition("%")[0])
-    except ValueError:
-        return None
 
 
 class Resolver:
@@ -86,7 +41,7 @@ class Resolver:
     async def resolve(self, host: str, *, allow_private: bool) -> tuple[str, ...]:
         """Addresses that may be connected to. Raises Unavailable when there are none."""
         found = (host,) if literal(host) is not None else await self._addresses(host)
-        allowed = tuple(a for a in found if allow_private or not _refuses(a))
+        allowed = tuple(a for a in found if allow_private or not refuses(a))
         if not allowed:
             raise unavailable(f"{host} resolves to private addresses only, which takes allow_private in its transport")
         return allowed
@@ -129,11 +84,6 @@ class Resolver:
             self._cache.clear()
             self._emptied += 1
         self._cache[host] = (now + _CACHE_S, done.result())
-
-
-def _refuses(address: str) -> bool:
-    parsed = literal(address)
-    return parsed is None or is_private(parsed)
 
 
 def _getaddrinfo(host: str) -> Sequence[str]:

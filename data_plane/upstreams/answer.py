@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
 from core.call import Notify, Raw
 from core.errors import Unavailable
+from core.mcp.notifications import ELICITED
 from data_plane.upstreams import jsonrpc
 from data_plane.upstreams.connection import Connection, ExchangeError, Headers
-from data_plane.upstreams.failure import clipped, too_large, unavailable, unintelligible
+from data_plane.upstreams.declared import QUESTIONS
+from data_plane.upstreams.failure import ChallengedError, clipped, too_large, unavailable, unintelligible
 from data_plane.upstreams.jsonrpc import Listener, Message, NotMcpError
 from data_plane.upstreams.sse import EventParser, TooLongError
 
@@ -19,7 +22,10 @@ _STREAM_FACTOR = 2
 """A stream may carry its answer and as much again of notifications."""
 
 Ask = Callable[[Message], None]
-"""What to do with a request of the server's own, or with its taking one back (`notifications/cancelled`)."""
+"""What to do with a request of the server's own, with its taking one back (`notifications/cancelled`), or with its
+saying that an elicitation is complete.
+"""
+_BESIDES: Final = ("notifications/cancelled", ELICITED)
 
 
 class SessionGone(msgspec.Struct, frozen=True):
@@ -43,6 +49,8 @@ class Answer:
     headers: Headers = {}  # noqa: RUF012 - replaced as a whole.
     connection: Connection | None = None
     """Whom to tell that the answer is had while its stream goes on."""
+    closes = False
+    """Who does not wait for it any more says so by closing the connection."""
     _status = 0
     _size = 0
     _events: EventParser | None = None
@@ -74,8 +82,9 @@ class Answer:
         self._chunks: list[bytes] = []
 
     def expect(self) -> None:
-        """Wait anew: nothing was sent, so nothing was heard either."""
+        """Wait anew: nothing was sent, or what was heard is of no use."""
         self.outcome = self._loop.create_future()
+        self._chunks, self._size = [], 0
 
     def give_up(self, failure: BaseException) -> None:
         """What the server needs in order to answer could not be had."""
@@ -131,7 +140,8 @@ class Answer:
         """Raises NotMcpError, Unavailable."""
         status = self._status
         if status in (401, 403):
-            raise unavailable(f"refuses the gateway's credentials: HTTP {status}")
+            challenge, nonce = self.headers.get(b"www-authenticate", b""), self.headers.get(b"dpop-nonce", b"")
+            raise ChallengedError(status, clipped(challenge.decode("latin-1"), 2048), clipped(nonce.decode("latin-1")))
         if 300 <= status < 400:
             raise unavailable(f"redirects (HTTP {status}), which is never followed")
         if status == 404 and self._in_session:
@@ -180,11 +190,14 @@ class Answer:
             note = self._listener.heard(message)
             if note is not None:
                 self._notify(note)
-            elif message.method == "notifications/cancelled" and self._on_request is not None:
+            elif message.method in _BESIDES and self._on_request is not None:
                 self._on_request(message)
         elif message.method is not None:
             if self._on_request is not None:
                 self._on_request(message)
+            elif message.method in QUESTIONS:
+                # There is no way to answer, and so it would never end.
+                raise NotMcpError(f"asks {message.method} where nothing can be asked")
         elif _is_id(message.id, self._id):
             self.outcome.set_result(self._capped(jsonrpc.answer_of(message, size_bytes)))
             if self.connection is not None:

@@ -1,6 +1,7 @@
 """What a server of the handshake era says about a call beside the call's own stream: on the GET stream of its session.
 
-Many servers ask there, because that is what their SDK does unless told which call it is about.
+Many servers ask there, because that is what their SDK does unless told which call it is about. Where no caller can be
+asked, one that asks all the same is told so at once: nobody listening, it would wait until the call's time is over.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ from contextlib import suppress
 
 from core.call import Route
 from core.errors import Unavailable
+from core.mcp.notifications import ELICITED
 from data_plane.upstreams import declared, jsonrpc
 from data_plane.upstreams.errands import Errands
 from data_plane.upstreams.jsonrpc import Message
@@ -17,6 +19,8 @@ from data_plane.upstreams.sessions import Session, tell
 
 _WAIT_S = 1.0
 """A server that has such a stream opens it at once; a call waits for it no longer than this."""
+_REFUSING_WAIT_S = 0.25
+"""The same where nobody can be asked: only what must not be asked comes there."""
 _AGAIN_S, _LONGEST_S = 1.0, 60.0
 
 
@@ -24,7 +28,7 @@ async def listen(session: Session, route: Route, errands: Errands) -> "Beside | 
     """None: the server has no such stream. Never raises Unavailable: calls go on without."""
     beside = Beside(session, route, errands)
     try:
-        async with asyncio.timeout(_WAIT_S):
+        async with asyncio.timeout(_WAIT_S if session.askable else _REFUSING_WAIT_S):
             await beside.settled.wait()
     except TimeoutError:
         return beside  # Some say nothing, not even that they will, until they have something to say.
@@ -35,7 +39,7 @@ async def listen(session: Session, route: Route, errands: Errands) -> "Beside | 
 
 
 class Beside:
-    """Of one session whose callers can be asked. `close` it with the session."""
+    """Of one session. `close` it with the session."""
 
     def __init__(self, session: Session, route: Route, errands: Errands) -> None:
         self.open = False
@@ -45,6 +49,10 @@ class Beside:
         self._errands = errands
         self._following = Following(session, route, self._hear)
         self._task = asyncio.get_running_loop().create_task(self._run())
+
+    @property
+    def connected(self) -> bool:
+        return self._following.connected
 
     def close(self) -> None:
         self._task.cancel()
@@ -90,6 +98,8 @@ class Beside:
         elif message.method == "notifications/message":
             if len(calls) == 1:
                 next(iter(calls.values())).note(message)
+        elif message.method == ELICITED:
+            self._session.elicited.complete(message)
         elif message.method == "notifications/cancelled":
             if withdrawn_id(message) is not None:
                 for call in calls.values():

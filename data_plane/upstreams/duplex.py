@@ -8,17 +8,19 @@ to a call only where all calls that could be meant are of one caller: asking ano
 """
 
 import asyncio
+from functools import partial
 from itertools import count
 from typing import Final, Protocol
 
 from core.call import Ask, Era, Notify, Outgoing, Raw, Route
+from core.mcp.notifications import ELICITED
 from data_plane.upstreams import declared, interests, jsonrpc, params, rounds
 from data_plane.upstreams.declared import Declared
 from data_plane.upstreams.failure import overloaded, too_large, unavailable, unsent
 from data_plane.upstreams.greeting import Greeting, contradicts_itself, from_discover, from_initialize
 from data_plane.upstreams.interests import Ear
 from data_plane.upstreams.jsonrpc import Listener, Message, NotMcpError
-from data_plane.upstreams.questions import Clock, Id, Questions, Unhurried, attribute, withdrawn_id
+from data_plane.upstreams.questions import Clock, Elicited, Id, Questions, Unhurried, attribute, withdrawn_id
 
 _IN_FLIGHT = 4096
 _OWN_BYTES = 1024 * 1024
@@ -88,6 +90,7 @@ class Duplex:
         self._write = write
         self._ids = count(1)
         self._pending: dict[int, _Pending] = {}
+        self._elicited = Elicited()
 
     @property
     def in_flight(self) -> int:
@@ -155,11 +158,13 @@ class Duplex:
             pending.asked_about, pending.principal = True, outgoing.principal
             pending.said = declared.read(outgoing.capabilities)
             if ask is not None:
-                pending.questions = Questions(ask, pending.said, self._write, clock or Unhurried(), pending.fail)
+                asked = partial(self._elicited.put, notify=notify)
+                clock = clock or Unhurried()
+                pending.questions = Questions(ask, pending.said, self._write, clock, pending.fail, asked)
         sent = params.of_call(self.era, route, outgoing, token)
         try:
             raw = await self._answered(request_id, outgoing.method, sent, pending)
-            return rounds.as_result(raw, outgoing) if raw.error and self.era == "legacy" else raw
+            return rounds.translated(raw, outgoing) if raw.error and self.era == "legacy" else raw
         finally:
             if pending.questions is not None:
                 await pending.questions.close()
@@ -256,7 +261,9 @@ class Duplex:
         """Progress says by its token whose it is, news of a subscription by its id. A log message says nothing, and is
         passed on only while there is but one call it can belong to.
         """
-        if message.method == "notifications/cancelled":
+        if message.method == ELICITED:
+            self._elicited.complete(message)
+        elif message.method == "notifications/cancelled":
             self._withdrawn(withdrawn_id(message))
         elif message.method == "notifications/progress":
             token = bytes(jsonrpc.members(message.params).get("progressToken", b""))

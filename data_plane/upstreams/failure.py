@@ -11,6 +11,21 @@ class NotSentError(Unavailable):
     """Nothing of the request has left: it may be tried elsewhere."""
 
 
+class ChallengedError(Unavailable):
+    """The server wants another credential than it was given, or one at all (RFC 6750 section 3)."""
+
+    def __init__(self, status: int, challenge: str, nonce: str) -> None:
+        """`challenge`: `WWW-Authenticate`; `nonce`: what proofs are to hold (RFC 9449 section 9)."""
+        super().__init__(
+            Reason.UPSTREAM_UNAVAILABLE,
+            "the tool's server is not available",
+            detail=f"refuses the gateway's credentials: HTTP {status}",
+        )
+        self.status = status
+        self.challenge = challenge
+        self.nonce = nonce
+
+
 def unsent(detail: str, *, retry_after_s: float | None = None) -> NotSentError:
     return NotSentError(
         Reason.UPSTREAM_UNAVAILABLE,
@@ -63,6 +78,6 @@ def overloaded(detail: str, *, retry_after_s: float = 1.0) -> Unavailable:
     )
 
 
-def clipped(text: str) -> str:
-    """At most 300 printable characters: details hold what a stranger sent."""
-    return "".join(c if c.isprintable() else " " for c in text[:300])
+def clipped(text: str, longest: int = 300) -> str:
+    """At most so many printable characters: details hold what a stranger sent."""
+    return "".join(c if c.isprintable() else " " for c in text[:longest])

@@ -24,6 +24,7 @@ class HttpServer:
         self.backend = backend
         self.transport = transport
         self.last_used = 0.0
+        self.challenged_at = float("-inf")
         self.corrections = Corrections()
         self.upstream, self.sessions = make(backend, transport)
         self.balance: Balance[Reached] | None = None
@@ -51,7 +52,8 @@ class HttpServer:
 
     @property
     def in_use(self) -> int:
-        return sum(upstream.pool.in_use + upstream.streams.in_use for upstream, _ in self.all())
+        """Connections of calls, and streams of those who watch the server."""
+        return sum(up.pool.in_use + up.streams.in_use - sessions.besides for up, sessions in self.all())
 
     @property
     def idle(self) -> int:

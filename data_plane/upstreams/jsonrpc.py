@@ -140,6 +140,8 @@ def meta(
     revision: str | None, capabilities: bytes, *, token: int | None = None, log_level: str = "", more: bytes = b""
 ) -> bytes:
     """The `_meta` of a request; with a revision the whole envelope of the modern era. `more`: see `of_caller`."""
+    if revision is not None and token is None and not log_level and more:  # As nearly always.
+        return b"{%b,%b}" % (_envelope(revision, capabilities or b"{}"), more)
     parts = [] if revision is None else [_envelope(revision, capabilities or b"{}")]
     if token is not None:
         parts.append(b'"progressToken":%d' % token)

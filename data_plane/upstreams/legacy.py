@@ -6,11 +6,13 @@ from typing import Final
 
 from core.call import Ask, Notify, Outgoing, Raw, Route
 from core.errors import Unavailable
+from core.mcp.notifications import ELICITED
 from data_plane.upstreams import declared, jsonrpc, params, rounds
 from data_plane.upstreams.answer import Answer, Outcome, SessionGone, StreamEnded
 from data_plane.upstreams.deadlines import Deadline
 from data_plane.upstreams.declared import Declared
-from data_plane.upstreams.failure import not_sent, unavailable
+from data_plane.upstreams.errands import Errands
+from data_plane.upstreams.failure import ChallengedError, not_sent, unavailable
 from data_plane.upstreams.jsonrpc import Listener, Message
 from data_plane.upstreams.modern import trace_headers
 from data_plane.upstreams.questions import Questions, withdrawn_id
@@ -30,6 +32,8 @@ async def call(  # noqa: PLR0917 - what a call has, in the port's order.
     exchange = Exchange(sessions, route, outgoing, notify, ask, clock)
     try:
         session = await exchange.session()
+    except ChallengedError:
+        raise
     except Unavailable as failure:
         raise not_sent(failure) from failure
     outcome = await exchange.run(session)
@@ -38,16 +42,24 @@ async def call(  # noqa: PLR0917 - what a call has, in the port's order.
         sessions.drop(session)
         outcome = await exchange.run(await exchange.session())
     if isinstance(outcome, Raw):
-        return outcome if not outcome.error else rounds.as_result(outcome, outgoing)
+        return outcome if not outcome.error else rounds.translated(outcome, outgoing)
     raise unavailable("forgets sessions as soon as it has opened them")
 
 
-async def ask(session: Session, route: Route, method: str, sent: bytes, deadline: float) -> Raw:
-    """A request of the gateway's own. Raises Unavailable."""
+async def ask(  # noqa: PLR0917 - as `call`.
+    session: Session, route: Route, method: str, sent: bytes, deadline: float, errands: Errands
+) -> Raw:
+    """A request of the gateway's own, which answers no questions. Raises Unavailable."""
+
+    def refused(message: Message) -> None:
+        if message.id is not None:
+            tell(session, jsonrpc.reply_to(message), errands)
+
     upstream = session.upstream
     request_id = next(upstream.ids)
     body = jsonrpc.request(request_id, method, sent)
-    answer = Answer(request_id, route.backend.max_result_bytes, Listener(None, ""), lambda _: None)
+    listener = Listener(None, "")
+    answer = Answer(request_id, route.backend.max_result_bytes, listener, lambda _: None, on_request=refused)
     request = upstream.post(route.headers, CONTENT + session.own, body)
     outcome = await upstream.exchange(request, answer, deadline)
     if isinstance(outcome, Raw):
@@ -90,7 +102,8 @@ class Exchange:
         if level and session.greeting.logs and jsonrpc.more_verbose(level, session.log_level):
             session.log_level = level
             lowered = b'{"level":%b}' % jsonrpc.encode(level)
-            await ask(session, self._route, "logging/setLevel", lowered, self._clock.when)
+            errands = self._sessions.errands
+            await ask(session, self._route, "logging/setLevel", lowered, self._clock.when, errands)
         return session
 
     async def run(self, session: Session) -> Outcome:
@@ -99,7 +112,7 @@ class Exchange:
         token = request_id if self._outgoing.wants_progress else None
         listener = Listener(token, self._outgoing.log_level)
         session.in_use += 1
-        if session.beside is not None:
+        if session.askable:
             session.calls[request_id] = self
             self._session, self._listener = session, listener
         try:
@@ -109,7 +122,7 @@ class Exchange:
             if self._questions is not None:
                 questions, self._questions = self._questions, None
                 await questions.close()
-            if session.beside is not None:
+            if session.askable:
                 session.calls.pop(request_id, None)
             session.in_use -= 1
             session.last_used = asyncio.get_running_loop().time()
@@ -207,7 +220,9 @@ class Exchange:
 
     def _asked(self, session: Session, message: Message) -> None:
         """On the call's own stream, so it is about this call."""
-        if message.id is None:
+        if message.method == ELICITED:
+            session.elicited.complete(message)
+        elif message.id is None:
             if self._questions is not None:
                 self._questions.withdrawn(withdrawn_id(message))
         elif self._ask is None or message.method not in declared.QUESTIONS:
@@ -215,7 +230,8 @@ class Exchange:
         else:
             if self._questions is None:
                 send = partial(self._reply, session)
-                self._questions = Questions(self._ask, self.said, send, self._clock, self._give_up)
+                asked = partial(session.elicited.put, notify=self._notify)
+                self._questions = Questions(self._ask, self.said, send, self._clock, self._give_up, asked)
             self._questions.heard(message)
 
     def _reply(self, session: Session, body: bytes) -> None:

@@ -106,6 +106,12 @@ class Following:
             await asyncio.sleep(min(_RETRY_MS if retry_ms is None else retry_ms, _LONGEST_RETRY_MS) / 1000)
             await self.open(last_id)
 
+    @property
+    def connected(self) -> bool:
+        """Holds a connection."""
+        stream = self._stream
+        return stream is not None and stream.connection is not None and stream.connection.carries(stream)
+
     def close(self) -> None:
         if self._stream is not None:
             self._stream.close()
@@ -135,19 +141,21 @@ async def _tell_of(session: Session, route: Route, ear: Ear, began: Began, erran
     ear.kept = interests.subscribed(ear.interest, ())  # News may come with the first bytes.
     try:
         await following.open()
-        ear.keep(interests.subscribed(ear.interest, await _subscribed(session, route, ear.interest.resources)))
+        taken = await _subscribed(session, route, ear.interest.resources, errands)
+        ear.keep(interests.subscribed(ear.interest, taken))
         begin(ear, began)
         raise unavailable(await following.lost())
     finally:
         following.close()
 
 
-async def _subscribed(session: Session, route: Route, uris: tuple[str, ...]) -> tuple[str, ...]:
+async def _subscribed(session: Session, route: Route, uris: tuple[str, ...], errands: Errands) -> tuple[str, ...]:
     """What the server does not know it does not tell of, and the rest it does."""
     taken: list[str] = []
     for uri in uris:
         sent = b'{"uri":%b}' % jsonrpc.encode(uri)
-        answer = await legacy.ask(session, route, "resources/subscribe", sent, _soon(session.upstream, route))
+        soon = _soon(session.upstream, route)
+        answer = await legacy.ask(session, route, "resources/subscribe", sent, soon, errands)
         if not answer.error:
             taken.append(uri)
     return tuple(taken)

@@ -7,6 +7,7 @@ from typing import TypeVar
 from core.bound import Bound, Hits
 from core.call import Ask, Interest, Notify, Outgoing, Raw, Route
 from core.errors import Reason, Unavailable
+from core.oauth_client import Prover
 from core.server import HttpTransport
 from core.snapshot import Backend
 from data_plane.outbox import Outbox
@@ -16,7 +17,14 @@ from data_plane.upstreams.balance import Replica
 from data_plane.upstreams.beside import Beside
 from data_plane.upstreams.deadlines import Deadline, Deadlines
 from data_plane.upstreams.errands import Errands
-from data_plane.upstreams.failure import NotSentError, UnintelligibleError, overloaded, timed_out, unavailable
+from data_plane.upstreams.failure import (
+    ChallengedError,
+    NotSentError,
+    UnintelligibleError,
+    overloaded,
+    timed_out,
+    unavailable,
+)
 from data_plane.upstreams.greeting import Greeting, contradicts_itself, from_discover
 from data_plane.upstreams.http_server import HttpServer, Reached
 from data_plane.upstreams.pool import MAX_WAITERS, PoolHits
@@ -27,6 +35,8 @@ _MAX_UPSTREAMS = 4096
 _SESSION_IDLE_S = 300.0
 _UPSTREAM_IDLE_S = 600.0
 _SWEEP_S = 15.0
+_CHALLENGED_S = 5.0
+"""That a server refuses its credential is told so often at most."""
 
 _GATEWAY = "the gateway's own"
 """Where what the gateway asks for itself is at home."""
@@ -45,7 +55,10 @@ class HttpBackend:
         resolver: Resolver | None = None,
         session_idle_s: float = _SESSION_IDLE_S,
         stale: Stale = lambda *_: None,
+        prover: Prover | None = None,
     ) -> None:
+        """`prover`: of the possession of keys that tokens are bound to."""
+        self._prover = prover
         self._resolver = resolver or Resolver()
         self._session_idle_s = session_idle_s
         self._stale = stale
@@ -74,6 +87,11 @@ class HttpBackend:
                     return await legacy.call(server.sessions, route, outgoing, notify, ask, clock)
         except TimeoutError as late:
             raise timed_out(route.deadline_s) from late
+        except ChallengedError:
+            if now - server.challenged_at > _CHALLENGED_S:
+                server.challenged_at = now
+                self._stale(route.tenant, route.backend.server)
+            raise
         raise unavailable("has not been looked at yet, so it is not known how to speak to it")
 
     async def watch(self, route: Route, interest: Interest, tell: Notify, *, began: Callable[[], None]) -> None:
@@ -119,7 +137,8 @@ class HttpBackend:
             if greeting.era == "modern":
                 return await modern.ask(upstream, route, method, members, deadline)
             session = await sessions.get(route, b"{}")
-            return await legacy.ask(session, route, method, b"{%b}" % members.rstrip(b","), deadline)
+            sent = b"{%b}" % members.rstrip(b",")
+            return await legacy.ask(session, route, method, sent, deadline, self._errands)
 
         deadline = self._loop.time() + route.deadline_s
         try:
@@ -267,7 +286,7 @@ class HttpBackend:
         return known
 
     def _made(self, backend: Backend, transport: HttpTransport) -> tuple[Upstream, Sessions]:
-        upstream = Upstream(backend, transport, self._resolver, self._outbox, self._pool_hits)
+        upstream = Upstream(backend, transport, self._resolver, self._outbox, self._pool_hits, self._prover)
         return upstream, Sessions(upstream, self._errands, self._sessions_full, self._listen_beside)
 
     async def _listen_beside(self, session: Session, route: Route) -> Beside | None:

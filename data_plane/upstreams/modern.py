@@ -1,6 +1,5 @@
 """A request to a server of revision 2026-07-28: one POST that says everything, and closing it cancels."""
 
-import asyncio
 from functools import lru_cache
 
 from core.call import Notify, Outgoing, Raw, Route
@@ -20,9 +19,14 @@ def own_headers(method: str) -> bytes:
     return b"%bMCP-Protocol-Version: %b\r\nMcp-Method: %b\r\n" % (_CONTENT, jsonrpc.MODERN.encode(), method.encode())
 
 
-_CALL = own_headers("tools/call")
 _NAMED = frozenset(("tools/call", "prompts/get", "resources/read", "tasks/get", "tasks/update", "tasks/cancel"))
 """Requests that `Mcp-Name` says of what they are about."""
+
+
+class _Answer(Answer):
+    """Its outcome is Raw: sessions and resumption are the legacy era's."""
+
+    closes = True
 
 
 async def call(upstream: Upstream, route: Route, outgoing: Outgoing, notify: Notify, deadline: float) -> Raw:
@@ -31,7 +35,7 @@ async def call(upstream: Upstream, route: Route, outgoing: Outgoing, notify: Not
         return await _other(upstream, route, outgoing, notify, deadline)
     request_id = next(upstream.ids)
     token = request_id if outgoing.wants_progress else None
-    name, name_header = _name(route.tool)
+    name, own = _name(route.tool)
     more = jsonrpc.of_caller(outgoing)
     meta = jsonrpc.meta(jsonrpc.MODERN, outgoing.capabilities, token=token, log_level=outgoing.log_level, more=more)
     body = b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":%b,"arguments":%b,"_meta":%b}}' % (
@@ -40,10 +44,14 @@ async def call(upstream: Upstream, route: Route, outgoing: Outgoing, notify: Not
         outgoing.arguments or b"{}",
         meta,
     )
-    own = b"".join((_CALL, name_header, _mirrored(route), trace_headers(outgoing.traceparent, outgoing.tracestate)))
+    if route.header_params:
+        own += _mirrored(route)
+    own += trace_headers(outgoing.traceparent, outgoing.tracestate)
     listener = Listener(token, outgoing.log_level)
-    answer = Answer(request_id, route.backend.max_result_bytes, listener, notify, loop=upstream.loop)
-    return await _exchange(upstream, upstream.post(route.headers, own, body), answer, deadline)
+    answer = _Answer(request_id, route.backend.max_result_bytes, listener, notify, loop=upstream.loop)
+    outcome = await upstream.exchange(upstream.post(route.headers, own, body), answer, deadline)
+    assert isinstance(outcome, Raw)
+    return outcome
 
 
 async def _other(upstream: Upstream, route: Route, outgoing: Outgoing, notify: Notify, deadline: float) -> Raw:
@@ -51,13 +59,16 @@ async def _other(upstream: Upstream, route: Route, outgoing: Outgoing, notify: N
     request_id = next(upstream.ids)
     token = request_id if outgoing.wants_progress else None
     sent = params.of_call("modern", route, outgoing, token)
-    name_header = _name(route.tool)[1] if outgoing.method in _NAMED else b""
-    trace = trace_headers(outgoing.traceparent, outgoing.tracestate)
-    own = b"".join((own_headers(outgoing.method), name_header, _mirrored(route), trace))
+    own = own_headers(outgoing.method)
+    if outgoing.method in _NAMED:
+        own += _name_header(route.tool)
+    own += _mirrored(route) + trace_headers(outgoing.traceparent, outgoing.tracestate)
     listener = Listener(token, outgoing.log_level)
-    answer = Answer(request_id, route.backend.max_result_bytes, listener, notify, loop=upstream.loop)
+    answer = _Answer(request_id, route.backend.max_result_bytes, listener, notify, loop=upstream.loop)
     body = jsonrpc.request(request_id, outgoing.method, sent)
-    return await _exchange(upstream, upstream.post(route.headers, own, body), answer, deadline)
+    outcome = await upstream.exchange(upstream.post(route.headers, own, body), answer, deadline)
+    assert isinstance(outcome, Raw)
+    return outcome
 
 
 async def ask(upstream: Upstream, route: Route, method: str, members: bytes, deadline: float) -> Raw:
@@ -66,25 +77,20 @@ async def ask(upstream: Upstream, route: Route, method: str, members: bytes, dea
     """
     request_id = next(upstream.ids)
     body = jsonrpc.request(request_id, method, params.own("modern", members))
-    answer = Answer(request_id, route.backend.max_result_bytes, Listener(None, ""), lambda _: None)
-    return await _exchange(upstream, upstream.post(route.headers, own_headers(method), body), answer, deadline)
-
-
-async def _exchange(upstream: Upstream, request: bytes, answer: Answer, deadline: float) -> Raw:
-    try:
-        outcome = await upstream.exchange(request, answer, deadline)
-    except asyncio.CancelledError:
-        if answer.connection is not None:
-            answer.connection.abandon()
-        raise
-    assert isinstance(outcome, Raw)  # Sessions and resumption are the legacy era's.
+    answer = _Answer(request_id, route.backend.max_result_bytes, Listener(None, ""), lambda _: None)
+    outcome = await upstream.exchange(upstream.post(route.headers, own_headers(method), body), answer, deadline)
+    assert isinstance(outcome, Raw)
     return outcome
 
 
 @lru_cache(4096)
 def _name(tool: str) -> tuple[bytes, bytes]:
-    """As JSON, and as a header line."""
-    return jsonrpc.encode(tool), b"Mcp-Name: %b\r\n" % encode_value(tool).encode("ascii")
+    """A tool's name as JSON, and the header lines of all its calls."""
+    return jsonrpc.encode(tool), own_headers("tools/call") + _name_header(tool)
+
+
+def _name_header(name: str) -> bytes:
+    return b"Mcp-Name: %b\r\n" % encode_value(name).encode("ascii")
 
 
 def _mirrored(route: Route) -> bytes:

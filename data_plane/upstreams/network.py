@@ -1,6 +1,7 @@
 """Every way to servers on the network, for the composition roots: one thing to close, to retire from, to count."""
 
 from core.bound import Bound
+from core.oauth_client import Prover
 from core.server import HttpTransport, SseTransport, WebSocketTransport
 from data_plane.upstreams import sse_channel, websocket
 from data_plane.upstreams.address import Resolver
@@ -11,10 +12,16 @@ from data_plane.upstreams.mcp_http import HttpBackend, Stale
 class Network:
     """Belongs to one loop; `close` it there."""
 
-    def __init__(self, *, resolver: Resolver | None = None, stale: Stale = lambda *_: None) -> None:
-        """`stale`: see `mcp_http.Stale`."""
+    def __init__(
+        self,
+        *,
+        resolver: Resolver | None = None,
+        stale: Stale = lambda *_: None,
+        prover: Prover | None = None,
+    ) -> None:
+        """`stale`, `prover`: see `HttpBackend`."""
         self._resolver = resolver or Resolver()
-        self.http = HttpBackend(resolver=self._resolver, stale=stale)
+        self.http = HttpBackend(resolver=self._resolver, stale=stale, prover=prover)
         self._channels: dict[type, ChannelBackend] = {
             SseTransport: ChannelBackend(SseTransport, sse_channel.connect, modern=False, resolver=self._resolver),
             WebSocketTransport: ChannelBackend(

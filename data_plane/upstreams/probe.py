@@ -10,7 +10,7 @@ from core.errors import Unavailable
 from core.server import Observation, ObservedEntry, ObservedTool
 from core.snapshot import Offer
 from data_plane.upstreams import jsonrpc
-from data_plane.upstreams.failure import clipped
+from data_plane.upstreams.failure import ChallengedError, clipped
 from data_plane.upstreams.greeting import Greeting
 
 MAX_PAGES = 200
@@ -69,7 +69,8 @@ async def observe(route: Route, respondent: Respondent, within_s: float = LISTS_
     except TimeoutError:
         return Observation(error=f"no answer within {within_s:.0f} s")
     except Unavailable as failure:
-        return Observation(error=_told(failure))
+        challenge = failure.challenge if isinstance(failure, ChallengedError) else None
+        return Observation(error=_told(failure), challenge=challenge)
     return await _Lists(route, respondent, greeting, until).observed()
 
 
@@ -87,6 +88,7 @@ class _Lists:
         self._greeting = greeting
         self._until = until
         self._size = 0
+        self._challenge: str | None = None
 
     async def observed(self) -> Observation:
         greeting = self._greeting
@@ -99,6 +101,7 @@ class _Lists:
             tools=[ObservedTool(name=entry.name, definition=entry.definition) for entry in tools],
             offers=list(greeting.offers),
             error=error,
+            challenge=self._challenge,
         )
         if error:
             return seen
@@ -117,6 +120,9 @@ class _Lists:
         try:
             async with asyncio.timeout_at(self._until):
                 return await self._all(one), ""
+        except ChallengedError as failure:
+            self._challenge = failure.challenge
+            return [], _told(failure)
         except TimeoutError:
             return [], f"its {one.noun} list took too long"
         except (Unavailable, _UnusableError) as failure:

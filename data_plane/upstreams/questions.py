@@ -1,18 +1,22 @@
 """What a server of the handshake era asks while a call runs: each put to the caller, answered under the server's id."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final, Literal, Protocol, cast
 
-from core.call import Ask, Question, Reply
+from core.call import Ask, Notification, Notify, Question, Reply
 from core.errors import Unavailable
 from core.mcp.errors import INTERNAL_ERROR
+from core.mcp.notifications import ELICITED
 from data_plane.upstreams import declared, jsonrpc
 from data_plane.upstreams.declared import Declared, Refusal
 from data_plane.upstreams.jsonrpc import Message, NotMcpError
 
 _AT_ONCE = 32
 """Questions of one call that are open together."""
+_ELICITED = 256
+"""Of one session or channel; the oldest are forgotten."""
 _IN_ALL = 256
 """Of one call: a server that asks without end is not asking."""
 _ANSWER_S = 3600.0
@@ -33,18 +37,43 @@ class Clock(Protocol):
     def resume(self) -> None: ...
 
 
+class Elicited:
+    """Whom a server sent to a page: told when it says that they are done there, which may be after their call."""
+
+    def __init__(self) -> None:
+        self._of: OrderedDict[str, Notify] = OrderedDict()
+
+    def put(self, message: Message, notify: Notify) -> None:
+        """A question that is put to a caller. Raises NotMcpError."""
+        found = jsonrpc.members(message.params or b"{}").get("elicitationId", b"")
+        name = jsonrpc.scalar(found) if found else None
+        if isinstance(name, str):
+            self._of[name] = notify
+            if len(self._of) > _ELICITED:
+                self._of.popitem(last=False)
+
+    def complete(self, message: Message) -> None:
+        """`notifications/elicitation/complete`. Raises NotMcpError."""
+        found = jsonrpc.members(message.params or b"{}").get("elicitationId", b"")
+        name = jsonrpc.scalar(found) if found else None
+        notify = self._of.pop(name, None) if isinstance(name, str) else None
+        if notify is not None:
+            notify(Notification(ELICITED, bytes(message.params)))
+
+
 class Questions:
     """Of one call. `close` it when the call ends: open questions are taken back, and the server told so."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - what a call has.
         self,
         ask: Ask,
         said: Declared,
         send: Send,
         clock: Clock,
         broken: Callable[[BaseException], None],
+        asked: Callable[[Message], None] = lambda _: None,
     ) -> None:
-        """`broken` hears of an `ask` that fails as no `ask` may."""
+        """`broken` hears of an `ask` that fails as no `ask` may; `asked` of each question that is put."""
         self._ask = ask
         self._said = said
         self._send = send
@@ -52,6 +81,7 @@ class Questions:
         self._broken = broken
         self._open: dict[Id, asyncio.Task[None]] = {}
         self._asked = 0
+        self._is_asked = asked
 
     def __len__(self) -> int:
         return len(self._open)
@@ -66,6 +96,7 @@ class Questions:
         if refused is not None:
             self._send(error_to(message.id, refused))
             return
+        self._is_asked(message)
         question = Question(cast("Literal['roots/list']", method), asked or b"{}")
         task = asyncio.get_running_loop().create_task(self._put(message.id, question))
         self._open[message.id] = task

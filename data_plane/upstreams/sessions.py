@@ -12,7 +12,7 @@ from data_plane.upstreams.errands import Errands
 from data_plane.upstreams.failure import overloaded, unavailable
 from data_plane.upstreams.greeting import Greeting, from_initialize
 from data_plane.upstreams.jsonrpc import Listener, Message
-from data_plane.upstreams.questions import Asked
+from data_plane.upstreams.questions import Asked, Elicited
 from data_plane.upstreams.shared import shared
 from data_plane.upstreams.upstream import ConfiguredHeaders, Upstream
 
@@ -37,6 +37,11 @@ class InCall(Asked, Protocol):
 class Beside(Protocol):
     """What listens beside the calls of a session: see `beside`."""
 
+    @property
+    def connected(self) -> bool:
+        """Holds a connection."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -53,7 +58,10 @@ class Session:
         self.log_level = ""
         self.calls: dict[int, InCall] = {}
         """Under way, by id, where the server may speak of them beside their own streams."""
+        self.askable = False
+        """Its callers declared something they can be asked: then its calls are kept in `calls`."""
         self.beside: Beside | None = None
+        self.elicited = Elicited()
         # The header came with 2025-06-18; older servers do not know it, and it does them no harm.
         self.own = b"MCP-Protocol-Version: %b\r\n" % greeting.revision.encode()
         if session_id:
@@ -81,6 +89,11 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    @property
+    def besides(self) -> int:
+        """Connections on which nothing is under way: they only hear what is said beside calls."""
+        return sum(session.beside is not None and session.beside.connected for session in self._ready())
 
     async def get(self, route: Route, capabilities: bytes) -> Session:
         """`capabilities`: see `declared.carried`. Raises Unavailable, also when opening fails; the next call tries
@@ -114,10 +127,14 @@ class Sessions:
             if not opening.done():
                 opening.cancel()
         self.expire(float("inf"))
+        for session in self._ready():
+            _hush(session)
+        self._open.clear()
+
+    def _ready(self) -> Iterator[Session]:
         for opening in self._open.values():
             if opening.done() and not opening.cancelled() and opening.exception() is None:
-                _hush(opening.result())
-        self._open.clear()
+                yield opening.result()
 
     def _idle(self) -> Iterator[tuple[Key, Session]]:
         for key, opening in self._open.items():
@@ -148,7 +165,8 @@ class Sessions:
         try:
             async with asyncio.timeout(_OPEN_S):
                 session = await initialize(self.upstream, route, key[1], loop.time() + _OPEN_S)
-                if self._listen is not None and declared.askable(key[1]):
+                session.askable = declared.askable(key[1])
+                if self._listen is not None:
                     session.beside = await self._listen(session, route)
         except TimeoutError as late:
             raise unavailable(f"did not answer initialize within {_OPEN_S:g} s") from late

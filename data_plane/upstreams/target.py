@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+from core.address import literal
 from core.server import Remote
-from data_plane.upstreams.address import Resolver, literal
+from data_plane.upstreams.address import Resolver
 from data_plane.upstreams.failure import unavailable, unsent
 
 _CONNECT_S = 5.0

@@ -4,14 +4,18 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from itertools import count
+from secrets import token_hex
+from time import time
+from typing import Final
 
+from core.oauth_client import Prover, proof_claims
 from core.server import Remote
 from core.snapshot import Backend
 from data_plane.outbox import Outbox
 from data_plane.upstreams.address import Resolver
 from data_plane.upstreams.answer import Acknowledgement, Answer, Outcome
 from data_plane.upstreams.connection import Connection, ExchangeError, Receiver
-from data_plane.upstreams.failure import unavailable, unsent
+from data_plane.upstreams.failure import ChallengedError, unavailable, unsent
 from data_plane.upstreams.pool import Pool, PoolHits
 from data_plane.upstreams.target import dial, header_block, target_of, tls_context
 
@@ -20,18 +24,29 @@ _STREAMS = 128
 _USER_AGENT = ((b"User-Agent", b"toolgate"),)
 
 ConfiguredHeaders = tuple[tuple[bytes, bytes], ...]
+PROOF_KEY: Final = b":proof-key"
+"""Among configured headers what is none: the key whose possession each request is to prove (RFC 9449)."""
+
+
+class Unproven(bytes):
+    """A request to which a proof of its own has to be added whenever it is sent."""
+
+    key: bytes
+    token: str
+    verb: str
 
 
 class Upstream:
     """Never shared between tenants, so that one tenant's load or failures are not another's."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - what it is made of.
         self,
         backend: Backend,
         transport: Remote,
         resolver: Resolver,
         outbox: Outbox,
         hits: PoolHits | None = None,
+        prover: Prover | None = None,
     ) -> None:
         """Raises Unavailable for a URL that cannot be used."""
         self.backend = backend
@@ -48,19 +63,28 @@ class Upstream:
         self._plain = tuple(
             (k.encode("latin-1", "replace"), v.encode("latin-1", "replace")) for k, v in transport.headers.items()
         )
+        self._prover = prover
+        self._nonce = ""
+        self._proving: tuple[bytes, str] | None = None
+        """Key and token of the headers rendered last; None: they need no proof."""
         self._rendered: tuple[ConfiguredHeaders, bytes] = ((), self._render(()))
 
     def post(self, headers: ConfiguredHeaders, own: bytes, body: bytes) -> bytes:
         """A whole request. `own`: header lines of the protocol, each with its line end."""
-        head = self._head(headers)
-        return b"".join((b"POST ", head, own, b"Content-Length: %d\r\n\r\n" % len(body), body))
+        request = b"POST %b%bContent-Length: %d\r\n\r\n%b" % (self._head(headers), own, len(body), body)
+        return request if self._proving is None else self._unproven(request, "POST")
 
     def bodiless(self, verb: bytes, headers: ConfiguredHeaders, own: bytes) -> bytes:
         """GET or DELETE."""
-        return b"".join((verb, b" ", self._head(headers), own, b"\r\n"))
+        request = b"".join((verb, b" ", self._head(headers), own, b"\r\n"))
+        return request if self._proving is None else self._unproven(request, verb.decode())
 
     async def exchange(self, request: bytes, answer: Answer, deadline: float) -> Outcome:
-        """Raises Unavailable. Cancelled, it leaves the connection to the caller: see `answer.connection`."""
+        """Raises Unavailable. Cancelled, it closes the connection where `answer.closes` says so, else leaves it to the
+        caller: see `answer.connection`.
+        """
+        if type(request) is Unproven:
+            return await self._proven(request, answer, deadline)
         connection = self.pool.take()
         if connection is None or not connection.send_soon(request, answer):
             connection = await self.send(request, answer, deadline)
@@ -74,6 +98,8 @@ class Upstream:
         except asyncio.CancelledError:
             if not connection.carries(answer):
                 answer.connection = None
+            elif answer.closes:
+                connection.abandon()
             raise
         answer.expect()
         return await self.exchange(request, answer, deadline)
@@ -89,6 +115,8 @@ class Upstream:
     async def send(self, request: bytes, receiver: Receiver, deadline: float, pool: Pool | None = None) -> Connection:
         """Write the request on a connection, another one if nothing of it could be written. Raises Unavailable."""
         pool = pool or self.pool
+        if type(request) is Unproven:
+            request = self._with_proof(request)
         for _ in range(_FAILED_SENDS):
             connection = pool.take() or await pool.acquire(deadline)
             if connection.send(request, receiver):
@@ -125,7 +153,39 @@ class Upstream:
             self._rendered = (headers, rendered)
         return rendered
 
+    async def _proven(self, request: Unproven, answer: Answer, deadline: float) -> Outcome:
+        """With a fresh proof; once more with the nonce that the server asks for (RFC 9449 section 9)."""
+        try:
+            return await self.exchange(self._with_proof(request), answer, deadline)
+        except ChallengedError as refused:
+            if not refused.nonce or "use_dpop_nonce" not in refused.challenge:
+                raise
+            self._nonce = refused.nonce
+        answer.expect()
+        return await self.exchange(self._with_proof(request), answer, deadline)
+
+    def _unproven(self, request: bytes, verb: str) -> Unproven:
+        assert self._proving is not None
+        made = Unproven(request)
+        made.verb = verb
+        made.key, made.token = self._proving
+        return made
+
+    def _with_proof(self, request: Unproven) -> bytes:
+        if self._prover is None:
+            raise unavailable("takes proofs of possession, which nobody makes here")
+        scheme = "https" if self._target.secure else "http"
+        path = self._target.path.partition(b"?")[0].decode()
+        url = f"{scheme}://{self._target.host_header.decode()}{path}"
+        claims = proof_claims(request.verb, url, int(time()), token_hex(16), self._nonce, request.token)
+        line, rest = request.split(b"\r\n", 1)
+        return b"%b\r\nDPoP: %b\r\n%b" % (line, self._prover.prove(claims, request.key).encode(), rest)
+
     def _render(self, headers: ConfiguredHeaders) -> bytes:
+        plain = dict(headers)
+        key = plain.pop(PROOF_KEY, b"")
+        self._proving = (key, plain[b"Authorization"].partition(b" ")[2].decode()) if key else None
+        headers = tuple(pair for pair in headers if pair[0] != PROOF_KEY)
         return b"%b HTTP/1.1\r\nHost: %b\r\n%b" % (
             self._target.path,
             self._target.host_header,

@@ -1,6 +1,7 @@
 """Admin commands against a real control plane."""
 
 import asyncio
+import io
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -418,3 +419,69 @@ async def test_offerings_list_prompts_resources_and_templates_as_last_seen(
     assert listed[0]["definition"] == {"name": "ask", "title": "Ask"}  # type: ignore[index]
     assert "a:{n}" in (await toolgate("offerings", "shop")).out
     assert (await toolgate("offerings", "absent")).code != 0
+
+
+async def test_an_audit_log_is_proven_away_from_the_control_plane(
+    toolgate: Toolgate, manifest: Path, tmp_path: Path, plane: Plane
+) -> None:
+    await toolgate("apply", "-f", str(manifest))
+    async with asyncio.timeout(10):
+        while not (await toolgate("audit", "checkpoints", "-o", "json")).json().get("checkpoints"):
+            await asyncio.sleep(0.1)
+    keys = (await toolgate("signing-key", "list", "-o", "json", tenant="")).json()["keys"]
+    assert isinstance(keys, list)
+    key = keys[0]["public_key"]
+    export = tmp_path / "acme.jsonl"
+    assert (await toolgate("audit", "export", "--out", str(export))).code == 0
+
+    async def offline(*more: str) -> Run:
+        words = ["audit", "verify", "--export", str(export), "--public-key", key, *more]
+        return await toolgate(*words, target="127.0.0.1:1", token="none")
+
+    done = await offline()
+    assert (done.code, done.out.startswith("acme: intact, ")) == (0, True), done.out
+    assert "signed up to row" in done.out
+    lines = export.read_bytes().splitlines(keepends=True)
+    row = next(i for i, line in enumerate(lines) if b'"tool":"User/ada"' in line)
+    for harmed, where in (
+        (b"".join(lines).replace(b"User/ada", b"User/eve"), "at row"),
+        (b"".join([*lines[:row], *lines[row + 1 :]]), "at row"),
+        (b"".join(lines[:-1]), "the end line is missing"),
+    ):
+        export.write_bytes(harmed)
+        done = await offline()
+        assert (done.code, done.out.startswith("acme: TAMPERED"), where in done.out) == (1, True, True), done.out
+    export.write_bytes(b"".join(lines))
+    assert (await offline("--public-key", "zz")).code == 2
+    assert (await toolgate("audit", "verify", "--export", str(export))).code == 2
+    for form, begins in (("ocsf", "{"), ("cef", "CEF:0|")):
+        done = await toolgate("audit", "export", "--format", form, "--type", "change")
+        assert done.code == 0
+        assert all(line.startswith(begins) for line in done.out.splitlines())
+    done = await toolgate("audit", "verify")
+    assert "signed up to row" in done.out
+    # With the database's password somebody rewrites a row and all that follows it: the chain fits, the signature not.
+    await plane.execute("UPDATE audit SET caller = 'eve' WHERE tenant = 'acme' AND seq = 1")
+    assert (await toolgate("audit", "verify")).code == 1
+
+
+async def test_a_users_password_is_read_from_stdin_and_taken_away(
+    toolgate: Toolgate, manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await toolgate("apply", "-f", str(manifest))
+    monkeypatch.setattr("sys.stdin", io.StringIO("correct horse battery\n"))
+    assert (await toolgate("user", "password", "ada", "--email-verified")).out == "User/ada has a new password\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO("short\n"))
+    refused = await toolgate("user", "password", "ada")
+    assert (refused.code, "password: must be 12-1024 letters" in refused.err) == (2, True)
+    assert (await toolgate("user", "password", "ada", "--clear")).out == "User/ada has no password\n"
+    rows = (await toolgate("audit", "list", "-o", "json")).json()["entries"]
+    assert [row["outcome"] for row in rows][:2] == ["password cleared", "password set"]  # type: ignore[index, attr-defined]
+
+
+async def test_an_issuers_keys_are_rotated(toolgate: Toolgate, manifest: Path, tmp_path: Path) -> None:
+    await toolgate("apply", "-f", str(manifest))
+    assert (await toolgate("issuer", "rotate-keys")).code == 3
+    (tmp_path / "as.yaml").write_text("{kind: AuthorizationServer, name: default, spec: {}}")
+    await toolgate("apply", "-f", str(tmp_path / "as.yaml"))
+    assert "signs tokens in ten minutes" in (await toolgate("issuer", "rotate-keys")).out

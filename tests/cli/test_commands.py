@@ -127,7 +127,7 @@ def verbs(parser: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> Iterat
 EVERY = dict(verbs(_parser()))
 SERVING = ("up", "control-plane", "gateway")
 AGENTS = ("tools", "prompts", "resources", "call", "connect", "stdio")
-PRINTS_JSON = ("connect", "stdio")
+PRINTS_JSON = ("connect", "stdio", "audit export")
 
 
 @pytest.mark.parametrize("verb", sorted(EVERY))

@@ -21,6 +21,7 @@ from core.server import HttpTransport, Observation
 from core.snapshot import Backend
 from data_plane.upstreams.mcp_http import HttpBackend
 from data_plane.upstreams.probe import observe
+from tests.conformance import client_auth
 
 CAPABILITIES = b'{"elicitation":{"form":{},"url":{}},"roots":{},"sampling":{}}'
 MOST_ROUNDS = 10
@@ -138,6 +139,7 @@ async def main(url: str) -> None:
 
 if __name__ == "__main__":
     try:
-        asyncio.run(main(sys.argv[-1]))
-    except ClientError as failed:
+        signs_in = os.environ["MCP_CONFORMANCE_SCENARIO"].startswith("auth/")
+        asyncio.run(client_auth.main(sys.argv[-1]) if signs_in else main(sys.argv[-1]))
+    except (ClientError, client_auth.GivenUp) as failed:
         sys.exit(str(failed))

@@ -1,8 +1,9 @@
 """Runs the official conformance suite against the fixture and gateways before it, and prints what passes.
 
-    python -m tests.conformance.runner [--topology direct,one,workers,two,client] [--legs SUBSTRING,...] [--keep FOLDER]
+    python -m tests.conformance.runner [--topology NAME,...] [--legs SUBSTRING,...] [--keep FOLDER]
 
-`client` is the suite's other half: the gateway's way to its servers, see `client_runner`.
+`client` is the suite's other half, the gateway's way to its servers (`client_runner`). `authorization` is what it asks
+of authorization servers.
 
 Fails where anything fails, is skipped or warned of that the fixture itself passes, or is not there to be tested.
 """
@@ -14,12 +15,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.conformance import client_runner
+from tests.conformance import authorization, client_runner
 from tests.conformance.suite import LEGS, NODE, Leg, Outcome, SuiteBroken, run
 from tests.conformance.table import all_well, complaints, rendered, verdicts
 from tests.conformance.topology import TOPOLOGIES
 
-PARTS = (*TOPOLOGIES, "client")
+PARTS = (*TOPOLOGIES, "client", "authorization")
 
 
 async def tried(name: str, legs: list[Leg], folder: Path, direct: list[Outcome] | None) -> tuple[list[Outcome], bool]:
@@ -48,6 +49,9 @@ async def main(topologies: list[str], legs: list[Leg], folder: Path) -> int:
     for name in topologies:
         if name == "client":
             failed += [name] * await client_runner.main(client_runner.VERSIONS, "", folder / name)
+            continue
+        if name == "authorization":
+            failed += [name] * (not await authorization.main(folder / name))
             continue
         try:
             outcomes, well = await tried(name, legs, folder / name, direct)

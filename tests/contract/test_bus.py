@@ -280,6 +280,16 @@ async def test_events_appended_together_keep_their_order(stores: Stores) -> None
     assert await log.after("s", 0) == events
 
 
+async def test_several_events_are_appended_at_once_and_those_not_newer_left_out(stores: Stores) -> None:
+    log = await stores.events(cap=3)
+    await log.append("s", Event(1, b"a"), Event(2, b"b"))
+    await log.append("s", Event(2, b"again"), Event(3, b"c"), Event(4, b"d"))
+    assert await log.after("s", 0) is None
+    assert await log.after("s", 2) == [Event(3, b"c"), Event(4, b"d")]
+    with pytest.raises(TooLarge):
+        await log.append("t", Event(1, b"a"), Event(2, b"x" * (EVENT_MAX_BYTES + 1)))
+
+
 async def test_an_event_appended_twice_or_late_is_dropped(stores: Stores) -> None:
     log = await stores.events()
     for event in (Event(1, b"a"), Event(2, b"b"), Event(2, b"again"), Event(1, b"late")):

@@ -222,6 +222,59 @@ async def test_the_next_slice_is_fetched_before_the_last_is_spent() -> None:
     await leases.close()
 
 
+async def test_who_is_impatient_waits_once_and_gets_the_slice_when_it_is_there() -> None:
+    slow, bucket = Slow(10_000), Bucket(1000.0, 1000)
+    now = 0.0
+    leases = Leases(slow, patience_s=0.05, clock=lambda: now)
+    slow.open.clear()
+    with pytest.raises(CountersAway, match="take too long"):
+        await asyncio.wait_for(leases.take("k", bucket), WITHIN_S)
+    for name in ("k", "other"):
+        with pytest.raises(CountersAway, match="a moment ago"):
+            await leases.take(name, bucket)
+    slow.open.set()
+    async with asyncio.timeout(WITHIN_S):
+        while slow.tokens == 10_000:
+            await asyncio.sleep(0)
+    assert (await leases.take("k", bucket)).tokens == 1
+    now = 1.5
+    assert (await asyncio.wait_for(leases.take("third", bucket), WITHIN_S)).tokens == 1
+    await leases.close()
+    assert slow.tokens == 10_000 - 2
+
+
+class Refusing:
+    """Counters that know one key only."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def take(self, key: str, bucket: Bucket, want: int) -> Grant:
+        if key == "known":
+            return Grant(want)
+        self.asked += 1
+        raise CountersAway("no such key")
+
+    async def give_back(self, key: str, bucket: Bucket, tokens: int) -> None:
+        return
+
+
+async def test_a_key_that_fails_is_not_asked_for_again_at_once_and_others_are() -> None:
+    counters, bucket = Refusing(), Bucket(1000.0, 1000)
+    now = 0.0
+    leases = Leases(counters, patience_s=WITHIN_S, clock=lambda: now)
+    for _ in range(100):
+        with pytest.raises(CountersAway):
+            await leases.take("bad", bucket)
+    assert counters.asked == 1
+    assert (await leases.take("known", bucket)).tokens == 1
+    now = 1.5
+    with pytest.raises(CountersAway, match="no such key"):
+        await leases.take("bad", bucket)
+    assert counters.asked == 2
+    await leases.close()
+
+
 async def test_closing_gives_everything_back() -> None:
     slow, bucket = Slow(10_000), Bucket(1000.0, 1000)
     leases = Leases(slow)
@@ -378,3 +431,22 @@ async def test_a_bucket_in_redis_expires_once_it_is_full_again(redis_server: Red
     left_ms = await counters._redis.pttl("expiry:k")
     assert 1000 < left_ms <= 1600
     await counters.aclose()
+
+
+@pytest.mark.parametrize("bucket", [Bucket(7.0, 7, 1.0), Bucket(500.0, 250, 0.5)], ids=str)
+async def test_a_window_is_never_overspent_by_many_holders(holders: Holders, bucket: Bucket) -> None:
+    """In any two periods no more than twice the limit; what a lease gives back late may come on top."""
+    admitted, took = await hammer(holders(HOLDERS), bucket, 0.9)
+    periods = int(took / bucket.window_s) + 2
+    assert admitted <= bucket.burst * periods
+    assert admitted >= bucket.burst * 0.9
+
+
+async def test_a_windows_wait_is_true(holders: Holders) -> None:
+    (counters,), bucket = holders(1), Bucket(10.0, 2, 0.2)
+    while (grant := await counters.take(key("calls"), bucket, 1)).tokens:
+        pass
+    assert 0 < grant.retry_after_s <= 0.301
+    async with asyncio.timeout(WITHIN_S):
+        await asyncio.sleep(grant.retry_after_s + 0.005)
+        assert (await counters.take(key("calls"), bucket, 1)).tokens == 1

@@ -213,7 +213,9 @@ async def test_a_deny_that_is_no_set_of_reasons_is_a_problem(rule):
 
 async def test_a_policy_that_could_refuse_nothing_is_a_problem():
     found = await problems("package toolgate.tenant.hours\n\nother := 1\n")
-    assert [p.rule for p in found] == ["line 1: declares no `deny contains ...`: it would refuse nothing"]
+    assert [p.rule for p in found] == [
+        "line 1: declares neither `deny contains ...` nor `oblige contains ...`: it would refuse nothing"
+    ]
 
 
 @pytest.mark.parametrize("package", ["toolgate.tenant.other", "toolgate.authz", "toolgate.tenant.hours.sub", "x"])

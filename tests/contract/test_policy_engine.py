@@ -13,9 +13,10 @@ import pytest
 from adapters.wasmtime import policy as wasm
 from adapters.wasmtime.policy import WasmPolicyEngine
 from control_plane.policies import platform_module
-from control_plane.policies.build import ENTRYPOINTS
 from core.policy import ERROR, UNDEFINED, Canary, Decision
 from tests.harness import opa
+
+ASKED = ("toolgate/authz/decision", "toolgate/authz/visible")
 
 EVERYTHING = json.dumps({"roles": {"r": {"allow": {"globs": [{"what": [], "who": []}]}}}}).encode()
 NOTHING = b'{"roles":{}}'
@@ -182,14 +183,14 @@ def test_a_module_with_other_entry_points_is_refused(engine, tmp_path):
 
 def test_a_module_that_wants_builtins_the_host_lacks_is_refused(engine, tmp_path):
     rego = 'package toolgate.authz\n\ndecision := opa.runtime()\n\nvisible := ["x"]\n'
-    module = opa.build(rego, ENTRYPOINTS, tmp_path)
+    module = opa.build(rego, ASKED, tmp_path)
     with pytest.raises(ValueError, match=r"opa\.runtime"):
         engine.prepare(module, NOTHING, ())
 
 
 def test_an_undefined_decision_is_a_denial(engine, tmp_path):
     rego = 'package toolgate.authz\n\ndecision := {"allow": input.say} if input.say\n\nvisible := input.names\n'
-    policy = engine.prepare(opa.build(rego, ENTRYPOINTS, tmp_path), NOTHING, ())
+    policy = engine.prepare(opa.build(rego, ASKED, tmp_path), NOTHING, ())
     assert policy.decide(b"{}") == UNDEFINED
     assert policy.decide(b'{"say":"yes"}') == UNDEFINED
     assert policy.decide(b'{"say":1}') == UNDEFINED

@@ -9,7 +9,7 @@ import pytest
 
 from adapters.wasmtime.policy import WasmPolicyEngine
 from control_plane.compiler import globs
-from control_plane.compiler.policy import policy_data, role_problems
+from control_plane.compiler.policy import CONTEXT, policy_data, role_problems
 from control_plane.policies import platform_module
 from core.identity import RISKS, Condition, Permission, Role
 from core.resource import Problem
@@ -199,7 +199,7 @@ def test_every_problem_of_a_role_is_told_at_once():
         Problem("spec.permissions[0].tools[0]", "must not be empty"),
         Problem(
             "spec.permissions[0].when[0].attribute",
-            "must be user.<attribute>, agent.<attribute>, tool.<property> or ctx.<property>",
+            "must be user.<attribute>, agent.<attribute>, tool.<property>, arg.<path> or ctx.<property>",
         ),
         Problem("spec.permissions[0].when[0].value", "must be a list of at least one for in"),
     ]
@@ -213,10 +213,10 @@ def test_every_problem_of_a_role_is_told_at_once():
         ('deny contains "a" if input.user.attributes.dept == "x"', (), False),
         ('deny contains "a" if input.user.name == "x"', (), True),
         ('deny contains "a" if "x" in input.agent.groups', (), False),
-        ("import input.ctx as c", ("hour", "ip", "weekday"), False),
-        ('deny contains "a" if input.ctx[m] == 1', ("hour", "ip", "weekday"), False),
-        ('deny contains "a" if input["ctx"].hour == 1', ("hour", "ip", "weekday"), True),
-        ('deny contains "a" if { some x in [input]; x.u == 1 }', ("hour", "ip", "weekday"), True),
+        ("import input.ctx as c", CONTEXT, False),
+        ('deny contains "a" if input.ctx[m] == 1', CONTEXT, False),
+        ('deny contains "a" if input["ctx"].hour == 1', CONTEXT, True),
+        ('deny contains "a" if { some x in [input]; x.u == 1 }', CONTEXT, True),
         ('deny contains "a" if { u := input.user; u.name == "x" }', (), True),
     ],
 )

@@ -19,7 +19,7 @@ from control_plane.services.audit import AuditLog
 from core.admin import Rejected, Why
 from core.call import Record, Records, RecordsAway
 from core.node_token import NodeToken
-from tests.harness.fleet import NODE_TOKEN, ROOT, ControlPlane, assemble, identify
+from tests.harness.fleet import NODE_TOKEN, ControlPlane, assemble, identify
 from tests.harness.postgres import Server
 
 
@@ -65,13 +65,20 @@ class InControlPlane:
 
     def __init__(self, one: ControlPlane) -> None:
         self._one = one
-        self.audit = AuditLog(PostgresAudit(one.database), one.store, one.store)
+        self.rows = PostgresAudit(one.database)
+        self.audit = AuditLog(self.rows, one.store, one.store)
         self._port = 0
         self.broken = False
 
     async def start(self) -> None:
         self._server = grpc.aio.server()
-        servicer = FleetServicer(self._one.plane, identify=identify, store_records=self._store, wrap=wrap_for_node)
+        servicer = FleetServicer(
+            self._one.plane,
+            identify=identify,
+            store_records=self._store,
+            lease=self._one.usage.lease,
+            wrap=wrap_for_node,
+        )
         servicer.add_to(self._server)
         self._port = self._server.add_insecure_port(f"127.0.0.1:{self._port}")
         await self._server.start()
@@ -168,7 +175,7 @@ async def test_records_are_not_acknowledged_while_the_database_is_away(control: 
     control.broken = False
     await control.records.ship([record(1)])
     assert await control.ids() == ["r00001"]
-    verdict = await control.audit.verify(ROOT, "acme")
+    verdict = await control.rows.verify("acme")
     assert verdict.intact
 
 

@@ -1,176 +1,181 @@
-"""The contract of SnapshotSource: whatever brings snapshots, a receiver sees the same."""
+"""What every SnapshotSource keeps to: the control plane's stream, and a folder."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import pytest
 
-from adapters.files.records import RecordFile
-from adapters.files.snapshots import FolderSource
-from core.call import Record, RecordsAway
-from core.resource import Problem, digest
-from core.snapshot import Holding, SnapshotReceiver, SnapshotSource, TenantUpdate
-from tests.data_plane.node.snapshots import manifest_of, parts_of, update
+from adapters.crypto.sealing import Ed25519Signer, wrap_for_node
+from adapters.files.snapshots import FolderSource, TenantFile
+from core.resource import Problem
+from core.snapshot import Manifest
+from core.trust import Pinned
+from tests.harness.fleet import ROOT, SIGNING_KEY, ControlPlane, HoldingNode, connected, control_plane
+from tests.harness.postgres import Server
 
 
-class Memory:
-    """A SnapshotReceiver that takes everything, unless it is told to refuse a tenant."""
+class Origin(Protocol):
+    """A source, and the hand that changes what it brings."""
 
-    def __init__(self) -> None:
-        self.in_force: dict[str, TenantUpdate] = {}
-        self.parts: dict[bytes, bytes] = {}
-        self.refuse: set[str] = set()
-        self.offers: list[tuple[str, int, int]] = []
-        self.changed = asyncio.Condition()
+    plane: ControlPlane
 
-    def holdings(self) -> tuple[list[Holding], set[bytes]]:
-        held = [
-            Holding(tenant, manifest_of(one).generation, digest(one.signed.manifest))
-            for tenant, one in self.in_force.items()
-        ]
-        return held, set(self.parts)
+    def following(self, node: HoldingNode) -> AbstractAsyncContextManager[object]: ...
 
-    async def offer(self, update: TenantUpdate) -> list[Problem]:
-        manifest = manifest_of(update)
-        async with self.changed:
-            self.changed.notify_all()
-            self.offers.append((manifest.tenant, manifest.generation, len(update.parts)))
-            if manifest.tenant in self.refuse:
-                return [Problem("policy", "no")]
-            self.parts |= update.parts
-            assert {ref.digest for ref in manifest.parts} <= self.parts.keys()
-            self.in_force[manifest.tenant] = update
-            return []
+    async def told(self, node: HoldingNode) -> None:
+        """What was changed is published, for this node to see."""
+        ...
 
-    async def withdraw(self, tenant: str) -> None:
-        async with self.changed:
-            self.in_force.pop(tenant, None)
-            self.changed.notify_all()
 
-    async def until(self, holds: object) -> None:
-        assert callable(holds)
-        async with asyncio.timeout(20), self.changed:
-            await self.changed.wait_for(holds)
+class Stream:
+    def __init__(self, plane: ControlPlane) -> None:
+        self.plane = plane
+
+    def following(self, node: HoldingNode) -> AbstractAsyncContextManager[object]:
+        return connected(node, self.plane.target)
+
+    async def told(self, node: HoldingNode) -> None:
+        await self.plane.publisher_settled()
 
 
 class Folder:
-    """Publishes to a FolderSource."""
+    """What is published, written down for one node as a folder holds it."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, plane: ControlPlane, folder: Path) -> None:
+        self.plane = plane
+        self._folder = folder
         for name in ("tenants", "parts"):
-            (path / name).mkdir()
+            (folder / name).mkdir()
 
-    def source(self) -> SnapshotSource:
-        return FolderSource(self.path, poll_s=0.01)
-
-    def publish(self, one: TenantUpdate) -> None:
-        for part, data in one.parts.items():
-            (self.path / "parts" / part.hex()).write_bytes(data)
-        file = self.path / "tenants" / f"{manifest_of(one).tenant}.json"
-        temporary = file.with_suffix(".tmp")
-        temporary.write_bytes(msgspec.json.encode({"signed": one.signed, "sealed_key": one.sealed_key}))
-        temporary.rename(file)
-
-    def withdraw(self, tenant: str) -> None:
-        (self.path / "tenants" / f"{tenant}.json").unlink()
-
-
-@pytest.fixture(params=["files"])
-def published(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
-    return {"files": Folder}[request.param](tmp_path)
-
-
-@asynccontextmanager
-async def following(source: SnapshotSource, receiver: SnapshotReceiver) -> AsyncIterator[None]:
-    task = asyncio.ensure_future(source.follow(receiver))
-    try:
-        yield
-        assert not task.done(), "it follows for ever"
-    finally:
+    @asynccontextmanager
+    async def following(self, node: HoldingNode) -> AsyncIterator[object]:
+        signer = Ed25519Signer(SIGNING_KEY)
+        node.pinned = Pinned(keys={signer.key_id: signer.public_key})
+        task = asyncio.create_task(FolderSource(self._folder, poll_s=0.02).follow(node))
+        yield task
         task.cancel()
-        await asyncio.wait([task])
-        assert task.cancelled()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def told(self, node: HoldingNode) -> None:
+        await self.plane.publisher_settled()
+        for one in await self.plane.publications.current(None):
+            file = self._folder / "tenants" / f"{one.tenant}.json"
+            if one.signed is None:
+                file.unlink(missing_ok=True)
+                continue
+            for digest, data in (await self.plane.publications.parts(one.parts)).items():
+                (self._folder / "parts" / digest.hex()).write_bytes(data)
+            keys = await self.plane.vault.tenant_keys(one.tenant)
+            assert keys is not None
+            held = TenantFile(signed=one.signed, sealed_key=wrap_for_node(keys.data_key, node.key.public_key))
+            new = file.with_suffix(".new")
+            new.write_bytes(msgspec.json.encode(held))
+            new.rename(file)
 
 
-async def test_what_is_there_already_is_brought_and_so_is_what_comes(published: Folder) -> None:
-    node = Memory()
-    published.publish(update("acme"))
-    async with following(published.source(), node):
-        await node.until(lambda: "acme" in node.in_force)
-        published.publish(update("other"))
-        await node.until(lambda: "other" in node.in_force)
-        published.publish(update("acme", 2))
-        await node.until(lambda: manifest_of(node.in_force["acme"]).generation == 2)
+@pytest.fixture(params=["stream", "folder"])
+async def origin(request: pytest.FixtureRequest, postgres: Server, tmp_path: Path) -> AsyncIterator[Origin]:
+    with postgres.fresh() as dsn:
+        async with control_plane(dsn) as plane:
+            yield Stream(plane) if request.param == "stream" else Folder(plane, tmp_path)
 
 
-async def test_only_what_the_node_lacks_is_sent(published: Folder) -> None:
-    node = Memory()
-    published.publish(update("acme", 1, parts_of("acme")))
-    async with following(published.source(), node):
-        await node.until(lambda: "acme" in node.in_force)
-        published.publish(update("acme", 2, parts_of("acme", tool_count=3)))
-        await node.until(lambda: len(node.offers) == 2)
-    assert node.offers[0] == ("acme", 1, 9)
-    assert node.offers[1] == ("acme", 2, 1)
+@pytest.fixture
+def node() -> HoldingNode:
+    return HoldingNode("node-1")
 
 
-async def test_a_refused_snapshot_does_not_stop_the_next_one(published: Folder) -> None:
-    node = Memory()
-    node.refuse.add("acme")
-    async with following(published.source(), node):
-        published.publish(update("acme"))
-        await node.until(lambda: node.offers)
-        published.publish(update("other"))
-        await node.until(lambda: "other" in node.in_force)
-        node.refuse.clear()
-        published.publish(update("acme", 2))
-        await node.until(lambda: "acme" in node.in_force)
+async def test_a_new_node_gets_everything(origin: Origin, node: HoldingNode) -> None:
+    await origin.plane.tenant("acme", "clock")
+    await origin.plane.tenant("other")
+    await origin.told(node)
+    async with origin.following(node):
+        await node.until(lambda: set(node.manifests) == {"acme", "other"})
+        assert node.tools("acme") == {}
 
 
-async def test_a_tenant_that_goes_is_withdrawn_also_while_nobody_followed(published: Folder) -> None:
-    node = Memory()
-    for tenant in ("acme", "other", "third"):
-        published.publish(update(tenant))
-    source = published.source()
-    async with following(source, node):
-        await node.until(lambda: len(node.in_force) == 3)
-        published.withdraw("acme")
-        await node.until(lambda: set(node.in_force) == {"other", "third"})
-    published.withdraw("other")
-    async with following(source, node):
-        await node.until(lambda: set(node.in_force) == {"third"})
+async def test_a_change_is_brought(origin: Origin, node: HoldingNode) -> None:
+    await origin.plane.tenant("acme")
+    await origin.told(node)
+    async with origin.following(node):
+        await node.until(lambda: "acme" in node.manifests)
+        before = node.generation("acme")
+        await origin.plane.apply("RateLimit", "acme", "fair", {"calls": 5})
+        await origin.told(node)
+        await node.until(lambda: node.generation("acme") > before)
 
 
-async def test_garbage_among_the_files_stops_nothing(published: Folder) -> None:
-    node = Memory()
-    (published.path / "tenants" / "broken.json").write_text("{")
-    (published.path / "tenants" / "Not A Name.json").write_text("{}")
-    lost = update("lost")
-    published.publish(lost)
-    missing = published.path / "parts" / next(iter(lost.parts)).hex()
-    data = missing.read_bytes()
-    missing.unlink()
-    published.publish(update("acme", parts=parts_of("acme", marker="own")))
-    async with following(published.source(), node):
-        await node.until(lambda: "acme" in node.in_force)
-        assert "lost" not in node.in_force
-        missing.write_bytes(data)
-        await node.until(lambda: "lost" in node.in_force)
+async def test_a_node_that_has_it_is_not_offered_it_with_parts_again(origin: Origin, node: HoldingNode) -> None:
+    await origin.plane.tenant("acme")
+    await origin.told(node)
+    async with origin.following(node):
+        await node.until(lambda: node.generation("acme") == origin.plane.plane.hub.generation("acme"))
+    node.updates.clear()
+    async with origin.following(node):
+        await origin.plane.tenant("other")
+        await origin.told(node)
+        await node.until(lambda: "other" in node.manifests)
+    again = [u for u in node.updates if msgspec.msgpack.decode(u.signed.manifest, type=Manifest).tenant == "acme"]
+    assert all(not update.parts for update in again)
 
 
-async def test_a_record_file_holds_every_record_by_its_id_and_says_when_it_cannot(tmp_path: Path) -> None:
-    path = tmp_path / "records.jsonl"
-    rows = [msgspec.msgpack.encode(Record(id=f"r{n}", at_unix=float(n), tenant="acme")) for n in range(3)]
-    records = RecordFile(path)
-    await records.ship(rows)
-    await records.ship(rows[2:])
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert {line["id"] for line in lines} == {"r0", "r1", "r2"}
-    assert lines[0]["tenant"] == "acme"
-    with pytest.raises(RecordsAway):
-        await RecordFile(tmp_path).ship(rows)
+async def test_a_tenant_that_is_gone_is_withdrawn(origin: Origin, node: HoldingNode) -> None:
+    await origin.plane.apply("Tenant", "", "acme", {})
+    await origin.told(node)
+    async with origin.following(node):
+        await node.until(lambda: "acme" in node.manifests)
+        await origin.plane.resources.delete(ROOT, "Tenant", "", "acme")
+        await origin.told(node)
+        await node.until(lambda: node.withdrawn == ["acme"])
+
+
+async def test_a_tenant_that_went_while_nobody_followed_is_withdrawn(origin: Origin, node: HoldingNode) -> None:
+    await origin.plane.apply("Tenant", "", "acme", {})
+    await origin.plane.apply("Tenant", "", "other", {})
+    await origin.told(node)
+    async with origin.following(node):
+        await node.until(lambda: set(node.manifests) == {"acme", "other"})
+    await origin.plane.resources.delete(ROOT, "Tenant", "", "acme")
+    await origin.told(node)
+    async with origin.following(node):
+        await node.until(lambda: node.withdrawn == ["acme"])
+        assert set(node.manifests) == {"other"}
+
+
+async def test_only_what_the_node_lacks_is_sent(origin: Origin, node: HoldingNode) -> None:
+    await origin.plane.tenant("acme")
+    await origin.told(node)
+    async with origin.following(node):
+        await node.until(lambda: "acme" in node.manifests)
+        before = node.generation("acme")
+        await origin.plane.apply("RateLimit", "acme", "fair", {"calls": 5})
+        await origin.told(node)
+        await node.until(lambda: node.generation("acme") > before)
+    last = node.updates[-1]
+    limits = [ref.digest for ref in node.manifests["acme"].parts if ref.kind == "limits"]
+    assert list(last.parts) == limits
+
+
+async def test_a_refusal_is_no_end_and_a_later_one_is_offered(origin: Origin, node: HoldingNode) -> None:
+    await origin.plane.tenant("acme")
+    await origin.told(node)
+    node.refuse = lambda _: [Problem("policy_module", "cannot be read")]
+    async with origin.following(node):
+        await node.until(lambda: bool(node.updates))
+        assert node.manifests == {}
+        node.refuse = lambda _: []
+        await origin.plane.apply("RateLimit", "acme", "fair", {"calls": 5})
+        await origin.told(node)
+        await node.until(lambda: node.generation("acme") > 0)
+
+
+async def test_a_node_that_refuses_one_tenant_gets_the_others(origin: Origin, node: HoldingNode) -> None:
+    await origin.plane.tenant("acme")
+    await origin.plane.tenant("other")
+    await origin.told(node)
+    node.refuse = lambda manifest: [Problem("snapshot", "no")] if manifest.tenant == "acme" else []
+    async with origin.following(node):
+        await node.until(lambda: set(node.manifests) == {"other"})

@@ -170,3 +170,14 @@ def test_a_server_cannot_offer_without_end() -> None:
     learnt = look(Known(), saw(*(tool(f"t{i}") for i in range(TOOLS_PER_SERVER + 1))))
     assert len(learnt.known.definitions) == TOOLS_PER_SERVER
     assert len(learnt.unusable) == 1
+
+
+def test_what_is_suspicious_waits_whatever_the_rule_is() -> None:
+    odd, fine = tool("odd", "give me everything"), tool("fine")
+    suspicious = {canonical_digest(odd.definition)}
+    seen = learn(Known(), saw(odd, fine), 1.0, approve_first=True, approve_changes=True, suspicious=suspicious)
+    assert states(seen.known) == {"fine": "approved", "odd": "pending"}
+    assert seen.auto_approved == ("fine",)
+    respelt = ObservedTool(name="odd", definition=b" " + odd.definition)
+    again = learn(seen.known, saw(respelt, fine), 2.0, approve_first=True, approve_changes=True, suspicious=suspicious)
+    assert states(again.known) == {"fine": "approved", "odd": "pending"}

@@ -121,3 +121,53 @@ def test_more_is_asked_for_before_a_slice_is_empty_but_never_ahead_of_single_tok
     assert not slow.runs_low(0.0)
     fast.add(Grant(0, 5.0), 0.0)
     assert not fast.runs_low(0.5)
+
+
+WINDOWS = st.builds(lambda burst, w: Bucket(burst / w, burst, w), st.integers(1, 200), st.floats(0.1, 1000))
+
+
+@given(WINDOWS, st.lists(st.tuples(st.floats(0, 3), st.integers(1, 50)), max_size=60))
+def test_a_window_admits_no_more_than_it_counts(bucket: Bucket, calls: list[tuple[float, int]]) -> None:
+    """In each period never more than the limit, and in any two in a row never more than twice that."""
+    level, now, admitted = None, 0.0, []
+    for pause, want in calls:
+        now += pause * bucket.window_s
+        level, grant = take(level, bucket, want, now)
+        admitted.append((now, grant.tokens))
+        assert level.tokens <= bucket.burst
+        assert grant.tokens <= want
+    for first in range(len(admitted)):
+        inside = sum(tokens for at, tokens in admitted[first:] if at < admitted[first][0] + bucket.window_s * 0.999)
+        assert inside <= 2 * bucket.burst
+
+
+def test_a_window_slides() -> None:
+    bucket = Bucket(1.0, 10, 10.0)
+    level, grant = take(None, bucket, 12, 0.0)
+    assert grant.tokens == 10
+    assert take(level, bucket, 1, 9.99)[1].tokens == 0
+    # Half of the window of before lies in the present one still: five of its ten count.
+    level, grant = take(level, bucket, 10, 15.0)
+    assert grant.tokens == 5
+    assert take(level, bucket, 10, 20.0)[1].tokens == 5
+    assert take(level, bucket, 10, 45.0)[1].tokens == 10
+
+
+@given(WINDOWS, st.integers(1, 200), st.floats(0, 2), st.integers(1, 300))
+def test_waiting_as_long_as_a_window_tells_gets_a_call(bucket: Bucket, first: int, pause: float, second: int) -> None:
+    level, _ = take(None, bucket, first, 0.0)
+    now = pause * bucket.window_s
+    level, grant = take(level, bucket, second, now)
+    if grant.tokens < second:
+        assert take(level, bucket, 1, now + grant.retry_after_s * 1.000001 + 1e-6)[1].tokens == 1
+        if grant.retry_after_s > 1e-3:
+            assert take(level, bucket, 1, now + grant.retry_after_s * 0.98)[1].tokens == 0
+
+
+def test_what_is_given_back_to_a_window_can_be_spent_again() -> None:
+    bucket = Bucket(0.01, 3, 300.0)
+    level, _ = take(None, bucket, 3, 0.0)
+    level = put_back(level, bucket, 2, 1.0)
+    level, grant = take(level, bucket, 5, 1.0)
+    assert grant.tokens == 2
+    assert full_in_s(level, bucket, 1.0) == 599.0

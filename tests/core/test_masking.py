@@ -140,7 +140,7 @@ def test_a_detector_that_raises_blocks() -> None:
         raise ZeroDivisionError
 
     failing = scanner(card="report")
-    failing._detectors = [msgspec.structs.replace(DETECT["card"], rule=broken)]
+    failing.detectors = [msgspec.structs.replace(DETECT["card"], rule=broken)]
     with pytest.raises(Refused) as refusal:
         failing.mask(json.dumps({"a": CARD}).encode())
     assert refusal.value.reason is Reason.GUARD_BLOCKED

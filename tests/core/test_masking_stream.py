@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from adapters.re2.matcher import Re2Matcher
 from core.detect import DETECT
-from core.masking import Scanner
+from core.masking import Hit, Scanner
 from core.masking_stream import CONTEXT_CHARS, HOLD_CHARS, StreamMasker, Tails
 from tests.core.secrets import ALL, PEM
 
@@ -140,3 +140,17 @@ def test_any_fragmentation_gives_the_same_text(data: st.DataObject, case: tuple[
     assert secret not in out
     assert f"[masked:{detector}]" in out
     json.dumps(out)
+
+
+def test_where_nothing_is_held_a_flush_looks_at_nothing() -> None:
+    looked: list[str] = []
+
+    class Counting(Scanner):
+        def find(self, text: str) -> list[Hit]:
+            looked.append(text)
+            return super().find(text)
+
+    masker = StreamMasker(Counting(dict.fromkeys(DETECT, "mask"), "out", MATCHER), TAILS)
+    assert masker.feed("All is said. ") == ["All is said. "]
+    assert masker.flush() == []
+    assert looked == ["All is said. "]

@@ -60,7 +60,7 @@ def test_every_problem_is_told_at_once_with_its_path() -> None:
         "spec.tools.c": "must be an object, not a list",
         "spec.colour": (
             "is not a field of spec; known: transport, era, on_change, approve_first, timeout_s, max_result_bytes,"
-            " refresh_s, risk, tools, disabled"
+            " refresh_s, screen, risk, tools, auth, disabled"
         ),
         "spec.disabled": "must be true or false, not 'yes'",
     }

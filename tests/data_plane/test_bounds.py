@@ -14,7 +14,8 @@ from core.call import Record
 from core.errors import Unavailable
 from core.limits import Bucket
 from core.server import HttpTransport
-from data_plane.fronts.server import ServerOptions, serve
+from data_plane.fronts.server_options import ServerOptions
+from data_plane.fronts.serving import serve
 from data_plane.fronts.streamable_http import FrontOptions
 from data_plane.leases import Leases
 from data_plane.leaving import Leaving
@@ -125,7 +126,7 @@ async def test_connections_and_large_bodies_turned_away_are_counted() -> None:
     listening = socket.socket(fileno=socket.create_server(("127.0.0.1", 0)).detach())
     port = listening.getsockname()[1]
     served = asyncio.ensure_future(
-        serve(Leaving(site.front), [listening], ServerOptions(max_connections=1, drain_s=0.1), stop, refused)
+        serve(Leaving(site.front), [listening], ServerOptions(max_connections=1, drain_s=0.1), stop, refused=refused)
     )
     kept = await asyncio.open_connection("127.0.0.1", port)
     extra = await asyncio.open_connection("127.0.0.1", port)

@@ -168,3 +168,25 @@ def test_servers_of_which_a_caller_sees_nothing_are_not_spoken_of() -> None:
     assert to_some.catalogue.instructions == "Be kind.\n\n## a\n\nI am a."
     assert to_some.digest != one.digest
     assert one.without(frozenset({"c"})) is one
+
+
+def test_an_offer_counts_for_who_sees_something_of_what_it_is_about() -> None:
+    offers: tuple[Offer, ...] = ("tools", "prompts", "resources", "subscribe", "completions", "logging", "tasks", "ui")
+    tool = CompiledTool(name="t", server="a", upstream_name="t", definition=b"{}", digest=b"")
+    prompt = CompiledPrompt(name="p", server="a", upstream_name="p", definition=b"{}")
+    known = Catalogue(
+        endpoint="e", servers=("a", "b"), tools=(tool,), prompts=(prompt,), resources=(entry("a", "x:1"),)
+    )
+    one = view(known, b"digest", {"a": backend("a", *offers), "b": backend("b")})
+    everything, nothing = one.entries(), dict.fromkeys(one.entries(), ())
+    assert one.offered(everything) == frozenset(offers)
+    # Nothing to complete is hidden by hiding resources, and nothing to be told of.
+    assert one.offered(nothing) == frozenset()
+    assert one.offered({**nothing, "tools": (tool,)}) == {"tools", "tasks", "ui", "logging"}
+    assert one.offered({**everything, "prompts": ()}) == frozenset(offers) - {"prompts", "completions"}
+    assert one.offered({**everything, "resources": ()}) == frozenset(offers) - {"resources", "subscribe"}
+
+
+def test_what_there_is_nothing_of_yet_is_offered_to_everybody() -> None:
+    one = view(Catalogue(endpoint="e", servers=("a",)), b"digest", {"a": backend("a", "prompts", "logging")})
+    assert one.offered(one.entries()) == {"tools", "prompts", "logging"}

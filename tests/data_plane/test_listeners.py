@@ -1,6 +1,7 @@
 """Who listens hears of what changes for them, and of nothing else."""
 
 import asyncio
+import dataclasses
 
 import pytest
 
@@ -94,6 +95,21 @@ async def test_beyond_the_cap_nobody_listens_until_somebody_leaves() -> None:
     close()
     assert (len(held), held.refused) == (0, 1)
     held.open(Stream(BEFORE).listener)
+
+
+async def test_one_caller_has_a_fourth_of_all_streams() -> None:
+    def of(principal: str) -> Listener:
+        return dataclasses.replace(Stream(BEFORE).listener, principal=principal)
+
+    held = listeners(cap=8)
+    close, _ = held.open(of("ann")), held.open(of("ann"))
+    with pytest.raises(Unavailable, match="This caller"):
+        held.open(of("ann"))
+    held.open(of("bob"))
+    close()
+    close()
+    held.open(of("ann"))
+    assert (len(held), held.refused) == (3, 1)
 
 
 async def test_a_change_is_told_once_the_other_replicas_have_it_and_only_to_those_still_there() -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from adapters.memory.bus import MemoryBus
+from core.bound import Bound
 from core.bus import MESSAGE_MAX_BYTES, Deliver, Leave
 from core.call import Ask, Notification, Notify, Question, Raw, Reply
 from core.errors import Reason, Unavailable
@@ -181,6 +182,19 @@ async def test_at_the_cap_a_call_is_given_up(bus: MemoryBus) -> None:
     assert (len(small), small.refused) == (1, 1)
     await small.close()
     assert len(small) == 0
+
+
+async def test_calls_that_ask_at_once_do_not_pass_the_cap_together() -> None:
+    class Slow(MemoryBus):
+        async def subscribe(self, topic: str, deliver: Deliver) -> Leave:
+            await asyncio.sleep(0)
+            return await super().subscribe(topic, deliver)
+
+    small = Parked(Slow(), cap=2)
+    got = await asyncio.gather(*(begun(small) for _ in range(6)), return_exceptions=True)
+    assert sum(isinstance(one, Unavailable) for one in got) == 4
+    assert small.bound == Bound(2, 2, 4)
+    await small.close()
 
 
 async def test_one_caller_has_a_fourth_of_all_places_and_gets_them_back(bus: MemoryBus) -> None:

@@ -8,12 +8,13 @@ import msgspec
 import pytest
 
 from core.call import Inbound, Notification, Opening, Route, Subject
+from core.errors import Reason, Unavailable
 from core.server import HttpTransport
 from core.snapshot import Backend
 from data_plane.listeners import Listeners, Sight
 from data_plane.snapshots import TenantSnapshot
-from data_plane.streams import Streams
-from data_plane.watches import UPDATED, Watches
+from data_plane.streams import Stream, Streams
+from data_plane.watches import MAX_WANTED, UPDATED, Watches
 from tests.data_plane.stages.builders import inbound, snapshot
 from tests.data_plane.test_watches import Announcer
 
@@ -28,7 +29,7 @@ class World:
         self.watches = Watches({HttpTransport: server})
         self.listeners = Listeners(lambda _: None)
         first = snapshot()
-        streams = Streams(self.listeners, self.watches, self._sight, lambda _: first)
+        self.streams = streams = Streams(self.listeners, self.watches, self._sight, lambda _: first)
         subjects = tuple(map(subject, "ab"))
         self.stream = streams.open(inbound(), Opening(tenant="acme", subjects=subjects), self._tell, lambda: None)
 
@@ -87,6 +88,42 @@ async def test_what_a_guard_leaves_out_is_not_told(server: Announcer, world: Wor
     server.announce("b")
     assert world.told == ["b"]
     assert len(server.streams) == 1
+
+
+async def test_a_task_is_told_of_in_the_names_the_agent_knows(world: World) -> None:
+    heard: list[dict[str, object]] = []
+    stream = Stream(world.watches, lambda note: heard.append(json.loads(note.params)), lambda: None)
+    own = subject("t1")
+    task = msgspec.structs.replace(
+        own, method="notifications/tasks", exposed="sealed", exposed_uri=lambda uri: f"files+{uri}"
+    )
+    stream.hear_of((task,))
+    await stream.settled()
+    (watch,) = world.watches._watches.values()
+    linked = {"content": [{"type": "resource_link", "uri": "file:///a", "name": "a"}]}
+    for result in (linked, {"content": 7}):
+        params = msgspec.json.encode({"taskId": "t1", "status": "completed", "result": result})
+        watch._heard(Notification("notifications/tasks", params))
+    stream.close()
+    assert heard[0]["taskId"] == "sealed"
+    assert heard[0]["result"]["content"][0]["uri"] == "files+file:///a"  # type: ignore[index]
+    assert heard[1]["result"] == {"content": 7}
+
+
+async def test_a_stream_that_would_hear_of_more_than_its_caller_may_is_not_opened(world: World) -> None:
+    share = [subject(f"x:{number}") for number in range(MAX_WANTED // 4)]
+    half = len(share) // 2
+    opening = Opening(tenant="acme", principal="ann", subjects=tuple(share[:half]))
+    first = world.streams.open(inbound(), opening, lambda _: None, lambda: None)
+    world.allowed |= {one.exposed for one in share}
+    more = msgspec.structs.replace(opening, subjects=(*share[half:], subject("y:1")))
+    held = world.watches.wishes.held
+    with pytest.raises(Unavailable) as refused:
+        world.streams.open(inbound(), more, lambda _: None, lambda: None)
+    assert refused.value.reason is Reason.OVERLOADED
+    assert world.watches.wishes.held == held
+    world.streams.open(inbound(), msgspec.structs.replace(more, subjects=more.subjects[:-1]), print, print).close()
+    first.close()
 
 
 async def test_what_was_closed_listens_no_more_whatever_comes_after(world: World) -> None:

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 import pytest
 
+from core.bound import Bound
 from core.call import Interest, Notification, Notify, Route
 from core.errors import Reason, Unavailable
 from core.server import HttpTransport
 from core.snapshot import Backend
-from data_plane.watches import TASK, UPDATED, Watches, Wish
+from data_plane.watches import MAX_WANTED, MAX_WISHES, TASK, UPDATED, Leave, Watches, Wish
 
 SOON_S = 5.0
 
@@ -141,6 +142,22 @@ async def test_tasks_are_told_by_their_id(watches: Watches, server: Announcer) -
     tell(Notification(TASK, b'{"taskId":"t1","status":"working"}'))
     tell(Notification(TASK, b"7"))
     assert [note.params for note in told] == [b'{"taskId":"t1","status":"working"}']
+
+
+async def test_one_caller_has_a_fourth_of_what_can_be_wanted_of_a_server(watches: Watches) -> None:
+    def join(number: int, principal: str) -> Leave:
+        return watches.join(route(), updated(f"file:///{number}"), lambda _: None, lambda: None, principal)
+
+    leave, *_ = [join(number, "ann") for number in range(MAX_WANTED // 4)]
+    join(0, "ann")
+    with pytest.raises(Unavailable):
+        join(-1, "ann")
+    join(-1, "bob")
+    leave()
+    leave()
+    with pytest.raises(Unavailable):
+        join(-2, "ann")
+    assert watches.wishes == Bound(MAX_WANTED // 4 + 1, MAX_WISHES, 2)
 
 
 async def test_what_cannot_be_watched_is_counted() -> None:

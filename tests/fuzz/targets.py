@@ -28,7 +28,7 @@ from data_plane.supervisor.stdio_lines import LineReader, Overlong
 from data_plane.upstreams import declared, greeting, interests
 from data_plane.upstreams.jsonrpc import Message as Said
 from data_plane.upstreams.jsonrpc import NotMcpError
-from data_plane.upstreams.rounds import as_result
+from data_plane.upstreams.rounds import translated
 from data_plane.upstreams.sse import Event, EventParser, TooLongError
 from tests.fuzz import wire
 
@@ -356,10 +356,14 @@ def _relayed(error: bytes, method: str, revision: str) -> None:
             continue
         assert status in (200, 400, 404)
         assert isinstance(strict(shown), dict)
-    outgoing = Outgoing(arguments=b"{}", capabilities=b'{"elicitation":{"url":{}}}', takes_input_required=True)
-    asked = as_result(Raw(error=error), outgoing).result
-    if asked:
-        assert rounds.read(asked) is not None
+    for told in (b'{"elicitation":{"url":{}}}', b'{"sampling":{}}'):
+        outgoing = Outgoing(arguments=b"{}", capabilities=told, takes_input_required=True)
+        changed = translated(Raw(error=error), outgoing)
+        if changed.result:
+            assert rounds.read(changed.result) is not None
+        else:
+            assert isinstance(strict(changed.error), dict)
+    rounds.in_words(error)
 
 
 def _heard_of(value: bytes) -> None:

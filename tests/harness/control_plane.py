@@ -1,10 +1,12 @@
 """A whole control plane on a database of its own, spoken to over real gRPC and HTTP."""
 
 import asyncio
+import concurrent.futures
 import http.client
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,19 +51,22 @@ class Plane:
         *,
         token: str | None = None,
         raw: bytes | None = None,
+        source: str = "127.0.0.1",
         **headers: str,
     ) -> Answer:
-        """`token` "" sends none; otherwise the first administrator's."""
+        """`token` "" sends none; otherwise the first administrator's. `source`: address to come from."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if token != "":
             sent["authorization"] = f"Bearer {token or self.token}"
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
         if data is not None:
             sent.setdefault("content-type", "application/json")
-        return await asyncio.to_thread(self._exchange, verb, path, data, sent)
+        return await asyncio.to_thread(self._exchange, verb, path, data, sent, source)
 
-    def _exchange(self, verb: str, path: str, data: bytes | None, headers: dict[str, str]) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.serving.admin_port, timeout=10)
+    def _exchange(self, verb: str, path: str, data: bytes | None, headers: dict[str, str], source: str) -> Answer:
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.serving.admin_port, timeout=10, source_address=(source, 0)
+        )
         try:
             connection.request(verb, path, data, headers)
             response = connection.getresponse()
@@ -73,6 +78,16 @@ class Plane:
         """What somebody with the database's password could do."""
         async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as connection:
             await connection.execute(statement.encode())
+
+    async def dump(self) -> str:
+        """Every row of every table, as text."""
+        async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as connection:
+            found = await connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+            text = []
+            for (name,) in await found.fetchall():
+                rows = await connection.execute(f'SELECT t::text FROM "{name}" AS t'.encode())
+                text += [name, *(row[0] for row in await rows.fetchall())]
+        return "\n".join(text)
 
     @property
     def target(self) -> str:
@@ -119,3 +134,32 @@ async def control_plane(
             yield Plane(await asyncio.wait_for(started, 5), dsn)
         finally:
             stop.set()
+
+
+@contextmanager
+def control_plane_apart(dsn: str, folder: Path, *arguments: str) -> Iterator[Plane]:
+    """As `control_plane`, on a loop and a thread of its own: for many tests that share one."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="control plane")
+    thread.start()
+    running = control_plane(dsn, folder, *arguments)
+    held: concurrent.futures.Future[None] = concurrent.futures.Future()
+    made: concurrent.futures.Future[Plane] = concurrent.futures.Future()
+
+    async def hold() -> None:
+        async with running as plane:
+            made.set_result(plane)
+            await asyncio.wrap_future(held)
+
+    task = asyncio.run_coroutine_threadsafe(hold(), loop)
+    try:
+        concurrent.futures.wait([made, task], timeout=30, return_when=concurrent.futures.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+        yield made.result(1)
+    finally:
+        held.set_result(None)
+        task.result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()

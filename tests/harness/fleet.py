@@ -20,6 +20,8 @@ from adapters.postgres.resources import PostgresStore
 from adapters.postgres.secrets import PostgresSealedValues
 from adapters.postgres.snapshots import PostgresPublications
 from adapters.postgres.trust import PostgresTrust
+from adapters.postgres.usage import PostgresUsage
+from adapters.re2.matcher import Re2Matcher
 from control_plane.compiler.compile import COMPILER
 from control_plane.compiler.source import Found, TenantPolicy
 from control_plane.fleet.plane import CHANNELS, FleetPlane, Stores
@@ -29,6 +31,7 @@ from control_plane.services.publisher import Policies
 from control_plane.services.resources import Resources
 from control_plane.services.secrets import KeyRing, Vault
 from control_plane.services.signing import SigningKeys
+from control_plane.services.usage import QuotaUsage
 from core.admin import Admin, Draft, Rejected, Why
 from core.definition import Definition
 from core.node_token import NodeToken
@@ -59,6 +62,9 @@ class PlainPolicies:
     async def make(self, resources: Sequence[Resource]) -> TenantPolicy | list[Found]:
         return TenantPolicy(module=b"\0asm", data=PolicyData(data=b'{"roles":{}}'))
 
+    async def shadow(self, resources: Sequence[Resource]) -> TenantPolicy | list[Found] | None:
+        return None
+
 
 @dataclass
 class ControlPlane:
@@ -74,6 +80,7 @@ class ControlPlane:
     vault: Vault
     signing: SigningKeys
     access: Access
+    usage: QuotaUsage
     target: str = ""
     records: list[tuple[str, list[bytes]]] = field(default_factory=list)
     records_away: bool = False
@@ -159,6 +166,7 @@ def assemble(
         data_key=data_key,
         sealer=sealer,
         signing=signing,
+        matcher=Re2Matcher(),
     )
     return ControlPlane(
         database=database,
@@ -171,6 +179,7 @@ def assemble(
         vault=vault,
         signing=signing,
         access=Access(store, PostgresCredentials(database), vault),
+        usage=QuotaUsage(PostgresUsage(database), store),
     )
 
 
@@ -195,6 +204,7 @@ async def control_plane(
             one.plane,
             identify=identify or one.access.identify_node,
             store_records=one.store_records,
+            lease=one.usage.lease,
             wrap=wrap_for_node,
             recheck_s=recheck_s,
         )

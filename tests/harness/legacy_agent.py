@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 Json = dict[str, object]
 
 

@@ -106,9 +106,11 @@ class Node:
 class Planes:
     """A control plane and its gateways; nothing runs until it is started."""
 
-    def __init__(self, folder: Path, dsn: str) -> None:
+    def __init__(self, folder: Path, dsn: str, environment: dict[str, str]) -> None:
+        """`environment`: of the control plane."""
         self.folder = folder
         self.dsn = dsn
+        self.environment = environment
         self.admin_port = free_port()
         self.grpc_port = free_port()
         self.control: Child | None = None
@@ -124,7 +126,7 @@ class Planes:
         ports = ["--admin-port", str(self.admin_port), "--grpc-port", str(self.grpc_port)]
         command = [BIN / "toolgate", "control-plane", "--data-dir", self.folder / "control", *ports, *tokens]
         command += ["--opa", Path(__file__).parents[2] / ".tools/opa"]
-        environment = os.environ | {"TOOLGATE_DATABASE_URL": self.dsn}
+        environment = os.environ | {"TOOLGATE_DATABASE_URL": self.dsn} | self.environment
         log = self.folder / "control-plane.log"
         self.control = Child("control plane", [str(word) for word in command], log, environment)
 
@@ -199,9 +201,9 @@ class Planes:
 
 
 @asynccontextmanager
-async def running(folder: Path, dsn: str) -> AsyncIterator[Planes]:
+async def running(folder: Path, dsn: str, **environment: str) -> AsyncIterator[Planes]:
     """A control plane that answers; gateways are the test's to add. All of it is gone at the end."""
-    planes = Planes(folder, dsn)
+    planes = Planes(folder, dsn, environment)
     try:
         planes.start_control_plane()
         await planes.control_plane_ready()

@@ -185,6 +185,19 @@ def asking(fixture: Fixture) -> None:
     async def ask_url(call: Call) -> Json:
         return text(json.dumps(await call.ask(page=visit("Please connect.", "https://example.com/connect", "page-1"))))
 
+    @fixture.tool("Sends the user to a page, and says on the call's own stream that they are done there.")
+    async def ask_url_done(call: Call) -> Json:
+        answer = await call.ask(page=visit("Please connect.", "https://example.com/connect", "page-3"))
+        if not call.modern:
+            await call.ctx.session.send_elicit_complete("page-3", call.ctx.request_id)
+        return text(json.dumps(answer))
+
+    @fixture.tool("Says of a page, on the stream of nobody's call, that its user is done there.", schema(**NAME))
+    async def page_done(call: Call) -> Json:
+        if not call.modern:
+            await call.ctx.session.send_elicit_complete(str(call.arguments["name"]))
+        return text("said")
+
     @fixture.tool("Asks for a sample.")
     async def ask_sampling(call: Call) -> Json:
         return text(json.dumps(await call.ask(sample=sample("What is the capital of France?"))))

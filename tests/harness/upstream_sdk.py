@@ -76,10 +76,12 @@ async def serving(seen: Seen, *, json_response: bool = False) -> AsyncIterator[s
 
 
 @asynccontextmanager
-async def on_uvicorn(app: object) -> AsyncIterator[str]:
+async def on_uvicorn(app: object, port: int = 0) -> AsyncIterator[str]:
+    """The origin. `port` 0: a free one."""
     # Named as TCP, or asyncio leaves TCP_NODELAY off and every answer in two writes takes 40 ms.
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    sock.bind(("127.0.0.1", 0))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", port))
     config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1, lifespan="on", ws="none")  # type: ignore[arg-type]
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]

@@ -13,12 +13,15 @@ from pathlib import Path
 import msgspec
 
 from adapters.crypto.sealing import AesGcmSealer
+from adapters.jose.verifier import JoseVerifier
 from adapters.memory.bus import MemoryBus, MemoryCache, MemoryEvents
 from adapters.memory.counters import MemoryCounters
 from adapters.re2.matcher import Re2Matcher
 from adapters.wasmtime.policy import WasmPolicyEngine
+from core.approval import Nobody
 from core.call import Inbound, Result
-from core.identity import key_hash
+from core.identity import Principal, key_hash
+from core.issuer import KeySet
 from core.resource import digest, encode
 from core.server import HttpTransport
 from core.snapshot import (
@@ -32,11 +35,12 @@ from core.snapshot import (
     KeyEntry,
     KeyShard,
     PolicyData,
-    Principal,
 )
+from data_plane.bearers import Bearers
 from data_plane.fronts.bodies import Bodies
 from data_plane.fronts.others import Others
-from data_plane.fronts.server import ServerOptions, serve
+from data_plane.fronts.server_options import ServerOptions
+from data_plane.fronts.serving import serve
 from data_plane.fronts.shared import Shared
 from data_plane.fronts.streamable_http import Front, FrontOptions
 from data_plane.gateway import Gateway
@@ -45,7 +49,8 @@ from data_plane.leaving import Leaving
 from data_plane.listeners import Listeners
 from data_plane.meter import Meter
 from data_plane.parked import Parked
-from data_plane.pipeline import handle, knock, sight
+from data_plane.pipeline import describe, handle, knock, sight
+from data_plane.public_urls import PublicUrls
 from data_plane.sessions import SessionNotes
 from data_plane.snapshots import Assembler, TenantSnapshot
 from data_plane.stages.conversation import Conversations
@@ -235,13 +240,20 @@ async def _worker(
         silence_s=lambda: 0.0,
         sessions=SessionNotes(cache, bus),
         parked=parked,
+        approvers=Nobody(),
         sealer=sealer,
+        bearers=Bearers(JoseVerifier(), _no_keys),
+        urls=PublicUrls(),
     )
     watches = Watches(gateway.backends)
     stack.push_async_callback(watches.close)
     listeners = Listeners(tenants.loaded)
     streams = Streams(listeners, watches, partial(sight, gateway), tenants.loaded)
     return await _serving(stack, gateway, bus, listeners, streams, tenants=tenants, quiet_s=quiet_s, server=server)
+
+
+async def _no_keys(_tenant: str, _provider: str, _kid: str) -> KeySet:
+    return KeySet()
 
 
 async def _serving(
@@ -280,6 +292,8 @@ async def _serving(
         preflight_origins=lambda _tenant, _endpoint: [ORIGIN],
         bodies=bodies,
         others=others.served,
+        urls=gateway.urls,
+        describe=partial(describe, gateway),
     )
     leaving, stop = Leaving(front, others.abandon), asyncio.Event()
     # By its number, as a worker gets it: asyncio sends at once (TCP_NODELAY) only where the socket says that it is TCP.

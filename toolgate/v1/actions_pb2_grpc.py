@@ -434,6 +434,16 @@ class AuditStub:
                 request_serializer=toolgate_dot_v1_dot_actions__pb2.VerifyAuditRequest.SerializeToString,
                 response_deserializer=toolgate_dot_v1_dot_actions__pb2.VerifyAuditResponse.FromString,
                 _registered_method=True)
+        self.ListCheckpoints = channel.unary_unary(
+                '/toolgate.v1.Audit/ListCheckpoints',
+                request_serializer=toolgate_dot_v1_dot_actions__pb2.ListCheckpointsRequest.SerializeToString,
+                response_deserializer=toolgate_dot_v1_dot_actions__pb2.ListCheckpointsResponse.FromString,
+                _registered_method=True)
+        self.Export = channel.unary_stream(
+                '/toolgate.v1.Audit/Export',
+                request_serializer=toolgate_dot_v1_dot_actions__pb2.ExportAuditRequest.SerializeToString,
+                response_deserializer=toolgate_dot_v1_dot_actions__pb2.ExportAuditResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServicer:
@@ -451,6 +461,18 @@ class AuditServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListCheckpoints(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Export(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -463,6 +485,16 @@ def add_AuditServicer_to_server(servicer, server):
                     servicer.Verify,
                     request_deserializer=toolgate_dot_v1_dot_actions__pb2.VerifyAuditRequest.FromString,
                     response_serializer=toolgate_dot_v1_dot_actions__pb2.VerifyAuditResponse.SerializeToString,
+            ),
+            'ListCheckpoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCheckpoints,
+                    request_deserializer=toolgate_dot_v1_dot_actions__pb2.ListCheckpointsRequest.FromString,
+                    response_serializer=toolgate_dot_v1_dot_actions__pb2.ListCheckpointsResponse.SerializeToString,
+            ),
+            'Export': grpc.unary_stream_rpc_method_handler(
+                    servicer.Export,
+                    request_deserializer=toolgate_dot_v1_dot_actions__pb2.ExportAuditRequest.FromString,
+                    response_serializer=toolgate_dot_v1_dot_actions__pb2.ExportAuditResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -519,6 +551,60 @@ class Audit:
             '/toolgate.v1.Audit/Verify',
             toolgate_dot_v1_dot_actions__pb2.VerifyAuditRequest.SerializeToString,
             toolgate_dot_v1_dot_actions__pb2.VerifyAuditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCheckpoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/toolgate.v1.Audit/ListCheckpoints',
+            toolgate_dot_v1_dot_actions__pb2.ListCheckpointsRequest.SerializeToString,
+            toolgate_dot_v1_dot_actions__pb2.ListCheckpointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Export(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/toolgate.v1.Audit/Export',
+            toolgate_dot_v1_dot_actions__pb2.ExportAuditRequest.SerializeToString,
+            toolgate_dot_v1_dot_actions__pb2.ExportAuditResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -219,3 +219,37 @@ class RecordAck(_message.Message):
     BATCH_FIELD_NUMBER: _ClassVar[int]
     batch: int
     def __init__(self, batch: _Optional[int] = ...) -> None: ...
+
+class LeaseQuestion(_message.Message):
+    __slots__ = ("name", "period", "amount", "want")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PERIOD_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    WANT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    period: str
+    amount: int
+    want: int
+    def __init__(self, name: _Optional[str] = ..., period: _Optional[str] = ..., amount: _Optional[int] = ..., want: _Optional[int] = ...) -> None: ...
+
+class LeaseAnswer(_message.Message):
+    __slots__ = ("granted", "retry_after_s")
+    GRANTED_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_S_FIELD_NUMBER: _ClassVar[int]
+    granted: int
+    retry_after_s: float
+    def __init__(self, granted: _Optional[int] = ..., retry_after_s: _Optional[float] = ...) -> None: ...
+
+class ApprovalWish(_message.Message):
+    __slots__ = ("wish", "wait_ms")
+    WISH_FIELD_NUMBER: _ClassVar[int]
+    WAIT_MS_FIELD_NUMBER: _ClassVar[int]
+    wish: bytes
+    wait_ms: int
+    def __init__(self, wish: _Optional[bytes] = ..., wait_ms: _Optional[int] = ...) -> None: ...
+
+class ApprovalAnswer(_message.Message):
+    __slots__ = ("answer",)
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    answer: bytes
+    def __init__(self, answer: _Optional[bytes] = ...) -> None: ...

@@ -45,6 +45,16 @@ class FleetStub:
                 request_serializer=toolgate_dot_v1_dot_fleet__pb2.RecordBatch.SerializeToString,
                 response_deserializer=toolgate_dot_v1_dot_fleet__pb2.RecordAck.FromString,
                 _registered_method=True)
+        self.Lease = channel.unary_unary(
+                '/toolgate.v1.Fleet/Lease',
+                request_serializer=toolgate_dot_v1_dot_fleet__pb2.LeaseQuestion.SerializeToString,
+                response_deserializer=toolgate_dot_v1_dot_fleet__pb2.LeaseAnswer.FromString,
+                _registered_method=True)
+        self.Approve = channel.unary_unary(
+                '/toolgate.v1.Fleet/Approve',
+                request_serializer=toolgate_dot_v1_dot_fleet__pb2.ApprovalWish.SerializeToString,
+                response_deserializer=toolgate_dot_v1_dot_fleet__pb2.ApprovalAnswer.FromString,
+                _registered_method=True)
 
 
 class FleetServicer:
@@ -63,6 +73,19 @@ class FleetServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Lease(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Approve(self, request, context):
+        """What came of a wish. An approval is told once, and used up by that.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -75,6 +98,16 @@ def add_FleetServicer_to_server(servicer, server):
                     servicer.Ship,
                     request_deserializer=toolgate_dot_v1_dot_fleet__pb2.RecordBatch.FromString,
                     response_serializer=toolgate_dot_v1_dot_fleet__pb2.RecordAck.SerializeToString,
+            ),
+            'Lease': grpc.unary_unary_rpc_method_handler(
+                    servicer.Lease,
+                    request_deserializer=toolgate_dot_v1_dot_fleet__pb2.LeaseQuestion.FromString,
+                    response_serializer=toolgate_dot_v1_dot_fleet__pb2.LeaseAnswer.SerializeToString,
+            ),
+            'Approve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Approve,
+                    request_deserializer=toolgate_dot_v1_dot_fleet__pb2.ApprovalWish.FromString,
+                    response_serializer=toolgate_dot_v1_dot_fleet__pb2.ApprovalAnswer.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -132,6 +165,60 @@ class Fleet:
             '/toolgate.v1.Fleet/Ship',
             toolgate_dot_v1_dot_fleet__pb2.RecordBatch.SerializeToString,
             toolgate_dot_v1_dot_fleet__pb2.RecordAck.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Lease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/toolgate.v1.Fleet/Lease',
+            toolgate_dot_v1_dot_fleet__pb2.LeaseQuestion.SerializeToString,
+            toolgate_dot_v1_dot_fleet__pb2.LeaseAnswer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Approve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/toolgate.v1.Fleet/Approve',
+            toolgate_dot_v1_dot_fleet__pb2.ApprovalWish.SerializeToString,
+            toolgate_dot_v1_dot_fleet__pb2.ApprovalAnswer.FromString,
             options,
             channel_credentials,
             insecure,

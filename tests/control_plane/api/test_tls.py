@@ -8,6 +8,7 @@ from urllib.request import urlopen
 import grpc
 import pytest
 
+from adapters.fleet.channel import Link
 from cli.main import main
 from tests.harness.certificates import Authority
 from tests.harness.control_plane import control_plane
@@ -61,3 +62,62 @@ async def test_without_a_certificate_of_the_authority_no_client_gets_in(postgres
             shown = ["--cert-file", str(good[0]), "--key-file", str(good[1])]
             assert await asyncio.to_thread(main, [*words, *shown]) == 0
             assert await asyncio.to_thread(main, words) == 4
+
+
+async def test_renewed_files_are_taken_up_by_both_servers_and_by_who_connects_anew(
+    postgres: Server, tmp_path: Path
+) -> None:
+    before, after = Authority(tmp_path, "before"), Authority(tmp_path, "after")
+    clients = Authority(tmp_path, "clients")
+    certificate, key, shown, private = (tmp_path / name for name in ("now.crt", "now.key", "node.crt", "node.key"))
+
+    def put(made: tuple[Path, Path], *places: Path) -> None:
+        for source, place in zip(made, places, strict=True):
+            fresh = place.with_suffix(place.suffix + ".new")
+            fresh.write_bytes(source.read_bytes())
+            fresh.rename(place)
+
+    put(before.issue("first"), certificate, key)
+    put(before.issue("nobody"), shown, private)
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_bytes(before.file.read_bytes())
+    flags = ["--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-client-ca-file", str(clients.file)]
+    with postgres.fresh() as dsn:
+        async with control_plane(dsn, tmp_path / "data", *flags) as plane:
+            files = (trusted, shown, private)
+            link = Link(
+                targets=(plane.target,),
+                **dict(zip(("ca_pem", "cert_pem", "key_pem"), (file.read_bytes() for file in files), strict=True)),
+                renewed=lambda: (trusted.read_bytes(), shown.read_bytes(), private.read_bytes()),
+            )
+
+            async def answers() -> bool:
+                async with link.open(plane.target) as channel:
+                    stub = resources_pb2_grpc.ResourcesStub(channel)
+                    try:
+                        await stub.List(pb.ListRequest(kind="Tenant"), metadata=plane.metadata(), timeout=5)
+                    except grpc.aio.AioRpcError:
+                        return False
+                return True
+
+            def rest(authority: Authority) -> bool:
+                url = f"https://127.0.0.1:{plane.serving.admin_port}/readyz"
+                try:
+                    with urlopen(url, timeout=5, context=ssl.create_default_context(cafile=str(authority.file))):
+                        return True
+                except OSError:
+                    return False
+
+            assert not await answers(), "its certificate is of another authority"
+            put(clients.issue("node"), shown, private)
+            assert await answers(), "and now it is not"
+            certificate.write_text("half")
+            assert await answers(), "files that do not fit change nothing"
+            put(after.issue("second"), certificate, key)
+            assert not await answers(), "the server shows a certificate the link does not trust"
+            put((after.file,), trusted)
+            assert await answers()
+            async with asyncio.timeout(20):
+                while not await asyncio.to_thread(rest, after):
+                    await asyncio.sleep(0.05)
+            assert not await asyncio.to_thread(rest, before)

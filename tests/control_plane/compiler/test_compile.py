@@ -290,3 +290,11 @@ def test_unused_servers_are_shipped_so_that_they_can_be_looked_at() -> None:
     backends = part(compiled(source(spare)), "backends", Backends)
     assert sorted(backends.servers) == ["clock", "git", "spare"]
     assert PUSH
+
+
+def test_an_endpoints_tools_in_the_way_of_each_other_are_told() -> None:
+    twin = b'{"name":"now","inputSchema":{"type":"object"}}'
+    members = [Member(server="clock", prefix="c_"), Member(server="git", prefix="g_")]
+    given = source(a(Endpoint(members=members), "default"), known_servers={"clock": known(NOW), "git": known(twin)})
+    (shadow,) = compiled(given).shadows["default"]
+    assert (shadow.server, shadow.tool, shadow.other_server, shadow.why) == ("git", "now", "clock", "same name")

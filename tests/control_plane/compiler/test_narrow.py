@@ -11,7 +11,7 @@ from adapters.wasmtime.policy import WasmPolicyEngine
 from control_plane.compiler.narrow import narrowed
 from control_plane.compiler.policy import policy_data
 from control_plane.policies import platform_module
-from core.identity import Condition, Permission, Role
+from core.identity import Condition, Obligations, Permission, Role
 from core.policy import PolicyEngine
 from core.snapshot import PolicyData
 
@@ -112,3 +112,21 @@ def test_too_many_changed_permissions_to_compare_allow_nothing() -> None:
 def test_what_is_not_understood_is_refused_and_never_left_out(data: bytes) -> None:
     with pytest.raises(msgspec.ValidationError):
         narrowed(PolicyData(data=data), {}, ())
+
+
+def test_obligations_and_conditions_on_arguments_only_grow(engine: PolicyEngine) -> None:
+    below = Condition(attribute="arg.amount", op="lte", value=100)
+    published = policy_data({"r": Role(permissions=[Permission(obligations=Obligations(mask=["pii"]))])})
+    declared = {"r": Role(permissions=[Permission(when=[below], obligations=Obligations(approval=True))])}
+    left = narrowed(published, declared, ())
+    assert left.arguments == ("amount",)
+    policy = engine.prepare(platform_module(), left.data, left.canaries)
+    try:
+        asked = msgspec.json.decode(_asked("tools/call", "read", "low", 1))
+        said = policy.decide(msgspec.json.encode({**asked, "args": {"amount": 100}}))
+        assert (said.allow, said.obligations) == (True, ("approval", "mask:pii"))
+        assert not policy.decide(msgspec.json.encode({**asked, "args": {"amount": 101}})).allow
+    finally:
+        policy.close()
+    without = narrowed(policy_data(declared), {"r": Role(permissions=[Permission()])}, ())
+    assert b'"oblige":["approval"]' in without.data

@@ -132,6 +132,7 @@ async def secured(plane: ControlPlane, authority: Authority) -> AsyncIterator[st
         plane.plane,
         identify=identify,
         store_records=plane.store_records,
+        lease=plane.usage.lease,
         wrap=wrap_for_node,
         certified=("gateway-*",),
     )

@@ -34,6 +34,9 @@ class PickyPolicies:
         rego = [Found(r.ref, "spec.rego", "does not parse") for r in resources if isinstance(r.spec, Policy)]
         return rego or TenantPolicy(module=b"\0asm", data=PolicyData(data=b"{}"))
 
+    async def shadow(self, resources: Sequence[Resource]) -> TenantPolicy | list[Found] | None:
+        return None
+
 
 @asynccontextmanager
 async def replica(dsn: str, name: str = "one") -> AsyncIterator[ControlPlane]:

@@ -5,15 +5,17 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from adapters.crypto.sealing import AesGcmSealer
+from adapters.crypto.sealing import AesGcmSealer, Ed25519Signer, Ed25519Verifier
 from adapters.postgres.admin_keys import PostgresCredentials
 from adapters.postgres.audit import PostgresAudit
 from adapters.postgres.changes import revisions
+from adapters.postgres.checkpoints import PostgresCheckpoints
 from adapters.postgres.database import Database
 from adapters.postgres.resources import PostgresStore
 from adapters.postgres.secrets import PostgresSealedValues
 from control_plane.services.access import Access
 from control_plane.services.audit import AuditLog
+from control_plane.services.audit_proof import AuditProof
 from control_plane.services.keys import Keys
 from control_plane.services.resources import Resources
 from control_plane.services.secrets import KeyRing, Vault
@@ -53,7 +55,13 @@ class Plane:
         self.resources = Resources(self.store, self.vault, clock=self.clock)
         self.access = Access(self.store, self.credentials, self.vault, clock=self.clock)
         self.keys = Keys(self.store, self.vault, clock=self.clock)
-        self.audit = AuditLog(PostgresAudit(self.database), self.store, self.store, clock=self.clock)
+        self.rows, self.checkpoints = PostgresAudit(self.database), PostgresCheckpoints(self.database)
+        self.audit = AuditLog(self.rows, self.store, self.store, clock=self.clock)
+        self.signer = Ed25519Signer(bytes(32))
+        self.roots = {self.signer.key_id: self.signer.public_key}
+        self.proof = AuditProof(
+            self.rows, self.checkpoints, self.store, keys=lambda: (self.roots, ()), verifier=Ed25519Verifier
+        )
         self.watch = Watch(self.store, lambda: revisions(self.database))
 
     def vault_with(self, ring: KeyRing) -> Vault:

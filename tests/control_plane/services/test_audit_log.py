@@ -39,7 +39,7 @@ async def test_a_call_is_in_its_tenants_log_with_all_that_is_known(plane: Plane)
     assert (row.id, row.caller, row.tool, row.outcome) == ("call-1", "alice/bot", "get_time", "ok")
     assert row.detail == {
         "credential": "key:laptop",
-        "findings": [["card", "mask", "out", 2]],
+        "findings": [["card", "mask", "out", 2, ""]],
         "duration_us": 850,
         "node": "gw-1",
         "decision_cached": True,
@@ -51,7 +51,7 @@ async def test_a_batch_sent_again_is_stored_once(plane: Plane) -> None:
     batch = [record(i) for i in range(50)]
     await plane.audit.store(GATEWAY, batch)
     await plane.audit.store(GATEWAY, batch)
-    assert (await plane.audit.verify(ROOT, "acme")).rows == 50
+    assert (await plane.proof.verify(ROOT, "acme")).rows == 50
 
 
 async def test_calls_of_nobody_known_are_the_platforms(plane: Plane) -> None:
@@ -71,7 +71,7 @@ async def test_what_cannot_be_read_or_stored_as_it_is_never_blocks_the_rest(plan
     unreadable = await plane.audit.list(ROOT, "", Wanted(outcome="unreadable"))
     assert [row.detail["size_bytes"] for row in unreadable.rows] == [0, 7]
     for tenant in ("", "acme"):
-        assert (await plane.audit.verify(ROOT, tenant)).intact
+        assert (await plane.proof.verify(ROOT, tenant)).intact
 
 
 async def test_last_use_of_a_key_is_shown_and_is_no_change(plane: Plane) -> None:
@@ -97,7 +97,7 @@ async def test_only_owners_of_the_tenant_read_its_log(plane: Plane) -> None:
         (admin_of("umbrella"), "acme", Why.NOT_FOUND),
         (admin_of("acme"), "", Why.DENIED),
     ):
-        for attempt in (plane.audit.list(admin, tenant, Wanted()), plane.audit.verify(admin, tenant)):
+        for attempt in (plane.audit.list(admin, tenant, Wanted()), plane.proof.verify(admin, tenant)):
             with pytest.raises(Rejected) as rejected:
                 await attempt
             assert rejected.value.why is why
@@ -124,8 +124,8 @@ async def test_retention_is_the_tenants_own(plane: Plane) -> None:
     await plane.audit.store(GATEWAY, [record(1), record(1, "umbrella")])
     plane.clock.now += 2 * 86_400
     assert await plane.audit.prune() == 1
-    assert (await plane.audit.verify(ROOT, "umbrella")).rows == 0
-    assert (await plane.audit.verify(ROOT, "acme")).rows == 1
+    assert (await plane.proof.verify(ROOT, "umbrella")).rows == 0
+    assert (await plane.proof.verify(ROOT, "acme")).rows == 1
     assert await plane.store.get(Ref("Tenant", "", "umbrella")) is not None
 
 
@@ -154,4 +154,4 @@ async def test_a_record_its_sender_may_not_send_never_enters_the_log_it_claims_t
         {"sender": "edge", "tenant": "umbrella", "outcome": "ok", "id": "call-7"},
     ]
     assert plane.audit.misattributed == 2
-    assert (await plane.audit.verify(ROOT, "")).intact
+    assert (await plane.proof.verify(ROOT, "")).intact

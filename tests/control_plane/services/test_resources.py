@@ -202,7 +202,7 @@ async def test_a_change_and_its_audit_row_are_one_transaction(plane: Plane) -> N
         ("created", "root", "User/alice"),
     ]
     assert page.rows[1].detail["changed"] == ["email", "labels"]
-    assert (await plane.audit.verify(ROOT, "acme")).intact
+    assert (await plane.proof.verify(ROOT, "acme")).intact
 
 
 async def test_pages_cover_everything_once_while_it_changes(plane: Plane) -> None:
@@ -282,7 +282,7 @@ async def test_another_tenant_looks_like_none_at_all(plane: Plane) -> None:
         assert await refusal(plane.apply("User", "alice", {}, tenant=tenant, admin=acme)) == no_tenant
         assert await refusal(resources.delete(acme, "User", tenant, "alice")) == no_tenant
         assert await refusal(plane.audit.list(acme, tenant, Wanted())) == no_tenant
-        assert await refusal(plane.audit.verify(acme, tenant)) == no_tenant
+        assert await refusal(plane.proof.verify(acme, tenant)) == no_tenant
         assert await refusal(plane.keys.issue(acme, tenant, "k", {"user": "alice"})) == no_tenant
         assert await refusal(plane.keys.revoke(acme, tenant, "k")) == no_tenant
     # And a platform administrator hears the same of a tenant that is not there.

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from control_plane.services.retries import Retries
+from control_plane.services.retries import CHEAP_S, Retries
 
 
 async def test_pauses_double_up_to_the_longest_and_begin_anew_once_settled() -> None:
@@ -16,6 +16,15 @@ async def test_pauses_double_up_to_the_longest_and_begin_anew_once_settled() -> 
     assert pauses == [5, 10, 20, 40, 60, 60]
     retries.settled("acme")
     assert retries.later("acme") == (1, now + 5)
+
+
+async def test_a_try_that_costs_nothing_is_soon_made_again() -> None:
+    now = 1000.0
+    retries = Retries(first_s=5, longest_s=60, clock=lambda: now)
+    for _ in range(6):
+        assert retries.later("acme", cheap=True).at == now + CHEAP_S
+        now += CHEAP_S
+        assert await retries.due() == ["acme"]
 
 
 async def test_a_change_that_fails_too_does_not_postpone_the_next_try() -> None:

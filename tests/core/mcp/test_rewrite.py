@@ -27,6 +27,57 @@ CASES = [
         {"taskId": "t", "result": {"content": [{"type": "resource_link", "uri": "git+file:///a", "name": "a"}]}},
     ),
     (
+        "tools/call",
+        {
+            "inputRequests": {
+                "s": {
+                    "method": "sampling/createMessage",
+                    "params": {
+                        "messages": [
+                            {"role": "user", "content": {"type": "resource_link", "uri": "file:///a", "name": "a"}},
+                            {
+                                "role": "user",
+                                "content": [
+                                    {
+                                        "type": "tool_result",
+                                        "toolUseId": "1",
+                                        "content": [{"type": "resource", "resource": {"uri": "file:///a"}}],
+                                    }
+                                ],
+                            },
+                        ]
+                    },
+                },
+                "e": {"method": "elicitation/create", "params": {"message": '"uri"', "uri": "file:///a"}},
+                "r": {"method": "roots/list"},
+            }
+        },
+        {
+            "inputRequests": {
+                "s": {
+                    "method": "sampling/createMessage",
+                    "params": {
+                        "messages": [
+                            {"role": "user", "content": {"type": "resource_link", "uri": "git+file:///a", "name": "a"}},
+                            {
+                                "role": "user",
+                                "content": [
+                                    {
+                                        "type": "tool_result",
+                                        "toolUseId": "1",
+                                        "content": [{"type": "resource", "resource": {"uri": "git+file:///a"}}],
+                                    }
+                                ],
+                            },
+                        ]
+                    },
+                },
+                "e": {"method": "elicitation/create", "params": {"message": '"uri"', "uri": "file:///a"}},
+                "r": {"method": "roots/list"},
+            }
+        },
+    ),
+    (
         "resources/read",
         {"contents": [{"uri": "file:///a", "text": "t"}, {"uri": "http://b", "blob": "AA=="}]},
         {"contents": [{"uri": "git+file:///a", "text": "t"}, {"uri": "http://b", "blob": "AA=="}]},

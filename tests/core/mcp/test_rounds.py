@@ -14,6 +14,7 @@ FORM = Question("elicitation/create", b'{"message":"who?","requestedSchema":{"ty
 URL = Question("elicitation/create", b'{"mode":"url","message":"go","url":"https://x"}')
 SAMPLING = Question("sampling/createMessage", b'{"messages":[],"maxTokens":10}')
 SAMPLING_TOOLS = Question("sampling/createMessage", b'{"messages":[],"maxTokens":10,"tools":[]}')
+ODD_MODE = Question("elicitation/create", rb'{"mode":"n\\\"","message":"m"}')
 ROOTS = Question("roots/list")
 
 questions = st.builds(
@@ -88,6 +89,7 @@ def test_a_retry_carries_answers_to_what_was_asked_and_the_state_as_it_was() -> 
         (b'{"roots":{}}', ROOTS, b""),
         (b"{}", ROOTS, b'{"roots":{}}'),
         (b"nonsense", ROOTS, b'{"roots":{}}'),
+        (b'{"elicitation":{}}', ODD_MODE, b'{"elicitation":{"n\\\\\\"":{}}}'),
     ],
 )
 def test_a_question_needs_its_capability(capabilities: bytes, question: Question, missing: bytes) -> None:

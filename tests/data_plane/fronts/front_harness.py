@@ -18,7 +18,8 @@ from core.identity import Caller
 from core.mcp import results
 from core.mcp.origin import origin_allowed
 from data_plane.fronts.mail import ALL, Letter
-from data_plane.fronts.server import ServerOptions, serve
+from data_plane.fronts.server_options import ServerOptions
+from data_plane.fronts.serving import serve
 from data_plane.fronts.shared import Shared
 from data_plane.fronts.streamable_http import Front, FrontOptions
 from data_plane.listeners import Listeners

@@ -113,6 +113,24 @@ async def test_a_client_that_cannot_be_reached_is_not_waited_for() -> None:
         await (await worker(MemoryBus())).ask(client.inbound, FORM, client.say)
 
 
+async def test_one_caller_has_a_fourth_of_all_questions_in_however_many_sessions() -> None:
+    channel = await worker(MemoryBus(), cap=8)
+    mine, others = [Client(session=b"%d" % n) for n in range(3)], Client(session=b"other")
+    for client in mine:
+        client.inbound.principal = "acme/ann/"
+    asked = [asyncio.ensure_future(channel.ask(one.inbound, ROOTS, one.say)) for one in (*mine[:2], others)]
+    await asyncio.wait_for(others.asked.wait(), 5)
+    with pytest.raises(Unavailable, match="this caller"):
+        await channel.ask(mine[2].inbound, ROOTS, mine[2].say)
+    assert (channel.bound.held, channel.bound.hits) == (3, 1)
+    for one in asked:
+        one.cancel()
+    await asyncio.wait(asked)
+    again = asyncio.ensure_future(channel.ask(mine[2].inbound, ROOTS, mine[2].say))
+    await asyncio.wait_for(mine[2].asked.wait(), 5)
+    again.cancel()
+
+
 async def test_a_session_has_so_many_questions_at_once() -> None:
     client, other = Client(), Client(session=b"other")
     channel = await worker(MemoryBus())

@@ -10,7 +10,8 @@ from front_harness import Site, call, modern, modern_headers, request, serving
 
 from core.errors import Reason
 from core.mcp.jsonrpc import MAX_DEPTH
-from data_plane.fronts.server import Connection, ServerOptions
+from data_plane.fronts.server import Connection
+from data_plane.fronts.server_options import ServerOptions
 from data_plane.fronts.streamable_http import FrontOptions
 
 HEADERS = modern_headers()

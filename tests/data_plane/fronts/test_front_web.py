@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from front_harness import KEY, Site, call, modern, modern_headers, request, serving
 
-from data_plane.fronts.server import ServerOptions
+from data_plane.fronts.server_options import ServerOptions
 from data_plane.fronts.streamable_http import FrontOptions
 
 
@@ -123,4 +123,5 @@ async def test_what_does_not_finish_in_time_is_told_so() -> None:
 
 async def test_no_credential_is_read_from_the_query(site: Site) -> None:
     reply = await site.post(modern(), modern_headers() | {"Authorization": None}, f"/acme/main/mcp?api_key={KEY}")
-    assert reply.status == 401
+    assert reply.status == 400
+    assert "no place in a URL" in reply.json()["error"]["message"]

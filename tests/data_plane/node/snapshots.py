@@ -81,7 +81,7 @@ def parts_of(tenant: str, tool_count: int = 2, marker: str = "", **changes: byte
         ("secrets", ""): encode(Secrets(sealed)),
     }
     for kind, data in changes.items():
-        key = next(key for key in parts if key[0] == kind)
+        key = next((key for key in parts if key[0] == kind), (kind, ""))
         parts[key] = data
     return parts
 

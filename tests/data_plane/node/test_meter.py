@@ -3,10 +3,10 @@
 import msgspec
 import pytest
 
-from core.call import Record
+from core.call import ARGUMENTS_KEPT, Clean, Record
 from core.errors import Reason, Refused
 from core.guard import Finding
-from core.snapshot import Manifest
+from core.snapshot import Manifest, PartRef
 from data_plane.meter import NAME_CHARS, STRANGERS_PER_S, Meter
 from tests.data_plane.stages.builders import inbound, permit
 
@@ -53,6 +53,41 @@ def test_arguments_cannot_be_found_out_from_their_digest_without_the_tenants_pep
         digests.append(msgspec.msgpack.decode(kept[0], type=Record).arguments_digest)
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
+
+
+def kept_of(manifest: Manifest, clean: Clean | None) -> Record:
+    kept = Kept()
+    with Meter(kept, "node").record(inbound(arguments=b'{"secret":"s3cret"}')) as recording:
+        recording.called_by(permit().caller, manifest, b"p" * 32, b"rules")
+        recording.permitted(permit())
+        if clean is not None:
+            recording.cleaned(clean)
+    return msgspec.msgpack.decode(kept[0], type=Record)
+
+
+def test_arguments_are_kept_where_the_tenant_says_so_and_as_the_guards_left_them() -> None:
+    clean = Clean(arguments=b'{"secret":"***"}')
+    keeps = Manifest(tenant="acme", generation=1, parts=(), keep_arguments=True)
+    assert kept_of(keeps, clean).arguments == '{"secret":"***"}'
+    assert kept_of(keeps, None).arguments == "", "what no guard let through is not kept"
+    assert kept_of(Manifest(tenant="acme", generation=1, parts=()), clean).arguments == ""
+    long = kept_of(keeps, Clean(arguments=b'"' + b"\xc3\xa4" * 60_000 + b'"'))
+    assert len(long.arguments.encode()) < 2 * ARGUMENTS_KEPT
+
+
+def test_a_record_says_which_rules_decided_and_what_the_tool_costs() -> None:
+    record = kept_of(Manifest(tenant="acme", generation=1, parts=()), None)
+    assert (record.policy_digest, record.cost) == (b"rules", permit().tool.cost)
+
+
+def test_the_digest_of_the_rules_is_of_nothing_else() -> None:
+    def manifest(module: bytes, data: bytes, guards: bytes) -> Manifest:
+        parts = (("guards", guards), ("policy_data", data), ("policy_module", module))
+        return Manifest(tenant="acme", generation=1, parts=tuple(PartRef(kind, "", d, 1) for kind, d in parts))  # type: ignore[arg-type]
+
+    first = manifest(b"m", b"d", b"g").policy_digest()
+    assert (len(first), first) == (16, manifest(b"m", b"d", b"other").policy_digest())
+    assert len({first, manifest(b"m", b"x", b"g").policy_digest(), manifest(b"x", b"d", b"g").policy_digest()}) == 3
 
 
 def test_a_flood_of_strangers_is_counted_and_not_kept() -> None:

@@ -34,7 +34,10 @@ from tests.data_plane.node.gateway import (
 )
 from tests.harness.metrics import caps_told_wrong, undocumented
 
-ELSEWHERE = frozenset({"spans", *(f"fleet_{what}" for what in ("outbox", "bytes", "probes", "untold"))})
+ELSEWHERE = frozenset(
+    {"spans", "quota_leases", "quota_lease_waiters", "quota_lent"}
+    | {f"fleet_{what}" for what in ("outbox", "bytes", "probes", "untold")}
+)
 """What a node without Redis, collector and control plane does not have."""
 IN_REDIS = frozenset(
     {"fleet_leases", "fleet_lease_waiters", "fleet_lent"}
@@ -360,11 +363,15 @@ def test_two_nodes_do_not_share_a_folder_or_a_port(tmp_path: Path) -> None:
         started(gateway, served("acme"))
         with node(tmp_path / "a", 1) as second, pytest.raises(AssertionError, match="in use by another gateway"):
             second.start()
+        assert second.process is not None
+        assert second.process.returncode == 4
         with (
             node(tmp_path / "b", 1, "--mcp-port", str(gateway.mcp_port)) as third,
             pytest.raises(AssertionError, match="cannot listen"),
         ):
             third.start()
+        assert third.process is not None
+        assert third.process.returncode == 4
         assert gateway.ready()
 
 

@@ -3,9 +3,13 @@
 import msgspec
 import pytest
 
+from adapters.jose.verifier import JoseVerifier
 from core.errors import Reason, Refused, Unavailable
 from core.identity import key_hash
+from core.issuer import KeySet
 from core.snapshot import KeyEntry, KeyShard
+from data_plane.bearers import Bearers
+from data_plane.public_urls import PublicUrls
 from data_plane.snapshots import TenantSnapshot
 from data_plane.stages import authn
 from data_plane.tenants import Pointer, Tenants
@@ -13,6 +17,15 @@ from tests.data_plane.stages.builders import inbound, snapshot
 
 KEY = b"tgk_acme_aaaa_bbbb"
 ENDS = 1_900_000_000.0
+URLS = PublicUrls(base="https://mcp.example")
+
+
+async def no_keys(_tenant: str, _provider: str, _kid: str) -> KeySet:
+    return KeySet()
+
+
+def bearers() -> Bearers:
+    return Bearers(JoseVerifier(), no_keys)
 
 
 async def load(tenant: str, _: Pointer) -> TenantSnapshot:
@@ -25,7 +38,7 @@ async def refusal(tenants: Tenants, credential: bytes) -> Refused:
     call = inbound()
     call.credential = credential
     with pytest.raises(Refused) as caught:
-        authn.identify(call, await authn.claimed(call, tenants), 0.0)
+        authn.identify(call, await authn.claimed(call, tenants, bearers(), 0.0), 0.0, bearers(), URLS)
     return caught.value
 
 
@@ -46,11 +59,11 @@ def test_a_key_proves_its_user_and_agent_until_it_expires_and_not_a_moment_longe
     shard = msgspec.msgpack.encode(KeyShard({key_hash(b"p" * 32, KEY): entry}))
     acme, call = snapshot(keys=shard), inbound()
     call.credential = KEY
-    caller = authn.identify(call, acme, ENDS - 0.001)
+    caller = authn.identify(call, acme, ENDS - 0.001, bearers(), URLS)
     proven = (caller.tenant, caller.user, caller.agent, caller.credential, caller.endpoints, caller.expires_unix)
     assert proven == ("acme", "ann", "bot", "key:laptop", {"default"}, ENDS)
     with pytest.raises(Refused) as caught:
-        authn.identify(call, acme, ENDS)
+        authn.identify(call, acme, ENDS, bearers(), URLS)
     assert (caught.value.reason, caught.value.public) == (
         Reason.UNAUTHENTICATED,
         "The credential is missing or not valid.",

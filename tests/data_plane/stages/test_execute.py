@@ -283,3 +283,19 @@ async def test_a_server_that_completes_nothing_is_not_asked(parked: Parked) -> N
 
     raw = await run(Server(never), request("modern", method="completion/complete"), "modern", parked, offers=())
     assert json.loads(raw.result)["completion"]["values"] == []
+
+
+# === error -32042 ===
+
+
+@pytest.mark.parametrize(("era", "code"), [("legacy", -32602), ("modern", -32021)])
+async def test_a_prompt_that_needs_a_page_names_it_in_its_error(parked: Parked, era: str, code: int) -> None:
+    pages = [{"mode": "url", "url": "https://x/1", "elicitationId": "1"}, {"mode": "form", "url": "no"}]
+
+    async def needs(_outgoing: Outgoing, _ask: Ask | None) -> Raw:
+        return Raw(error=msgspec.json.encode({"code": -32042, "message": "m", "data": {"elicitations": pages}}))
+
+    raw = await run(Server(needs), request(era, method="prompts/get"), "legacy", parked)
+    error = json.loads(raw.error)
+    assert error["code"] == code
+    assert error["message"].endswith("\nhttps://x/1")

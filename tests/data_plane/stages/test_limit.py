@@ -1,14 +1,16 @@
 """The limit stage: one token of every limit that matches, or of none."""
 
+import msgspec
 import pytest
 
 from adapters.memory.counters import MemoryCounters
-from core.errors import Reason, Refused, Unavailable
+from core.errors import Limited, Reason, Refused, Unavailable
 from core.identity import Caller
-from core.limits import Bucket, CountersAway, Dimension, Grant
+from core.limits import SPENDING, Bucket, CountersAway, Dimension, Grant
+from core.quota import Unit
 from core.snapshot import CompiledLimit, CompiledPrompt, CompiledTool, Limits
 from data_plane.leases import OnError
-from data_plane.stages.limit import Limiter, spend
+from data_plane.stages.limit import Limiter, settle, spend
 from tests.data_plane.stages.builders import caller, inbound, tool
 
 
@@ -20,10 +22,14 @@ def limit(
     endpoints: tuple[str, ...] = ("*",),
     *,
     life: str = "",
+    methods: tuple[str, ...] = SPENDING,
+    unit: Unit = "calls",
 ) -> CompiledLimit:
     return CompiledLimit(
         name=name,
         life=life,
+        methods=methods,
+        unit=unit,
         bucket=Bucket(0.01, burst),
         per=per,
         tools=tools,
@@ -48,9 +54,11 @@ class Calls:
         unknown: str = "",
         method: str = "tools/call",
         endpoint: str = "default",
+        address: str = "",
     ) -> bool:
         called = None if unknown else what or tool()
         request = inbound(unknown or (called.name if called else ""), method=method, endpoint=endpoint)
+        request.client_address = address
         try:
             await spend(request, who or caller(), self.limiter, self.counters, called)
         except Refused as refusal:
@@ -121,10 +129,18 @@ async def test_a_limit_that_names_a_tool_says_nothing_of_that_name_to_who_may_no
         (limit(per=("caller", "tool")), True),
         (limit(per=("server",)), True),
         (limit(tools=("web__env",)), True),
+        (limit(unit="cost"), True),
     ],
 )
 def test_what_the_caller_may_use_is_asked_first_only_where_a_limit_could_tell(one: CompiledLimit, tells: bool) -> None:
     assert Limiter(Limits((limit("other"), one))).tells_tools is tells
+
+
+async def test_methods_that_callers_make_up_share_one_bucket() -> None:
+    calls = Calls(limit(burst=2, per=("method",), methods=("*", "x/own")))
+    assert [await calls.admits(method=f"x/{i}") for i in range(4)] == [True, True, False, False]
+    assert [await calls.admits(method=method) for method in ("tools/call", "x/own", "tools/list")] == [True] * 3
+    assert len(calls.counters) == 4
 
 
 async def test_a_limit_made_again_begins_full() -> None:
@@ -190,3 +206,69 @@ async def test_plans_are_bounded() -> None:
     for n in range(9000):
         await spend(inbound(), caller(f"u{n}"), limiter, counters, tool())
     assert len(limiter._plans) <= 8192
+
+
+async def test_addresses_have_buckets_of_their_own_and_an_ipv6_network_is_one() -> None:
+    calls = Calls(limit(burst=1, per=("ip",)))
+    assert await calls.admits(address="192.0.2.1")
+    assert not await calls.admits(caller(user="eve"), address="192.0.2.1")
+    assert await calls.admits(address="192.0.2.2")
+    assert await calls.admits(address="2001:db8:1:2::1")
+    assert not await calls.admits(address="2001:db8:1:2:ffff::9")
+    assert await calls.admits(address="2001:db8:1:3::1")
+    assert not await calls.admits(address="::ffff:192.0.2.2")
+
+
+async def test_methods_spend_where_a_limit_says_so() -> None:
+    calls = Calls(limit(burst=1, methods=("tools/list",)))
+    assert [await calls.admits(method="tools/call") for _ in range(3)] == [True] * 3
+    assert [await calls.admits(method="tools/list", unknown="-") for _ in range(2)] == [True, False]
+    every = Calls(limit(burst=2, per=("caller", "method"), methods=("*",)))
+    assert [await every.admits(method="tools/call") for _ in range(3)] == [True, True, False]
+    assert [await every.admits(method="ping", unknown="-") for _ in range(3)] == [True, True, False]
+
+
+async def test_a_refusal_says_which_limit_it_was() -> None:
+    calls = Calls(limit("mine", burst=3))
+    for _ in range(3):
+        await calls.admits()
+    with pytest.raises(Refused) as refused:
+        await spend(inbound(tool().name), caller(), calls.limiter, calls.counters, tool())
+    assert refused.value.limit == Limited("mine", 3, 300.0)
+
+
+async def test_a_tool_spends_what_it_costs_and_what_costs_nothing_is_not_limited() -> None:
+    calls = Calls(limit(burst=10, unit="cost"))
+    dear = msgspec.structs.replace(tool("dear"), cost=4)
+    free = msgspec.structs.replace(tool("free"), cost=0)
+    assert [await calls.admits(what=dear) for _ in range(3)] == [True, True, False]
+    assert [await calls.admits(what=tool("plain")) for _ in range(3)] == [True, True, False]
+    assert all([await calls.admits(what=free) for _ in range(20)])
+
+
+async def test_bytes_of_requests_and_answers_are_counted() -> None:
+    calls = Calls(limit(burst=1_000, unit="bytes"))
+    asked = inbound(tool().name)
+    asked.size_bytes = 300
+
+    async def call(answer_bytes: int) -> None:
+        await spend(asked, caller(), calls.limiter, calls.counters, tool())
+        await settle(asked, caller(), calls.limiter, calls.counters, tool(), answer_bytes)
+
+    assert calls.limiter.weighs
+    await call(100)
+    await call(5_000)
+    with pytest.raises(Refused):
+        await call(0)
+
+
+async def test_what_cannot_be_had_in_whole_is_not_taken_in_part() -> None:
+    calls = Calls(limit("first", burst=5), limit("second", burst=6, unit="cost"))
+    dear = msgspec.structs.replace(tool("dear"), cost=4)
+    assert [await calls.admits(what=dear) for _ in range(2)] == [True, False]
+    assert [await calls.admits(what=tool("plain")) for _ in range(3)] == [True, True, False]
+    assert [await calls.admits(what=msgspec.structs.replace(tool("free"), cost=0)) for _ in range(3)] == [
+        True,
+        True,
+        False,
+    ]

@@ -1,6 +1,5 @@
 """What a caller may hear of, and what a session settles."""
 
-import dataclasses
 import json
 
 import msgspec
@@ -10,19 +9,18 @@ from core.call import Inbound, Route, Subject
 from core.errors import Reason, Refused
 from core.server import HttpTransport
 from core.snapshot import Backend, Offer
-from data_plane.endpoint_view import EndpointView
 from data_plane.sessions import MAX_URIS, NOTHING, Notes
 from data_plane.stages import listening
 from data_plane.stages.listening import Filter
-from tests.data_plane.stages.builders import inbound, snapshot
+from tests.data_plane.stages.builders import inbound
 
 
 def asking(params: object, method: str = "subscriptions/listen") -> Inbound:
     return msgspec.structs.replace(inbound(method=method), params=msgspec.json.encode(params))
 
 
-def view(*offers: Offer) -> EndpointView:
-    return dataclasses.replace(snapshot().endpoints["default"], offers={"files": frozenset(offers)})
+def to(*offers: Offer) -> frozenset[Offer]:
+    return frozenset(offers)
 
 
 def subject(exposed: str, method: str = "notifications/resources/updated") -> Subject:
@@ -38,13 +36,13 @@ def test_only_what_the_endpoint_can_tell_is_honoured() -> None:
         "resourceSubscriptions": ["file:///a"],
         "unknown": 1,
     }
-    found = listening.wanted(asking({"notifications": everything}), NOTHING, view("tools", "prompts"))
+    found = listening.wanted(asking({"notifications": everything}), NOTHING, to("tools", "prompts"))
     assert found == Filter(tools_list_changed=True, prompts_list_changed=True, resource_subscriptions=("file:///a",))
-    assert listening.wanted(asking({}), NOTHING, view("tools")) == Filter()
+    assert listening.wanted(asking({}), NOTHING, to("tools")) == Filter()
 
 
 def test_the_legacy_stream_hears_of_every_list_and_of_what_its_session_subscribed_to() -> None:
-    found = listening.wanted(asking({}, "GET"), Notes(uris=("file:///a",)), view())
+    found = listening.wanted(asking({}, "GET"), Notes(uris=("file:///a",)), to())
     assert found.tools_list_changed
     assert found.resource_subscriptions == ("file:///a",)
 
@@ -59,8 +57,19 @@ def test_the_legacy_stream_hears_of_every_list_and_of_what_its_session_subscribe
 )
 def test_a_filter_that_is_none_is_refused(params: object) -> None:
     with pytest.raises(Refused) as refusal:
-        listening.wanted(asking(params), NOTHING, view())
+        listening.wanted(asking(params), NOTHING, to())
     assert refusal.value.reason is Reason.INVALID
+
+
+def test_who_does_not_know_tasks_hears_of_none() -> None:
+    asked = asking({"notifications": {"taskIds": ["t"]}})
+    with pytest.raises(Refused) as refusal:
+        listening.wanted(asked, NOTHING, to("tools", "tasks"))
+    assert refusal.value.reason is Reason.MISSING_CAPABILITY
+    needed = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
+    assert json.loads(refusal.value.data) == {"requiredCapabilities": needed}
+    asked.capabilities = json.dumps(needed).encode()
+    assert listening.wanted(asked, NOTHING, to("tools", "tasks")) == Filter(task_ids=("t",))
 
 
 def test_the_acknowledgement_names_what_will_be_told() -> None:

@@ -4,15 +4,17 @@ import msgspec
 import pytest
 
 from core.call import Clean, Permit, Route
-from core.errors import Reason, Refused, Unavailable
+from core.errors import NotConnected, Reason, Refused, Unavailable
 from core.resource import encode
 from core.server import HttpTransport, StdioTransport, Transport
-from core.snapshot import Backend, Backends
+from core.snapshot import Backend, Backends, SignIn, Token, token_key
 from data_plane.snapshots import TenantSnapshot
-from data_plane.stages.routing import choose
+from data_plane.stages.routing import choose, towards
+from data_plane.upstreams.upstream import PROOF_KEY
 from tests.data_plane.stages.builders import inbound, permit, snapshot
 
 HTTP = HttpTransport(url="https://files.example.com/mcp")
+NOW = 1_800_000_000.0
 
 
 def rules(transport: Transport = HTTP, era: str | None = "modern", **secrets: str) -> TenantSnapshot:
@@ -27,7 +29,7 @@ def route(
     made: TenantSnapshot, arguments: bytes = b"{}", allowed: Permit | None = None, era: str = "modern", **params: str
 ) -> Route:
     request = msgspec.structs.replace(inbound(arguments=arguments), header_params=params, era=era)
-    return choose(request, allowed or permit(), Clean(arguments=arguments), made)
+    return choose(request, allowed or permit(), Clean(arguments=arguments), made, NOW)
 
 
 def mirroring(**declared: str) -> Permit:
@@ -80,5 +82,54 @@ def test_a_caller_of_an_old_revision_sends_no_mirrored_headers_and_the_server_ge
 
 def test_what_is_asked_about_a_task_goes_by_the_tasks_own_id_and_mirrors_no_argument() -> None:
     about = msgspec.structs.replace(inbound(name="t-1", method="tasks/get"), task="sealed")
-    found = choose(about, mirroring(region="Region"), Clean(arguments=b"{}"), rules())
+    found = choose(about, mirroring(region="Region"), Clean(arguments=b"{}"), rules(), NOW)
     assert (found.tool, found.header_params) == ("t-1", ())
+
+
+def signing_in(*, per_caller: bool, **tokens: Token) -> TenantSnapshot:
+    """`tokens`: by subject, with `_` for the slash; `own`: the server's."""
+    made = rules(HttpTransport(url=HTTP.url, headers={"X-Team": "blue"}))
+    sign_in = SignIn(per_caller=per_caller, look_as="user/ann", connect_url="https://us/connect/acme", url=HTTP.url)
+    made.backends["files"] = msgspec.structs.replace(made.backends["files"], sign_in=sign_in)
+    subjects = {"" if name == "own" else name.replace("_", "/"): token for name, token in tokens.items()}
+    made.tokens = {token_key("files", subject): token for subject, token in subjects.items()}
+    return made
+
+
+def by(user: str, agent: str = "bot") -> Permit:
+    plain = permit()
+    return msgspec.structs.replace(plain, caller=msgspec.structs.replace(plain.caller, user=user, agent=agent))
+
+
+def test_a_caller_goes_with_its_own_token_and_nobody_elses() -> None:
+    made = signing_in(per_caller=True, user_ann=Token("Bearer", "a"), agent_bot=Token("Bearer", "b"))
+    for allowed, token in ((by("ann"), b"Bearer a"), (by("ann", ""), b"Bearer a"), (by("", "bot"), b"Bearer b")):
+        for _ in range(2):  # The second time from what is remembered.
+            found = dict(route(made, allowed=allowed).headers)
+            assert found == {b"X-Team": b"blue", b"Authorization": token}
+    for allowed in (by("bob"), by("", "ann"), by("bot")):
+        with pytest.raises(NotConnected):
+            route(made, allowed=allowed)
+
+
+def test_a_token_that_has_ended_is_none() -> None:
+    ended, lasts = Token("Bearer", "a", NOW), Token("Bearer", "a", NOW + 1)
+    with pytest.raises(NotConnected):
+        route(signing_in(per_caller=True, user_ann=ended), allowed=by("ann"))
+    assert route(signing_in(per_caller=True, user_ann=lasts), allowed=by("ann"))
+    with pytest.raises(Unavailable):
+        route(signing_in(per_caller=False, own=ended))
+
+
+def test_a_server_with_an_account_of_its_own_is_called_with_it_by_all() -> None:
+    made = signing_in(per_caller=False, own=Token("DPoP", "o", None, b"key"), user_ann=Token("Bearer", "a"))
+    found = dict(route(made, allowed=by("ann")).headers)
+    assert (found[b"Authorization"], found[PROOF_KEY]) == (b"DPoP o", b"key")
+    with pytest.raises(Unavailable):
+        route(signing_in(per_caller=False, user_ann=Token("Bearer", "a")), allowed=by("ann"))
+
+
+def test_what_no_caller_asks_for_goes_with_the_account_of_looks() -> None:
+    made = signing_in(per_caller=True, user_ann=Token("Bearer", "a"), user_bob=Token("Bearer", "b"))
+    assert dict(towards(permit().tool, made).headers)[b"Authorization"] == b"Bearer a"
+    assert b"Authorization" not in dict(towards(permit().tool, signing_in(per_caller=True)).headers)

@@ -11,7 +11,7 @@ import pytest
 from tests.data_plane.fronts.front_harness import Reply, Wire, request
 from tests.harness.wired import ANN, BOB, ORIGIN, Wired, Worker, wired
 
-LIMIT_S = 5.0
+LIMIT_S = 20.0
 HELLO = {"protocolVersion": "2024-11-05", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
 
 

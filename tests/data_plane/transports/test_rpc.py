@@ -9,6 +9,7 @@ import pytest
 
 from tests.data_plane.fronts.front_harness import Reply, Wire, request
 from tests.data_plane.transports.test_http_sse import LIMIT_S, exchange, get, post
+from tests.harness.agent import META, REVISION
 from tests.harness.upstream_matrix import Era
 from tests.harness.wired import ANN, BOB, EVE, ORIGIN, VERSION, Wired, wired
 
@@ -28,6 +29,12 @@ def bare(body: object, place: str = PLACE) -> bytes:
     return request(body, {"Accept": None, "Authorization": f"Bearer {ANN.decode()}"}, place)  # type: ignore[arg-type]
 
 
+def page_of_tools() -> bytes:
+    """The same over Streamable HTTP."""
+    headers = {"MCP-Protocol-Version": REVISION, "Mcp-Method": "tools/list", "Authorization": f"Bearer {ANN.decode()}"}
+    return request(asking("tools/list", {"_meta": META}), headers, "/acme/default/mcp")  # type: ignore[arg-type]
+
+
 async def page(world: Wired, leaf: str, key: bytes = ANN, **headers: str | None) -> Reply:
     fields = {"Accept": "application/json", **headers}
     return await exchange(world.one, get(f"/acme/default/{leaf}", key, **fields))
@@ -39,9 +46,12 @@ async def test_a_request_needs_nothing_but_itself(world: Wired) -> None:
     answer = reply.json()
     assert (answer["id"], answer["result"]["resultType"]) == ("a", "complete")
     assert answer["result"]["content"][0]["text"] == "hi"
-    listed = (await exchange(world.one, bare(asking("tools/list")))).json()["result"]["tools"]
+    found = await exchange(world.one, bare(asking("tools/list")))
+    over_http = await exchange(world.one, page_of_tools())
+    assert found.header("etag") == over_http.header("etag") is not None
+    listed = found.json()["result"]["tools"]
     assert [tool["name"] for tool in listed] == [tool.name for tool in world.catalogue.tools]
-    assert {inbound.transport for inbound in world.one.inbounds} == {"rpc"}
+    assert [inbound.transport for inbound in world.one.inbounds] == ["rpc", "rpc", "streamable_http"]
 
 
 async def test_an_envelope_of_its_own_is_taken_as_it_is(world: Wired) -> None:
@@ -89,6 +99,21 @@ async def test_what_a_client_says_in_meta_of_its_own_reaches_the_server(compiled
     told = json.loads(answer["content"][0]["text"])["meta"]
     assert (told["com.example/run"], told["paid"]) == ({"step": 7}, "[masked:card]")
     assert told.get("progressToken") != "p"
+
+
+async def test_a_server_that_asks_who_cannot_be_asked_is_told_so_and_the_caller_what_it_lacks(handshake: Wired) -> None:
+    """It asks on the stream of its session, where nobody would answer."""
+    async with asyncio.timeout(5):
+        reply = await exchange(handshake.one, bare(asking("tools/call", {"name": "ask_aside", "arguments": {}})))
+    assert (reply.status, reply.json()["error"]["code"]) == (400, -32021)
+    assert reply.json()["error"]["data"] == {"requiredCapabilities": {"elicitation": {}}}
+
+
+async def test_a_page_to_be_visited_is_named_in_words_to_who_cannot_be_sent_there(handshake: Wired) -> None:
+    reply = await exchange(handshake.one, bare(asking("tools/call", {"name": "needs_page", "arguments": {}})))
+    result = reply.json()["result"]
+    assert (reply.status, result["isError"], result["resultType"]) == (200, True, "complete")
+    assert "Please connect first.: https://example.com/first" in result["content"][0]["text"]
 
 
 async def test_a_notification_is_accepted_and_has_no_answer(world: Wired) -> None:
@@ -232,6 +257,18 @@ async def test_capabilities_say_the_revisions_and_the_ways_in(world: Wired) -> N
     assert shown["transports"]["websocket"] == f"ws://{base}/ws"
     assert shown["transports"]["sse"] == f"http://{base}/sse"
     assert "ttlMs" not in shown
+
+
+async def test_capabilities_are_of_what_the_caller_sees(world: Wired) -> None:
+    greeting = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    begin = asking("initialize", greeting)
+    for key, kinds in ((ANN, {"tools", "prompts", "resources", "completions", "logging"}), (EVE, set[str]())):
+        discovered = (await page(world, "capabilities", key)).json()["capabilities"]
+        headers = {"Authorization": f"Bearer {key.decode()}"}
+        begun = (await exchange(world.one, request(begin, headers, "/acme/default/mcp"))).json()["result"]
+        assert (set(discovered), begun["capabilities"]) == (kinds, discovered)
+        shown = (await page(world, "rpc/introspection", key)).json()
+        assert ("prompts/get" in shown["methods"]) == ("prompts" in kinds)
 
 
 async def test_pages_are_for_those_with_a_key_and_to_be_looked_at_only(world: Wired) -> None:

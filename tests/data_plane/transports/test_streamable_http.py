@@ -158,6 +158,49 @@ async def test_a_get_needs_a_session_and_an_event_stream(compiled: Path) -> None
         assert await agent.end(port) == 404
 
 
+# === URL elicitations ===
+
+
+COMPLETE = "notifications/elicitation/complete"
+
+
+async def sent_to_a_page(agent: LegacyAgent, port: int, tool: str) -> Answer:
+    call = await agent.call(port, tool)
+    assert await agent.reply(port, await call.message(), {"action": "accept"}) == 202
+    return call
+
+
+async def test_that_the_user_is_done_at_a_page_is_told_on_the_call_that_sent_them(handshake: Wired) -> None:
+    port = handshake.one.port
+    async with legacy_agent(ANN.decode(), PATH) as agent:
+        await agent.begin(port, elicitation={"url": {}})
+        call = await sent_to_a_page(agent, port, "ask_url_done")
+        told, answered = await call.rest()
+        assert (told["method"], told["params"]) == (COMPLETE, {"elicitationId": "page-3"})
+        assert "accept" in json.dumps(answered["result"])
+    assert {one.principal for one in handshake.one.inbounds if one.method == "tools/call"} == {"acme/ann/"}
+
+
+async def test_that_the_user_is_done_later_is_told_on_the_stream_of_the_session_that_sent_them(compiled: Path) -> None:
+    async with (
+        wired(compiled, era="legacy", workers=2) as world,
+        legacy_agent(ANN.decode(), PATH) as agent,
+        legacy_agent(ANN.decode(), PATH) as other,
+    ):
+        one, two = (worker.port for worker in world.workers)
+        for who in (agent, other):
+            await who.begin(one, elicitation={"url": {}})
+        streams = await agent.stream(two), await other.stream(two)
+        assert "accept" in json.dumps((await (await sent_to_a_page(agent, one, "ask_url")).rest())[-1]["result"])
+        for _ in range(2):  # Told once.
+            await agent.text(one, "page_done", name="page-1")
+        told = await streams[0].message()
+        assert (told["method"], told["params"]) == (COMPLETE, {"elicitationId": "page-1"})
+        world.swap(catalogue=without(world, "echo"))
+        for stream in streams:
+            assert (await stream.message())["method"] == "notifications/tools/list_changed"
+
+
 # === batches ===
 
 
@@ -221,3 +264,26 @@ async def test_a_batch_has_a_size(batching: tuple[int, LegacyAgent], count: int)
     port, agent = batching
     answer = await agent.post(port, [request(number, "ping") for number in range(count)])
     assert (answer.status, answer.json()["error"]["code"]) == (400, -32600)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("revision", "capabilities"),
+    [("2025-03-26", {}), ("2025-06-18", {"elicitation": {}}), ("2025-11-25", {}), ("2025-11-25", {"elicitation": {}})],
+)
+async def test_a_page_to_be_visited_is_named_in_words_to_sessions_without_a_word_for_it(
+    handshake: Wired, revision: str, capabilities: dict[str, object]
+) -> None:
+    async with legacy_agent(ANN.decode(), PATH, revision) as agent:
+        await agent.begin(handshake.one.port, **capabilities)
+        answer = await agent.call(handshake.one.port, "needs_page")
+        result = answer.json()["result"]
+        assert set(result) == {"content", "isError"}  # type: ignore[call-overload]
+        assert "https://example.com/first" in json.dumps(result)
+
+
+async def test_a_page_to_be_visited_is_an_error_of_its_own_to_sessions_that_know_it(handshake: Wired) -> None:
+    async with legacy_agent(ANN.decode(), PATH) as agent:
+        await agent.begin(handshake.one.port, elicitation={"url": {}})
+        answer = await agent.call(handshake.one.port, "needs_page")
+        error = answer.json()["error"]
+        assert (error["code"], error["data"]["elicitations"][0]["elicitationId"]) == (-32042, "page-2")  # type: ignore[index]

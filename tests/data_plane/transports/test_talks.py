@@ -20,7 +20,7 @@ from tests.matrix.pipes import Frames, Sse
 MODERN = "2026-07-28"
 LEGACY = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 TRANSPORTS = ("sse", "websocket")
-LIMIT_S = 5.0
+LIMIT_S = 20.0
 
 
 def bearer(key: bytes = ANN) -> dict[str, str]:

@@ -19,7 +19,10 @@ from data_plane.watches import Watches
 async def handle(inbound: Inbound) -> Result:
     if inbound.credential == b"stranger":
         raise Refused(Reason.UNAUTHENTICATED, "no")
-    return Result(result=b'{"max_body_bytes":1000}', revision=inbound.revision, opening=Opening(tenant="acme"))
+    whose = inbound.credential.decode().partition("-")[0]
+    return Result(
+        result=b'{"max_body_bytes":1000}', revision=inbound.revision, opening=Opening(tenant="acme", principal=whose)
+    )
 
 
 def party(credential: bytes) -> Party:
@@ -39,9 +42,9 @@ async def refused(made: Talks, credential: bytes) -> Reason:
     return failure.value.reason
 
 
-async def test_no_credential_holds_more_than_its_share() -> None:
+async def test_no_caller_holds_more_than_its_share_whatever_keys_it_has() -> None:
     made, listeners = talks(8)
-    first: list[Talk] = [await made.admit(party(b"a")) for _ in range(2)]
+    first: list[Talk] = [await made.admit(party(key)) for key in (b"a-1", b"a-2")]
     assert await refused(made, b"a") is Reason.OVERLOADED
     assert await refused(made, b"stranger") is Reason.UNAUTHENTICATED
     await made.admit(party(b"b"))

@@ -13,11 +13,11 @@ import pytest
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Event, Ping, Pong, Request, TextMessage
 
-from data_plane.fronts.server import ServerOptions
+from data_plane.fronts.server_options import ServerOptions
 from tests.data_plane.fronts.front_harness import request
 from tests.harness.wired import ANN, EVE, ORIGIN, Wired, Worker, wired
 
-LIMIT_S = 5.0
+LIMIT_S = 20.0
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
 

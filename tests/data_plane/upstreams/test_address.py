@@ -7,10 +7,11 @@ from ipaddress import ip_address
 
 import pytest
 
+from core.address import is_private
 from core.call import Outgoing
 from core.errors import Reason, Unavailable
 from core.server import HttpTransport
-from data_plane.upstreams.address import Resolver, is_private
+from data_plane.upstreams.address import Resolver
 from data_plane.upstreams.mcp_http import HttpBackend
 from tests.harness.upstream_raw import Peer, Request, result, scripted
 from tests.harness.upstream_route import ECHO, route_to

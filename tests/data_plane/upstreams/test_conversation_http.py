@@ -440,13 +440,6 @@ async def test_a_question_beside_calls_of_two_callers_is_refused(backend: HttpBa
             await bob
 
 
-async def test_who_cannot_be_asked_has_no_stream_beside(backend: HttpBackend) -> None:
-    legacy = Legacy(lambda request, peer: peer.json(result(request)))
-    async with scripted(legacy.script) as server:
-        await call(backend, server, ask=None)
-        assert [request.verb for request in server.requests if request.verb == "GET"] == []
-
-
 async def test_a_server_without_a_stream_beside_is_called_all_the_same(backend: HttpBackend) -> None:
     async def no_get(request: Request, peer: Peer) -> None:
         if request.verb == "GET":

@@ -18,8 +18,12 @@ NO_SESSION = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Sess
 class Legacy:
     """A legacy server whose sessions a test can make forget; what a call does is the test's script."""
 
-    def __init__(self, call: Script, *, unknown: str = "404 Not Found", revision: str = "2025-11-25") -> None:
+    def __init__(
+        self, call: Script, *, unknown: str = "404 Not Found", revision: str = "2025-11-25", beside: bool = True
+    ) -> None:
+        """`beside`: whether GET streams that take nothing up are the script's too, or are not there."""
         self._call = call
+        self._beside = beside
         self._unknown = unknown
         self._revision = revision
         self.sessions: set[str] = set()
@@ -39,6 +43,8 @@ class Legacy:
             self.sessions.discard(session)
             self.deleted.set()
             await peer.json(b"")
+        elif request.verb == "GET" and not self._beside and "last-event-id" not in request.headers:
+            await peer.json(b"", status="405 Method Not Allowed")
         elif method == "tools/call" or request.verb == "GET":
             await self._call(request, peer)
         elif method == "logging/setLevel":
@@ -150,7 +156,7 @@ async def test_cancelling_tells_the_server_which_request(backend: HttpBackend) -
         here.set()
         await peer.until_gone()
 
-    legacy = Legacy(hangs)
+    legacy = Legacy(hangs, beside=False)
     async with scripted(legacy.script) as server:
         running = asyncio.ensure_future(call(backend, server))
         async with asyncio.timeout(20):
@@ -166,7 +172,7 @@ async def test_a_late_call_is_cancelled_at_the_server_even_over_a_single_connect
     async def hangs(_: Request, peer: Peer) -> None:
         await peer.until_gone()
 
-    legacy = Legacy(hangs)
+    legacy = Legacy(hangs, beside=False)
     async with scripted(legacy.script) as server:
         route = route_to(over_http(server.url, max_connections=1), era="legacy", deadline_s=0.3)
         with pytest.raises(Unavailable) as caught:
@@ -219,10 +225,10 @@ async def test_a_stream_that_ends_early_is_taken_up_where_it_ended(backend: Http
             await peer.chunk(event(result(asked[0], "at last"), event_id="p-2"))
         await peer.end_stream()
 
-    legacy = Legacy(in_pieces)
+    legacy = Legacy(in_pieces, beside=False)
     async with scripted(legacy.script) as server:
         assert b"at last" in await call(backend, server)
-        assert [r.verb for r in server.requests] == ["POST", "POST", "POST", "GET", "GET"]
+        assert [r.verb for r in server.requests] == ["POST", "POST", "GET", "POST", "GET", "GET"]
         assert server.requests[-1].headers["mcp-session-id"] == "session-1"
 
 
@@ -232,11 +238,11 @@ async def test_a_stream_that_never_gets_further_is_given_up(backend: HttpBackend
         await peer.chunk(b"id: same\nretry: 0\ndata:\n\n")
         await peer.end_stream()
 
-    legacy = Legacy(primes)
+    legacy = Legacy(primes, beside=False)
     async with scripted(legacy.script) as server:
         with pytest.raises(Unavailable, match="keeps ending"):
             await call(backend, server)
-        assert len([r for r in server.requests if r.verb == "GET"]) == 5
+        assert len([r for r in server.requests if "last-event-id" in r.headers]) == 5
 
 
 async def test_an_idle_session_is_ended_at_the_server() -> None:

@@ -1,0 +1,1 @@
+"""JSON Web Signatures, verified by PyJWT over `cryptography`."""

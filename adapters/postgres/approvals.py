@@ -1,0 +1,162 @@
+"""Approvals in PostgreSQL. Whoever claims or settles one holds a lock on its call: an approval is used once."""
+
+import secrets
+from collections.abc import Sequence
+
+import msgspec
+
+from adapters.postgres.audit import append
+from adapters.postgres.database import Connection, Database
+from adapters.postgres.webhooks import announce
+from core.approval import (
+    CALLER_MAX,
+    PENDING_MAX,
+    PENDING_S,
+    SETTLED_S,
+    Answer,
+    Approval,
+    State,
+    TooManyWishes,
+    Wish,
+    told,
+)
+from core.audit import Entry
+
+_COLUMNS = "id, wish, state, asked_at, expires_at, settled_by, reason, settled_at"
+_encode = msgspec.msgpack.Encoder().encode
+_wish = msgspec.msgpack.Decoder(Wish)
+
+
+class PostgresApprovals:
+    """ApprovalRows."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(self, wish: Wish, now: float) -> Answer:
+        async with self._database.transaction() as conn:
+            await _lock(conn, wish.tenant)
+            query = (
+                f"SELECT {_COLUMNS} FROM approvals WHERE tenant = %s AND digest = %s AND state <> 'used'"
+                " AND expires_at > %s ORDER BY asked_at DESC LIMIT 1"
+            )
+            row = await (await conn.execute(query.encode(), (wish.tenant, wish.digest, now))).fetchone()
+            if row is None:
+                return await _noted(conn, wish, now)
+            known = _approval(row, now)
+            if known.state == "approved":
+                await conn.execute("UPDATE approvals SET state = 'used' WHERE id = %s", (known.id,))
+                await append(conn, wish.tenant, [_entry(known, wish, "used", _caller(wish), now)])
+            return Answer(
+                id=known.id, state=known.state, by=known.by, reason=known.reason, expires_unix=known.expires_unix
+            )
+
+    async def settled(self, ids: Sequence[str], now: float) -> set[str]:
+        query = "SELECT id FROM approvals WHERE id = ANY(%s) AND (state <> 'pending' OR expires_at <= %s)"
+        async with self._database.connection() as conn:
+            return {row[0] for row in await (await conn.execute(query, (list(ids), now))).fetchall()}
+
+    async def list(self, tenant: str, *, all_states: bool, limit: int, now: float) -> list[Approval]:
+        which = "" if all_states else " AND state = 'pending' AND expires_at > %s"
+        query = f"SELECT {_COLUMNS} FROM approvals WHERE tenant = %s{which} ORDER BY asked_at DESC LIMIT %s"
+        values = (tenant, limit) if all_states else (tenant, now, limit)
+        async with self._database.connection() as conn:
+            return [_approval(row, now) for row in await (await conn.execute(query.encode(), values)).fetchall()]
+
+    async def get(self, tenant: str, id: str, now: float) -> Approval | None:  # noqa: A002
+        query = f"SELECT {_COLUMNS} FROM approvals WHERE tenant = %s AND id = %s"
+        async with self._database.connection() as conn:
+            row = await (await conn.execute(query.encode(), (tenant, id))).fetchone()
+        return _approval(row, now) if row is not None else None
+
+    async def settle(self, tenant: str, id: str, *, approve: bool, by: str, reason: str, now: float) -> Approval | None:  # noqa: A002
+        state: State = "approved" if approve else "denied"
+        query = (
+            "UPDATE approvals SET state = %s, settled_by = %s, reason = %s, settled_at = %s, expires_at = %s"
+            f" WHERE tenant = %s AND id = %s AND state = 'pending' AND expires_at > %s RETURNING {_COLUMNS}"
+        )
+        values = (state, by, reason, now, now + SETTLED_S, tenant, id, now)
+        async with self._database.transaction() as conn:
+            await _lock(conn, tenant)
+            row = await (await conn.execute(query.encode(), values)).fetchone()
+            if row is None:
+                return None
+            settled = _approval(row, now)
+            await append(conn, tenant, [_entry(settled, settled.wish, state, f"user:{by}", now, reason)])
+            await announce(conn, f"{id}-settled", tenant, "approval.settled", told(settled, now), now)
+            return settled
+
+    async def prune(self, before_unix: float) -> int:
+        async with self._database.transaction() as conn:
+            return (await conn.execute("DELETE FROM approvals WHERE expires_at < %s", (before_unix,))).rowcount
+
+
+async def _lock(conn: Connection, tenant: str) -> None:
+    await conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"approvals/{tenant}",))
+
+
+async def _noted(conn: Connection, wish: Wish, now: float) -> Answer:
+    query = (
+        "SELECT count(*), count(*) FILTER (WHERE caller = %s) FROM approvals"
+        " WHERE tenant = %s AND state = 'pending' AND expires_at > %s"
+    )
+    row = await (await conn.execute(query, (_caller(wish), wish.tenant, now))).fetchone()
+    if row is not None and (row[0] >= PENDING_MAX or row[1] >= CALLER_MAX):
+        raise TooManyWishes
+    id_ = secrets.token_hex(8)
+    values = (id_, wish.tenant, wish.digest, _encode(wish), _caller(wish), "pending", now, now + PENDING_S)
+    await conn.execute(
+        "INSERT INTO approvals (id, tenant, digest, wish, caller, state, asked_at, expires_at)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+        values,
+    )
+    asked = Approval(id=id_, wish=wish, state="pending", asked_unix=now, expires_unix=now + PENDING_S)
+    await append(conn, wish.tenant, [_entry(asked, wish, "asked", _caller(wish), now)])
+    await announce(conn, f"{id_}-asked", wish.tenant, "approval.asked", told(asked, now), now)
+    return Answer(id=id_, state="pending", expires_unix=asked.expires_unix)
+
+
+def _approval(row: Sequence[object], now: float) -> Approval:
+    id_, wish, state, asked, expires, by, reason, settled = row
+    assert isinstance(wish, bytes)
+    known = msgspec.convert(
+        {
+            "id": id_,
+            "wish": _wish.decode(wish),
+            "state": state,
+            "asked_unix": asked,
+            "expires_unix": expires,
+            "by": by,
+            "reason": reason,
+            "settled_unix": settled,
+        },
+        type=Approval,
+    )
+    over = known.state in ("pending", "approved") and known.expires_unix <= now
+    return msgspec.structs.replace(known, state="expired") if over else known
+
+
+def _caller(wish: Wish) -> str:
+    return f"{wish.user}/{wish.agent}"
+
+
+def _entry(one: Approval, wish: Wish, outcome: str, caller: str, now: float, reason: str = "") -> Entry:  # noqa: PLR0917
+    """Which call it is, and never its arguments: the audit log keeps those where its tenant says so."""
+    detail: dict[str, object] = {
+        "call": wish.call_id,
+        "for": _caller(wish),
+        "endpoint": wish.endpoint,
+        "name": wish.name,
+        "server": wish.server,
+        "digest": wish.digest.hex(),
+        **({"reason": reason} if reason else {}),
+    }
+    return Entry(
+        id=f"{one.id}-{outcome}",
+        at_unix=now,
+        type="change",
+        outcome=outcome,
+        caller=caller,
+        tool=f"Approval/{one.id}",
+        detail=detail,
+    )

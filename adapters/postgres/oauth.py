@@ -1,0 +1,184 @@
+"""Codes, families of refresh tokens, ids of tokens, and registered clients."""
+
+import msgspec
+
+from adapters.postgres.audit import append
+from adapters.postgres.database import Database
+from core.audit import Entry
+from core.oauth.client import Client
+from core.oauth.grant import Code, Grant
+from core.oauth.stores import Family
+
+FAMILIES_PER_USER = 100
+"""Consents of one user that last at a time; the oldest end."""
+IDLE_CLIENT_S = 90 * 86_400.0
+"""A registered client that nobody used for so long is forgotten."""
+
+
+class PostgresOAuth:
+    """Grants, TokenIds and Clients."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # === codes and families ===
+
+    async def keep_code(self, code_hash: bytes, code: Code, expires_unix: float, entry: Entry) -> None:
+        async with self._database.transaction() as conn:
+            await conn.execute(
+                "INSERT INTO oauth_codes (hash, tenant, code, expires_at) VALUES (%s, %s, %s, to_timestamp(%s))",
+                (code_hash, code.grant.tenant, msgspec.msgpack.encode(code), expires_unix),
+            )
+            await append(conn, code.grant.tenant, [entry])
+
+    async def take_code(self, tenant: str, code_hash: bytes) -> tuple[Code, bool] | None:
+        statement = (
+            "WITH before AS (SELECT hash, used FROM oauth_codes"
+            "  WHERE tenant = %s AND hash = %s AND expires_at > now() FOR UPDATE)"
+            " UPDATE oauth_codes AS c SET used = true FROM before WHERE c.hash = before.hash"
+            " RETURNING c.code, before.used"
+        )
+        async with self._database.transaction() as conn:
+            row = await (await conn.execute(statement, (tenant, code_hash))).fetchone()
+        return (msgspec.msgpack.decode(row[0], type=Code), row[1]) if row is not None else None
+
+    async def begin(self, tenant: str, family: Family, token_hash: bytes, entry: Entry) -> bool:
+        grant = family.grant
+        async with self._database.transaction() as conn:
+            made = await conn.execute(
+                "INSERT INTO oauth_families (tenant, id, user_name, client_id, granted, created_at, expires_at)"
+                " VALUES (%s, %s, %s, %s, %s, now(), to_timestamp(%s)) ON CONFLICT DO NOTHING",
+                (tenant, family.id, grant.user, grant.client_id, msgspec.msgpack.encode(grant), family.expires_unix),
+            )
+            if not made.rowcount:
+                return False
+            await conn.execute(
+                "INSERT INTO oauth_refresh_tokens (hash, tenant, family) VALUES (%s, %s, %s)",
+                (token_hash, tenant, family.id),
+            )
+            await conn.execute(
+                "UPDATE oauth_families SET ended = 'too many' WHERE tenant = %(tenant)s AND ended = '' AND id IN"
+                " (SELECT id FROM oauth_families WHERE tenant = %(tenant)s AND user_name = %(user)s AND ended = ''"
+                "  ORDER BY created_at DESC OFFSET %(most)s)",
+                {"tenant": tenant, "user": grant.user, "most": FAMILIES_PER_USER},
+            )
+            await append(conn, tenant, [entry])
+        return True
+
+    async def family(self, tenant: str, token_hash: bytes) -> tuple[Family, bool] | None:
+        statement = (
+            "SELECT f.id, f.granted, extract(epoch FROM f.expires_at)::float8, t.used FROM oauth_refresh_tokens AS t"
+            " JOIN oauth_families AS f ON f.tenant = t.tenant AND f.id = t.family"
+            " WHERE t.tenant = %s AND t.hash = %s AND f.ended = '' AND f.expires_at > now()"
+        )
+        async with self._database.connection() as conn:
+            row = await (await conn.execute(statement, (tenant, token_hash))).fetchone()
+        if row is None:
+            return None
+        found, granted, expires_unix, used = row
+        return Family(id=found, grant=msgspec.msgpack.decode(granted, type=Grant), expires_unix=expires_unix), used
+
+    async def turn(self, family: Family, old_hash: bytes, new_hash: bytes, entry: Entry) -> bool:
+        tenant = family.grant.tenant
+        async with self._database.transaction() as conn:
+            # The family's row first, as `end` does: a token is never made in a family that has just ended.
+            live = await conn.execute(
+                "SELECT 1 FROM oauth_families WHERE tenant = %s AND id = %s AND ended = '' FOR UPDATE",
+                (tenant, family.id),
+            )
+            if await live.fetchone() is None:
+                return False
+            done = await conn.execute(
+                "UPDATE oauth_refresh_tokens SET used = true WHERE tenant = %s AND hash = %s AND NOT used",
+                (tenant, old_hash),
+            )
+            if not done.rowcount:
+                return False
+            await conn.execute(
+                "INSERT INTO oauth_refresh_tokens (hash, tenant, family) VALUES (%s, %s, %s)",
+                (new_hash, tenant, family.id),
+            )
+            await append(conn, tenant, [entry])
+        return True
+
+    async def end(self, grant: Grant, family: str, why: str, entry: Entry) -> bool:
+        tenant = grant.tenant
+        async with self._database.transaction() as conn:
+            done = await conn.execute(
+                "INSERT INTO oauth_families (tenant, id, user_name, client_id, granted, ended, created_at, expires_at)"
+                " SELECT %s, %s, name, %s, '', %s, now(), now() + interval '1 day' FROM resources"
+                "  WHERE tenant = %s AND kind = 'User' AND name = %s"
+                " ON CONFLICT (tenant, id) DO UPDATE SET ended = excluded.ended WHERE oauth_families.ended = ''",
+                (tenant, family, grant.client_id, why, tenant, grant.user),
+            )
+            if done.rowcount:
+                await append(conn, tenant, [entry])
+        return bool(done.rowcount)
+
+    # === ids of tokens ===
+
+    async def use(self, tenant: str, issuer: str, token_id: str, expires_unix: float) -> bool:
+        async with self._database.connection() as conn:
+            done = await conn.execute(
+                "INSERT INTO oauth_token_ids (tenant, issuer, id, expires_at) VALUES (%s, %s, %s, to_timestamp(%s))"
+                " ON CONFLICT DO NOTHING",
+                (tenant, issuer, token_id, expires_unix),
+            )
+        return bool(done.rowcount)
+
+    async def used(self, tenant: str, issuer: str, token_id: str) -> bool:
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "SELECT 1 FROM oauth_token_ids WHERE tenant = %s AND issuer = %s AND id = %s",
+                (tenant, issuer, token_id),
+            )
+            return await found.fetchone() is not None
+
+    # === clients nobody declared ===
+
+    async def get(self, tenant: str, client_id: str) -> Client | None:
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "SELECT client FROM oauth_clients WHERE tenant = %s AND client_id = %s", (tenant, client_id)
+            )
+            row = await found.fetchone()
+            if row is not None:
+                await conn.execute(
+                    "UPDATE oauth_clients SET used_at = now() WHERE tenant = %s AND client_id = %s"
+                    " AND used_at < now() - interval '1 hour'",
+                    (tenant, client_id),
+                )
+        return msgspec.msgpack.decode(row[0], type=Client) if row is not None else None
+
+    async def register(self, tenant: str, client: Client, most: int, entry: Entry) -> bool:
+        async with self._database.transaction() as conn:
+            # The resource's row is the lock: of two that take the last place one waits, and finds it taken.
+            await conn.execute(
+                "SELECT 1 FROM resources WHERE tenant = %s AND kind = 'AuthorizationServer' FOR UPDATE", (tenant,)
+            )
+            made = await conn.execute(
+                "INSERT INTO oauth_clients (tenant, client_id, client, created_at, used_at)"
+                " SELECT %s, %s, %s, now(), now()"
+                " WHERE (SELECT count(*) FROM oauth_clients WHERE tenant = %s) < %s",
+                (tenant, client.client_id, msgspec.msgpack.encode(client), tenant, most),
+            )
+            if made.rowcount:
+                await append(conn, tenant, [entry])
+        return bool(made.rowcount)
+
+    # === housekeeping ===
+
+    async def prune(self) -> int:
+        """Forget what has ended; how many rows."""
+        removed = 0
+        async with self._database.connection() as conn:
+            for statement in (
+                "DELETE FROM oauth_codes WHERE expires_at < now()",
+                "DELETE FROM oauth_families WHERE expires_at < now()",
+                "DELETE FROM oauth_token_ids WHERE expires_at < now()",
+                "DELETE FROM browser_sessions WHERE expires_at < now()",
+                "DELETE FROM oauth_consents WHERE expires_at < now()",
+                f"DELETE FROM oauth_clients WHERE used_at < now() - interval '{IDLE_CLIENT_S:.0f} seconds'",
+            ):
+                removed += (await conn.execute(statement.encode())).rowcount
+        return removed

@@ -1,0 +1,126 @@
+"""Users' passwords, the browsers they are signed in at, and what they allowed."""
+
+from collections.abc import Callable
+
+import msgspec
+from psycopg.rows import TupleRow
+
+from adapters.postgres.audit import append
+from adapters.postgres.database import Connection, Database
+from core.audit import Entry
+from core.oauth.grant import Grant
+from core.oauth.stores import Password, Session
+
+_STORED = (
+    "SELECT hash, email_verified, failures,"
+    " CASE WHEN locked_until = '-infinity' THEN 0 ELSE extract(epoch FROM locked_until)::float8 END"
+    " FROM user_passwords WHERE tenant = %s AND name = %s"
+)
+
+
+class PostgresPeople:
+    """People."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def password(self, tenant: str, user: str) -> Password | None:
+        async with self._database.connection() as conn:
+            row = await (await conn.execute(_STORED.encode(), (tenant, user))).fetchone()
+        return _password(row) if row is not None else None
+
+    async def set_password(self, tenant: str, user: str, wanted: Password | None, entry: Entry) -> None:
+        async with self._database.transaction() as conn:
+            if wanted is None:
+                await conn.execute("DELETE FROM user_passwords WHERE tenant = %s AND name = %s", (tenant, user))
+            else:
+                await conn.execute(
+                    "INSERT INTO user_passwords (tenant, name, hash, email_verified, changed_at)"
+                    " VALUES (%s, %s, %s, %s, now()) ON CONFLICT (tenant, name) DO UPDATE SET hash = excluded.hash,"
+                    " email_verified = excluded.email_verified, changed_at = now(), failures = 0,"
+                    " locked_until = '-infinity'",
+                    (tenant, user, wanted.hash, wanted.email_verified),
+                )
+            await _end_all(conn, tenant, user)
+            await append(conn, tenant, [entry])
+
+    async def attempt(self, tenant: str, user: str, now: float, lock_s: Callable[[int], float]) -> Password | None:
+        async with self._database.transaction() as conn:
+            found = await conn.execute(f"{_STORED} FOR UPDATE".encode(), (tenant, user))
+            row = await found.fetchone()
+            if row is None:
+                return None
+            password = _password(row)
+            if password.locked_until_unix <= now:
+                await conn.execute(
+                    "UPDATE user_passwords SET failures = failures + 1, locked_until = to_timestamp(%s)"
+                    " WHERE tenant = %s AND name = %s",
+                    (now + lock_s(password.failures + 1), tenant, user),
+                )
+        return password
+
+    async def forgive(self, tenant: str, user: str) -> None:
+        async with self._database.connection() as conn:
+            await conn.execute(
+                "UPDATE user_passwords SET failures = 0, locked_until = '-infinity' WHERE tenant = %s AND name = %s",
+                (tenant, user),
+            )
+
+    async def session(self, cookie_hash: bytes) -> Session | None:
+        statement = (
+            "SELECT tenant, name, method, extract(epoch FROM began_at)::float8, extract(epoch FROM expires_at)::float8"
+            " FROM browser_sessions WHERE hash = %s AND expires_at > now()"
+        )
+        async with self._database.connection() as conn:
+            row = await (await conn.execute(statement, (cookie_hash,))).fetchone()
+        return Session(**dict(zip(Session.__struct_fields__, row, strict=True))) if row is not None else None
+
+    async def begin_session(self, cookie_hash: bytes, session: Session, most: int, entry: Entry) -> None:
+        async with self._database.transaction() as conn:
+            await conn.execute(
+                "INSERT INTO browser_sessions (hash, tenant, name, method, began_at, expires_at)"
+                " VALUES (%s, %s, %s, %s, to_timestamp(%s), to_timestamp(%s))",
+                (cookie_hash, *msgspec.structs.astuple(session)),
+            )
+            await conn.execute(
+                "DELETE FROM browser_sessions WHERE hash IN (SELECT hash FROM browser_sessions"
+                " WHERE tenant = %s AND name = %s ORDER BY began_at DESC OFFSET %s)",
+                (session.tenant, session.user, most),
+            )
+            await append(conn, session.tenant, [entry])
+
+    async def end_session(self, cookie_hash: bytes) -> None:
+        async with self._database.connection() as conn:
+            await conn.execute("DELETE FROM browser_sessions WHERE hash = %s", (cookie_hash,))
+
+    async def consented(self, tenant: str, user: str, client_id: str, resource: str) -> tuple[str, ...]:
+        statement = (
+            "SELECT scopes FROM oauth_consents WHERE tenant = %s AND name = %s AND client_id = %s AND resource = %s"
+            " AND expires_at > now()"
+        )
+        async with self._database.connection() as conn:
+            row = await (await conn.execute(statement, (tenant, user, client_id, resource))).fetchone()
+        return tuple(row[0]) if row is not None else ()
+
+    async def consent(self, grant: Grant, expires_unix: float, entry: Entry) -> None:
+        async with self._database.transaction() as conn:
+            await conn.execute(
+                "INSERT INTO oauth_consents (tenant, name, client_id, resource, scopes, expires_at)"
+                " VALUES (%s, %s, %s, %s, %s, to_timestamp(%s)) ON CONFLICT (tenant, name, client_id, resource)"
+                " DO UPDATE SET scopes = excluded.scopes, expires_at = excluded.expires_at",
+                (grant.tenant, grant.user, grant.client_id, grant.resource, list(grant.scopes), expires_unix),
+            )
+            await append(conn, grant.tenant, [entry])
+
+
+async def _end_all(conn: Connection, tenant: str, user: str) -> None:
+    """Whoever knew the password before shall have nothing left of it."""
+    await conn.execute("DELETE FROM browser_sessions WHERE tenant = %s AND name = %s", (tenant, user))
+    await conn.execute(
+        "UPDATE oauth_families SET ended = 'password changed' WHERE tenant = %s AND user_name = %s AND ended = ''",
+        (tenant, user),
+    )
+
+
+def _password(row: TupleRow) -> Password:
+    return Password(**dict(zip(Password.__struct_fields__, row, strict=True)))

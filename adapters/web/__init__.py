@@ -1,0 +1,1 @@
+"""Requests to web servers, with the standard library's client on threads."""

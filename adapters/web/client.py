@@ -1,0 +1,173 @@
+"""`core.web.Web` on `http.client`: rare requests, each on a thread, judged by the address they really go to."""
+
+import asyncio
+import contextlib
+import http.client
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from core.address import literal, refuses
+from core.bound import Bound
+from core.web import Answer, Request, Unreachable, url_problems
+
+AT_ONCE = 8
+WAITING = 256
+_ADDRESSES_TRIED = 4
+_OWN_HEADERS = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding"})
+
+Lookup = Callable[[str], Sequence[str]]
+"""Blocking: a host name to address literals, in order of preference. Raises OSError."""
+
+
+class WebClient:
+    """Belongs to one loop; `close` it at the end."""
+
+    def __init__(self, *, lookup: Lookup | None = None) -> None:
+        self._lookup = lookup or _getaddrinfo
+        self._threads = ThreadPoolExecutor(AT_ONCE, "web")
+        self._under_way = 0
+        self._turned_away = 0
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(self._under_way, WAITING, self._turned_away)
+
+    def close(self) -> None:
+        """Requests under way end by their own time limits."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def fetch(self, request: Request) -> Answer:
+        for problem in url_problems("url", request.url, allow_private=request.allow_private):
+            raise Unreachable(f"{request.url}: {problem.rule}")
+        if self._under_way >= WAITING:
+            self._turned_away += 1
+            raise Unreachable(f"{request.url}: more than {WAITING} requests are under way")
+        self._under_way += 1
+        exchange = _Exchange(request, self._lookup)
+        try:
+            async with asyncio.timeout(request.timeout_s):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, exchange.run)
+        except TimeoutError as late:
+            raise Unreachable(f"{request.url}: no whole answer within {request.timeout_s:g} s") from late
+        except (OSError, http.client.HTTPException, ValueError) as failure:
+            raise Unreachable(f"{request.url}: {_why(failure)}") from failure
+        finally:
+            self._under_way -= 1
+            exchange.hang_up()
+
+
+class _Exchange:
+    """One request, on a thread; `hang_up` from the loop ends it wherever it waits."""
+
+    def __init__(self, request: Request, lookup: Lookup) -> None:
+        self._request = request
+        self._lookup = lookup
+        self._connection: _Pinned | None = None
+        self._over = False
+
+    def hang_up(self) -> None:
+        self._over = True
+        connection = self._connection
+        sock = connection.sock if connection is not None else None
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def run(self) -> Answer:
+        request = self._request
+        parts = urlsplit(request.url)
+        assert parts.hostname is not None
+        addresses = self._allowed(parts.hostname)
+        secure = parts.scheme == "https"
+        context = _context(request.ca_pem) if secure else None
+        port = parts.port or (443 if secure else 80)
+        self._connection = connection = _Pinned(parts.hostname, port, addresses, request.timeout_s, context)
+        try:
+            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            connection.putrequest(request.method, target, skip_accept_encoding=True)
+            headers = [(name, value) for name, value in request.headers if name.lower() not in _OWN_HEADERS]
+            for name, value in (*headers, ("Accept-Encoding", "identity"), ("Connection", "close")):
+                connection.putheader(name, value)
+            if request.body or request.method not in ("GET", "HEAD"):
+                connection.putheader("Content-Length", str(len(request.body)))
+            connection.endheaders(request.body or None)
+            return self._answer(connection.getresponse())
+        finally:
+            connection.close()
+
+    def _answer(self, response: http.client.HTTPResponse) -> Answer:
+        body = response.read(self._request.most_bytes + 1)
+        if len(body) > self._request.most_bytes:
+            raise ValueError(f"the answer is larger than {self._request.most_bytes} bytes")
+        return Answer(
+            status=response.status,
+            headers={name.lower(): value for name, value in response.getheaders()},
+            body=body,
+        )
+
+    def _allowed(self, host: str) -> list[str]:
+        found = [host] if literal(host) is not None else list(self._lookup(host))
+        allowed = [a for a in found if self._request.allow_private or not refuses(a)]
+        if not allowed:
+            raise ValueError(f"{host} resolves to private addresses only, which takes allow_private")
+        if self._over:
+            raise ValueError("nobody waits for it any more")
+        return allowed[:_ADDRESSES_TRIED]
+
+
+class _Pinned(http.client.HTTPConnection):
+    """To addresses that were judged already; the name only goes into `Host` and the certificate's check."""
+
+    def __init__(
+        self, host: str, port: int, addresses: Sequence[str], timeout_s: float, context: ssl.SSLContext | None
+    ) -> None:
+        super().__init__(host, port, timeout=timeout_s)
+        self._addresses = addresses
+        self._context = context
+        if context is not None:
+            self.default_port = 443
+
+    def connect(self) -> None:
+        failure: OSError = TimeoutError("no address")
+        for address in self._addresses:
+            try:
+                sock = socket.create_connection((address, self.port), self.timeout)
+                break
+            except OSError as error:
+                failure = error
+        else:
+            raise failure
+        self.sock = sock
+        if self._context is not None:
+            # The handshake apart, so that `hang_up` reaches the socket while it lasts.
+            secure = self._context.wrap_socket(sock, server_hostname=self.host, do_handshake_on_connect=False)
+            self.sock = secure
+            secure.do_handshake()
+
+
+@lru_cache(maxsize=64)
+def _context(ca_pem: str) -> ssl.SSLContext:
+    """Verifies certificate and name, always. Raises ValueError."""
+    try:
+        context = ssl.create_default_context(cadata=ca_pem or None)
+    except ssl.SSLError as failure:
+        raise ValueError(f"ca_pem cannot be used: {failure}") from failure
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _getaddrinfo(host: str) -> Sequence[str]:
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def _why(failure: Exception) -> str:
+    if isinstance(failure, ssl.SSLCertVerificationError):
+        return f"its certificate does not verify: {failure.verify_message}"
+    if isinstance(failure, OSError) and failure.strerror:
+        return failure.strerror
+    return str(failure) or type(failure).__name__

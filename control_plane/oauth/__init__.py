@@ -1,0 +1,1 @@
+"""The tenants' own authorization server: an issuer per tenant, its grants, and the pages people see."""

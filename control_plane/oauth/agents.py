@@ -1,0 +1,130 @@
+"""Agent to agent: one agent's credential becomes a narrower one, good for minutes, to be handed on."""
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from control_plane.oauth.issuers import Issuer, OwnIssuers
+from control_plane.oauth.tokens import Answer, Rules, Tokens
+from core.admin import Credentials
+from core.identity import KEY_PREFIX, Agent, key_hash, key_tenant
+from core.oauth.errors import OAuthError
+from core.oauth.grant import Grant, limits_of, narrowed
+from core.oauth.jose import BadToken, Jose
+from core.oauth.server import ISSUER_PATH
+from core.resource import NAME, Ref
+from core.store import Store
+
+LEAST_S, MOST_S = 30, 300
+CREDENTIAL_MAX = 16 * 1024
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /auth/a2a/token`."""
+
+    resource: str = ""
+    """URI of the endpoint it shall be for; of an access token, empty: the token's own."""
+    scope: str = ""
+    """Empty: all the credential has."""
+    expires_in: int = MOST_S
+    """Seconds."""
+
+
+class AgentTokens:
+    def __init__(
+        self,
+        *,
+        issuers: OwnIssuers,
+        tokens: Tokens,
+        rules: Rules,
+        store: Store,
+        credentials: Credentials,
+        jose: Jose,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._issuers = issuers
+        self._tokens = tokens
+        self._rules = rules
+        self._store = store
+        self._credentials = credentials
+        self._jose = jose
+        self._clock = clock
+
+    async def answer(self, credential: str, body: bytes) -> Answer:
+        """As a token endpoint answers. `credential`: an agent's API key or own access token. Raises OAuthError."""
+        tenant = self._claimed(credential)
+        issuer = await self._issuers.of(tenant) if tenant else None
+        if issuer is None:
+            raise _unproven()
+        wanted = _read(body)
+        is_key = credential.startswith(f"{KEY_PREFIX}_")
+        had = await (self._of_key(issuer, credential, wanted) if is_key else self._of_token(issuer, credential, wanted))
+        grant = msgspec.structs.replace(
+            had,
+            scopes=narrowed(wanted.scope, had.scopes),
+            ends_unix=min(had.ends_unix or float("inf"), self._clock() + wanted.expires_in),
+        )
+        return await self._tokens.issued(issuer, grant, "narrowed")
+
+    def _claimed(self, credential: str) -> str:
+        """The tenant it says it is of; empty: it says none. Proven by nothing yet."""
+        if len(credential) > CREDENTIAL_MAX or not credential.isascii():
+            return ""
+        if credential.startswith(f"{KEY_PREFIX}_"):
+            tenant = key_tenant(credential.encode()) or ""
+        else:
+            try:
+                tenant = str(self._jose.peek(credential).claims.get("iss", "")).rpartition(ISSUER_PATH)[2]
+            except BadToken:
+                return ""
+        return tenant if NAME.fullmatch(tenant) else ""
+
+    async def _of_key(self, issuer: Issuer, key: str, wanted: Wanted) -> Grant:
+        known = await self._credentials.key(key_hash(issuer.secrets.pepper, key.encode()))
+        now = self._clock()
+        spec = known.spec if known is not None and known.tenant == issuer.tenant else None
+        ends = spec.expires_at.timestamp() if spec is not None and spec.expires_at is not None else 0.0
+        if spec is None or spec.revoked or spec.admin_role is not None or not spec.agent or 0 < ends <= now:
+            raise _unproven()
+        found = await self._store.get(Ref("Agent", issuer.tenant, spec.agent))
+        agent = found.spec if found is not None else None
+        may = agent.oauth.scopes if isinstance(agent, Agent) and agent.oauth is not None else []
+        limits = limits_of(spec)
+        grant = Grant(
+            tenant=issuer.tenant,
+            client_id=spec.agent,
+            user=spec.user,
+            agent=spec.agent,
+            resource=await self._rules.resource(issuer, wanted.resource, limits),
+            scopes=limits.within([scope for scope in issuer.server.scopes if not may or scope in may]),
+            ends_unix=ends,
+        )
+        await self._rules.alive(grant)
+        return grant
+
+    async def _of_token(self, issuer: Issuer, token: str, wanted: Wanted) -> Grant:
+        try:
+            had = await self._tokens.standing(issuer, token)
+        except OAuthError as refused:
+            raise _unproven() from refused
+        if not had.agent:
+            raise _unproven()
+        if wanted.resource and wanted.resource != had.resource:
+            raise OAuthError("invalid_target", "resource must be the one the token is for")
+        await self._rules.resource(issuer, had.resource)
+        return had
+
+
+def _read(body: bytes) -> Wanted:
+    try:
+        wanted = msgspec.json.decode(body or b"{}", type=Wanted)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as failure:
+        raise OAuthError("invalid_request", f"the body is not as it must be: {failure}"[:300]) from failure
+    if not LEAST_S <= wanted.expires_in <= MOST_S:
+        raise OAuthError("invalid_request", f"expires_in must be {LEAST_S}-{MOST_S}")
+    return wanted
+
+
+def _unproven() -> OAuthError:
+    return OAuthError("invalid_client", "send an agent's API key, or an access token of its own, as a bearer token")

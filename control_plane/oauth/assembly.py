@@ -1,0 +1,123 @@
+"""The parts of the authorization server, put together."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry
+
+from control_plane.api.bodies import Bodies
+from control_plane.browser.sign_in import SignIn
+from control_plane.oauth.agents import AgentTokens
+from control_plane.oauth.authorize import Authorization
+from control_plane.oauth.clients import ClientProofs
+from control_plane.oauth.documents import Documents
+from control_plane.oauth.edge import OAuthEdge
+from control_plane.oauth.issuers import OwnIssuers
+from control_plane.oauth.registration import Registration
+from control_plane.oauth.standing import Standing
+from control_plane.oauth.tokens import Rules, Tokens
+from core.admin import Credentials
+from core.audit import AuditRows
+from core.bound import Bound
+from core.oauth.jose import Jose, Passwords
+from core.oauth.stores import Clients, Grants, People, TokenIds
+from core.store import Store
+from core.web import Web
+
+
+class Books(Grants, TokenIds, Clients, Protocol):
+    """What is remembered of codes, tokens and clients."""
+
+    async def prune(self) -> int: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """What it works with."""
+
+    store: Store
+    credentials: Credentials
+    audit: AuditRows
+    books: Books
+    people: People
+    jose: Jose
+    passwords: Passwords
+    document_web: Web
+    """For clients' documents alone."""
+
+
+@dataclass(frozen=True)
+class SignOn:
+    """What the root serves, runs and shows of it."""
+
+    edge: OAuthEdge
+    sign_in: SignIn
+    chores: Mapping[str, Callable[[], Awaitable[int]]]
+    bounds: Callable[[], dict[str, Bound]]
+
+
+def assemble(
+    ports: Ports,
+    issuers: OwnIssuers,
+    *,
+    public_url: str,
+    gateways: Sequence[str],
+    bodies: Bodies,
+    registry: CollectorRegistry,
+) -> SignOn:
+    """`public_url`: origin people come to. `gateways`: origins agents reach gateways at; none: loopback."""
+    documents = Documents(ports.document_web)
+    proofs = ClientProofs(
+        store=ports.store,
+        credentials=ports.credentials,
+        registered=ports.books,
+        token_ids=ports.books,
+        documents=documents,
+        jose=ports.jose,
+    )
+    rules = Rules(ports.store, gateways)
+    secure = public_url.startswith("https://")
+    sign_in = SignIn(ports.store, ports.people, ports.passwords, ports.audit, secure=secure)
+    registration = Registration(ports.books)
+    tokens = Tokens(
+        issuers=issuers,
+        proofs=proofs,
+        rules=rules,
+        grants=ports.books,
+        token_ids=ports.books,
+        audit=ports.audit,
+    )
+    edge = OAuthEdge(
+        issuers=issuers,
+        tokens=tokens,
+        authorization=Authorization(sign_in, proofs, rules, ports.books, ports.people),
+        registration=registration,
+        standing=Standing(
+            issuers=issuers,
+            proofs=proofs,
+            rules=rules,
+            grants=ports.books,
+            token_ids=ports.books,
+            audit=ports.audit,
+        ),
+        agents=AgentTokens(
+            issuers=issuers,
+            tokens=tokens,
+            rules=rules,
+            store=ports.store,
+            credentials=ports.credentials,
+            jose=ports.jose,
+        ),
+        bodies=bodies,
+        registry=registry,
+    )
+
+    def bounds() -> dict[str, Bound]:
+        return {
+            **documents.bounds(),
+            "sign_in_addresses": sign_in.pace.bound,
+            "registration_addresses": registration.pace.bound,
+        }
+
+    return SignOn(edge, sign_in, {"oauth": ports.books.prune, "oauth_keys": issuers.keep_house}, bounds)

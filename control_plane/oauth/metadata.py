@@ -1,0 +1,35 @@
+"""What an issuer says of itself (RFC 8414)."""
+
+from control_plane.oauth.issuers import Issuer
+from core.oauth.client import AUTH_METHODS, TOKEN_EXCHANGE
+
+SIGNED_WITH = ["ES256", "ES384", "EdDSA", "PS256", "RS256"]
+
+
+def document(issuer: Issuer) -> dict[str, object]:
+    url, server = issuer.url, issuer.server
+    refresh = ["refresh_token"] if server.refresh_token_s else []
+    found: dict[str, object] = {
+        "issuer": url,
+        "authorization_endpoint": f"{url}/authorize",
+        "token_endpoint": f"{url}/token",
+        "jwks_uri": f"{url}/jwks",
+        "revocation_endpoint": f"{url}/revoke",
+        "introspection_endpoint": f"{url}/introspect",
+        "scopes_supported": list(server.scopes),
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": ["authorization_code", *refresh, "client_credentials", TOKEN_EXCHANGE],
+        "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
+        "token_endpoint_auth_signing_alg_values_supported": SIGNED_WITH,
+        "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),
+        "revocation_endpoint_auth_signing_alg_values_supported": SIGNED_WITH,
+        "introspection_endpoint_auth_methods_supported": [one for one in AUTH_METHODS if one != "none"],
+        "introspection_endpoint_auth_signing_alg_values_supported": SIGNED_WITH,
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": True,
+        "client_id_metadata_document_supported": server.client_metadata_documents,
+    }
+    if server.dynamic_registration:
+        found["registration_endpoint"] = f"{url}/register"
+    return found

@@ -1,0 +1,288 @@
+"""The token endpoint: each grant ends in an access token a gateway can judge by itself (RFC 9068)."""
+
+import secrets
+import time
+from collections.abc import Callable, Collection, Mapping
+
+import msgspec
+
+from control_plane.oauth.clients import ClientProofs, Proven
+from control_plane.oauth.issuers import Issuer, OwnIssuers, auth_entry
+from core.audit import AuditRows, Entry
+from core.endpoint import Endpoint
+from core.identity import Agent, User, key_hash
+from core.oauth.client import TOKEN_EXCHANGE
+from core.oauth.errors import OAuthError
+from core.oauth.grant import (
+    UNLIMITED,
+    Grant,
+    Limits,
+    acted,
+    chained,
+    endpoint_named,
+    granted,
+    narrowed,
+    scopes_for,
+    verifies,
+)
+from core.oauth.jose import BadToken, Claims
+from core.oauth.stores import Family, Grants, TokenIds
+from core.resource import Ref
+from core.store import Store
+
+ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 (a name)
+SUBJECT_TYPES = (ACCESS_TOKEN, "urn:ietf:params:oauth:token-type:jwt")
+OURS = ""
+"""Issuer under which ids of our own tokens are kept that were revoked."""
+TOKEN_TYPE = "at+jwt"  # noqa: S105 (a name)
+"""RFC 9068 section 2.1."""
+SECRET_BYTES = 32
+Form = Mapping[str, str]
+Answer = dict[str, object]
+
+
+class Rules:
+    """What holds of every grant, whichever way it came about."""
+
+    def __init__(self, store: Store, gateways: Collection[str]) -> None:
+        """`gateways`: origins agents reach gateways at; none: loopback."""
+        self._store = store
+        self._gateways = gateways
+
+    async def resource(self, issuer: Issuer, asked: str, limits: Limits = UNLIMITED) -> str:
+        """The audience of a token. `limits`: of the client's credential.
+
+        Raises OAuthError(invalid_target): RFC 8707 section 2.
+        """
+        named = endpoint_named(asked, issuer.tenant, self._gateways) if asked else issuer.server.default_endpoint
+        if not asked and not named:
+            raise OAuthError("invalid_target", "resource is required: the URI of the endpoint the token is for")
+        found = await self._store.get(Ref("Endpoint", issuer.tenant, named)) if named else None
+        if found is None or not isinstance(found.spec, Endpoint) or found.spec.disabled:
+            raise OAuthError("invalid_target", "resource must be the URI of an endpoint of this tenant")
+        if not limits.opens(found.name, found.namespace):
+            raise OAuthError("invalid_target", "the client's credential does not open that endpoint")
+        return asked or self._own(issuer.tenant, found.name)
+
+    def _own(self, tenant: str, endpoint: str) -> str:
+        if not self._gateways:
+            raise OAuthError("invalid_target", "resource is required: the URI of the endpoint the token is for")
+        return f"{next(iter(self._gateways))}/{tenant}/{endpoint}/mcp"
+
+    async def alive(self, grant: Grant) -> None:
+        """Raises OAuthError(invalid_grant) where user or agent is gone, or was disabled, since."""
+        for kind, name in (("User", grant.user), ("Agent", grant.agent)):
+            found = await self._store.get(Ref(kind, grant.tenant, name)) if name else None
+            if name and (found is None or not isinstance(found.spec, User | Agent) or found.spec.disabled):
+                raise OAuthError("invalid_grant", f"the {kind.lower()} is not there any more")
+
+
+class Tokens:
+    def __init__(
+        self,
+        *,
+        issuers: OwnIssuers,
+        proofs: ClientProofs,
+        rules: Rules,
+        grants: Grants,
+        token_ids: TokenIds,
+        audit: AuditRows,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._issuers = issuers
+        self._proofs = proofs
+        self._rules = rules
+        self._grants = grants
+        self._token_ids = token_ids
+        self._audit = audit
+        self._clock = clock
+
+    async def answer(self, issuer: Issuer, authorization: str, form: Form, address: str) -> Answer:
+        """Of RFC 6749 section 5.1. Raises OAuthError."""
+        wanted = form.get("grant_type", "")
+        if not wanted:
+            raise OAuthError("invalid_request", "grant_type is required")
+        run = {
+            "client_credentials": self._client_credentials,
+            TOKEN_EXCHANGE: self._exchange,
+            "authorization_code": self._authorization_code,
+            "refresh_token": self._refresh,
+        }.get(wanted)
+        if run is None:
+            raise OAuthError("unsupported_grant_type", "this grant type is not served here")
+        proven = await self._proofs.prove(issuer, authorization, form, address)
+        if wanted not in proven.client.grant_types:
+            raise OAuthError("unauthorized_client", f"this client may not use {wanted}")
+        return await run(issuer, proven, form)
+
+    async def _client_credentials(self, issuer: Issuer, proven: Proven, form: Form) -> Answer:
+        """RFC 6749 section 4.4: the agent acts for nobody but itself."""
+        client = proven.client
+        grant = Grant(
+            tenant=issuer.tenant,
+            client_id=client.client_id,
+            agent=client.agent,
+            resource=await self._rules.resource(issuer, form.get("resource", ""), proven.limits),
+            scopes=scopes_for(form.get("scope", ""), issuer.server, client, proven.limits),
+        )
+        return await self.issued(issuer, grant, "issued")
+
+    async def issued(self, issuer: Issuer, grant: Grant, outcome: str) -> Answer:
+        """An access token alone, and its row in the audit log."""
+        token_id = secrets.token_hex(16)
+        await self._audit.store({issuer.tenant: [self._entry(grant, outcome, token_id)]})
+        return self._access(issuer, grant, token_id)
+
+    async def _authorization_code(self, issuer: Issuer, proven: Proven, form: Form) -> Answer:
+        """RFC 6749 section 4.1.3 with RFC 7636. A code that comes again ends all that came of it."""
+        code_hash = key_hash(issuer.secrets.pepper, form.get("code", "").encode())
+        taken = await self._grants.take_code(issuer.tenant, code_hash)
+        if taken is None:
+            raise OAuthError("invalid_grant", "the code is not known, or too old")
+        code, used = taken
+        grant = code.grant
+        if used:
+            await self._end(grant, code.family, "code used twice")
+            raise OAuthError("invalid_grant", "the code was used before")
+        if grant.client_id != proven.client.client_id:
+            raise OAuthError("invalid_grant", "the code was given to another client")
+        if form.get("redirect_uri", code.redirect_uri) != code.redirect_uri:
+            raise OAuthError("invalid_grant", "redirect_uri is not the one the code was sent to")
+        if not verifies(form.get("code_verifier", ""), code.challenge):
+            raise OAuthError("invalid_grant", "code_verifier does not fit the code_challenge")
+        if form.get("resource", grant.resource) != grant.resource:
+            raise OAuthError("invalid_target", "resource is not the one that was allowed")
+        await self._rules.alive(grant)
+        await self._rules.resource(issuer, grant.resource, proven.limits)
+        narrow = msgspec.structs.replace(grant, scopes=proven.limits.within(grant.scopes))
+        token_id = secrets.token_hex(16)
+        if not issuer.server.refresh_token_s or "refresh_token" not in proven.client.grant_types:
+            await self._audit.store({issuer.tenant: [self._entry(narrow, "issued", token_id)]})
+            return self._access(issuer, narrow, token_id)
+        family = Family(id=code.family, grant=grant, expires_unix=self._clock() + issuer.server.refresh_token_s)
+        text, hashed = _new_secret(issuer, "tgr")
+        if not await self._grants.begin(issuer.tenant, family, hashed, self._entry(narrow, "issued", token_id)):
+            raise OAuthError("invalid_grant", "the code was used before")
+        return {**self._access(issuer, narrow, token_id), "refresh_token": text}
+
+    async def _refresh(self, issuer: Issuer, proven: Proven, form: Form) -> Answer:
+        """RFC 6749 section 6; each token counts once (RFC 9700 section 4.14.2)."""
+        old_hash = key_hash(issuer.secrets.pepper, form.get("refresh_token", "").encode())
+        found = await self._grants.family(issuer.tenant, old_hash)
+        if found is None:
+            raise OAuthError("invalid_grant", "the refresh token is not known, or has ended")
+        family, used = found
+        grant = family.grant
+        if grant.client_id != proven.client.client_id:
+            raise OAuthError("invalid_grant", "the refresh token was given to another client")
+        if used:
+            await self._end(grant, family.id, "refresh token used twice")
+            raise OAuthError("invalid_grant", "the refresh token was used before: all that came of it has ended")
+        if form.get("resource", grant.resource) != grant.resource:
+            raise OAuthError("invalid_target", "resource is not the one that was allowed")
+        may = proven.limits.within([scope for scope in grant.scopes if scope in issuer.server.scopes])
+        scopes = narrowed(form.get("scope", ""), may)
+        await self._rules.alive(grant)
+        await self._rules.resource(issuer, grant.resource, proven.limits)
+        text, hashed = _new_secret(issuer, "tgr")
+        token_id = secrets.token_hex(16)
+        narrow = msgspec.structs.replace(grant, scopes=scopes)
+        if not await self._grants.turn(family, old_hash, hashed, self._entry(narrow, "refreshed", token_id)):
+            # Another request has just used it: which of the two was the thief's nobody knows.
+            await self._end(grant, family.id, "refresh token used twice")
+            raise OAuthError("invalid_grant", "the refresh token was used before: all that came of it has ended")
+        return {**self._access(issuer, narrow, token_id), "refresh_token": text}
+
+    async def _exchange(self, issuer: Issuer, proven: Proven, form: Form) -> Answer:
+        """RFC 8693: an agent that was handed a token acts on its subject's behalf, and never further than the token."""
+        client = proven.client
+        if form.get("subject_token_type") not in SUBJECT_TYPES:
+            raise OAuthError("invalid_request", f"subject_token_type must be one of {', '.join(SUBJECT_TYPES)}")
+        if form.get("requested_token_type", ACCESS_TOKEN) not in SUBJECT_TYPES:
+            raise OAuthError("invalid_request", f"requested_token_type must be {ACCESS_TOKEN}")
+        if "actor_token" in form or "audience" in form:
+            raise OAuthError("invalid_request", "the actor is the client, and what the token is for is its resource")
+        had = await self.standing(issuer, form.get("subject_token", ""))
+        if form.get("resource", had.resource) != had.resource:
+            raise OAuthError("invalid_target", "resource must be the one the subject_token is for")
+        await self._rules.resource(issuer, had.resource, proven.limits)
+        may = proven.limits.within([scope for scope in had.scopes if not client.scopes or scope in client.scopes])
+        grant = msgspec.structs.replace(
+            had,
+            client_id=client.client_id,
+            agent=client.agent,
+            scopes=narrowed(form.get("scope", ""), may),
+            act=had.act if client.agent == had.agent else acted(had),
+        )
+        return {**await self.issued(issuer, grant, "exchanged"), "issued_token_type": ACCESS_TOKEN}
+
+    async def standing(self, issuer: Issuer, token: str) -> Grant:
+        """What an access token of ours stands for. Raises OAuthError."""
+        try:
+            claims = self._issuers.verify(issuer, token, TOKEN_TYPE).claims
+        except BadToken as bad:
+            raise OAuthError("invalid_grant", f"the subject_token is not valid: {bad}") from bad
+        if await self._token_ids.used(issuer.tenant, OURS, str(claims.get("jti"))):
+            raise OAuthError("invalid_grant", "the subject_token is not valid: it was revoked")
+        grant = granted(issuer.tenant, claims)
+        await self._rules.alive(grant)
+        return grant
+
+    async def _end(self, grant: Grant, family: str, why: str) -> None:
+        entry = self._entry(grant, "revoked", secrets.token_hex(16), {"why": why, "family": family})
+        await self._grants.end(grant, family, why, entry)
+
+    def _access(self, issuer: Issuer, grant: Grant, token_id: str) -> Answer:
+        """RFC 9068 section 2.2, with the tenant's own names for user and agent beside `sub` and `client_id`."""
+        now = int(self._clock())
+        ends = now + issuer.server.access_token_s
+        if grant.ends_unix:
+            ends = min(ends, int(grant.ends_unix))
+        claims: Claims = {
+            "iss": issuer.url,
+            "sub": grant.user or _first_actor(grant),
+            "aud": grant.resource,
+            "client_id": grant.client_id,
+            "scope": " ".join(grant.scopes),
+            "iat": now,
+            "exp": ends,
+            "jti": token_id,
+        }
+        if grant.user:
+            claims["user"] = grant.user
+        if grant.auth_unix:
+            claims |= {"auth_time": int(grant.auth_unix), "amr": list(grant.amr)}
+        if grant.agent:
+            claims["agent"] = grant.agent
+        if grant.agent and (grant.user or grant.act is not None):
+            # That an agent acts for somebody is said outright: it may have the name of a user.
+            claims["act"] = {"sub": grant.agent, **({"act": grant.act} if grant.act is not None else {})}
+        return {
+            "access_token": self._issuers.sign(issuer, TOKEN_TYPE, claims),
+            "token_type": "Bearer",
+            "expires_in": ends - now,
+            "scope": " ".join(grant.scopes),
+        }
+
+    def _entry(self, grant: Grant, outcome: str, token_id: str, more: dict[str, object] | None = None) -> Entry:
+        detail = {
+            "client_id": grant.client_id,
+            "resource": grant.resource,
+            "scope": " ".join(grant.scopes),
+            "token_id": token_id,
+            **(more or {}),
+        }
+        caller = f"{grant.user}/{grant.agent}"
+        return auth_entry(f"oauth-{token_id}", "oauth/token", outcome, caller, detail=detail, now=self._clock())
+
+
+def _first_actor(grant: Grant) -> str:
+    """Of an agent's own token: whoever it was that began."""
+    chain = chained(grant)
+    return chain[-1] if chain else ""
+
+
+def _new_secret(issuer: Issuer, prefix: str) -> tuple[str, bytes]:
+    """Its text, and what is kept of it."""
+    text = f"{prefix}_{secrets.token_urlsafe(SECRET_BYTES)}"
+    return text, key_hash(issuer.secrets.pepper, text.encode())

@@ -1,0 +1,140 @@
+"""Sends audit rows on to where tenants want them, in order and at least once. Replicas share the work.
+
+What is still to be sent is in the audit log itself and how far each sink has come beside it, so nothing is lost with a
+process; a row that retention removes before it could be sent is.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from control_plane.services.secrets import Vault
+from core.admin import AuditRow, Rejected
+from core.audit import AuditRows, Wanted
+from core.audit_sink import Place, Places, request_of, secrets_of
+from core.bound import Bound
+from core.resource import Ref
+from core.sealing import SealBroken
+from core.secret import SealedValues
+from core.store import Statuses
+from core.web import Unreachable, Web
+
+AT_ONCE: Final = 4
+LEASE_S: Final = 60.0
+TICK_S: Final = 1.0
+BATCH_BYTES: Final = 512 * 1024
+"""About; rows are read some hundred at a time."""
+RETRY_S: Final = (1.0, 300.0)
+
+log = logging.getLogger("toolgate.sinks")
+
+
+class Sinks:
+    """`run` it as a task."""
+
+    def __init__(
+        self,
+        places: Places,
+        rows: AuditRows,
+        web: Web,
+        statuses: Statuses,
+        *,
+        sealed: SealedValues,
+        vault: Vault,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._places = places
+        self._rows = rows
+        self._web = web
+        self._statuses = statuses
+        self._sealed = sealed
+        self._vault = vault
+        self._clock = clock
+        self._under_way = self._full = 0
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(self._under_way, AT_ONCE, self._full)
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            try:
+                some = await self.send()
+            except Rejected as away:
+                log.warning("audit rows are sent on later: %s", away.public)
+                some = 0
+            if some < AT_ONCE:
+                await asyncio.sleep(TICK_S)
+
+    async def send(self) -> int:
+        """A batch to each of some sinks; how many sinks. Raises Rejected(UNAVAILABLE)."""
+        claimed = await self._places.claim(AT_ONCE, LEASE_S)
+        self._full += len(claimed) == AT_ONCE
+        self._under_way = len(claimed)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for place in claimed:
+                    tasks.create_task(self._one(place))
+        finally:
+            self._under_way = 0
+        return len(claimed)
+
+    async def _one(self, place: Place) -> None:
+        try:
+            await self._deliver(place)
+        except Rejected as away:
+            log.warning("the sink %s/%s waits: %s", place.tenant, place.name, away.public)
+        except Exception:  # What goes wrong with one sink must not end the others: an edge.
+            log.exception("the sink %s/%s cannot be served", place.tenant, place.name)
+
+    async def _deliver(self, place: Place) -> None:
+        if place.spec.disabled:
+            await self._places.moved(place, place.seq, next_s=RETRY_S[0] * 10, failed=False)
+            return
+        rows, upto = await self._next(place)
+        error = await self._sent(place, rows) if rows else ""
+        pause_s = min(RETRY_S[1], RETRY_S[0] * float(1 << min(place.failures, 10))) if error else 0.0
+        await self._places.moved(place, place.seq if error else upto, next_s=pause_s, failed=bool(error))
+        if error or place.failures or rows:
+            status = {"delivered_seq": place.seq if error else upto, "error": error or None}
+            await self._statuses.report({Ref("AuditSink", place.tenant, place.name): status})
+
+    async def _next(self, place: Place) -> tuple[list[AuditRow], int]:
+        """Rows to send, and the last one seen: rows of other types are passed over."""
+        async for page in self._rows.rows(place.tenant, Wanted(), place.seq):
+            rows: list[AuditRow] = []
+            size = 0
+            for row in page:
+                size += 512 + len(str(row.detail))
+                if rows and size > BATCH_BYTES:
+                    return rows, rows[-1].seq
+                if row.type in place.spec.types:
+                    rows.append(row)
+            return rows, page[-1].seq
+        return [], place.seq
+
+    async def _sent(self, place: Place, rows: list[AuditRow]) -> str:
+        """Why they did not arrive; empty: they did."""
+        try:
+            secrets = await self._secrets(place)
+        except (LookupError, SealBroken) as missing:
+            return f"a secret cannot be had: {missing}"
+        request = request_of(place, rows, secrets, int(self._clock()))
+        try:
+            answer = await self._web.fetch(request)
+        except Unreachable as failure:
+            return str(failure)
+        return "" if 200 <= answer.status < 300 else f"{request.url}: answered {answer.status}"
+
+    async def _secrets(self, place: Place) -> dict[str, str]:
+        known = await self._sealed.of(place.tenant, "Secret")
+        found: dict[str, str] = {}
+        for name in secrets_of(place.spec):
+            ref = Ref("Secret", place.tenant, name)
+            if ref not in known:
+                raise LookupError(name)
+            found[name] = self._vault.open(ref, known[ref]).decode()
+        return found

@@ -1,0 +1,140 @@
+"""Tells webhooks what happened: each until it takes it, or gives up; whoever is slow keeps nobody else waiting."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+
+from control_plane.services.secrets import Vault
+from core.admin import Rejected
+from core.bound import Bound
+from core.resource import Ref, Resource
+from core.sealing import SealBroken
+from core.secret import SealedValues
+from core.store import Query, Statuses, Store
+from core.web import Request, Unreachable, Web
+from core.webhook import ATTEMPTS_MAX, News, Outbox, Webhook, pause_s, signature
+
+AT_ONCE = 16
+LEASE_S = 60.0
+TICK_S = 0.5
+AWAY_S = 5.0
+TIMEOUT_S = 10.0
+OK, MULTIPLE_CHOICES = 200, 300
+
+log = logging.getLogger("toolgate.webhooks")
+
+
+class Webhooks:
+    """`run` it as a task; replicas share the work."""
+
+    def __init__(  # noqa: PLR0917 - what it works with
+        self,
+        outbox: Outbox,
+        store: Store,
+        statuses: Statuses,
+        values: SealedValues,
+        vault: Vault,
+        web: Web,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._outbox = outbox
+        self._store = store
+        self._statuses = statuses
+        self._values = values
+        self._vault = vault
+        self._web = web
+        self._clock = clock
+        self._under_way = 0
+        self._given_up = 0
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(self._under_way, AT_ONCE, self._given_up)
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            try:
+                taken = await self._outbox.take(self._clock(), LEASE_S, AT_ONCE)
+                async with asyncio.TaskGroup() as tasks:
+                    for news in taken:
+                        tasks.create_task(self._tell(news))
+            except* Rejected as away:
+                log.warning("webhooks wait: %s", away.exceptions[0])
+                await asyncio.sleep(AWAY_S)
+            else:
+                if not taken:
+                    await asyncio.sleep(TICK_S)
+
+    async def _tell(self, news: News) -> None:
+        self._under_way += 1
+        try:
+            hooks = [
+                resource
+                for resource in await self._store.find(Query(kind="Webhook", tenant=news.tenant))
+                if _wants(resource, news)
+            ]
+            taken = [hook.name for hook in hooks if await self._sent(hook, news)]
+            left = {hook.name for hook in hooks} - set(taken)
+            if not left:
+                await self._outbox.drop([news.id])
+            elif news.attempts + 1 >= ATTEMPTS_MAX:
+                self._given_up += 1
+                log.warning("tenant %s: %s is given up for %s", news.tenant, news.id, ", ".join(sorted(left)))
+                await self._outbox.drop([news.id])
+            else:
+                tried = msgspec.structs.replace(news, attempts=news.attempts + 1, done=(*news.done, *taken))
+                await self._outbox.later(tried, self._clock() + pause_s(news.attempts))
+        finally:
+            self._under_way -= 1
+
+    async def _sent(self, hook: Resource, news: News) -> bool:
+        """Whether it took the event. Its status says when it last did, and why it did not."""
+        spec = hook.spec
+        assert isinstance(spec, Webhook)
+        now = self._clock()
+        try:
+            secret = await self._secret(hook, spec)
+            answer = await self._web.fetch(
+                Request(
+                    url=spec.url,
+                    method="POST",
+                    headers=(
+                        ("content-type", "application/json"),
+                        ("webhook-id", news.id),
+                        ("webhook-timestamp", str(int(now))),
+                        ("webhook-signature", signature(secret, news.id, int(now), news.body)),
+                    ),
+                    body=news.body,
+                    allow_private=spec.allow_private,
+                    ca_pem=spec.ca_pem,
+                    timeout_s=TIMEOUT_S,
+                )
+            )
+            error = "" if OK <= answer.status < MULTIPLE_CHOICES else f"it answered {answer.status}"
+        except Unreachable as failure:
+            error = str(failure)
+        except (SealBroken, UnicodeDecodeError):
+            error = f"Secret/{spec.secret} has no value that opens"
+        stamp = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
+        told = {"error": error or None, ("failed_at" if error else "delivered_at"): stamp}
+        await self._statuses.report({hook.ref: told})
+        return not error
+
+    async def _secret(self, hook: Resource, spec: Webhook) -> str:
+        ref = Ref("Secret", hook.tenant, spec.secret)
+        sealed = (await self._values.of(hook.tenant, "Secret")).get(ref)
+        if sealed is None:
+            raise SealBroken("no value")
+        return self._vault.open(ref, sealed).decode()
+
+
+def _wants(resource: Resource, news: News) -> bool:
+    spec = resource.spec
+    return (
+        isinstance(spec, Webhook) and not spec.disabled and news.event in spec.events and resource.name not in news.done
+    )

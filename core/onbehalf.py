@@ -1,0 +1,163 @@
+"""How Toolgate proves itself to a server: in its own name, or on behalf of the caller. Chosen per Server.
+
+Static secrets need none of this: they are `secret_headers` of the transport. Names of Secrets end in `_secret`.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from core.resource import NAME, NAME_RULE, Problem, Ref
+
+TokenEndpointAuth = Literal["auto", "client_secret_basic", "client_secret_post", "none"]
+"""How a client proves itself at the token endpoint; auto: as the authorization server prefers."""
+Algorithm = Literal["ES256", "ES384", "RS256", "PS256", "EdDSA"]
+MAX_SCOPES = 64
+MAX_SCOPE_CHARS = 256
+
+
+class ClientCredentials(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="client_credentials"
+):
+    """Toolgate's own name, proven with a secret or a key (RFC 6749 section 4.4, RFC 7523 section 2.2)."""
+
+    issuer: str
+    """The authorization server the client is known to: its credentials go nowhere else."""
+    client_id: str
+    client_secret: str = ""
+    """Name of a Secret."""
+    private_key: str = ""
+    """Name of a Secret with a private key in PEM: `private_key_jwt`. Give this or `client_secret`."""
+    algorithm: Algorithm = "ES256"
+    """What the assertion is signed with."""
+    token_endpoint_auth: TokenEndpointAuth = "auto"  # noqa: S105
+    scopes: list[str] = msgspec.field(default_factory=list)
+    """Asked for; empty: those the server names."""
+
+
+class JwtBearer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="jwt"):
+    """A workload's own token, from the platform it runs on, exchanged for an access token (RFC 7523 section 2.1)."""
+
+    issuer: str
+    assertion: str
+    """Name of a Secret with the JWT."""
+    client_id: str = ""
+    client_secret: str = ""
+    """Name of a Secret."""
+    scopes: list[str] = msgspec.field(default_factory=list)
+
+
+class IdJag(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="id_jag"):
+    """An identity a company's provider vouches for: exchanged there for a grant (RFC 8693), and the grant at the
+    server's authorization server for a token (RFC 7523). MCP extension "Enterprise-Managed Authorization".
+    """
+
+    issuer: str
+    """The server's authorization server."""
+    client_id: str
+    client_secret: str
+    """Name of a Secret."""
+    idp_issuer: str
+    """The company's identity provider."""
+    idp_client_id: str
+    subject_token: str
+    """Name of a Secret with the ID token that is exchanged."""
+    idp_client_secret: str = ""
+    """Name of a Secret."""
+    scopes: list[str] = msgspec.field(default_factory=list)
+
+
+class UserConnection(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="oauth"
+):
+    """Each caller's own account at the server: OAuth 2.1 authorization code, Toolgate being the client."""
+
+    issuer: str = ""
+    """Whom to trust with `client_id`; needed with it. Empty: the first the server names."""
+    client_id: str = ""
+    """Of a client registered beforehand; empty: a Client ID Metadata Document, or dynamic registration."""
+    client_secret: str = ""
+    """Name of a Secret."""
+    token_endpoint_auth: TokenEndpointAuth = "auto"  # noqa: S105
+    scopes: list[str] = msgspec.field(default_factory=list)
+    """Asked for besides those the server names in a challenge; empty: what it says it supports."""
+    look_as: str = ""
+    """User whose connection looks at the server are made with; empty: looks carry no token."""
+    unproven_people: bool = False
+    """Whether whoever holds a link is taken to be whom it is for, where that one has no password to sign in with."""
+
+
+Auth = ClientCredentials | JwtBearer | IdJag | UserConnection
+OWN = ""
+"""Whose connection it is that no caller has: the server's own."""
+
+
+def subject_of(user: str, agent: str) -> str:
+    """Whose account a caller's is: the user's, or the agent's where there is no user."""
+    return f"user/{user}" if user else f"agent/{agent}"
+
+
+def secrets_of(auth: Auth) -> Iterator[tuple[str, str]]:
+    """(field, name of a Secret)"""
+    for field in ("client_secret", "private_key", "assertion", "idp_client_secret", "subject_token"):
+        name = getattr(auth, field, "")
+        if name:
+            yield field, name
+
+
+def references(auth: Auth) -> Iterator[tuple[str, Ref]]:
+    for field, name in secrets_of(auth):
+        yield f"spec.auth.{field}", Ref("Secret", "", name)
+    if isinstance(auth, UserConnection) and auth.look_as:
+        yield "spec.auth.look_as", Ref("User", "", auth.look_as)
+
+
+def problems(auth: Auth, *, private: bool) -> Iterator[Problem]:
+    """`private`: the server may be at private addresses, and so its authorization servers, without TLS."""
+    for field in ("issuer", "idp_issuer"):
+        value = getattr(auth, field, "")
+        if value and not usable(value, private=private):
+            yield Problem(f"spec.auth.{field}", url_rule(private=private))
+        elif not value and not isinstance(auth, UserConnection) and hasattr(auth, field):
+            yield Problem(f"spec.auth.{field}", "must not be empty")
+    if len(auth.scopes) > MAX_SCOPES:
+        yield Problem("spec.auth.scopes", f"must be at most {MAX_SCOPES}")
+    for i, scope in enumerate(auth.scopes):
+        if not is_scope(scope):
+            yield Problem(f"spec.auth.scopes[{i}]", "must be printable ASCII without blanks, quotes and backslashes")
+    for field in ("client_id", "idp_client_id"):
+        if len(getattr(auth, field, "")) > 1024:
+            yield Problem(f"spec.auth.{field}", "must be at most 1024 characters")
+    if isinstance(auth, ClientCredentials) and bool(auth.client_secret) == bool(auth.private_key):
+        yield Problem("spec.auth", "must have one of client_secret and private_key")
+    if isinstance(auth, UserConnection):
+        if auth.client_id and not auth.issuer:
+            yield Problem("spec.auth.issuer", "must say whose client client_id is")
+        if auth.client_secret and not auth.client_id:
+            yield Problem("spec.auth.client_id", "must be given with client_secret")
+        if auth.look_as and not NAME.fullmatch(auth.look_as):
+            yield Problem("spec.auth.look_as", NAME_RULE)
+
+
+def is_scope(text: str) -> bool:
+    """RFC 6749 section 3.3: a scope-token."""
+    return 0 < len(text) <= MAX_SCOPE_CHARS and all(33 <= ord(c) <= 126 and c not in '"\\' for c in text)
+
+
+def usable(url: str, *, private: bool) -> bool:
+    """Whether secrets may go to a URL: https without credentials or fragment; `private`: http too."""
+    try:
+        parts = urlsplit(url)
+        port_is_fine = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    schemes = ("https", "http") if private else ("https",)
+    plain = not (parts.username or parts.password or parts.fragment) and url.isascii() and url.isprintable()
+    return bool(parts.scheme in schemes and parts.hostname and port_is_fine and plain and " " not in url)
+
+
+def url_rule(*, private: bool) -> str:
+    schemes = "an https or http" if private else "an https"
+    return f"must be {schemes} URL with a host, without credentials or a fragment"

@@ -1,0 +1,184 @@
+"""Tokens at a worker: whose keys they are verified with, and those found good lately.
+
+An issuer's keys come with the snapshot, and from the node's supervisor, which fetches them when a token names a key
+nobody here has. Whichever were seen last count, for as long as the issuer's grace says.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Final
+
+from core.bound import Bound, Hits
+from core.identity import Caller
+from core.issuer import IdentityProvider, KeySet
+from core.snapshot import CompiledIssuer, Issuers
+from core.token import PublicKeys, Token, TokenVerifier
+
+TOKENS_REMEMBERED: Final = 4096
+"""Per tenant: tokens found good."""
+LEARNT_KEPT: Final = 10_000
+ASK_EVERY_S: Final = 5.0
+"""Of the supervisor, for one issuer: a flood of tokens with keys nobody has costs no more than this."""
+WAIT_S: Final = 8.0
+
+AskKeys = Callable[[str, str, str], Awaitable[KeySet]]
+"""(tenant, provider, kid or nothing) to the keys the node has by now. Raises nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Good:
+    """A token that was good, and when that ends."""
+
+    caller: Caller
+    audiences: frozenset[str]
+    provider: str
+    expires_unix: float
+
+
+@dataclass(slots=True)
+class Issuer:
+    """Of one snapshot. `public` is made when a token first needs it, and again when the keys are others."""
+
+    name: str
+    provider: IdentityProvider
+    keys: KeySet
+    public: PublicKeys | None = None
+    ask_at: float = 0.0
+    """When the node is to be asked whether the keys are still the same."""
+
+
+@dataclass(slots=True)
+class Trusted:
+    """Whose tokens a tenant takes. Lives as long as the snapshot, and so does what it remembers."""
+
+    known: Issuers = field(default_factory=lambda: Issuers(issuers=()))
+    full: Hits = field(default_factory=Hits)
+    by_issuer: dict[str, Issuer] = field(init=False)
+    by_name: dict[str, Issuer] = field(init=False)
+    tokens: dict[bytes, Good] = field(default_factory=dict)
+    roles: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        made = [_issuer(one) for one in self.known.issuers]
+        self.by_issuer = {one.provider.issuer: one for one in made}
+        self.by_name = {one.name: one for one in made}
+        self.roles = frozenset(self.known.roles)
+
+    def taken_at(self, providers: tuple[str, ...]) -> list[str]:
+        """Issuers whose tokens an endpoint takes that names these providers; none: all."""
+        return [one.provider.issuer for name, one in self.by_name.items() if not providers or name in providers]
+
+    def remembered(self, credential: bytes, now_unix: float) -> Good | None:
+        good = self.tokens.get(mark(credential))
+        return good if good is not None and now_unix < good.expires_unix else None
+
+    def remember(self, credential: bytes, good: Good) -> None:
+        if len(self.tokens) >= TOKENS_REMEMBERED:
+            self.tokens.clear()
+            self.full.count += 1
+        self.tokens[mark(credential)] = good
+
+
+def _issuer(one: CompiledIssuer) -> Issuer:
+    return Issuer(name=one.name, provider=one.provider, keys=one.keys)
+
+
+def mark(credential: bytes) -> bytes:
+    """What a token is remembered by: it is kept nowhere itself."""
+    return blake2b(credential, digest_size=16).digest()
+
+
+class Bearers:
+    """One per worker."""
+
+    def __init__(self, verifier: TokenVerifier, ask: AskKeys) -> None:
+        self._verifier = verifier
+        self._ask = ask
+        self._learnt: OrderedDict[tuple[str, str], KeySet] = OrderedDict()
+        self._asking: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._asked_at: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._full = 0
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(len(self._learnt), LEARNT_KEPT, self._full)
+
+    def public(self, tenant: str, trusted: Trusted, issuer: Issuer, now_unix: float) -> PublicKeys | None:
+        """The issuer's keys in force; None: there are none yet, or they are older than its grace."""
+        learnt = self._learnt.get((tenant, issuer.name))
+        if learnt is not None and learnt.source == issuer.provider.source and learnt.seen_unix > issuer.keys.seen_unix:
+            if learnt.keys != issuer.keys.keys:
+                issuer.public = None
+                # A key that is gone must not go on by what it signed.
+                trusted.tokens.clear()
+            issuer.keys = learnt
+        if not issuer.keys.is_there or now_unix - issuer.keys.seen_unix > issuer.provider.grace_s:
+            return None
+        if issuer.public is None:
+            issuer.public = self._verifier.ready(issuer.keys.keys)
+        return issuer.public
+
+    async def prepare(self, tenant: str, trusted: Trusted, issuer: Issuer, token: Token, now_unix: float) -> None:
+        """Have the key a token names, if it can be had: waits for the node where nobody here has it."""
+        place = _Place(tenant, trusted, issuer)
+        for _ in range(2):  # The first may be an answer to another question, under way already.
+            if self._has(place, token, now_unix) or not issuer.provider.is_fetched:
+                break
+            asking = self._asking.get(place.key) or self._ask_for(place, token.header.kid, now_unix)
+            if asking is None:
+                break
+            await asyncio.wait({asking}, timeout=WAIT_S)
+        self.keep_fresh(tenant, trusted, issuer, now_unix)
+
+    def _has(self, place: "_Place", token: Token, now_unix: float) -> bool:
+        public = self.public(place.tenant, place.trusted, place.issuer, now_unix)
+        return public is not None and public.fits(token.header)
+
+    def keep_fresh(self, tenant: str, trusted: Trusted, issuer: Issuer, now_unix: float) -> None:
+        """Once each `refresh_s` while its tokens are used, without anybody waiting for it."""
+        if now_unix >= issuer.ask_at and issuer.provider.is_fetched:
+            issuer.ask_at = now_unix + issuer.provider.refresh_s
+            place = _Place(tenant, trusted, issuer)
+            if place.key not in self._asking:
+                self._begin(place, "", now_unix)
+
+    def _ask_for(self, place: "_Place", kid: str, now_unix: float) -> asyncio.Task[None] | None:
+        """None: it was asked for a moment ago, and was not there."""
+        now = asyncio.get_running_loop().time()
+        if now - self._asked_at.get(place.key, float("-inf")) < ASK_EVERY_S:
+            return None
+        self._asked_at[place.key] = now
+        self._asked_at.move_to_end(place.key)
+        if len(self._asked_at) > LEARNT_KEPT:
+            self._asked_at.popitem(last=False)
+        return self._begin(place, kid, now_unix)
+
+    def _begin(self, place: "_Place", kid: str, now_unix: float) -> asyncio.Task[None]:
+        """One question at a time for an issuer."""
+        asking = self._asking[place.key] = asyncio.get_running_loop().create_task(self._learn(place, kid, now_unix))
+        asking.add_done_callback(lambda _: self._asking.pop(place.key, None))
+        return asking
+
+    async def _learn(self, place: "_Place", kid: str, now_unix: float) -> None:
+        keys = await self._ask(*place.key, kid)
+        if keys.is_there:
+            self._learnt[place.key] = keys
+            self._learnt.move_to_end(place.key)
+            if len(self._learnt) > LEARNT_KEPT:
+                self._learnt.popitem(last=False)
+                self._full += 1
+            self.public(place.tenant, place.trusted, place.issuer, now_unix)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    tenant: str
+    trusted: Trusted
+    issuer: Issuer
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.tenant, self.issuer.name

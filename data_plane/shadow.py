@@ -1,0 +1,80 @@
+"""A policy on trial: asked what the one in force was asked, after it, and never heeded."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from core.errors import Refused
+
+if TYPE_CHECKING:
+    from core.call import Inbound, Target
+    from core.identity import Caller
+    from core.policy import Decision, PreparedPolicy
+    from data_plane.meter import Recording
+    from data_plane.stages.policy import Authorizer
+
+CLASSES_REMEMBERED = 4096
+
+
+class Shadow:
+    """Of one tenant's snapshot. Its decisions are remembered like those in force, by its own rules of what matters."""
+
+    def __init__(self, authorizer: Authorizer, prepared: PreparedPolicy) -> None:
+        self._authorizer = authorizer
+        self._prepared = prepared
+        self._callers: dict[tuple[bytes, str, str], Caller] = {}
+
+    def watch(  # noqa: PLR0917 - what was decided on
+        self,
+        inbound: Inbound,
+        caller: Caller,
+        target: Target,
+        now_unix: float,
+        decision: Decision,
+        recording: Recording,
+    ) -> None:
+        """Note in the record where it decides otherwise. A call that goes on does not wait for that."""
+        if decision.allow:
+            asyncio.get_running_loop().call_soon(self._compare, inbound, caller, target, now_unix, decision, recording)
+        else:
+            self._compare(inbound, caller, target, now_unix, decision, recording)
+
+    def close(self) -> None:
+        self._prepared.close()
+
+    def _compare(  # noqa: PLR0917 - as above
+        self,
+        inbound: Inbound,
+        caller: Caller,
+        target: Target,
+        now_unix: float,
+        decision: Decision,
+        recording: Recording,
+    ) -> None:
+        try:
+            other = self._authorizer.decide(inbound, self._known(caller), target, now_unix).decision
+        except Refused:  # Arguments that only the trial reads, and that can be read in two ways.
+            said = "deny"
+        else:
+            said = word(other)
+        if said != word(decision):
+            recording.shadow = said
+
+    def _known(self, caller: Caller) -> Caller:
+        """The caller in the trial's own class."""
+        key = (caller.policy_class, caller.user, caller.agent)
+        known = self._callers.get(key)
+        if known is None:
+            if len(self._callers) >= CLASSES_REMEMBERED:
+                self._callers.clear()
+            policy_class = self._authorizer.class_of(caller)
+            known = self._callers[key] = msgspec.structs.replace(caller, policy_class=policy_class)
+        return known
+
+
+def word(decision: Decision) -> str:
+    """ "deny", or "allow" and the obligations."""
+    return "deny" if not decision.allow else " ".join(("allow", *decision.obligations))

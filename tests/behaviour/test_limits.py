@@ -1,0 +1,59 @@
+"""Limits as agents meet them: by address behind a proxy, over every method, told in standard headers."""
+
+from tests.behaviour.conftest import settle
+from tests.harness.planes import Planes, until
+
+BY_ADDRESS = """
+kind: RateLimit
+tenant: acme
+name: by-address
+spec: {calls: 3, period_s: 3600, algorithm: window, per: [ip], scope: node, methods: ["tools/list"]}
+"""
+
+
+async def test_an_address_behind_a_trusted_proxy_has_a_limit_of_its_own(planes: Planes) -> None:
+    async with settle(planes, TOOLGATE_TRUSTED_PROXIES="127.0.0.0/8") as world:
+        await planes.apply(BY_ADDRESS)
+        agent = world.agent()
+
+        async def lists(client: str) -> tuple[int, dict[str, str]]:
+            reply = await agent.request("tools/list", {}, {"X-Forwarded-For": f"198.51.100.66, {client}"})
+            return reply.status, reply.headers
+
+        async def limited() -> bool:
+            return (await lists("203.0.113.1"))[0] == 429
+
+        await until(limited, "the limit")
+        assert [(await lists("203.0.113.2"))[0] for _ in range(4)] == [200, 200, 200, 429]
+        status, headers = await lists("203.0.113.2")
+        assert status == 429
+        assert headers["ratelimit-policy"] == '"by-address";q=3;w=3600'
+        assert headers["ratelimit"] == f'"by-address";r=0;t={headers["retry-after"]}'
+        assert 3000 < int(headers["retry-after"]) <= 7200
+        # What the client says of itself before the proxy's word counts for nothing.
+        reply = await agent.request("tools/list", {}, {"X-Forwarded-For": "198.51.100.9, 203.0.113.1"})
+        assert reply.status == 429
+        assert (await agent.call("echo")).ok, "the limit is for lists"
+        rows = await planes.audit("acme", "--outcome", "rate_limited")
+
+        async def recorded() -> bool:
+            rows[:] = await planes.audit("acme", "--outcome", "rate_limited")
+            return bool(rows)
+
+        await until(recorded, "the refusal's row")
+        assert {row["detail"]["client_address"] for row in rows} <= {"203.0.113.1", "203.0.113.2"}  # type: ignore[index]
+
+
+async def test_nobody_is_believed_who_is_not_named(planes: Planes) -> None:
+    async with settle(planes, TOOLGATE_TRUSTED_PROXIES="10.0.0.0/8") as world:
+        await planes.apply(BY_ADDRESS)
+        agent = world.agent()
+        calls = 0
+
+        async def limited() -> bool:
+            nonlocal calls
+            calls += 1
+            reply = await agent.request("tools/list", {}, {"X-Forwarded-For": f"203.0.113.{calls % 250}"})
+            return reply.status == 429
+
+        await until(limited, "one limit for all that a stranger says it is")

@@ -1,0 +1,193 @@
+"""Real clients through the whole OAuth dance: a gateway that asks for a token, and the tenant's own issuer of them."""
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.request import Request, urlopen
+
+import pytest
+from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
+from mcp.client.client import Client
+from mcp.client.streamable_http import create_mcp_http_client, streamable_http_client
+from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
+
+from tests.behaviour.conftest import World
+from tests.harness.browser import Browser
+from tests.harness.planes import until
+
+PASSWORD = "correct horse battery staple"
+REDIRECT = "http://127.0.0.1:53682/callback"
+DECLARED = """
+{kind: AuthorizationServer, tenant: acme, name: default, spec: {dynamic_registration: true}}
+---
+{kind: Agent, tenant: acme, name: robot, spec: {groups: [staff], oauth: {grants: [client_credentials]}}}
+"""
+
+
+@dataclass
+class Protected:
+    """A gateway and its tenant's issuer; `ada` has a password."""
+
+    world: World
+    secret: str = ""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.world.node.port}/acme/default/mcp"
+
+    @property
+    def issuer(self) -> str:
+        return f"http://127.0.0.1:{self.world.planes.admin_port}/oauth/acme"
+
+    async def allowed(self, link: str) -> str:
+        """Where the browser is led to once ada has signed in and allowed it."""
+        assert link.startswith(f"{self.issuer}/authorize?"), link
+        browser = Browser()
+        page = await browser.send(await browser.open(link), "sign-in", user="ada", password=PASSWORD)
+        assert f"<dd>{self.url}</dd>" in page.text
+        page = await browser.send(page, "consent", "allow")
+        assert page.location.startswith(REDIRECT), page.text
+        return page.location
+
+    async def own_token(self) -> str:
+        """The robot's."""
+        self.secret = self.secret or await self.world.planes.key("acme", "robot", agent="robot")
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": "robot",
+            "client_secret": self.secret,
+            "resource": self.url,
+        }
+        request = Request(f"{self.issuer}/token", urlencode(form).encode())
+        return str(json.loads(await asyncio.to_thread(lambda: urlopen(request, timeout=10).read()))["access_token"])
+
+    async def callers(self) -> set[tuple[str, str]]:
+        """(caller, credential) of calls on record."""
+        rows = await self.world.planes.audit("acme", "--type", "call")
+        return {(str(row["caller"]), str(row["detail"]["credential"])) for row in rows}  # type: ignore[index]
+
+
+@pytest.fixture
+async def protected(world: World) -> Protected:
+    await world.planes.apply(DECLARED)
+    await world.planes.toolgate("user", "password", "ada", "--tenant", "acme", stdin=f"{PASSWORD}\n")
+    made = Protected(world)
+    token = await made.own_token()
+
+    async def taken() -> bool:
+        return (await world.agent(token, "/acme/default/mcp").call("echo", text="hi")).ok
+
+    await until(taken, "a token of the tenant's own issuer taken")
+    return made
+
+
+async def test_an_agents_own_token_opens_its_endpoint_and_no_other(protected: Protected) -> None:
+    token, world = await protected.own_token(), protected.world
+    assert (await world.agent(token, "/acme/default/mcp").call("echo", text="hi")).ok
+    await world.planes.apply("{kind: Endpoint, tenant: acme, name: other, spec: {members: [{server: odd}]}}")
+
+    async def there() -> bool:
+        return (await world.agent(None, "/acme/other/mcp").call("echo", text="hi")).ok
+
+    await until(there, "the other endpoint")
+    assert not (await world.agent(token, "/acme/other/mcp").call("echo", text="hi")).ok
+    assert not (await world.agent(token[:-4], "/acme/default/mcp").call("echo", text="hi")).ok
+
+    async def recorded() -> bool:
+        return ("/robot", "token:AuthorizationServer") in await protected.callers()
+
+    await until(recorded, "who called, and how it was proven")
+
+
+async def test_a_new_signing_key_stops_nobody(protected: Protected) -> None:
+    world = protected.world
+    before = await protected.own_token()
+    await world.planes.toolgate("issuer", "rotate-keys", "--tenant", "acme")
+    after = await protected.own_token()
+    world.planes.kill_control_plane()
+    for token in (before, after):
+        assert (await world.agent(token, "/acme/default/mcp").call("echo", text="hi")).ok
+
+
+@dataclass
+class Kept:
+    """The SDK's TokenStorage."""
+
+    tokens: OAuthToken | None = None
+    client: OAuthClientInformationFull | None = None
+
+    async def get_tokens(self) -> OAuthToken | None:
+        return self.tokens
+
+    async def set_tokens(self, tokens: OAuthToken) -> None:
+        self.tokens = tokens
+
+    async def get_client_info(self) -> OAuthClientInformationFull | None:
+        return self.client
+
+    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
+        self.client = client_info
+
+
+@dataclass
+class PythonClient:
+    """The official Python SDK's own OAuth client."""
+
+    protected: Protected
+    kept: Kept = field(default_factory=Kept)
+    opened: list[str] = field(default_factory=list)
+
+    async def echo(self, text: str) -> str:
+        about = OAuthClientMetadata.model_validate({"client_name": "Python tests", "redirect_uris": [REDIRECT]})
+        provider = OAuthClientProvider(self.protected.url, about, self.kept, self._open, self._led)
+        async with create_mcp_http_client(auth=provider) as http:
+            transport = streamable_http_client(self.protected.url, http_client=http)
+            async with Client(transport) as client:
+                result = await client.call_tool("echo", {"text": text})
+        return str(result.content[0].text)  # type: ignore[union-attr]
+
+    async def _open(self, link: str) -> None:
+        self.opened.append(link)
+
+    async def _led(self) -> AuthorizationCodeResult:
+        led = dict(parse_qsl(urlsplit(await self.protected.allowed(self.opened[-1])).query))
+        return AuthorizationCodeResult(code=led["code"], state=led["state"], iss=led["iss"])
+
+
+async def test_the_python_client_registers_is_allowed_calls_and_refreshes(protected: Protected) -> None:
+    client = PythonClient(protected)
+    assert "hi" in await client.echo("hi")
+    assert len(client.opened) == 1
+    assert client.kept.client is not None
+    assert str(client.kept.client.client_id).startswith("reg_")
+    first = client.kept.tokens
+    assert first is not None
+    assert first.refresh_token
+    assert "again" in await client.echo("again")
+    assert len(client.opened) == 1, "it has tokens"
+    client.kept.tokens = first.model_copy(update={"access_token": "gone", "expires_in": 1})
+    assert "anew" in await client.echo("anew")
+
+    async def recorded() -> bool:
+        return ("ada/", "token:AuthorizationServer") in await protected.callers()
+
+    await until(recorded, "the call in ada's name")
+
+
+async def test_the_typescript_client_registers_is_allowed_and_calls(protected: Protected) -> None:
+    program = Path(__file__).parents[1] / "clients/oauth.mjs"
+    words = [program, protected.url, REDIRECT, "echo", '{"text": "hi"}']
+    process = await asyncio.create_subprocess_exec(
+        "node", *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        link = json.loads(await process.stdout.readline())["open"]
+        process.stdin.write((await protected.allowed(link) + "\n").encode())
+        answer = json.loads(await process.stdout.readline())
+        assert await process.wait() == 0
+    assert "hi" in answer["result"]["content"][0]["text"]
+    assert answer["client"].startswith("reg_")

@@ -1,0 +1,166 @@
+"""Audit rows arrive where tenants want them: in order, signed, and again until they are taken."""
+
+import asyncio
+import hmac
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hashlib import sha256
+
+import pytest
+
+from adapters.postgres.secrets import PostgresSealedValues
+from adapters.postgres.sinks import PostgresPlaces
+from adapters.web.client import WebClient
+from control_plane.services.sinks import Sinks
+from core.admin import Rejected
+from core.audit import Entry
+from tests.control_plane.services.conftest import Plane, admin_of
+from tests.control_plane.services.conftest import plane as plane  # noqa: PLC0414 - the fixture
+
+
+class Receiver:
+    """A real server that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.got: list[tuple[dict[str, str], bytes]] = []
+        self.url = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in head[1:] if line)}
+        body = await reader.readexactly(int(headers["content-length"]))
+        if self.status == 200:
+            self.got.append((headers, body))
+        writer.write(b"HTTP/1.1 %d x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % self.status)
+        await writer.drain()
+        writer.close()
+
+    def seqs(self) -> list[int]:
+        return [json.loads(line)["seq"] for _, body in self.got for line in body.splitlines()]
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
+    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/in"
+    async with server:
+        yield receiver
+
+
+async def add(plane: Plane, first: int, count: int, kind: str = "call") -> None:
+    rows = [
+        Entry(id=f"{kind}-{i}", at_unix=1.0, type=kind, outcome="ok", caller="a/b", tool="t", detail={"n": i})
+        for i in range(first, first + count)
+    ]
+    await plane.rows.store({"acme": rows})
+
+
+@pytest.fixture
+async def web() -> AsyncIterator[WebClient]:
+    client = WebClient()
+    yield client
+    client.close()
+
+
+def sinks(plane: Plane, web: WebClient) -> Sinks:
+    places, sealed = PostgresPlaces(plane.database), PostgresSealedValues(plane.database)
+    return Sinks(places, plane.rows, web, plane.store, sealed=sealed, vault=plane.vault, clock=plane.clock)
+
+
+async def declare(plane: Plane, to: dict[str, object], **more: object) -> None:
+    await plane.apply("Secret", "key", {"value": "s3cret"})
+    await plane.apply("AuditSink", "siem", {"to": {"allow_private": True, **to}, **more})
+
+
+async def due(plane: Plane) -> None:
+    """As if the pause were over."""
+    async with plane.database.connection() as conn:
+        await conn.execute("UPDATE audit_sinks SET due_at = now()")
+
+
+async def drained(sending: Sinks) -> None:
+    async with asyncio.timeout(20):
+        while await sending.send():
+            pass
+
+
+async def test_rows_arrive_in_order_signed_and_once(plane: Plane, web: WebClient) -> None:
+    async with receiving() as receiver:
+        await add(plane, 0, 3)
+        await declare(plane, {"type": "webhook", "url": receiver.url, "secret": "key"}, types=["call"])
+        sending = sinks(plane, web)
+        await drained(sending)
+        assert receiver.got == [], "from when it was declared on"
+        await add(plane, 10, 1_200)
+        await drained(sending)
+        await drained(sinks(plane, web))
+        begun = receiver.seqs()[0]
+        assert receiver.seqs() == list(range(begun, begun + 1_200))
+        for headers, body in receiver.got:
+            at, _, mac = headers["toolgate-signature"].removeprefix("t=").partition(",v1=")
+            assert mac == hmac.new(b"s3cret", at.encode() + b"." + body, sha256).hexdigest()
+            assert headers["toolgate-delivery"].startswith("acme/siem/")
+        status = (await plane.get("AuditSink", "siem")).status
+        assert status["delivered_seq"] == begun + 1_199
+
+
+async def test_what_is_not_taken_is_sent_again_and_nothing_is_lost_with_a_replica(plane: Plane, web: WebClient) -> None:
+    async with receiving() as receiver:
+        await declare(plane, {"type": "webhook", "url": receiver.url, "secret": "key"}, types=["call"])
+        await sinks(plane, web).send()
+        receiver.status = 503
+        await add(plane, 0, 5)
+        await due(plane)
+        await sinks(plane, web).send()
+        assert "503" in str((await plane.get("AuditSink", "siem")).status["error"])
+        assert await sinks(plane, web).send() == 0, "not at once"
+        receiver.status = 200
+        await add(plane, 5, 5)
+        await due(plane)
+        await drained(sinks(plane, web))
+        assert len(receiver.seqs()) == 10
+        assert "error" not in {k for k, v in (await plane.get("AuditSink", "siem")).status.items() if v}
+
+
+async def test_two_replicas_send_each_row_once(plane: Plane, web: WebClient) -> None:
+    async with receiving() as receiver:
+        await declare(plane, {"type": "webhook", "url": receiver.url, "secret": "key"}, types=["call"])
+        await sinks(plane, web).send()
+        await add(plane, 0, 900)
+        await due(plane)
+        await asyncio.gather(*(drained(sinks(plane, web)) for _ in range(3)))
+        await drained(sinks(plane, web))
+        assert len(receiver.seqs()) == len(set(receiver.seqs())) == 900
+
+
+async def test_a_collector_gets_opentelemetry_logs(plane: Plane, web: WebClient) -> None:
+    async with receiving() as receiver:
+        await declare(plane, {"type": "otlp", "url": receiver.url, "secret_headers": {"X-Key": "key"}})
+        await drained(sinks(plane, web))
+        receiver.got.clear()
+        await add(plane, 0, 1)
+        await drained(sinks(plane, web))
+        ((headers, body),) = receiver.got
+        assert headers["x-key"] == "s3cret"
+        (logs,) = json.loads(body)["resourceLogs"]
+        (record,) = logs["scopeLogs"][0]["logRecords"]
+        assert record["timeUnixNano"] == "1000000000"
+        assert {"key": "toolgate.audit.outcome", "value": {"stringValue": "ok"}} in record["attributes"]
+        assert json.loads(record["body"]["stringValue"]) == {"n": 0}
+
+
+async def test_a_tenants_administrators_reach_no_private_address(plane: Plane) -> None:
+    await plane.apply("Secret", "key", {"value": "s3cret"})
+    to = {"type": "webhook", "url": "http://10.0.0.1/", "secret": "key", "allow_private": True}
+    with pytest.raises(Rejected) as rejected:
+        await plane.apply("AuditSink", "siem", {"to": to}, admin=admin_of("acme"))
+    assert [p.path for p in rejected.value.problems] == ["spec.to.allow_private"]
+    with pytest.raises(Rejected):
+        await plane.apply("AuditSink", "siem", {"to": {**to, "allow_private": False}}, admin=admin_of("acme"))
+    public = {"to": {"type": "webhook", "url": "https://siem.example/", "secret": "key"}}
+    with pytest.raises(Rejected):
+        await plane.apply("AuditSink", "siem", public, admin=admin_of("acme", "editor"))
+    await plane.apply("AuditSink", "siem", public, admin=admin_of("acme"))

@@ -1,0 +1,127 @@
+"""What grows is cut back: keys, and everything with an end."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from adapters.crypto.sealing import AesGcmSealer
+from adapters.jose.tokens import PyJwtTokens
+from adapters.postgres.database import Database
+from adapters.postgres.oauth import PostgresOAuth
+from adapters.postgres.resources import PostgresStore
+from adapters.postgres.secrets import PostgresSealedValues
+from control_plane.browser.pace import Pace
+from control_plane.browser.sign_in import lock_s
+from control_plane.oauth.issuers import ANNOUNCED_S, KIND, LATEST_END_S, ROTATED_S, Issuer, OwnIssuers
+from control_plane.services.access import ITSELF
+from control_plane.services.resources import Resources
+from control_plane.services.secrets import KeyRing, Vault
+from core.admin import Draft
+from core.oauth.jose import BadToken
+from tests.harness.postgres import Server
+
+START = 1_800_000_000.0
+
+
+@dataclass
+class Upkeep:
+    issuers: OwnIssuers
+    database: Database
+    now: float = START
+
+    async def issuer(self) -> Issuer:
+        found = await self.issuers.of("acme")
+        assert found is not None
+        return found
+
+    async def ids(self) -> list[str]:
+        return [key["kid"] for key in (await self.issuer()).keys]
+
+    async def signed(self) -> str:
+        issuer = await self.issuer()
+        return self.issuers.sign(issuer, "at+jwt", {"iss": issuer.url, "exp": self.now + 3600})
+
+
+@pytest.fixture
+async def upkeep(postgres: Server) -> AsyncIterator[Upkeep]:
+    async with postgres.database() as database:
+        store, values = PostgresStore(database), PostgresSealedValues(database)
+        vault = Vault(AesGcmSealer(), KeyRing(bytes(32)), values)
+        issuers = OwnIssuers(
+            store, vault, values, PyJwtTokens(), public_url="https://tg.example", clock=lambda: made.now
+        )
+        made = Upkeep(issuers, database)
+        resources = Resources(store, vault, born={KIND: issuers.born})
+        for kind, tenant, name in (("Tenant", "", "acme"), (KIND, "acme", "default")):
+            await resources.apply(ITSELF, Draft(kind=kind, tenant=tenant, name=name, spec={}))
+        yield made
+
+
+async def test_keys_are_replaced_with_overlap_and_forgotten_when_nothing_needs_them(upkeep: Upkeep) -> None:
+    (first,) = await upkeep.ids()
+    assert await upkeep.issuers.keep_house() == 0
+    assert await upkeep.ids() == [first]
+    upkeep.now += ROTATED_S + 1
+    last_of_first = await upkeep.signed()
+    assert await upkeep.issuers.keep_house() == 0
+    second, old = await upkeep.ids()
+    assert old == first
+    upkeep.issuers.verify(await upkeep.issuer(), await upkeep.signed(), "at+jwt")
+    assert (await upkeep.issuer()).current(upkeep.now).public["kid"] == first
+    upkeep.now += ANNOUNCED_S
+    assert (await upkeep.issuer()).current(upkeep.now).public["kid"] == second
+    upkeep.issuers.verify(await upkeep.issuer(), last_of_first, "at+jwt")
+    upkeep.now += LATEST_END_S - 1
+    assert await upkeep.issuers.keep_house() == 0
+    upkeep.now += 1
+    assert await upkeep.issuers.keep_house() == 1
+    assert await upkeep.ids() == [second]
+    with pytest.raises(BadToken):
+        upkeep.issuers.verify(await upkeep.issuer(), last_of_first, "at+jwt")
+
+
+async def test_a_token_of_another_kind_or_issuer_is_not_ours(upkeep: Upkeep) -> None:
+    issuer = await upkeep.issuer()
+    good: dict[str, object] = {"iss": issuer.url, "exp": upkeep.now + 60}
+    upkeep.issuers.verify(issuer, upkeep.issuers.sign(issuer, "at+jwt", good), "at+jwt")
+    for typ, changed in (
+        ("jwt", {}),
+        ("at+jwt", {"iss": "https://tg.example/oauth/other"}),
+        ("at+jwt", {"exp": upkeep.now}),
+        ("at+jwt", {"exp": "never"}),
+    ):
+        with pytest.raises(BadToken):
+            upkeep.issuers.verify(issuer, upkeep.issuers.sign(issuer, typ, {**good, **changed}), "at+jwt")
+
+
+async def test_what_has_ended_is_forgotten(upkeep: Upkeep) -> None:
+    books = PostgresOAuth(upkeep.database)
+    assert await books.use("acme", "robot", "one", 1.0)
+    assert not await books.use("acme", "robot", "one", 1.0)
+    assert await books.use("acme", "other", "one", START * 2)
+    assert await books.prune() == 1
+    assert not await books.used("acme", "robot", "one")
+    assert await books.used("acme", "other", "one")
+
+
+def test_a_user_is_locked_for_longer_each_time() -> None:
+    assert [lock_s(failures) for failures in (1, 4, 5, 6, 7, 12, 1000)] == [0, 0, 30, 60, 120, 3600, 3600]
+
+
+def test_an_address_has_a_burst_and_then_a_pace() -> None:
+    now = [0.0]
+    pace = Pace(burst=2, per_minute=60, addresses=2, clock=lambda: now[0])
+    assert [pace.admits("a") for _ in range(3)] == [True, True, False]
+    assert pace.admits("b")
+    now[0] += 1
+    assert [pace.admits("a") for _ in range(2)] == [True, False]
+    pace.admits("c")
+    assert (pace.bound.held, pace.bound.cap, pace.bound.hits) == (2, 2, 1)
+
+
+def test_a_subscribers_network_is_one_address() -> None:
+    pace = Pace(burst=1, per_minute=1, clock=lambda: 0.0)
+    assert pace.admits("2001:db8:0:1::1")
+    assert not pace.admits("2001:db8:0:1:ffff::2")
+    assert pace.admits("2001:db8:0:2::1")

@@ -1,0 +1,218 @@
+"""Ends of audit logs are signed as they grow, published, and held against the log."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from adapters.crypto.sealing import Ed25519Signer, Ed25519Verifier
+from adapters.files.objects import FileObjects
+from control_plane.services.checkpoints import Signing
+from core.audit import Entry, Head, Wanted, link
+from core.audit_lines import Proof, read_checkpoint
+from core.checkpoint import Checkpoint
+from tests.control_plane.services.conftest import ROOT, Plane
+
+SECOND_GONE = """
+    DELETE FROM audit_checkpoints c WHERE tenant = 'acme' AND 2 = (
+        SELECT count(*) FROM audit_checkpoints b WHERE b.tenant = 'acme' AND b.seq <= c.seq
+    )
+"""
+
+
+def entry(number: int, **more: object) -> Entry:
+    values = {"id": f"id-{number}", "at_unix": 1.0, "type": "call", "outcome": "ok", "caller": "a/b", "tool": "t"}
+    return Entry(**{**values, "detail": {"n": number}, **more})  # type: ignore[arg-type]
+
+
+def signing(plane: Plane, objects: FileObjects | None = None, *, rows: int = 100) -> Signing:
+    return Signing(plane.checkpoints, plane.signer, objects, every_s=60.0, rows=rows, clock=plane.clock)
+
+
+async def add(plane: Plane, first: int, count: int, tenant: str = "acme") -> None:
+    await plane.rows.store({tenant: [entry(i) for i in range(first, first + count)]})
+
+
+async def of(plane: Plane, tenant: str = "acme") -> list[Checkpoint]:
+    return await plane.checkpoints.of(tenant)
+
+
+async def test_a_log_that_grew_is_signed_when_its_time_has_come_or_it_grew_by_many(plane: Plane) -> None:
+    ends = signing(plane)
+    await add(plane, 0, 3)
+    await ends.sign_due()
+    begun = (await plane.rows.head("acme")).seq
+    assert [one.seq for one in await of(plane)] == [begun]
+    await ends.sign_due()
+    await add(plane, 10, 99)
+    plane.clock.now += 59
+    await ends.sign_due()
+    assert [one.seq for one in await of(plane)] == [begun]
+    await add(plane, 200, 1)
+    await ends.sign_due()
+    assert [one.seq for one in await of(plane)] == [begun, begun + 100]
+    await add(plane, 300, 1)
+    plane.clock.now += 60
+    await ends.sign_due()
+    assert [one.seq for one in await of(plane)] == [begun, begun + 100, begun + 101]
+    found = await plane.proof.verify(ROOT, "acme")
+    assert (found.intact, found.signed_seq, found.signed_at_ms) == (True, begun + 101, int(plane.clock.now * 1000))
+
+
+async def test_replicas_that_sign_at_once_make_one_chain_of_checkpoints(plane: Plane) -> None:
+    replicas = [signing(plane) for _ in range(4)]
+    for turn in range(5):
+        await add(plane, turn * 10, 2)
+        plane.clock.now += 61
+        await asyncio.gather(*(replica.sign_due() for replica in replicas))
+    assert len(await of(plane)) == 5
+    # The platform's stands still after the first time.
+    assert sum(replica.signed for replica in replicas) == 5 + 1
+    assert (await plane.proof.verify(ROOT, "acme")).intact
+
+
+async def test_a_page_is_cut_where_checkpoints_are_kept(plane: Plane) -> None:
+    ends = signing(plane)
+    for turn in range(4):
+        await add(plane, turn * 10, 2)
+        plane.clock.now += 61
+        await ends.sign_due()
+    ones = await of(plane)
+    assert len(ones) == 4
+    assert await plane.checkpoints.of("acme", ones[0].seq, 2) == ones[1:3]
+    assert await plane.proof.checkpoints(ROOT, "acme", ones[0].seq, 2) == ones[1:3]
+    assert await plane.proof.checkpoints(ROOT, "acme", 0, 0) == ones
+
+
+async def rewrite(plane: Plane, tenant: str, from_seq: int) -> None:
+    """As somebody with the database's password and this code: a row changed, all behind it and the head made to fit."""
+    async with plane.database.transaction() as conn:
+        columns = "seq, id, at_unix, type, outcome, caller, tool, detail, hash"
+        query = f"SELECT {columns} FROM audit WHERE tenant = %s ORDER BY seq"
+        rows = await (await conn.execute(query.encode(), (tenant,))).fetchall()
+        before = rows[from_seq - 2][8]
+        entries = [Entry(**dict(zip(Entry.__struct_fields__, row[1:8], strict=True))) for row in rows[from_seq - 1 :]]
+        entries[0] = Entry(**{**{f: getattr(entries[0], f) for f in Entry.__struct_fields__}, "caller": "nobody"})
+        head, made = link(Head(from_seq - 1, bytes(before)), entries)
+        for row in made:
+            await conn.execute(
+                "UPDATE audit SET caller = %s, hash = %s WHERE tenant = %s AND seq = %s",
+                (row.caller, row.hash, tenant, row.seq),
+            )
+        await conn.execute("UPDATE audit_heads SET hash = %s WHERE tenant = %s", (head.hash, tenant))
+
+
+async def test_a_log_rewritten_as_a_whole_is_found_out_and_never_signed(plane: Plane) -> None:
+    ends = signing(plane)
+    await add(plane, 0, 20)
+    await ends.sign_due()
+    (signed,) = await of(plane)
+    await rewrite(plane, "acme", 5)
+    assert (await plane.rows.verify("acme")).intact, "the chain alone cannot tell"
+    found = await plane.proof.verify(ROOT, "acme")
+    assert (found.intact, found.first_bad_seq) == (False, signed.seq)
+    await add(plane, 100, 5)
+    plane.clock.now += 61
+    await ends.sign_due()
+    assert await of(plane) == [signed]
+    assert ends.cut == {"acme": signed.seq}
+
+
+async def test_a_log_cut_at_its_end_is_found_out_and_never_signed(plane: Plane) -> None:
+    ends = signing(plane)
+    await add(plane, 0, 20)
+    await ends.sign_due()
+    (signed,) = await of(plane)
+    cut = signed.seq - 3
+    async with plane.database.transaction() as conn:
+        await conn.execute("DELETE FROM audit WHERE tenant = 'acme' AND seq > %s", (cut,))
+        await conn.execute(
+            "UPDATE audit_heads SET seq = %s, hash = (SELECT hash FROM audit WHERE tenant = 'acme' AND seq = %s)"
+            " WHERE tenant = 'acme'",
+            (cut, cut),
+        )
+    assert (await plane.rows.verify("acme")).intact, "the chain alone cannot tell"
+    found = await plane.proof.verify(ROOT, "acme")
+    assert (found.intact, found.first_bad_seq) == (False, cut + 1)
+    plane.clock.now += 61
+    await ends.sign_due()
+    assert (await of(plane), ends.cut) == ([signed], {"acme": signed.seq})
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("UPDATE audit_checkpoints SET hash = sha256('x') WHERE tenant = 'acme'", "is not signed by a key"),
+        ("UPDATE audit_checkpoints SET at_ms = 1 WHERE tenant = 'acme'", "is not signed by a key"),
+        ("UPDATE audit_checkpoints SET key_id = 'x' WHERE tenant = 'acme'", "is not signed by a key"),
+        (SECOND_GONE, "one between them is missing"),
+    ],
+)
+async def test_a_checkpoint_that_was_touched_is_found(plane: Plane, statement: str, reason: str) -> None:
+    ends = signing(plane)
+    for turn in range(3):
+        await add(plane, turn * 10, 5)
+        plane.clock.now += 61
+        await ends.sign_due()
+    async with plane.database.connection() as conn:
+        await conn.execute(statement.encode())
+    found = await plane.proof.verify(ROOT, "acme")
+    assert not found.intact
+    assert reason in found.reason
+
+
+async def test_a_log_that_was_pruned_is_still_proven(plane: Plane) -> None:
+    ends = signing(plane)
+    for turn in range(3):
+        await plane.rows.store({"acme": [entry(turn * 10 + i, at_unix=plane.clock.now) for i in range(5)]})
+        plane.clock.now += 61
+        await ends.sign_due()
+    checkpoints = await of(plane)
+    removed = await plane.rows.prune("acme", plane.clock.now - 100)
+    assert removed >= 5
+    found = await plane.proof.verify(ROOT, "acme")
+    assert (found.intact, found.signed_seq) == (True, checkpoints[-1].seq)
+    assert len(await of(plane)) < len(checkpoints), "those of rows that are gone go too"
+    plane.clock.now += 61
+    await add(plane, 100, 1)
+    await ends.sign_due()
+    assert (await plane.proof.verify(ROOT, "acme")).intact
+
+
+async def test_checkpoints_are_published_as_files_and_prove_an_export(plane: Plane, tmp_path: Path) -> None:
+    folder = tmp_path / "objects"
+    ends = signing(plane, FileObjects(folder))
+    await add(plane, 0, 700)
+    await ends.sign_due()
+    assert await ends.publish() == 2
+    assert await ends.publish() == 0
+    (file,) = (folder / "audit" / "acme" / "checkpoints").iterdir()
+    assert read_checkpoint(file.read_bytes()) == (await of(plane))[0]
+    assert (folder / "audit" / "_platform" / "checkpoints").is_dir()
+    proof = Proof(plane.roots, Ed25519Verifier, [read_checkpoint(file.read_bytes())])
+    async for lines in plane.proof.export(ROOT, "acme", Wanted(), None):
+        for line in lines:
+            proof.see(line)
+    assert proof.verdict().signed_seq == (await of(plane))[0].seq
+    assert proof.verdict().intact
+
+
+async def test_what_cannot_be_published_is_published_later(plane: Plane, tmp_path: Path) -> None:
+    folder = tmp_path / "objects"
+    folder.write_text("in the way")
+    ends = signing(plane, FileObjects(folder))
+    await ends.sign_due()
+    assert await ends.publish() == 0
+    folder.unlink()
+    assert await ends.publish() == 0, "not at once"
+    plane.clock.now += 11
+    assert await ends.publish() == 1
+    assert ends.unpublished == 1
+
+
+async def test_a_key_nobody_trusts_proves_nothing(plane: Plane) -> None:
+    await add(plane, 0, 3)
+    stranger = Ed25519Signer(bytes([9]) * 32)
+    await Signing(plane.checkpoints, stranger, None, every_s=60.0, clock=plane.clock).sign_due()
+    found = await plane.proof.verify(ROOT, "acme")
+    assert (found.intact, stranger.key_id in found.reason) == (False, True)

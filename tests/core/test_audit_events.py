@@ -1,0 +1,97 @@
+"""Rows as others read them."""
+
+import json
+
+from core.admin import AuditRow
+from core.audit_events import cef, ocsf
+
+CALL = AuditRow(
+    seq=7,
+    id="call-7",
+    at_unix=1_800_000_000.25,
+    type="call",
+    outcome="guard_blocked",
+    caller="ada/bot",
+    tool="convert|x",
+    detail={
+        "method": "tools/call",
+        "server": "shop",
+        "client_address": "192.0.2.7",
+        "detail": "a=b\nc\\d",
+        "duration_us": 4200,
+        "bytes_in": 10,
+        "bytes_out": 20,
+        "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+        "node": "gw-1",
+    },
+    hash=bytes([0xAB]) * 32,
+)
+CHANGE = AuditRow(
+    seq=8,
+    id="change-8",
+    at_unix=1_800_000_001.0,
+    type="change",
+    outcome="deleted",
+    caller="root",
+    tool="User/ada",
+    detail={},
+    hash=bytes(32),
+)
+
+
+def test_a_call_is_an_api_activity_of_ocsf() -> None:
+    event = json.loads(ocsf("acme", CALL))
+    assert event == {
+        "class_uid": 6003,
+        "category_uid": 6,
+        "activity_id": 99,
+        "activity_name": "tools/call",
+        "type_uid": 600399,
+        "time": 1_800_000_000_250,
+        "duration": 4,
+        "severity_id": 4,
+        "status_id": 2,
+        "status_code": "guard_blocked",
+        "metadata": {
+            "version": "1.3.0",
+            "uid": "call-7",
+            "sequence": 7,
+            "tenant_uid": "acme",
+            "correlation_uid": "4bf92f3577b34da6a3ce929d0e0e4736",
+            "product": {"name": "Toolgate", "vendor_name": "Toolgate"},
+            "log_name": "call",
+        },
+        "actor": {"user": {"name": "ada", "uid": "ada"}, "app_name": "bot"},
+        "api": {
+            "operation": "tools/call",
+            "request": {"uid": "call-7"},
+            "response": {"code": 1, "message": "a=b\nc\\d", "error": "guard_blocked"},
+            "service": {"name": "shop"},
+        },
+        "src_endpoint": {"ip": "192.0.2.7"},
+        "resources": [{"name": "convert|x", "type": "tool"}],
+        "unmapped": {**CALL.detail, "hash": "ab" * 32},
+    }
+
+
+def test_a_change_is_one_too() -> None:
+    event = json.loads(ocsf("", CHANGE))
+    assert (event["activity_id"], event["type_uid"], event["status_id"], event["severity_id"]) == (4, 600304, 1, 1)
+    assert event["resources"] == [{"name": "User/ada", "type": "User"}]
+    assert event["actor"]["user"]["name"] == "root"
+
+
+def test_cef_escapes_what_would_end_a_field() -> None:
+    line = cef("acme", CALL).decode()
+    assert line.startswith(
+        "CEF:0|Toolgate|Toolgate|1|call:guard_blocked|tools/call|8|rt=1800000000250 externalId=call-7 "
+    )
+    assert "\n" not in line
+    assert " reason=a\\=b\\nc\\\\d " in line
+    assert " cs2Label=tool cs2=convert|x " in line
+    assert line.endswith("cn1Label=seq cn1=7 cn2Label=durationUs cn2=4200")
+
+
+def test_a_method_somebody_made_up_cannot_end_the_head_of_cef() -> None:
+    row = AuditRow(**{**{f: getattr(CALL, f) for f in CALL.__struct_fields__}, "detail": {"method": "x|10|\ny"}})
+    assert cef("acme", row).decode().startswith("CEF:0|Toolgate|Toolgate|1|call:guard_blocked|x\\|10\\| y|8|rt=")

@@ -1,0 +1,327 @@
+"""Who a token speaks for: the tenant's own people where it names them, nobody it disabled, and only for this door."""
+
+import time
+from dataclasses import dataclass, field
+
+import pytest
+
+from adapters.jose.verifier import JoseVerifier
+from core.call import Inbound
+from core.errors import Reason, Refused
+from core.identity import Caller, Principal
+from core.issuer import ClaimNames, IdentityProvider, KeySet, key_set
+from core.resource import encode
+from core.snapshot import CompiledIssuer, Identity, Issuers
+from data_plane.bearers import Bearers
+from data_plane.public_urls import PublicUrls
+from data_plane.snapshots import TenantSnapshot
+from data_plane.stages import authn
+from data_plane.tenants import Pointer, Tenants
+from tests.data_plane.stages.builders import inbound, snapshot
+from tests.harness.issuer import Issuer, jwk
+
+HERE = "https://mcp.example/acme/default/mcp"
+OWN = Issuer()
+"""Of no port: what it publishes is handed over by the tests."""
+
+
+def keys(provider: IdentityProvider, issuer: Issuer = OWN, seen_unix: float | None = None) -> KeySet:
+    published = key_set([jwk(key, kid=kid) for kid, key in issuer.keys.items()])
+    return KeySet(published, time.time() if seen_unix is None else seen_unix, provider.source)
+
+
+def provider(**changes: object) -> IdentityProvider:
+    return IdentityProvider(issuer=OWN.url, **changes)
+
+
+@dataclass
+class Door:
+    """A snapshot of acme, and a worker before it."""
+
+    trusted: IdentityProvider = field(default_factory=provider)
+    known: dict[str, object] = field(default_factory=dict)
+    keys: KeySet | None = None
+    newer: list[KeySet] = field(default_factory=list)
+    """What the node has, by the time it is asked."""
+    asked: list[str] = field(default_factory=list)
+    urls: PublicUrls = field(default_factory=lambda: PublicUrls(base="https://mcp.example"))
+
+    def __post_init__(self) -> None:
+        held = keys(self.trusted) if self.keys is None else self.keys
+        compiled = CompiledIssuer(name="okta", provider=self.trusted, keys=held)
+        people = Identity(
+            users={
+                "ada": Principal(roles=("reader",), groups=("staff",), attributes={"level": 3}),
+                "bob": Principal(roles=("writer",)),
+            },
+            agents={"helper": Principal(roles=("bot",))},
+        )
+        issuers = Issuers(issuers=(compiled,), **self.known)
+        self.snapshot = snapshot(identity=encode(people), issuers=encode(issuers))
+        self.bearers = Bearers(JoseVerifier(), self._ask)
+        self.tenants = Tenants(self._load, 4)
+        self.tenants.swap("acme", Pointer(1, self.snapshot.digest), self.snapshot)
+
+    async def _load(self, tenant: str, pointer: Pointer) -> TenantSnapshot:
+        raise AssertionError((tenant, pointer))
+
+    async def _ask(self, tenant: str, name: str, kid: str) -> KeySet:
+        assert (tenant, name) == ("acme", "okta")
+        self.asked.append(kid)
+        return self.newer.pop(0) if self.newer else KeySet()
+
+    async def enter(self, token: str, now: float | None = None, **changes: object) -> Caller:
+        now = time.time() if now is None else now
+        call = self.call(token, **changes)
+        found = await authn.claimed(call, self.tenants, self.bearers, now)
+        return authn.identify(call, found, now, self.bearers, self.urls)
+
+    def call(self, token: str, **changes: object) -> Inbound:
+        call = inbound()
+        call.credential, call.host = token.encode(), "mcp.example"
+        for name, value in changes.items():
+            setattr(call, name, value)
+        return call
+
+    async def refused(self, token: str, now: float | None = None, **changes: object) -> str:
+        """Why, as the record has it; a caller is told the same whatever it is."""
+        with pytest.raises(Refused) as caught:
+            await self.enter(token, now, **changes)
+        assert caught.value.reason is Reason.UNAUTHENTICATED
+        assert caught.value.public == "The credential is missing or not valid."
+        return caught.value.detail
+
+
+def token(**claims: object) -> str:
+    return OWN.token(**{"aud": HERE, **claims})
+
+
+async def test_a_token_speaks_for_a_user_the_tenant_declares_and_for_the_client_it_was_given_to() -> None:
+    caller = await Door().enter(token(azp="helper", scope="tools:read tools:call"))
+    assert (caller.tenant, caller.user, caller.agent, caller.credential) == ("acme", "ada", "helper", "token:okta")
+    assert caller.person == Principal(roles=("reader",), groups=("staff",), attributes={"level": 3})
+    assert caller.program == Principal(roles=("bot",))
+    assert (caller.proof.method, caller.proof.provider) == ("token", "okta")
+    assert caller.proof.scopes == ("tools:call", "tools:read")
+
+
+async def test_an_agent_nobody_declared_is_known_with_its_issuer_and_has_no_roles() -> None:
+    caller = await Door().enter(token(client_id="https://client.example/meta.json"))
+    assert caller.agent == "okta:https:%2F%2Fclient.example%2Fmeta.json"
+    assert caller.program == Principal()
+    assert caller.subject.count("/") == 1
+    known_only = Door(provider(agents="known"))
+    assert "is not declared" in await known_only.refused(token(client_id="stranger"))
+    assert (await known_only.enter(token(client_id="helper"))).agent == "helper"
+
+
+async def test_the_actor_of_a_token_is_the_agent_and_those_before_it_are_told() -> None:
+    act = {"sub": "helper", "act": {"sub": "planner", "act": {"sub": "portal"}}}
+    caller = await Door().enter(token(azp="portal", act=act))
+    assert (caller.user, caller.agent, caller.proof.chain) == ("ada", "helper", ("planner", "portal"))
+    endless: dict[str, object] = {"sub": "x"}
+    for _ in range(9):
+        endless = {"sub": "x", "act": endless}
+    for bad in (endless, {"act": {}}, "helper", {"sub": ""}):
+        assert "act" in await Door().refused(token(act=bad))
+    assert "is no name" in await Door().refused(token(act={"sub": "a\nb"}))
+
+
+@pytest.mark.parametrize(
+    "claims", [{"sub": "helper", "client_id": "helper"}, {"sub": "x", "azp": "helper", "idtyp": "app"}]
+)
+async def test_a_client_that_speaks_for_itself_is_an_agent_without_a_user(claims: dict[str, object]) -> None:
+    caller = await Door().enter(token(**claims))
+    assert (caller.user, caller.agent) == ("", "helper")
+    assert caller.person == Principal()
+
+
+async def test_a_user_nobody_declared_is_let_in_only_where_the_tenant_says_any() -> None:
+    assert await Door().refused(token(sub="auth0|9")) == "user auth0|9 is not declared"
+    caller = await Door(provider(users="any")).enter(token(sub="auth0|9", groups=["staff"]))
+    assert (caller.user, caller.person) == ("okta:auth0|9", Principal(groups=("staff",)))
+
+
+async def test_groups_and_roles_of_a_token_bring_the_roles_bound_to_them_and_no_role_there_is_not() -> None:
+    known = {"groups": {"staff": Principal(roles=("viewer",))}, "roles": ("reader", "viewer", "admin")}
+    door = Door(provider(users="any", claims=ClaimNames(roles="realm.roles")), known)
+    caller = await door.enter(token(sub="eve", groups=["staff", "guests"], realm={"roles": ["admin", "root"]}))
+    assert caller.person == Principal(roles=("admin", "viewer"), groups=("guests", "staff"))
+    ada = await door.enter(token(groups="guests"))
+    assert ada.person == Principal(roles=("reader",), groups=("guests", "staff"), attributes={"level": 3})
+
+
+async def test_a_prefix_keeps_an_issuers_names_apart_from_the_tenants_own() -> None:
+    known = {"groups": {"staff": Principal(roles=("viewer",))}, "roles": ("viewer", "admin")}
+    claims = ClaimNames(roles="roles")
+    door = Door(provider(users="any", prefix="partner:", claims=claims), known)
+    caller = await door.enter(token(groups=["staff"], roles=["admin"], azp="helper"))
+    assert (caller.user, caller.agent) == ("okta:partner:ada", "okta:partner:helper")
+    assert caller.person == Principal(groups=("partner:staff",))
+
+
+async def test_a_disabled_user_or_agent_is_not_somebody_new() -> None:
+    door = Door(provider(users="any"), {"disabled_users": ("mallory",), "disabled_agents": ("old",)})
+    assert await door.refused(token(sub="mallory")) == "user mallory is disabled"
+    assert await door.refused(token(client_id="old")) == "agent old is disabled"
+    known = {"disabled_users": ("mallory",), "emails": {"m@acme.example": "mallory"}}
+    by_mail = Door(provider(users="any", match_email=True), known)
+    claims = {"sub": "x1", "email": "m@acme.example", "email_verified": True}
+    assert await by_mail.refused(token(**claims)) == "user mallory is disabled"
+
+
+async def test_an_address_finds_a_user_only_where_the_tenant_wants_it_and_the_issuer_verified_it() -> None:
+    known = {"emails": {"bob@acme.example": "bob"}}
+    claims = {"sub": "x1", "email": "Bob@acme.example", "email_verified": True}
+    caller = await Door(provider(match_email=True), known).enter(token(**claims))
+    assert (caller.user, caller.person) == ("bob", Principal(roles=("writer",)))
+    assert "not declared" in await Door(provider(), known).refused(token(**claims))
+    for verified in (False, None, "true", 1):
+        door = Door(provider(match_email=True), known)
+        assert "not declared" in await door.refused(token(**claims | {"email_verified": verified}))
+
+
+async def test_attributes_come_from_claims_that_are_named_and_never_over_what_is_declared() -> None:
+    claims = ClaimNames(attributes={"level": "lvl", "site": "org.site", "mfa": "mfa", "odd": "odd"})
+    door = Door(provider(claims=claims))
+    caller = await door.enter(token(lvl=9, org={"site": "ber"}, mfa=True, odd={"a": 1}))
+    assert caller.person is not None
+    assert caller.person.attributes == {"level": 3, "site": "ber", "mfa": True}
+
+
+AUDIENCES = [
+    (HERE, True),
+    ("https://mcp.example/acme/default", True),
+    ("https://mcp.example/acme/default/sse", True),
+    (["https://other.example", HERE], True),
+    ("https://mcp.example/acme/other/mcp", False),
+    ("https://mcp.example/other/default/mcp", False),
+    ("https://mcp.example/acme/default/servers/files/mcp", False),
+    ("https://mcp.example", False),
+    ("https://mcp.example/acme/default/mcp/", False),
+    ("http://mcp.example/acme/default/mcp", False),
+    ("https://evil.example/acme/default/mcp", False),
+    ("api://toolgate", False),
+    ([], False),
+]
+
+
+@pytest.mark.parametrize(("audience", "good"), AUDIENCES)
+async def test_a_token_is_good_at_the_door_it_was_issued_for(audience: object, good: bool) -> None:
+    if good:
+        assert (await Door().enter(token(aud=audience))).user == "ada"
+    else:
+        assert "not for this endpoint" in await Door().refused(token(aud=audience))
+
+
+async def test_an_audience_the_tenant_names_is_good_at_each_of_its_doors() -> None:
+    door = Door(provider(audiences=["api://toolgate"]))
+    assert (await door.enter(token(aud="api://toolgate"), endpoint="other")).user == "ada"
+
+
+async def test_a_token_of_an_endpoint_is_good_at_one_server_of_it_and_not_the_other_way_round() -> None:
+    narrow = "https://mcp.example/acme/default/servers/files/mcp"
+    assert (await Door().enter(token(), server="files")).user == "ada"
+    assert (await Door().enter(token(aud=narrow), server="files")).user == "ada"
+    assert "not for this endpoint" in await Door().refused(token(aud=narrow), server="git")
+
+
+async def test_a_host_anybody_may_name_is_no_audience() -> None:
+    anywhere = Door(urls=PublicUrls(any_host=True))
+    assert "not for this endpoint" in await anywhere.refused(token(aud="http://mcp.example/acme/default/mcp"))
+    named = Door(urls=PublicUrls())
+    assert (await named.enter(token(aud="http://mcp.example/acme/default/mcp"))).user == "ada"
+    own_tls = Door(urls=PublicUrls(secure=True))
+    assert (await own_tls.enter(token())).user == "ada"
+
+
+async def test_where_no_tenant_is_named_a_token_is_nobodys() -> None:
+    assert "reads neither as a key" in await Door().refused(token(), tenant=None)
+
+
+async def test_a_tenant_that_trusts_nobody_and_one_that_is_not_there_say_the_same() -> None:
+    door = Door()
+    assert "not served here" in await door.refused(token(), tenant="nobody")
+    other = Issuer()
+    other.port = 1
+    assert "nobody here trusts" in await door.refused(other.token(aud=HERE))
+
+
+async def test_a_good_token_is_verified_once_and_ends_when_it_says() -> None:
+    door, now = Door(), time.time()
+    sent = token(exp=int(now) + 60)
+    first = await door.enter(sent)
+    assert await door.enter(sent) is first
+    assert len(door.snapshot.trusted.tokens) == 1
+    assert (await door.enter(sent, now + 85)) is first
+    assert await door.refused(sent, now + 95) == "the token expired"
+
+
+async def test_a_bad_token_is_not_remembered_as_good_and_a_good_one_not_as_another() -> None:
+    door = Door()
+    sent = token()
+    head, payload, signature = sent.split(".")
+    assert await door.refused(f"{head}.{payload}.{signature[::-1]}")
+    assert not door.snapshot.trusted.tokens
+    await door.enter(sent)
+    assert await door.refused(f"{head}.{payload}.{signature[:-4]}AAAA")
+
+
+async def test_a_key_nobody_has_is_asked_for_once_and_then_the_token_is_good() -> None:
+    issuer = Issuer()
+    before = keys(provider(), issuer, time.time() - 10)
+    issuer.rotate()
+    door = Door(keys=before, newer=[keys(provider(), issuer)])
+    assert (await door.enter(issuer.token(aud=HERE))).user == "ada"
+    assert door.asked == [next(iter(issuer.keys))]
+
+
+async def test_a_flood_of_keys_nobody_has_asks_once_in_a_while() -> None:
+    door = Door()
+    for number in range(20):
+        assert "has no key" in await door.refused(OWN.token(aud=HERE, header={"kid": f"made-up-{number}"}))
+    assert len([kid for kid in door.asked if kid]) == 1
+
+
+async def test_what_a_key_signed_ends_with_the_key_where_the_node_learns_of_it() -> None:
+    issuer = Issuer()
+    door = Door(keys=keys(provider(), issuer, time.time() - 10))
+    stolen = issuer.token(aud=HERE)
+    assert (await door.enter(stolen)).user == "ada"
+    issuer.rotate()
+    door.newer = [keys(provider(), issuer)]
+    assert (await door.enter(issuer.token(aud=HERE))).user == "ada"
+    assert "has no key" in await door.refused(stolen)
+
+
+async def test_keys_count_for_the_grace_and_no_longer_and_tokens_known_to_be_good_till_their_own_end() -> None:
+    now = time.time()
+    old = Door(provider(grace_s=300), keys=keys(provider(), seen_unix=now - 299))
+    sent = token()
+    assert (await old.enter(sent, now)).user == "ada"
+    assert "cannot be had" in await old.refused(token(jti="another"), now + 2)
+    assert (await old.enter(sent, now + 2)).user == "ada"
+
+
+async def test_keys_had_by_another_declaration_are_not_the_issuers() -> None:
+    issuer = Issuer()
+    door = Door(newer=[KeySet(keys(provider(), issuer).keys, time.time() + 60, b"another source")])
+    assert await door.refused(issuer.token(aud=HERE, header={"kid": "key-9"}))
+    assert (await door.enter(token())).user == "ada"
+
+
+async def test_keys_that_are_declared_are_asked_for_nowhere() -> None:
+    given = provider(keys=[{k: str(v) for k, v in jwk(key, kid=kid).items()} for kid, key in OWN.keys.items()])
+    door = Door(given, keys=KeySet(keys(given).keys, float("inf"), given.source))
+    assert (await door.enter(token())).user == "ada"
+    assert "has no key" in await door.refused(OWN.token(aud=HERE, header={"kid": "made-up"}))
+    assert door.asked == []
+
+
+async def test_callers_alike_share_a_policy_class_and_what_tells_them_apart_parts_them() -> None:
+    door = Door(provider(users="any"))
+    one, again = await door.enter(token(sub="u1")), await door.enter(token(sub="u2", jti="x"))
+    assert one.policy_class == again.policy_class
+    for change in ({"groups": ["staff"]}, {"scope": "a"}, {"act": {"sub": "a", "act": {"sub": "b"}}}):
+        other = await door.enter(token(sub="u1", **change))
+        assert other.policy_class != one.policy_class, change

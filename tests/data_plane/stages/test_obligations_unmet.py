@@ -1,0 +1,51 @@
+"""An obligation that cannot be met refuses the call: it never goes on without."""
+
+import pytest
+
+from adapters.memory.counters import MemoryCounters
+from adapters.re2.matcher import Re2Matcher
+from core.approval import Nobody
+from core.call import Clean, Permit
+from core.errors import Reason, Refused, Unavailable
+from core.snapshot import Guards, Limits
+from data_plane.stages import guard, limit, obligations
+from data_plane.stages.guard import TenantGuards
+from data_plane.stages.limit import Limiter
+from tests.data_plane.stages.builders import caller, inbound, tool
+
+
+def permit(*words: str, masks: tuple[str, ...] = ()) -> Permit:
+    return Permit(caller=caller(), endpoint="default", tool=tool(), reasons=(), obligations=words, masks=masks)
+
+
+async def test_a_guard_that_is_not_there_refuses_the_call() -> None:
+    with pytest.raises(Refused) as refused:
+        await guard.inspect(inbound(), permit("mask:pii", masks=("pii",)), TenantGuards(Guards(()), Re2Matcher()))
+    assert (refused.value.reason, refused.value.detail) == (Reason.OBLIGATION, "no guard pii")
+
+
+async def test_a_limit_that_is_not_there_refuses_the_call() -> None:
+    asked = permit("rate:slow")
+    with pytest.raises(Refused) as refused:
+        await limit.spend_obliged(inbound(), asked, Limiter(Limits(())), MemoryCounters(lambda: 0.0), ("slow",))
+    assert (refused.value.reason, refused.value.detail) == (Reason.OBLIGATION, "no limit slow")
+
+
+def test_an_obligation_nobody_knows_refuses_the_call() -> None:
+    with pytest.raises(Refused) as refused:
+        obligations.duties(permit("dance"))
+    assert refused.value.reason is Reason.OBLIGATION
+
+
+async def test_where_nobody_can_be_asked_a_call_that_needs_approval_is_refused() -> None:
+    with pytest.raises(Unavailable) as away:
+        await obligations.approved(inbound(), permit("approval"), Clean(arguments=b"{}"), Nobody(), b"pepper")
+    assert away.value.reason is Reason.POLICY_UNAVAILABLE
+
+
+@pytest.mark.parametrize("arguments", [b'{"a":1,"a":2}', b'{"o":{"a":1,"a":1}}'])
+async def test_arguments_that_can_be_read_in_two_ways_cannot_be_approved(arguments: bytes) -> None:
+    asked = inbound(arguments=arguments)
+    with pytest.raises(Refused) as refused:
+        await obligations.approved(asked, permit("approval"), Clean(arguments=arguments), Nobody(), b"pepper")
+    assert refused.value.reason is Reason.INVALID
