@@ -97,6 +97,7 @@ class Recording:
         "_caller",
         "_clean",
         "_meter",
+        "_owed",
         "_parent_id",
         "_pepper",
         "_permit",
@@ -124,6 +125,8 @@ class Recording:
         self._result: Result | None = None
         self._pepper = self._policy_digest = b""
         self._unconnected = False
+        self._owed = False
+        """Whether the call was let in because its record will be kept."""
         self.manifest: Manifest | None = None
         self.upstream_ns = 0
         self.shadow = ""
@@ -148,8 +151,10 @@ class Recording:
         self.manifest = manifest
         self._pepper = pepper
         self._policy_digest = policy_digest
-        if manifest.audit == "required" and not self._meter.sink.has_room():
-            raise Unavailable(Reason.AUDIT_UNAVAILABLE, "Calls cannot be recorded now.", retry_after_s=5)
+        if manifest.audit == "required":
+            if not self._meter.sink.has_room():
+                raise Unavailable(Reason.AUDIT_UNAVAILABLE, "Calls cannot be recorded now.", retry_after_s=5)
+            self._owed = True
 
     def permitted(self, permit: Permit) -> Permit:
         self._permit = permit
@@ -179,8 +184,7 @@ class Recording:
         others = 0 if self._caller is not None else self._meter.strangers.admit(self._meter.wall_clock())
         if others is None:
             return
-        required = self.manifest is not None and self.manifest.audit == "required"
-        self._meter.sink.append(_encode(self._row(outcome, reasons, detail, blocked, others)), required=required)
+        self._meter.sink.append(_encode(self._row(outcome, reasons, detail, blocked, others)), required=self._owed)
         if isinstance(failure, Unavailable):
             log.warning("call %s: %s: %s", self.inbound.id, failure.reason, failure.detail or failure.public)
 

@@ -59,6 +59,8 @@ class Spool:
         self._made = 0
         self._retry_at = 0.0
         self._dropped = 0
+        self._reserved = False
+        """Whether the open segment is the one kept for records that must not be lost."""
         self._end = HEADER_BYTES
         self._open()
 
@@ -70,7 +72,7 @@ class Spool:
         size = len(record)
         start = self._end + 8
         end = start + size
-        if end > self._size:
+        if end > self._size or (self._reserved and not required):
             if size > RECORD_MAX_BYTES or not self._roll(required=required):
                 self._dropped += 1
                 self._words[DROPPED] = self._dropped
@@ -84,7 +86,8 @@ class Spool:
 
     def has_room(self) -> bool:
         """Whether the records of calls admitted now will be kept."""
-        return self._size - self._end > RECORD_MAX_BYTES or self._roll(required=False)
+        enough = not self._reserved and self._size - self._end > RECORD_MAX_BYTES
+        return enough or self._roll(required=False)
 
     def close(self) -> None:
         self._words[SEALED] = 1
@@ -95,11 +98,12 @@ class Spool:
         now = self._clock()
         if now < self._retry_at and not required:
             return False
-        allowed = self._max_segments if required else self._max_segments - 1
+        taken = sum(1 for name in os.listdir(self._folder) if name.endswith(SUFFIX))  # noqa: PTH208 - faster
         if self._words[ACKED] >= self._end:
             # The open segment has nothing to wait for: it is deleted as soon as it is left.
-            allowed += 1
-        if sum(1 for name in os.listdir(self._folder) if name.endswith(SUFFIX)) >= allowed:  # noqa: PTH208 - faster
+            taken -= 1
+        reserved = taken >= self._max_segments - 1
+        if taken >= self._max_segments or (reserved and not required):
             self._retry_at = now + _RETRY_S
             return False
         old_words, old_map, old_file = self._words, self._map, self._file
@@ -109,6 +113,7 @@ class Spool:
             # No space on the device: the old segment stays the open one.
             self._retry_at = now + _RETRY_S
             return False
+        self._reserved = reserved
         old_words[SEALED] = 1
         _unmap(old_words, old_map, old_file)
         return True

@@ -101,6 +101,15 @@ def test_a_full_spool_refuses_counts_and_keeps_a_reserve_for_admitted_calls(tmp_
     assert len(list(tmp_path.glob(f"*{SUFFIX}"))) == 2
     assert spool.append(row, required=True)
     assert len(list(tmp_path.glob(f"*{SUFFIX}"))) == 3
+    now[0] += 1
+    assert not spool.has_room(), "the reserve is no room for calls yet to be let in"
+    assert not spool.append(row), "nor for records that may be lost"
+    assert spool.append(row, required=True)
+    for shipped in sorted(tmp_path.glob(f"*{SUFFIX}"))[:2]:
+        shipped.unlink()
+    now[0] += 1
+    assert spool.has_room(), "room again, with a segment left for the next reserve"
+    assert spool.append(row)
     spool.close()
 
 
