@@ -1,5 +1,7 @@
 # `make` alone prints this help. Every target does its own set-up.
-PYTHON ?= python3
+# The distribution's Python before another: it is built with profile-guided optimisation, and a call costs a quarter less on it
+# than on one built plainly (bench/README.md).
+PYTHON ?= $(shell for p in /usr/bin/python3 python3; do $$p -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
