@@ -1,5 +1,6 @@
-"""Which network addresses are plainly public: the rule behind every URL a tenant can give (SSRF)."""
+"""Network addresses: which are plainly public (SSRF), for every URL a tenant can give, and why one was not reached."""
 
+import ssl
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
@@ -53,3 +54,12 @@ def refuses(address: str) -> bool:
     """Whether an address literal is not plainly public, or none at all."""
     parsed = literal(address)
     return parsed is None or is_private(parsed)
+
+
+def why_unreached(failure: Exception) -> str:
+    """A failed connection in words for an operator: what the certificate lacks, or what the system says."""
+    if isinstance(failure, ssl.SSLCertVerificationError):
+        return f"its certificate does not verify: {failure.verify_message}"
+    if isinstance(failure, OSError) and failure.strerror:
+        return failure.strerror
+    return str(failure) or type(failure).__name__

@@ -13,7 +13,7 @@ from core.detect import Detector
 from core.errors import Refused
 from core.firewall_signals import Judgement, Signals
 from core.guard import Action, Direction, Finding, Firewall, Matcher, Thresholds
-from core.json_splice import Scalar, TooDeep, is_media, scalars, unquote
+from core.json_splice import Scalar, is_media, scalars, unquote
 from core.masking import Scanner
 
 NAME = "injection"
@@ -65,16 +65,8 @@ class FirewallScanner(Scanner):
         """As Scanner's; what gives orders is reported, removed or refused first."""
         if not self._signals.may_hold(raw):
             return super().mask(raw, is_result=is_result) if self.actions else (raw, ())
-        try:
+        with self.refusing():
             raw, found = self._screened(raw, is_result=is_result)
-        except Refused:
-            raise
-        except UnicodeDecodeError as failure:
-            raise self.refusal("unreadable", "is not UTF-8") from failure
-        except TooDeep as failure:
-            raise self.refusal("unreadable", "is nested too deep") from failure
-        except Exception as failure:
-            raise self.refusal("failed", "could not be checked") from failure
         if not self.actions:
             return raw, found
         try:

@@ -8,6 +8,7 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 
 import msgspec
@@ -84,17 +85,9 @@ class Scanner:
         fired = self._triggers.hits(raw)
         if not fired and raw.isascii():
             return raw, ()
-        try:
+        with self.refusing():
             text = raw.decode()
             return self._mask(raw, text, fired, is_result) if fired else (raw, ())
-        except Refused:
-            raise
-        except UnicodeDecodeError as failure:
-            raise self.refusal("unreadable", "is not UTF-8") from failure
-        except TooDeep as failure:
-            raise self.refusal("unreadable", "is nested too deep") from failure
-        except Exception as failure:
-            raise self.refusal("failed", "could not be checked") from failure
 
     def is_clean(self, raw: bytes) -> bool:
         """Whether a first pass finds nothing to look at more closely; linear and fast. False says nothing yet."""
@@ -103,6 +96,20 @@ class Scanner:
     def find(self, text: str) -> list[Hit]:
         """Secrets in plain text, in order; they may overlap."""
         return self._find(text, self._triggers.hits(text.encode(errors="replace")))
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Whatever fails in it becomes a refusal: what could not be looked at does not pass."""
+        try:
+            yield
+        except Refused:
+            raise
+        except UnicodeDecodeError as failure:
+            raise self.refusal("unreadable", "is not UTF-8") from failure
+        except TooDeep as failure:
+            raise self.refusal("unreadable", "is nested too deep") from failure
+        except Exception as failure:  # The edge between texts of any kind and the call.
+            raise self.refusal("failed", "could not be checked") from failure
 
     def refusal(self, detector: str, why: str = "", findings: tuple[Finding, ...] = ()) -> Refused:
         """The refusal that names the detector and never the text."""

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from core.address import literal, refuses
+from core.address import literal, refuses, why_unreached
 from core.bound import Bound
 from core.web import Answer, Request, Unreachable, url_problems
 
@@ -54,7 +54,7 @@ class WebClient:
         except TimeoutError as late:
             raise Unreachable(f"{request.url}: no whole answer within {request.timeout_s:g} s") from late
         except (OSError, http.client.HTTPException, ValueError) as failure:
-            raise Unreachable(f"{request.url}: {_why(failure)}") from failure
+            raise Unreachable(f"{request.url}: {why_unreached(failure)}") from failure
         finally:
             self._under_way -= 1
             exchange.hang_up()
@@ -163,11 +163,3 @@ def _context(ca_pem: str) -> ssl.SSLContext:
 def _getaddrinfo(host: str) -> Sequence[str]:
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
-def _why(failure: Exception) -> str:
-    if isinstance(failure, ssl.SSLCertVerificationError):
-        return f"its certificate does not verify: {failure.verify_message}"
-    if isinstance(failure, OSError) and failure.strerror:
-        return failure.strerror
-    return str(failure) or type(failure).__name__

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from core.address import literal
+from core.address import literal, why_unreached
 from core.server import Remote
 from data_plane.upstreams.address import Resolver
 from data_plane.upstreams.failure import unavailable, unsent
@@ -102,7 +102,7 @@ async def dial(
             return await _open(target, address, tls, make)
         except OSError as error:
             failure = error
-    why = "timed out" if isinstance(failure, TimeoutError) else _why(failure)
+    why = "timed out" if isinstance(failure, TimeoutError) else why_unreached(failure)
     raise unsent(f"cannot connect to {target.host}:{target.port}: {why}") from failure
 
 
@@ -121,11 +121,3 @@ async def _open(target: Target, address: str, tls: ssl.SSLContext | None, make: 
                 ssl_handshake_timeout=_HANDSHAKE_S,
             )
     return connection
-
-
-def _why(failure: Exception) -> str:
-    if isinstance(failure, ssl.SSLCertVerificationError):
-        return f"its certificate does not verify: {failure.verify_message}"
-    if isinstance(failure, OSError) and failure.strerror:
-        return failure.strerror
-    return str(failure) or type(failure).__name__
