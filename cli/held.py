@@ -33,6 +33,8 @@ def tell(api: AdminApi, there: Sequence[Ref], changed: Sequence[Ref]) -> list[ou
     for tenant, refs in by_tenant.items():
         try:
             told += _tell(api, tenant, [ref for ref in refs if ref in changed])
+            if any(ref.kind in ("Endpoint", "AuthorizationServer") for ref in refs if ref in changed):
+                _tell_scopes(api, [ref for ref in refs if ref.kind == "Endpoint"])
         except Refusal:  # Deleted meanwhile, or not ours to see: what was done is done all the same.
             continue
     return told
@@ -59,6 +61,17 @@ def _tell(api: AdminApi, tenant: str, changed: Sequence[Ref]) -> Iterator[output
         yield {"tenant": tenant, **{name: status[name] for name in _TOLD if status.get(name)}}
     for line in (*_faults(found), *_retry(found)):
         output.progress(f"  {line}")
+
+
+def _tell_scopes(api: AdminApi, endpoints: Sequence[Ref]) -> None:
+    """What is in force, and opens to fewer than was meant."""
+    for ref in endpoints:
+        missing = _status(_get(api, ref)).get("scopes_not_offered")
+        if isinstance(missing, list) and missing:
+            output.progress(
+                f"{ref} demands scopes no token of the tenant's AuthorizationServer has: {', '.join(map(str, missing))}"
+                " (its spec.scopes does not offer them)"
+            )
 
 
 def _await(api: AdminApi, ref: Ref, done: Callable[[output.Json], bool], most_s: float) -> output.Json:

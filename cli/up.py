@@ -78,6 +78,11 @@ class Urls:
         return f"http://{HOST}:{self.ports['mcp']}/mcp"
 
     @property
+    def gateways(self) -> str:
+        """Origins; a token without a `resource` is for the first."""
+        return ",".join(f"http://{host}:{self.ports['mcp']}" for host in (HOST, "localhost"))
+
+    @property
     def admin(self) -> str:
         return f"http://{HOST}:{self.ports['admin']}"
 
@@ -236,6 +241,8 @@ def _control_plane(place: Place, urls: Urls) -> list[str]:
         *("--listen-address", HOST),
         # Everybody here shares the machine already.
         *("--tenants-may", "stdio,private"),
+        # Where agents come to here, unless somebody says that they come from elsewhere.
+        *([] if os.environ.get("TOOLGATE_GATEWAY_URLS") else ["--gateway-urls", urls.gateways]),
         *("--admin-port", str(urls.ports["admin"])),
         *("--grpc-port", str(urls.ports["grpc"])),
         *("--bootstrap-token-file", str(place.admin_token)),

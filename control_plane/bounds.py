@@ -43,6 +43,9 @@ CONTROL_PLANE: Iterable[Kept] = (
     Kept("client_document_requests", "requests for them, on threads of their own", "256", "refused: try again", "5 s"),
     Kept("client_document_addresses", "addresses that had some fetched", "10,000", _OLDEST, "a minute's attempts"),
     Kept("sign_in_addresses", "addresses people sign in from", "10,000", _OLDEST, "a minute's attempts"),
+    Kept(
+        "refused_addresses", "addresses clients failed to prove themselves from", "10,000", _OLDEST, "a minute's rows"
+    ),
     Kept("registration_addresses", "addresses clients register from", "10,000", _OLDEST, "a minute's attempts"),
     Kept("passwords", "passwords being hashed, or waiting for it", "64", "refused: try again", "-"),
     Kept("signing_in", "tokens of servers being obtained or refreshed", "16", "the next ones wait", "90 s"),

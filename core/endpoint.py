@@ -98,6 +98,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             yield f"spec.providers[{i}]", Ref("IdentityProvider", "", name)
 
 
+def demanded(endpoint: Endpoint) -> list[str]:
+    """Scopes that some request must have been granted, sorted."""
+    return sorted({*endpoint.scopes, *(scope for rule in endpoint.tool_scopes for scope in rule.scopes)})
+
+
 def _scope_problems(path: str, scopes: list[str]) -> Iterator[Problem]:
     for i, scope in enumerate(scopes):
         if not SCOPE.fullmatch(scope):

@@ -257,7 +257,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     agent: str
     credential: str
-    """How it was proven: `key:<name>` or `token:<provider>`."""
+    """How it was proven: `key:<name>`, `token:<provider>` or `token:AuthorizationServer/<client id>`."""
     endpoints: frozenset[str]
     """Endpoints the credential opens; empty: all."""
     expires_unix: float

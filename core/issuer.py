@@ -12,6 +12,10 @@ from core.web import Request, Unreachable, Web, url_problems
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 """Of JWS (RFC 7518, RFC 8037): asymmetric ones only, so no key that is published can ever sign."""
 
+OWN: Final = "AuthorizationServer"
+"""What a tenant's own authorization server is called among its issuers: no IdentityProvider can be, names are
+lower-case."""
+
 T = TypeVar("T")
 
 MAX_KEYS: Final = 64

@@ -4,11 +4,10 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from control_plane.compiler.own_issuer import NAME as OWN
 from control_plane.compiler.own_issuer import own_issuer
 from control_plane.compiler.source import Found, Live, Parts, Source
 from core.identity import Agent, ApiKey, Principal, Role, RoleBinding, Subject, User
-from core.issuer import IdentityProvider, KeySet, given
+from core.issuer import OWN, IdentityProvider, KeySet, given
 from core.resource import Resource
 from core.snapshot import KEYS_PER_SHARD, CompiledIssuer, Identity, Issuers, KeyEntry, KeyShard, encode_shard, shard_of
 

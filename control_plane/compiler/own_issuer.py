@@ -3,12 +3,9 @@
 import msgspec
 
 from control_plane.compiler.source import Source
-from core.issuer import ClaimNames, IdentityProvider, given
+from core.issuer import OWN, ClaimNames, IdentityProvider, given
 from core.oauth.server import AuthorizationServer
 from core.snapshot import CompiledIssuer
-
-NAME = "AuthorizationServer"
-"""No IdentityProvider can be called so: names are lower-case."""
 
 
 class _Status(msgspec.Struct):
@@ -36,5 +33,5 @@ def own_issuer(source: Source) -> CompiledIssuer | None:
             claims=ClaimNames(user="user", agent=["agent"], groups="", scopes=["scope"]),
             allow_private=True,
         )
-        return CompiledIssuer(name=NAME, provider=provider, keys=given(provider))
+        return CompiledIssuer(name=OWN, provider=provider, keys=given(provider))
     return None

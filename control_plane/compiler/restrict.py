@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from control_plane.compiler.narrow import denying, narrowed
-from control_plane.compiler.own_issuer import NAME as OWN
 from control_plane.compiler.source import Compiled, Live, Parts
 from core.identity import Principal
+from core.issuer import OWN
 from core.resource import digest, encode
 from core.snapshot import (
     CompiledIssuer,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import msgspec
 
 from control_plane.oauth.issuers import Issuer, OwnIssuers
+from control_plane.oauth.refusals import Refusals
 from control_plane.oauth.tokens import Answer, Rules, Tokens
 from core.admin import Credentials
 from core.identity import KEY_PREFIX, Agent, key_hash, key_tenant
@@ -41,6 +42,7 @@ class AgentTokens:
         store: Store,
         credentials: Credentials,
         jose: Jose,
+        refusals: Refusals,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._issuers = issuers
@@ -49,15 +51,23 @@ class AgentTokens:
         self._store = store
         self._credentials = credentials
         self._jose = jose
+        self._refusals = refusals
         self._clock = clock
 
-    async def answer(self, credential: str, body: bytes) -> Answer:
+    async def answer(self, credential: str, body: bytes, address: str) -> Answer:
         """As a token endpoint answers. `credential`: an agent's API key or own access token. Raises OAuthError."""
         tenant = self._claimed(credential)
         issuer = await self._issuers.of(tenant) if tenant else None
         if issuer is None:
             raise _unproven()
-        wanted = _read(body)
+        try:
+            return await self._narrowed(issuer, credential, _read(body))
+        except OAuthError as refused:
+            if refused.code == "invalid_client":
+                await self._refusals.note(tenant, "auth/a2a", "", address, refused.description)
+            raise
+
+    async def _narrowed(self, issuer: Issuer, credential: str, wanted: Wanted) -> Answer:
         is_key = credential.startswith(f"{KEY_PREFIX}_")
         had = await (self._of_key(issuer, credential, wanted) if is_key else self._of_token(issuer, credential, wanted))
         grant = msgspec.structs.replace(

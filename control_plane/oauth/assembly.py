@@ -14,6 +14,7 @@ from control_plane.oauth.clients import ClientProofs
 from control_plane.oauth.documents import Documents
 from control_plane.oauth.edge import OAuthEdge
 from control_plane.oauth.issuers import OwnIssuers
+from control_plane.oauth.refusals import Refusals
 from control_plane.oauth.registration import Registration
 from control_plane.oauth.standing import Standing
 from control_plane.oauth.tokens import Rules, Tokens
@@ -67,7 +68,7 @@ def assemble(
     registry: CollectorRegistry,
 ) -> SignOn:
     """`public_url`: origin people come to. `gateways`: origins agents reach gateways at; none: loopback."""
-    documents = Documents(ports.document_web)
+    documents, refusals = Documents(ports.document_web), Refusals(ports.audit)
     proofs = ClientProofs(
         store=ports.store,
         credentials=ports.credentials,
@@ -75,6 +76,7 @@ def assemble(
         token_ids=ports.books,
         documents=documents,
         jose=ports.jose,
+        refusals=refusals,
     )
     rules = Rules(ports.store, gateways)
     secure = public_url.startswith("https://")
@@ -91,7 +93,7 @@ def assemble(
     edge = OAuthEdge(
         issuers=issuers,
         tokens=tokens,
-        authorization=Authorization(sign_in, proofs, rules, ports.books, ports.people),
+        authorization=Authorization(sign_in, proofs, rules, ports.books, ports.people, ports.audit),
         registration=registration,
         standing=Standing(
             issuers=issuers,
@@ -108,6 +110,7 @@ def assemble(
             store=ports.store,
             credentials=ports.credentials,
             jose=ports.jose,
+            refusals=refusals,
         ),
         bodies=bodies,
         registry=registry,
@@ -118,6 +121,7 @@ def assemble(
             **documents.bounds(),
             "sign_in_addresses": sign_in.pace.bound,
             "registration_addresses": registration.pace.bound,
+            "refused_addresses": refusals.pace.bound,
         }
 
     return SignOn(edge, sign_in, {"oauth": ports.books.prune, "oauth_keys": issuers.keep_house}, bounds)

@@ -18,6 +18,7 @@ from control_plane.oauth.documents import host_of
 from control_plane.oauth.issuers import Issuer, auth_entry
 from control_plane.oauth.tokens import Rules
 from core.admin import Rejected, Why
+from core.audit import AuditRows
 from core.identity import key_hash
 from core.oauth.client import LOOPBACK, Client, split
 from core.oauth.errors import OAuthError
@@ -90,13 +91,14 @@ class Desk(NamedTuple):
 
 
 class Authorization:
-    def __init__(
+    def __init__(  # noqa: PLR0917 - what the page needs.
         self,
         sign_in: SignIn,
         proofs: ClientProofs,
         rules: Rules,
         grants: Grants,
         people: People,
+        audit: AuditRows,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -105,6 +107,7 @@ class Authorization:
         self._rules = rules
         self._grants = grants
         self._people = people
+        self._audit = audit
         self._clock = clock
 
     async def answer(self, issuer: Issuer, visit: Visit) -> Response:
@@ -230,18 +233,18 @@ class Authorization:
         return pages.page(f"Allow {asked.client.name}?", body, leads_to=leads_to, cookies=desk.cookies)
 
     async def _decided(self, issuer: Issuer, form: Form, asked: Asked, session: Session) -> Response:
-        if form.get("decision") != "allow":
-            raise OAuthError("access_denied", "the user did not allow it")
-        grant = self._grant(issuer, asked, session)
+        grant, allowed = self._grant(issuer, asked, session), form.get("decision") == "allow"
         detail: dict[str, object] = {
             "client_id": grant.client_id,
             "resource": grant.resource,
             "scope": " ".join(grant.scopes),
         }
         now = self._clock()
-        entry = auth_entry(
-            uuid.uuid4().hex, "oauth/consent", "allowed", f"{grant.user}/{grant.agent}", detail=detail, now=now
-        )
+        caller, outcome = f"{grant.user}/{grant.agent}", "allowed" if allowed else "denied"
+        entry = auth_entry(uuid.uuid4().hex, "oauth/consent", outcome, caller, detail=detail, now=now)
+        if not allowed:
+            await self._audit.store({issuer.tenant: [entry]})
+            raise OAuthError("access_denied", "the user did not allow it")
         await self._people.consent(grant, now + CONSENT_S, entry)
         return await self._code(issuer, asked, session)
 

@@ -10,6 +10,7 @@ import msgspec
 
 from control_plane.oauth.documents import Documents
 from control_plane.oauth.issuers import Issuer
+from control_plane.oauth.refusals import Refusals
 from core.admin import Credentials
 from core.identity import Agent, ApiKey, key_hash
 from core.oauth.client import Client, agent_client
@@ -48,6 +49,7 @@ class ClientProofs:
         token_ids: TokenIds,
         documents: Documents,
         jose: Jose,
+        refusals: Refusals,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -56,6 +58,7 @@ class ClientProofs:
         self._token_ids = token_ids
         self._documents = documents
         self._jose = jose
+        self._refusals = refusals
         self._clock = clock
 
     async def known(self, issuer: Issuer, client_id: str, address: str) -> Client | None:
@@ -73,7 +76,27 @@ class ClientProofs:
         return await self._registered.get(issuer.tenant, client_id) if client_id.isascii() else None
 
     async def prove(self, issuer: Issuer, authorization: str, form: Mapping[str, str], address: str) -> Proven:
-        """Raises OAuthError(invalid_client), whatever the reason is (RFC 6749 section 5.2)."""
+        """Raises OAuthError(invalid_client), whatever the reason is (RFC 6749 section 5.2): that is on record."""
+        try:
+            return await self._proven(issuer, authorization, form, address)
+        except OAuthError as refused:
+            if refused.code == "invalid_client":
+                claimed = self._claimed(authorization, form)
+                await self._refusals.note(issuer.tenant, "oauth/client", claimed, address, refused.description)
+            raise
+
+    def _claimed(self, authorization: str, form: Mapping[str, str]) -> str:
+        """The client they said they were."""
+        try:
+            if authorization.strip().lower().startswith("basic "):
+                return _basic(authorization)[0]
+            if "client_id" in form:
+                return form["client_id"]
+            return str(self._jose.peek(form.get("client_assertion", "")).claims.get("sub", ""))
+        except (OAuthError, BadToken):
+            return ""
+
+    async def _proven(self, issuer: Issuer, authorization: str, form: Mapping[str, str], address: str) -> Proven:
         basic = authorization.strip().lower().startswith("basic ")
         ways = [basic, "client_secret" in form, "client_assertion" in form]
         if sum(ways) > 1:

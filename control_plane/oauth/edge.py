@@ -117,7 +117,9 @@ class OAuthEdge:
         try:
             body = await self._body(request)
             scheme, _, credential = request.headers.get("authorization", "").partition(" ")
-            answer = await self._agents.answer(credential.strip() if scheme.lower() == "bearer" else "", body)
+            answer = await self._agents.answer(
+                credential.strip() if scheme.lower() == "bearer" else "", body, _address(request)
+            )
             return JSONResponse(answer, headers={"pragma": "no-cache"})
         except OAuthError as refused:
             outcome = refused.code

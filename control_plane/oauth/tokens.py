@@ -135,7 +135,7 @@ class Tokens:
 
     async def _authorization_code(self, issuer: Issuer, proven: Proven, form: Form) -> Answer:
         """RFC 6749 section 4.1.3 with RFC 7636. A code that comes again ends all that came of it."""
-        code_hash = key_hash(issuer.secrets.pepper, form.get("code", "").encode())
+        code_hash = key_hash(issuer.secrets.pepper, _required(form, "code").encode())
         taken = await self._grants.take_code(issuer.tenant, code_hash)
         if taken is None:
             raise OAuthError("invalid_grant", "the code is not known, or too old")
@@ -167,7 +167,7 @@ class Tokens:
 
     async def _refresh(self, issuer: Issuer, proven: Proven, form: Form) -> Answer:
         """RFC 6749 section 6; each token counts once (RFC 9700 section 4.14.2)."""
-        old_hash = key_hash(issuer.secrets.pepper, form.get("refresh_token", "").encode())
+        old_hash = key_hash(issuer.secrets.pepper, _required(form, "refresh_token").encode())
         found = await self._grants.family(issuer.tenant, old_hash)
         if found is None:
             raise OAuthError("invalid_grant", "the refresh token is not known, or has ended")
@@ -274,6 +274,12 @@ class Tokens:
         }
         caller = f"{grant.user}/{grant.agent}"
         return auth_entry(f"oauth-{token_id}", "oauth/token", outcome, caller, detail=detail, now=self._clock())
+
+
+def _required(form: Form, name: str) -> str:
+    if not form.get(name):
+        raise OAuthError("invalid_request", f"{name} is required")
+    return form[name]
 
 
 def _first_actor(grant: Grant) -> str:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from typing import Protocol
 from uuid import uuid4
 
+import msgspec
+
 from control_plane.services.authority import absent, need, see_tenant
 from control_plane.services.screening import Screening
 from core.admin import Admin, Rejected, Why
@@ -16,6 +18,7 @@ from core.audit import Entry
 from core.bound import Bound
 from core.definition import Definition, Definitions, Due, Known, Learnt, canonical_digest, learn, plain
 from core.offering import Offering
+from core.onbehalf import UserConnection
 from core.resource import Problem, Ref, Resource
 from core.server import Observation, Server
 from core.store import Statuses, Store
@@ -151,6 +154,8 @@ class Learning:
         if seen.challenge is not None and self.challenged is not None:
             await self.challenged(due.tenant, server, due.server, seen.challenge)
 
+        seen = msgspec.structs.replace(seen, error=_advised(seen, server, due.server))
+
         left_out: list[str] = []
         suspicious: dict[bytes, str] = {}
         if server.screen:
@@ -177,6 +182,17 @@ class Learning:
             if seen.challenge:
                 members["challenge"] = plain(seen.challenge, 2048)
             await _report(self._statuses, resource, {**_status(learnt.known), **members})
+
+
+def _advised(seen: Observation, server: Server, name: str) -> str:
+    """Why the look failed, and what to do where it only lacks somebody's account."""
+    auth = server.auth
+    if seen.challenge is None or not isinstance(auth, UserConnection) or not seen.error:
+        return seen.error
+    if not auth.look_as:
+        return f"{seen.error}: looks carry no account: name one in spec.auth.look_as, a User whose account is connected"
+    link = f"toolgate connection link {name} --user {auth.look_as}"
+    return f"{seen.error}: {auth.look_as} (spec.auth.look_as) must connect an account, or connect it anew: `{link}`"
 
 
 def _suspects(known: Known, suspicious: Mapping[bytes, str]) -> list[dict[str, str]]:

@@ -8,7 +8,9 @@ import msgspec
 
 from control_plane.compiler.source import Dropped, Found
 from control_plane.services.retries import Try
+from core.endpoint import Endpoint, demanded
 from core.fleet import Published
+from core.oauth.server import AuthorizationServer
 from core.publication import Draft, Rows
 from core.resource import Ref
 from core.shadowing import Shadow
@@ -62,13 +64,22 @@ def _wanted(one: Made, rows: Rows, published: Published | None) -> dict[Ref, dic
     for resource in rows.resources:
         if resource.kind == "Policy":  # Compiling takes a while: whoever waits for it must see that it is done.
             wanted[resource.ref]["checked_generation"] = resource.generation
-        if resource.kind == "Endpoint":
+        if isinstance(resource.spec, Endpoint):
+            wanted[resource.ref]["scopes_not_offered"] = _not_offered(resource.spec, rows) or None
             told = [msgspec.to_builtins(shadow) for shadow in one.shadows.get(resource.name, ())]
             wanted[resource.ref]["shadowing"] = told or None
         if resource.kind == "Server":
             dropped = [{"tool": d.tool, "reason": d.reason} for d in one.dropped if d.server == resource.name]
             wanted[resource.ref]["dropped"] = dropped or None
     return wanted
+
+
+def _not_offered(endpoint: Endpoint, rows: Rows) -> list[str]:
+    """Scopes it demands that no token of the tenant's own authorization server can have, where it takes those."""
+    own = next((r.spec for r in rows.resources if isinstance(r.spec, AuthorizationServer)), None)
+    if own is None or endpoint.disabled or endpoint.providers:
+        return []
+    return [scope for scope in demanded(endpoint) if scope not in own.scopes]
 
 
 def _held_back(one: Made) -> list[str]:

@@ -159,13 +159,15 @@ def narrowed(asked: str, had: Collection[str]) -> tuple[str, ...]:
 def endpoint_named(resource: str, tenant: str, gateways: Collection[str]) -> str | None:
     """The tenant's endpoint that a resource indicator (RFC 8707 section 2) names; None: it names none of it.
 
-    `gateways`: origins agents reach gateways at; none given: those on loopback, for a machine of one's own.
+    `gateways`: origins agents reach gateways at. Where none is beyond loopback this is a machine of one's own, and
+    any port of it may lead there.
     """
     parts = split(resource)
     if parts is None or parts.query or "?" in resource or "#" in resource or parts.username is not None:
         return None
     origin = f"{parts.scheme}://{parts.netloc}"
-    known = origin in gateways if gateways else parts.scheme in ("http", "https") and parts.hostname in LOOPBACK
+    own_machine = all((there := split(one)) is not None and there.hostname in LOOPBACK for one in gateways)
+    known = origin in gateways or (own_machine and parts.scheme in ("http", "https") and parts.hostname in LOOPBACK)
     if not known:
         return None
     found = _PATH.fullmatch(parts.path)

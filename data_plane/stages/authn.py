@@ -9,7 +9,8 @@ import msgspec
 
 from core.errors import Reason, Refused, Unavailable
 from core.identity import BY_KEY, Caller, Principal, Proof, key_tenant
-from core.token import BadToken, Said, looks_like, prove, read, said
+from core.issuer import OWN
+from core.token import MAX_NAME, BadToken, Said, looks_like, prove, read, said
 from data_plane.bearers import Good
 
 if TYPE_CHECKING:
@@ -145,6 +146,10 @@ def _verified(inbound: Inbound, snapshot: TenantSnapshot, bearers: Bearers, now_
         raise BadToken(f"the keys of {issuer.name} cannot be had")
     proven = prove(token, issuer.provider, public, now_unix)
     caller = _spoken_for(said(proven.claims, issuer.provider.claims), snapshot, issuer, proven.expires_unix)
+    if issuer.name == OWN:
+        # There is one of it: what tells its tokens apart is the client they were given to.
+        client = str(proven.claims.get("client_id", ""))[:MAX_NAME]
+        caller = msgspec.structs.replace(caller, credential=f"{caller.credential}/{client}")
     return Good(caller, proven.audiences, issuer.name, proven.expires_unix)
 
 

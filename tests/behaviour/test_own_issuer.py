@@ -96,7 +96,7 @@ async def test_an_agents_own_token_opens_its_endpoint_and_no_other(protected: Pr
     assert not (await world.agent(token[:-4], "/acme/default/mcp").call("echo", text="hi")).ok
 
     async def recorded() -> bool:
-        return ("/robot", "token:AuthorizationServer") in await protected.callers()
+        return ("/robot", "token:AuthorizationServer/robot") in await protected.callers()
 
     await until(recorded, "who called, and how it was proven")
 
@@ -171,7 +171,7 @@ async def test_the_python_client_registers_is_allowed_calls_and_refreshes(protec
     assert "anew" in await client.echo("anew")
 
     async def recorded() -> bool:
-        return ("ada/", "token:AuthorizationServer") in await protected.callers()
+        return ("ada/", f"token:AuthorizationServer/{client.kept.client.client_id}") in await protected.callers()
 
     await until(recorded, "the call in ada's name")
 

@@ -102,6 +102,12 @@ async def test_a_denial_goes_back_to_the_client(dance: Dance) -> None:
     told = dance.told(await dance.browser.send(page, "consent", "deny"))
     assert (told["error"], told["state"], told["iss"]) == ("access_denied", dance.state, dance.issuer.url)
     assert "code" not in told
+    assert ("oauth/consent", "denied", "ada/app") in await dance.issuer.audit()
+
+
+@pytest.mark.parametrize("grant", ["authorization_code", "refresh_token"])
+async def test_a_grant_without_what_it_is_about_is_no_request(dance: Dance, issuer: Issuer, grant: str) -> None:
+    refused(await issuer.ask("token", grant_type=grant, client_id="app"), "invalid_request")
 
 
 @pytest.mark.parametrize(

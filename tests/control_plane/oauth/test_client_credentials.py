@@ -328,3 +328,16 @@ async def test_a_new_key_is_announced_before_it_signs(issuer: Issuer) -> None:
     answer = await issuer.ask("token", basic("robot", secret), **wanted(issuer))
     header = jwt.get_unverified_header(str(answer.json["access_token"]))
     assert header["kid"] == before[0]["kid"]
+
+
+async def test_who_cannot_prove_to_be_the_client_is_on_record(issuer: Issuer) -> None:
+    await issuer.agent("robot", grants=["client_credentials"])
+    refused(await issuer.ask("token", basic("robot", "tgk_wrong"), **wanted(issuer)), 401, "invalid_client")
+    refused(await issuer.ask("introspect", token="x", client_id="nobody"), 401, "invalid_client")
+    answer = await issuer.plane.http("GET", issuer.path("audit?type=auth"))
+    rows = [row for row in answer.json["entries"] if row["tool"] == "oauth/client"]  # type: ignore[attr-defined]
+    assert [(row["outcome"], row["detail"]["client_id"]) for row in rows] == [
+        ("refused", "nobody"),
+        ("refused", "robot"),
+    ]
+    assert all(row["detail"]["address"] == "127.0.0.1" for row in rows)

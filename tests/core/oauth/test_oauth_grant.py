@@ -43,6 +43,13 @@ def test_without_gateways_loopback_alone_is_known() -> None:
     assert endpoint_named("https://mcp.example.com/mcp", "acme", ()) is None
 
 
+def test_on_a_machine_of_ones_own_any_port_may_lead_to_the_gateway() -> None:
+    own = ("http://127.0.0.1:8080", "http://localhost:8080")
+    assert endpoint_named("http://localhost:9000/acme/tools/mcp", "acme", own) == "tools"
+    assert endpoint_named("http://127.0.0.1:9000/acme/tools/mcp", "acme", (*own, GATEWAYS[0])) is None
+    assert endpoint_named("https://mcp.example.com/acme/tools/mcp", "acme", own) is None
+
+
 def test_scopes_are_those_asked_for_or_all_there_may_be() -> None:
     server = AuthorizationServer(scopes={"a": "A", "b": "B", "c": "C"})
     client = agent_client("robot", "", AgentClient(scopes=["a", "b"]))

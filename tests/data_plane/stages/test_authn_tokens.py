@@ -9,6 +9,7 @@ from adapters.jose.verifier import JoseVerifier
 from core.call import Inbound
 from core.errors import Reason, Refused
 from core.identity import Caller, Principal
+from core.issuer import OWN as OWN_ISSUER
 from core.issuer import ClaimNames, IdentityProvider, KeySet, key_set
 from core.resource import encode
 from core.snapshot import CompiledIssuer, Identity, Issuers
@@ -41,6 +42,7 @@ class Door:
     trusted: IdentityProvider = field(default_factory=provider)
     known: dict[str, object] = field(default_factory=dict)
     keys: KeySet | None = None
+    name: str = "okta"
     newer: list[KeySet] = field(default_factory=list)
     """What the node has, by the time it is asked."""
     asked: list[str] = field(default_factory=list)
@@ -48,7 +50,7 @@ class Door:
 
     def __post_init__(self) -> None:
         held = keys(self.trusted) if self.keys is None else self.keys
-        compiled = CompiledIssuer(name="okta", provider=self.trusted, keys=held)
+        compiled = CompiledIssuer(name=self.name, provider=self.trusted, keys=held)
         people = Identity(
             users={
                 "ada": Principal(roles=("reader",), groups=("staff",), attributes={"level": 3}),
@@ -103,6 +105,12 @@ async def test_a_token_speaks_for_a_user_the_tenant_declares_and_for_the_client_
     assert caller.program == Principal(roles=("bot",))
     assert (caller.proof.method, caller.proof.provider) == ("token", "okta")
     assert caller.proof.scopes == ("tools:call", "tools:read")
+
+
+async def test_a_token_of_the_tenants_own_issuer_is_told_apart_by_its_client() -> None:
+    door = Door(name=OWN_ISSUER)
+    caller = await door.enter(token(azp="helper", client_id="https://client.example/meta.json"))
+    assert caller.credential == "token:AuthorizationServer/https://client.example/meta.json"
 
 
 async def test_an_agent_nobody_declared_is_known_with_its_issuer_and_has_no_roles() -> None:
