@@ -17,7 +17,6 @@ from core.resource import digest
 
 OBJECT_ROWS = 10_000
 OBJECT_BYTES = 16 * 1024 * 1024
-"""Of details; the row that reaches it is the last of its object."""
 OPENED_MAX = 4
 """Objects kept open: whoever reads a log reads one after the other."""
 OBJECT_MAX_BYTES = 1024 * 1024 * 1024

@@ -21,7 +21,6 @@ LOCK = 0x61756474
 DONE = "details are in objects"
 """Comment of a table whose week is done."""
 READ_ROWS = 500
-"""Read at once."""
 BRIEF_MS = 2_000
 """How long everybody may have to wait behind a table that is exchanged."""
 
@@ -39,9 +38,19 @@ def today() -> date:
 class AuditWeeks:
     """What housekeeping does. Raises Rejected(UNAVAILABLE)."""
 
-    def __init__(self, database: Database, objects: Objects | None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        objects: Objects | None,
+        *,
+        object_bytes: int = OBJECT_BYTES,
+        read_rows: int = READ_ROWS,
+    ) -> None:
+        """`object_bytes`: of details; the row that reaches it is the last of its object. `read_rows`: read at once."""
         self._database = database
         self._objects = objects
+        self._object_bytes = object_bytes
+        self._read_rows = read_rows
 
     async def keep(self, after: timedelta) -> int:
         """Tables ahead, bulk out `after` its week, what is empty gone; how many rows, objects and tables that were."""
@@ -102,11 +111,11 @@ class AuditWeeks:
         rows: list[AuditRow] = []
         while True:
             async with self._database.connection() as conn:
-                found = await (await conn.execute(query, (tenant, after, READ_ROWS))).fetchall()
+                found = await (await conn.execute(query, (tenant, after, self._read_rows))).fetchall()
             for *row, length in found:
                 rows.append(row_of(tuple(row)))
                 size += length
-                if len(rows) >= OBJECT_ROWS or size >= OBJECT_BYTES:
+                if len(rows) >= OBJECT_ROWS or size >= self._object_bytes:
                     yield rows
                     rows, size = [], 0
             if not found:

@@ -26,8 +26,10 @@ _AGAIN_S = 10.0
 class PostgresConnections:
     """Connections, Clients and Links."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, most: int = MAX_PER_TENANT) -> None:
+        """`most`: connections of one tenant."""
         self._database = database
+        self._most = most
 
     async def adopt(self, tenants: Collection[str] | None) -> None:
         statement = (
@@ -78,7 +80,7 @@ class PostgresConnections:
             if not force and (before is None or before.version != one.version):
                 return False
             if before is None:
-                await _room(conn, one.tenant)
+                await _room(conn, one.tenant, self._most)
             sealed = one.sealed or Sealed("", b"")
             values = (
                 *(one.state, one.made_for, one.challenge, one.issuer, one.scopes, one.error, one.failures),
@@ -213,10 +215,10 @@ async def _get(conn: Conn, tenant: str, server: str, subject: str) -> Connection
     return connection_of(row) if row is not None else None
 
 
-async def _room(conn: Conn, tenant: str) -> None:
+async def _room(conn: Conn, tenant: str, most: int) -> None:
     found = await (await conn.execute("SELECT count(*) FROM connections WHERE tenant = %s", (tenant,))).fetchone()
-    if found is not None and found[0] >= MAX_PER_TENANT:
-        raise Rejected(Why.INVALID, f"the tenant has {MAX_PER_TENANT} connections, which is the most")
+    if found is not None and found[0] >= most:
+        raise Rejected(Why.INVALID, f"the tenant has {most} connections, which is the most")
 
 
 def connection_of(row: tuple[object, ...]) -> Connection:

@@ -1,15 +1,16 @@
 """The audit log by weeks in real PostgreSQL: made ahead, moved out to objects, dropped; and whole all the time."""
 
-import threading
+import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from adapters.files.objects import FileObjects
-from adapters.postgres import audit_bulk, audit_weeks
 from adapters.postgres.audit import PostgresAudit
 from adapters.postgres.audit_weeks import WEEK, AuditWeeks, monday, today
 from adapters.postgres.database import Database
@@ -146,23 +147,25 @@ async def test_empty_weeks_are_dropped_and_their_objects_deleted(
     assert (verdict.intact, verdict.rows) == (True, 3)
 
 
+class Beside(ThreadPoolExecutor):
+    """Threads, and the names of what ran on them."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.ran: list[str] = []
+
+    def submit(self, work: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
+        # `asyncio.to_thread` gives a partial of `Context.run` and what is to be run.
+        self.ran.append(work.args[0].__name__ if isinstance(work, partial) else work.__name__)
+        return super().submit(work, *given, **named)
+
+
 async def test_objects_are_bounded_by_bytes_and_made_and_opened_beside_the_loop(
-    database: Database, objects: FileObjects, monkeypatch: pytest.MonkeyPatch
+    database: Database, objects: FileObjects
 ) -> None:
-    threads: list[str] = []
-
-    def beside(work: Callable[..., Any]) -> Callable[..., Any]:
-        def working(*given: Any) -> Any:
-            threads.append(threading.current_thread().name)
-            return work(*given)
-
-        return working
-
-    monkeypatch.setattr(audit_weeks, "packed", beside(audit_bulk.packed))
-    monkeypatch.setattr(audit_bulk, "_read", beside(audit_bulk._read))
-    monkeypatch.setattr(audit_weeks, "OBJECT_BYTES", 30)
-    monkeypatch.setattr(audit_weeks, "READ_ROWS", 7)
-    weeks = AuditWeeks(database, objects)
+    threads = Beside()
+    asyncio.get_running_loop().set_default_executor(threads)
+    weeks = AuditWeeks(database, objects, object_bytes=30, read_rows=7)
     audit = await aged(database, weeks, 25)
     before = await audit.page("acme", Wanted(), None, 100)
     assert await weeks.archive(today()) == 50
@@ -170,5 +173,5 @@ async def test_objects_are_bounded_by_bytes_and_made_and_opened_beside_the_loop(
     assert isinstance(made, int)
     assert made > 2, "more than one of each log"
     assert await PostgresAudit(database, objects).page("acme", Wanted(), None, 100) == before
-    assert len(threads) > made
-    assert threading.main_thread().name not in threads
+    assert threads.ran.count("_sealed_up") == made
+    assert threads.ran.count("_read") > 1

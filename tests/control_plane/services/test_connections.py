@@ -167,14 +167,13 @@ async def test_a_client_is_of_one_redirect_and_lasts_as_long_as_its_secret(
     assert await kept.keep_client("acme", "bank", "i", "moved", one, 0) == one
 
 
-async def test_a_tenant_has_so_many_and_no_more(
-    plane: Plane, kept: PostgresConnections, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("adapters.postgres.connections.MAX_PER_TENANT", 1)
-    await kept.keep(connection(plane), due_s=None, force=True)
-    await kept.keep(connection(plane, scopes="again"), due_s=None, force=True)
+@pytest.mark.usefixtures("kept")
+async def test_a_tenant_has_so_many_and_no_more(plane: Plane) -> None:
+    few = PostgresConnections(plane.database, most=1)
+    await few.keep(connection(plane), due_s=None, force=True)
+    await few.keep(connection(plane, scopes="again"), due_s=None, force=True)
     with pytest.raises(Rejected):
-        await kept.keep(connection(plane, "user/bob"), due_s=None, force=True)
+        await few.keep(connection(plane, "user/bob"), due_s=None, force=True)
 
 
 def test_a_token_is_renewed_well_before_its_end() -> None:

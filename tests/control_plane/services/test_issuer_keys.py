@@ -136,10 +136,9 @@ async def test_another_declaration_is_due_at_once_and_its_predecessors_keys_are_
     ids=["nothing", "another's", "no issuer", "a list", "no keys", "no list", "a file"],
 )
 async def test_metadata_that_is_wrong_or_another_issuers_brings_no_keys(
-    plane: Plane, documents: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    plane: Plane, documents: dict[str, object]
 ) -> None:
-    served = json.loads(json.dumps(documents).replace("SELF", plane.issuer.url))
-    monkeypatch.setattr(plane.issuer, "_documents", lambda: served)
+    plane.issuer.says = json.loads(json.dumps(documents).replace("SELF", plane.issuer.url))
     await plane.issuers.look()
     assert not (await plane.known()).is_there
     assert (await plane.status())["error"]
