@@ -140,8 +140,9 @@ def until_stored(node: Node) -> tuple[Sample, float]:
 def database_size(bench: call.Bench) -> str:
     with psycopg.connect(_dsn(bench)) as database:
         row = database.execute(
-            "SELECT pg_database_size(current_database()) / 1048576.0, pg_table_size('audit') / 1048576.0,"
-            " pg_indexes_size('audit') / 1048576.0, (SELECT count(*) FROM audit)"
+            "SELECT pg_database_size(current_database()) / 1048576.0, sum(pg_table_size(relid)) / 1048576.0,"
+            " sum(pg_indexes_size(relid)) / 1048576.0, (SELECT count(*) FROM audit)"
+            " FROM pg_partition_tree('audit') WHERE isleaf"
         ).fetchone()
     assert row is not None
     whole, table, indexes, rows = map(float, row)

@@ -24,8 +24,8 @@ class RateLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     burst: int = 0
     """Of a bucket; 0: the same as `calls`."""
     algorithm: Literal["bucket", "window"] = "bucket"
-    """`bucket`: calls come back evenly, up to `burst` of them. `window`: no `period_s` sees more than `calls`, counted
-    as the present period's and the share of the one before that still lies in the window."""
+    """`bucket`: calls come back evenly, up to `burst` of them. `window`: no `period_s` sees more than `calls`, and each
+    comes back when it is a `period_s` ago, or up to a 32nd of that later."""
     per: list[Dimension] = msgspec.field(default_factory=lambda: ["caller"])
     tools: list[str] = msgspec.field(default_factory=lambda: ["*"])
     """Globs over exposed tool names the limit is for. Only with `*` among them it is for prompts and resources too."""
@@ -96,51 +96,75 @@ class Counters(Protocol):
         ...
 
 
-class Level(NamedTuple):
-    """How full a bucket was, and when (seconds on the clock of who counts).
+class Mark(NamedTuple):
+    """Calls of a window that count until a window after `at_s`, which is when the last of them was."""
 
-    Of a window: what was spent in the period that began then, and in the one before.
-    """
+    at_s: float
+    tokens: int
+
+
+class Level(NamedTuple):
+    """How full a bucket was, and when (seconds on the clock of who counts); of a window, what lies in it."""
 
     tokens: float
     at_s: float
-    before: float = 0.0
+    marks: tuple[Mark, ...] = ()
+    """The oldest first."""
 
+
+MARKS = 32
+"""A window remembers when calls were by so many parts of itself: those of one part count as long as the last of them.
+So no window ever sees more than its limit, no wait is longer than the window, and a call counts a 32nd too long at
+most."""
 
 _ROUNDING = 1e-9
 """Ten tenths of a token are a token, whatever binary fractions say."""
 
 
-def _slid(level: Level | None, bucket: Bucket, now_s: float) -> Level:
-    """The periods as they lie now. Periods begin with the first call, and one after the other while there are calls."""
-    if level is None:
-        return Level(0.0, now_s)
-    periods = int(max(0.0, now_s - level.at_s) / bucket.window_s)
-    if periods == 0:
-        return level
-    return Level(0.0, level.at_s + periods * bucket.window_s, level.tokens if periods == 1 else 0.0)
+def _lying_in(level: Level | None, bucket: Bucket, now_s: float) -> tuple[Mark, ...]:
+    marks = () if level is None else level.marks
+    return tuple(mark for mark in marks if mark.at_s + bucket.window_s - now_s > _ROUNDING)
 
 
-def _in_window(level: Level, bucket: Bucket, now_s: float) -> float:
-    share = 1.0 - max(0.0, now_s - level.at_s) / bucket.window_s
-    return level.tokens + level.before * max(0.0, share)
+def _part(at_s: float, bucket: Bucket) -> int:
+    return int(at_s * MARKS / bucket.window_s)
 
 
-def _wait_in_window(level: Level, bucket: Bucket, now_s: float) -> float:
+def _marked(marks: tuple[Mark, ...], bucket: Bucket, tokens: int, now_s: float) -> tuple[Mark, ...]:
+    if marks and _part(marks[-1].at_s, bucket) == _part(now_s, bucket):
+        return (*marks[:-1], Mark(now_s, marks[-1].tokens + tokens))
+    return (*marks, Mark(now_s, tokens))
+
+
+def _wait_in_window(marks: tuple[Mark, ...], bucket: Bucket, now_s: float) -> float:
     """Until one more fits."""
-    passed = max(0.0, now_s - level.at_s)
-    fits = bucket.burst - 1
-    if level.tokens <= fits and level.before > 0:
-        return max(0.0, bucket.window_s * (1.0 - (fits - level.tokens) / level.before) - passed)
-    return bucket.window_s - passed + bucket.window_s * max(0.0, 1.0 - fits / max(level.tokens, 1.0))
+    too_many = sum(mark.tokens for mark in marks) - (bucket.burst - 1)
+    for mark in marks:
+        too_many -= mark.tokens
+        if too_many <= 0:
+            return mark.at_s + bucket.window_s - now_s
+    return 0.0
 
 
 def _take_in_window(level: Level | None, bucket: Bucket, want: int, now_s: float) -> tuple[Level, Grant]:
-    slid = _slid(level, bucket, now_s)
-    room = int(bucket.burst - _in_window(slid, bucket, now_s) + _ROUNDING)
-    tokens = max(0, min(want, room))
-    left = slid._replace(tokens=slid.tokens + tokens)
-    return left, Grant(tokens, 0.0 if tokens == want else max(_ROUNDING, _wait_in_window(left, bucket, now_s)))
+    now = now_s if level is None else max(now_s, level.at_s)
+    marks = _lying_in(level, bucket, now)
+    tokens = max(0, min(want, bucket.burst - sum(mark.tokens for mark in marks)))
+    if tokens:
+        marks = _marked(marks, bucket, tokens, now)
+    wait = 0.0 if tokens == want else max(_ROUNDING, _wait_in_window(marks, bucket, now))
+    return Level(0.0, now, marks), Grant(tokens, wait)
+
+
+def _back_in_window(level: Level, bucket: Bucket, tokens: int, now_s: float) -> Level:
+    """The oldest go: what is left counts no shorter than it must, whoever it was that took what comes back."""
+    now, left = max(now_s, level.at_s), []
+    for mark in _lying_in(level, bucket, now):
+        back = min(tokens, mark.tokens)
+        tokens -= back
+        if mark.tokens > back:
+            left.append(mark._replace(tokens=mark.tokens - back))
+    return Level(0.0, now, tuple(left))
 
 
 def refill(level: Level | None, bucket: Bucket, now_s: float) -> float:
@@ -164,8 +188,7 @@ def take(level: Level | None, bucket: Bucket, want: int, now_s: float) -> tuple[
 def put_back(level: Level, bucket: Bucket, tokens: int, now_s: float) -> Level:
     """The level with unspent tokens returned."""
     if bucket.window_s:
-        slid = _slid(level, bucket, now_s)
-        return slid._replace(tokens=max(0.0, slid.tokens - tokens))
+        return _back_in_window(level, bucket, tokens, now_s)
     there = refill(level, bucket, now_s)
     return Level(min(float(bucket.burst), there + tokens), max(now_s, level.at_s))
 
@@ -173,7 +196,7 @@ def put_back(level: Level, bucket: Bucket, tokens: int, now_s: float) -> Level:
 def full_in_s(level: Level, bucket: Bucket, now_s: float) -> float:
     """When the bucket will be full, that is as if never used, and may be forgotten."""
     if bucket.window_s:
-        return level.at_s + 2 * bucket.window_s - now_s
+        return level.marks[-1].at_s + bucket.window_s - now_s if level.marks else 0.0
     return (bucket.burst - refill(level, bucket, now_s)) / bucket.rate_per_s
 
 

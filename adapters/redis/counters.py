@@ -10,7 +10,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from core.bound import Bound
-from core.limits import Bucket, CountersAway, Grant
+from core.limits import MARKS, Bucket, CountersAway, Grant
 
 TIMEOUT_S = 0.1
 """Longest a caller waits for Redis, connecting included."""
@@ -52,44 +52,66 @@ return 0
 """
 
 
-# A window: `t` spent since `a`, `b` in the period before; the arithmetic of `core.limits`, by the same names.
-_SLIDE = """
+# A window: `m` holds its marks as `at:tokens;`, the oldest first; the arithmetic of `core.limits`, by the same names.
+_MARKS = f"""
 local now = redis.call('TIME')
 now = tonumber(now[1]) + tonumber(now[2]) / 1000000
 local burst, window, n = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local known = redis.call('HMGET', KEYS[1], 't', 'a', 'b')
-local spent, at, before = tonumber(known[1]) or 0, tonumber(known[2]) or now, tonumber(known[3]) or 0
-local periods = math.floor(math.max(0, now - at) / window)
-if periods > 0 then
-  before = periods == 1 and spent or 0
-  spent, at = 0, at + periods * window
+local at, tokens, used = {{}}, {{}}, 0
+for mark, count in string.gmatch(redis.call('HGET', KEYS[1], 'm') or '', '([%d.]+):(%d+);') do
+  mark, count = tonumber(mark), tonumber(count)
+  now = math.max(now, mark)
+  at[#at + 1], tokens[#tokens + 1] = mark, count
 end
-local passed = math.max(0, now - at)
+while at[1] and at[1] + window <= now do
+  table.remove(at, 1)
+  table.remove(tokens, 1)
+end
+for _, count in ipairs(tokens) do used = used + count end
+local function part(moment) return math.floor(moment * {MARKS} / window) end
 local function store()
-  redis.call('HSET', KEYS[1], 't', string.format('%.9f', spent), 'a', string.format('%.6f', at),
-    'b', string.format('%.9f', before))
-  redis.call('PEXPIRE', KEYS[1], math.ceil((2 * window - passed) * 1000) + 1000)
+  if #at == 0 then
+    redis.call('DEL', KEYS[1])
+    return
+  end
+  local marks = {{}}
+  for i = 1, #at do marks[i] = string.format('%.6f:%.0f;', at[i], tokens[i]) end
+  redis.call('HSET', KEYS[1], 'm', table.concat(marks))
+  redis.call('PEXPIRE', KEYS[1], math.ceil((at[#at] + window - now) * 1000) + 1000)
 end
 """
-_TAKE_IN_WINDOW = f"""{_SLIDE}
-local used = spent + before * math.max(0, 1 - passed / window)
-local granted = math.max(0, math.min(n, math.floor(burst - used + 0.000001)))
-spent = spent + granted
-store()
+_TAKE_IN_WINDOW = f"""{_MARKS}
+local granted = math.max(0, math.min(n, burst - used))
+if granted > 0 then
+  if at[1] and part(at[#at]) == part(now) then
+    at[#at], tokens[#at] = now, tokens[#at] + granted
+  else
+    at[#at + 1], tokens[#tokens + 1] = now, granted
+  end
+  store()
+end
 local wait = 0
 if granted < n then
-  local fits = burst - 1
-  if spent <= fits and before > 0 then
-    wait = math.max(0, window * (1 - (fits - spent) / before) - passed)
-  else
-    wait = window - passed + window * math.max(0, 1 - fits / math.max(spent, 1))
+  local too_many = used + granted - (burst - 1)
+  for i = 1, #at do
+    too_many = too_many - tokens[i]
+    if too_many <= 0 then
+      wait = at[i] + window - now
+      break
+    end
   end
   wait = math.max(0.000001, wait)
 end
 return {{granted, string.format('%.6f', wait)}}
 """
-_GIVE_BACK_IN_WINDOW = f"""{_SLIDE}
-spent = math.max(0, spent - n)
+_GIVE_BACK_IN_WINDOW = f"""{_MARKS}
+while at[1] and n > 0 do
+  local back = math.min(n, tokens[1])
+  n, tokens[1] = n - back, tokens[1] - back
+  if tokens[1] > 0 then break end
+  table.remove(at, 1)
+  table.remove(tokens, 1)
+end
 store()
 return 0
 """

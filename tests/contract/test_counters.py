@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from time import monotonic
+from typing import NamedTuple
 
 import pytest
 
 from adapters.memory.counters import MemoryCounters
 from adapters.redis.counters import RedisCounters
+from core.lease import slice_size
 from core.limits import Bucket, Counters, CountersAway, Grant, OnError, counter_key
 from data_plane.leases import IDLE_S, Leases, ScopedCounters
 from tests.harness.redis import RedisServer
@@ -16,6 +18,7 @@ from tests.harness.redis import RedisServer
 KINDS = ["memory", "redis", "leases memory", "leases redis", "scoped memory", "scoped redis", "leases scoped redis"]
 HOLDERS = 4
 WITHIN_S = 5.0
+LONG_S = 30.0
 
 Holders = Callable[[int], list[Counters]]
 
@@ -57,29 +60,39 @@ async def holders(request: pytest.FixtureRequest) -> AsyncIterator[Holders]:
         yield make
 
 
-async def hammer(holders: list[Counters], bucket: Bucket, seconds: float, tasks: int = 3) -> tuple[int, float]:
-    """Everyone takes as fast as it can; tokens admitted, and the time it took."""
-    began, admitted = monotonic(), 0
+class Admitted(NamedTuple):
+    """Tokens that were granted at some moment between two."""
+
+    asked_s: float
+    answered_s: float
+    tokens: int
+
+
+async def hammer(holders: list[Counters], bucket: Bucket, seconds: float, tasks: int = 3) -> list[Admitted]:
+    """Everyone takes as fast as it can, and until a whole `burst` was admitted, however slow the machine is."""
+    began, admitted, total = monotonic(), list[Admitted](), 0
 
     async def one(counters: Counters) -> None:
-        nonlocal admitted
-        while monotonic() - began < seconds:
+        nonlocal total
+        while monotonic() - began < seconds or total < bucket.burst:
+            asked = monotonic()
             grant = await counters.take(key("calls"), bucket, 1)
-            admitted += grant.tokens
+            admitted.append(Admitted(asked, monotonic(), grant.tokens))
+            total += grant.tokens
             await asyncio.sleep(0)
 
-    async with asyncio.timeout(WITHIN_S), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(LONG_S), asyncio.TaskGroup() as group:
         for counters in holders:
             for _ in range(tasks):
                 group.create_task(one(counters))
-    return admitted, monotonic() - began
+    return [one for one in admitted if one.tokens]
 
 
 @pytest.mark.parametrize("bucket", [Bucket(5.0, 5), Bucket(200.0, 40), Bucket(2000.0, 1000)], ids=str)
 async def test_many_holders_together_never_spend_more_than_there_is(holders: Holders, bucket: Bucket) -> None:
-    admitted, took = await hammer(holders(HOLDERS), bucket, 0.6)
-    assert admitted <= bucket.burst + bucket.rate_per_s * took
-    assert admitted >= min(bucket.burst, 100) * 0.9
+    admitted = await hammer(holders(HOLDERS), bucket, 0.6)
+    took = max(one.answered_s for one in admitted) - min(one.asked_s for one in admitted)
+    assert bucket.burst <= sum(one.tokens for one in admitted) <= bucket.burst + bucket.rate_per_s * took
 
 
 async def test_a_small_bucket_is_spent_to_the_last_token(holders: Holders) -> None:
@@ -434,19 +447,26 @@ async def test_a_bucket_in_redis_expires_once_it_is_full_again(redis_server: Red
 
 
 @pytest.mark.parametrize("bucket", [Bucket(7.0, 7, 1.0), Bucket(500.0, 250, 0.5)], ids=str)
-async def test_a_window_is_never_overspent_by_many_holders(holders: Holders, bucket: Bucket) -> None:
-    """In any two periods no more than twice the limit; what a lease gives back late may come on top."""
-    admitted, took = await hammer(holders(HOLDERS), bucket, 0.9)
-    periods = int(took / bucket.window_s) + 2
-    assert admitted <= bucket.burst * periods
-    assert admitted >= bucket.burst * 0.9
+async def test_a_window_is_never_overspent_by_many_holders(
+    holders: Holders, bucket: Bucket, request: pytest.FixtureRequest
+) -> None:
+    """No window sees more than its limit; slices that were leased before it may be spent in it on top."""
+    admitted = await hammer(holders(HOLDERS), bucket, bucket.window_s * 1.3)
+    kind: str = request.node.callspec.params["holders"]
+    levels = ("leases" in kind) + (kind.endswith("scoped redis"))
+    # A holder has a slice and a quarter of the next at most, and each of its tasks may be handed one more.
+    leased = 0 if not levels or bucket.burst < 8 else HOLDERS * levels * (2 * slice_size(bucket) + 3)
+    for first in admitted:
+        end = first.asked_s + bucket.window_s
+        inside = sum(one.tokens for one in admitted if one.asked_s >= first.asked_s and one.answered_s < end)
+        assert inside <= bucket.burst + leased
 
 
 async def test_a_windows_wait_is_true(holders: Holders) -> None:
     (counters,), bucket = holders(1), Bucket(10.0, 2, 0.2)
     while (grant := await counters.take(key("calls"), bucket, 1)).tokens:
         pass
-    assert 0 < grant.retry_after_s <= 0.301
+    assert 0 < grant.retry_after_s <= 0.2 + 1e-6
     async with asyncio.timeout(WITHIN_S):
         await asyncio.sleep(grant.retry_after_s + 0.005)
         assert (await counters.take(key("calls"), bucket, 1)).tokens == 1
