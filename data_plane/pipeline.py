@@ -114,6 +114,17 @@ async def knock(gateway: Gateway, inbound: Inbound) -> None:
             raise (await _challenged(gateway, inbound, failure) if isinstance(failure, Refused) else failure) from None
 
 
+async def prove(gateway: Gateway, inbound: Inbound) -> None:
+    """That its credential is good, of what is refused whatever else it says. Raises Refused, recorded."""
+    try:
+        now = gateway.clock()
+        tenant = await authn.claimed(inbound, gateway.tenants, gateway.bearers, now)
+        authn.identify(inbound, tenant, now, gateway.bearers, gateway.urls)
+    except Refused as refused:
+        with gateway.meter.record(inbound):
+            raise await _challenged(gateway, inbound, refused) from None
+
+
 async def _challenged(gateway: Gateway, inbound: Inbound, refused: Refused) -> Refused:
     """Of somebody unknown: where a token is to be had, where one would be taken."""
     if refused.reason is not Reason.UNAUTHENTICATED or inbound.tenant is None:

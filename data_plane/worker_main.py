@@ -44,7 +44,7 @@ from data_plane.listeners import SETTLE_S, Listeners
 from data_plane.meter import Meter
 from data_plane.packs import Packs
 from data_plane.parked import Parked
-from data_plane.pipeline import describe, handle, knock, sight
+from data_plane.pipeline import describe, handle, knock, prove, sight
 from data_plane.public_urls import PublicUrls
 from data_plane.remote import (
     RemoteApprovers,
@@ -147,7 +147,13 @@ async def run(settings: WorkerSettings) -> None:
         options = FrontOptions(public_hosts=frozenset(settings.public_hosts))
         bodies = Bodies(options.max_body_bytes, options.max_buffered_bytes)
         others = Others(
-            partial(handle, gateway), partial(knock, gateway), streams, bus, bodies, version=settings.version
+            partial(handle, gateway),
+            partial(knock, gateway),
+            streams,
+            bus,
+            bodies,
+            prove=partial(prove, gateway),
+            version=settings.version,
         )
         stack.push_async_callback(others.close)
         shared = Shared(
@@ -159,6 +165,7 @@ async def run(settings: WorkerSettings) -> None:
             options,
             version=settings.version,
             shared=shared,
+            prove=partial(prove, gateway),
             healthy=lambda: True,
             ready=worker.ready,
             preflight_origins=worker.origins,
@@ -209,7 +216,7 @@ def _agents(settings: WorkerSettings, gateway: Gateway, streams: Streams) -> "Ag
     from data_plane.fronts.grpc_agent.server import AgentServer, AgentServerOptions
     from data_plane.fronts.grpc_agent.service import AgentService
 
-    service = AgentService(partial(handle, gateway), streams, version=settings.version)
+    service = AgentService(partial(handle, gateway), partial(prove, gateway), streams, version=settings.version)
     place = msgspec.structs.asdict(settings.agent_grpc)
     return AgentServer(service, AgentServerOptions(**place, max_connections=settings.max_connections))
 

@@ -11,12 +11,14 @@ import msgspec
 from msgspec import Struct
 
 from core.mcp.errors import HEADER_MISMATCH, INVALID_REQUEST, Rejected
+from core.token import looks_like
 
 ROUTING = frozenset({b"mcp-protocol-version", b"mcp-method", b"mcp-name"})
 """Headers that repeat what the body says; two copies of one could be read differently by two readers."""
 
 _SINGLE = frozenset({b"authorization", b"x-api-key", b"mcp-session-id", b"host", b"content-type", b"origin"})
 _PARAM = b"mcp-param-"
+_OFFERED = "bearer."
 _SENTINEL = re.compile(r"=\?base64\?(.*)\?=", re.DOTALL)
 _MAX_NUMBER = 400
 _PLAIN = re.compile(r"[\x20-\x7e]*")
@@ -47,11 +49,11 @@ def read(raw: Sequence[tuple[bytes, bytes]], *, trimmed: bool = False) -> Head:
         raise Rejected(415, INVALID_REQUEST, "send the body as it is: no Content-Encoding is served here")
     if len(plain) == len(raw) and _PARAM not in b"\n".join(plain):
         return Head(plain)
-    return _read_closely(raw)
+    return read_closely(raw)
 
 
-def _read_closely(raw: Sequence[tuple[bytes, bytes]]) -> Head:
-    """Where a header repeats or mirrors a parameter."""
+def read_closely(raw: Sequence[tuple[bytes, bytes]]) -> Head:
+    """Where a header repeats or mirrors a parameter. Raises Rejected for what must not come twice."""
     values: dict[bytes, bytes] = {}
     params: dict[str, bytes] | None = None
     twice = b""
@@ -91,14 +93,30 @@ def is_json(content_type: bytes) -> bool:
 
 
 def credential(head: Head) -> bytes:
-    """The key of `Authorization: Bearer <key>`, else of `X-API-Key`; empty if neither."""
+    """The key or token of `Authorization: Bearer <key>`, else the key of `X-API-Key`; empty if neither.
+
+    A token is none of the latter: who relays such headers takes them for keys, and may log, keep or pass them on.
+    """
     authorization = head.values.get(b"authorization")
     if authorization is None:
-        return head.values.get(b"x-api-key", b"")
+        key = head.values.get(b"x-api-key", b"")
+        return b"" if key and looks_like(key) else key
     if authorization[:7] == b"Bearer " and b" " not in authorization[7:]:
         return authorization[7:]
     scheme, _, key = authorization.partition(b" ")
     return key.strip(b" ") if scheme.lower() == b"bearer" else b""
+
+
+def offered_key(subprotocols: Sequence[str]) -> bytes:
+    """The key or token that a page offers as a WebSocket's subprotocol, where it can set no header; else empty."""
+    for offered in subprotocols:
+        if (name := offered.strip()).startswith(_OFFERED):
+            encoded = name.removeprefix(_OFFERED)
+            try:
+                return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+            except (binascii.Error, ValueError):
+                return b""
+    return b""
 
 
 def encode_value(value: str) -> str:

@@ -28,6 +28,7 @@ from data_plane.fronts.asgi import NOSNIFF, Header, Receive, Scope, Send, answer
 from data_plane.fronts.bodies import Bodies
 from data_plane.fronts.exchange import SSE
 from data_plane.fronts.party import Party
+from data_plane.fronts.refusing import Instead
 from data_plane.fronts.server import CONNECTION, Connection
 from data_plane.fronts.talk import Talk
 from data_plane.fronts.talks import Talks
@@ -115,8 +116,7 @@ class HttpSse:
             return
         if scope["method"] != "GET" or not isinstance(connection, Connection):
             # By this answer a client that tries Streamable HTTP first learns that it has to GET.
-            await answer(send, 405, (*_PLAIN, _GET), b"GET an event stream here; POST where its first event says\n")
-            return
+            raise Instead(405, (*_PLAIN, _GET), b"GET an event stream here; POST where its first event says\n")
         if not headers.accepts(head.values.get(b"accept", b"*/*"))[1]:
             raise Rejected(406, INVALID_REQUEST, "Accept must list text/event-stream")
         party = _party(scope, head, place)
@@ -149,8 +149,7 @@ class HttpSse:
 
     async def message(self, scope: Scope, receive: Receive, send: Send, head: Head, place: Address) -> None:
         if scope["method"] != "POST":
-            await answer(send, 405, (*_PLAIN, _POST), b"POST a message of an event stream's client here\n")
-            return
+            raise Instead(405, (*_PLAIN, _POST), b"POST a message of an event stream's client here\n")
         if not headers.is_json(head.values.get(b"content-type", b"")):
             raise Rejected(400, INVALID_REQUEST, "Content-Type must be application/json")
         party = _party(scope, head, place)

@@ -6,6 +6,7 @@ from core.bound import Bound
 from core.bus import Bus
 from data_plane.fronts.bodies import Bodies
 from data_plane.fronts.http_sse import HttpSse, Knock
+from data_plane.fronts.refusing import Prove
 from data_plane.fronts.reply import Handle
 from data_plane.fronts.rpc import PAGES, Rpc
 from data_plane.fronts.streamable_http import Elsewhere
@@ -25,11 +26,12 @@ class Others:
         bus: Bus,
         bodies: Bodies,
         *,
+        prove: Prove,
         version: str,
         quiet_s: float = 15.0,
     ) -> None:
         self._talks = Talks(handle, streams, version=version, max_bytes=bodies.most_bytes, quiet_s=quiet_s)
-        self._rpc = Rpc(self._talks, bodies)
+        self._rpc = Rpc(self._talks, bodies, prove)
         self._http_sse = HttpSse(self._talks, knock, bodies, bus)
         self.served: Mapping[str, Elsewhere] = {
             "sse": self._http_sse.stream,

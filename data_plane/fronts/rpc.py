@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from core.call import Inbound
-from core.errors import Reason
+from core.errors import Reason, Refused, Unavailable
 from core.mcp import classify, errors, headers, jsonrpc
 from core.mcp.errors import INVALID_REQUEST, METHOD_NOT_FOUND, Rejected
 from core.mcp.headers import Head
@@ -23,6 +23,7 @@ from data_plane.fronts import heads, page
 from data_plane.fronts.address import Address
 from data_plane.fronts.asgi import NO_STORE, NOSNIFF, Header, Receive, Scope, Send, answer
 from data_plane.fronts.bodies import Bodies
+from data_plane.fronts.refusing import Instead, Prove, unproven
 from data_plane.fronts.reply import Response, reply
 from data_plane.fronts.server import CONNECTION, Connection
 from data_plane.fronts.talks import Talks
@@ -41,8 +42,9 @@ _GET: Header = (b"allow", b"GET, HEAD, OPTIONS")
 class Rpc:
     """Serves `.../rpc`, `.../rpc/batch`, and the pages of JSON. One per worker."""
 
-    def __init__(self, talks: Talks, bodies: Bodies) -> None:
+    def __init__(self, talks: Talks, bodies: Bodies, prove: Prove) -> None:
         self._talks = talks
+        self._prove = prove
         self._bodies = bodies
         self._running: dict[asyncio.Task[list[Response]], bool] = {}
 
@@ -98,8 +100,7 @@ class Rpc:
             await page.show(scope, send, head, place)
             return
         if scope["method"] not in ("GET", "HEAD"):
-            await answer(send, 405, (*heads.WHOLE, _GET), _not_here("GET this"))
-            return
+            raise Instead(405, (*heads.WHOLE, _GET), _not_here("GET this"))
         inbound = self._own(place, PAGES[place.leaf])
         inbound.client_address, inbound.received_ns = heads.client_address(scope), monotonic_ns()
         heads.tell(inbound, head)
@@ -116,9 +117,8 @@ class Rpc:
         if scope["method"] != "POST":
             if page.wanted(scope, head):
                 await page.show(scope, send, head, place)
-            else:
-                await answer(send, 405, (*heads.WHOLE, _POST), _not_here("POST to this"))
-            return None
+                return None
+            raise Instead(405, (*heads.WHOLE, _POST), _not_here("POST to this"))
         if not headers.is_json(head.values.get(b"content-type", b"")):
             raise Rejected(400, INVALID_REQUEST, "Content-Type must be application/json")
         return await self._bodies.read(scope, receive, head)
@@ -173,6 +173,12 @@ class Rpc:
             message = jsonrpc.parse(body)
             inbound = self._understood(message, place) if message.id else self._own(place, _DROPPED)
         except Rejected as rejection:
+            asking = unproven(scope, place, head, self._talks.next_id())
+            try:
+                await self._prove(asking)
+            except (Refused, Unavailable) as failure:
+                error = errors.of_failure(failure, asking)
+                return Response(error.status, errors.body(rejection.id, error), failure=failure)
             return Response(rejection.error.status, errors.body(rejection.id, rejection.error))
         inbound.transport, inbound.server = "rpc", place.server
         heads.tell(inbound, head)

@@ -8,10 +8,10 @@ import asyncio
 import contextlib
 import logging
 import os
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from time import monotonic_ns
+from typing import NoReturn
 
 import msgspec
 
@@ -33,6 +33,7 @@ from data_plane.fronts.exchange import MAX_QUEUED_BYTES, Exchange
 from data_plane.fronts.inflight import InFlight
 from data_plane.fronts.listening import listen
 from data_plane.fronts.mail import Cancelled, mark
+from data_plane.fronts.refusing import IN_QUERY, Instead, Prove, Refusals
 from data_plane.fronts.reply import of_result
 from data_plane.fronts.server import CONNECTION, Connection
 from data_plane.fronts.shared import Shared
@@ -59,7 +60,6 @@ nobody acts: as all notifications, proven and recorded."""
 
 Describe = Callable[[Address, str], Awaitable[bytes | None]]
 """(place, Host) to the metadata of the protected resource there, JSON; None: there is none."""
-_IN_QUERY = re.compile(rb"(?i)(?:^|&)(?:access_token|api_key|x-api-key|authorization)=")
 _PLAIN = PublicUrls()
 
 
@@ -90,6 +90,7 @@ class Front:
         *,
         version: str,
         shared: Shared,
+        prove: Prove,
         healthy: Callable[[], bool],
         ready: Callable[[], bool],
         preflight_origins: Callable[[str | None, str], Iterable[str]] = lambda _tenant, _endpoint: (),
@@ -119,6 +120,7 @@ class Front:
         self._serial = 0
         self._prefix = os.urandom(8).hex()
         self._host_allowed = lru_cache(maxsize=1024)(lambda host: host_allowed(host, options.public_hosts))
+        self._refusals = Refusals(prove, self._host_allowed, {"mcp", *self._others}, f"{self._prefix}-r")
 
     def bounds(self) -> dict[str, Bound]:
         """`stream_bytes`: of the client that leaves most unread."""
@@ -147,14 +149,13 @@ class Front:
             return
         try:
             await self._route(scope, receive, send)
-        except Rejected as rejection:
-            error = rejection.error
-            await answer(send, error.status, (*heads.WHOLE, *heads.local_cors(scope)), errors.body(rejection.id, error))
+        except (Rejected, Instead) as refusal:
+            await self._refusals.answer(scope, send, refusal)
 
     def _route(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """What serves a request. Raises Rejected."""
         path, method = str(scope["path"]), scope["method"]
-        if scope["query_string"] and _IN_QUERY.search(scope["query_string"]):  # type: ignore[call-overload]
+        if scope["query_string"] and IN_QUERY.search(scope["query_string"]):  # type: ignore[call-overload]
             raise Rejected(400, INVALID_REQUEST, "a credential has no place in a URL: send it in Authorization")
         if path in ("/healthz", "/readyz"):
             return self._probe(path, send)
@@ -178,7 +179,7 @@ class Front:
             return self._post(scope, receive, send, head, place)
         if page.wanted(scope, head):
             return page.show(scope, send, head, place)
-        return self._stand(scope, receive, send, head, place) if method in ("GET", "DELETE") else _not_allowed(send)
+        return self._stand(scope, receive, send, head, place) if method in ("GET", "DELETE") else _not_allowed()
 
     async def _metadata(self, send: Send, method: object, place: Address | None, host: str) -> None:
         """What describes a protected resource, to whoever asks (RFC 9728, section 3)."""
@@ -302,8 +303,7 @@ class Front:
         """GET and DELETE, which only sessions have: the stream of what changes, and the end."""
         version = head.text(b"mcp-protocol-version")
         if version in MODERN:
-            await _not_allowed(send, _ALLOW_MODERN)
-            return
+            await _not_allowed(_ALLOW_MODERN)
         if version not in _LEGACY_OR_NONE:
             raise Rejected(400, INVALID_REQUEST, "MCP-Protocol-Version names no revision that is served here")
         method = str(scope["method"])
@@ -477,9 +477,9 @@ class Front:
         return made.status, (*heads.WHOLE, *cors) if cors else heads.WHOLE, made.message
 
 
-async def _not_allowed(send: Send, allow: Header = _ALLOW) -> None:
+async def _not_allowed(allow: Header = _ALLOW) -> NoReturn:
     error = WireError(405, INVALID_REQUEST, "send MCP requests with POST")
-    await answer(send, 405, (*heads.WHOLE, allow), errors.body(errors.NULL, error))
+    raise Instead(405, (*heads.WHOLE, allow), errors.body(errors.NULL, error))
 
 
 def _may_be_batched(arrival: Arrival) -> None:

@@ -5,8 +5,6 @@ The credential comes with the upgrade, as on any request. A browser's page canno
 """
 
 import asyncio
-from base64 import urlsafe_b64decode
-from binascii import Error as BadBase64
 from collections.abc import Sequence
 from typing import Final
 
@@ -33,12 +31,12 @@ from data_plane.fronts.address import Address
 from data_plane.fronts.asgi import Header, Receive, Scope, Send, answer
 from data_plane.fronts.bodies import SMALL, Bodies
 from data_plane.fronts.party import Party
+from data_plane.fronts.refusing import Instead
 from data_plane.fronts.server import CONNECTION, Connection
 from data_plane.fronts.talk import End, Talk
 from data_plane.fronts.talks import Talks
 
 SUBPROTOCOL: Final = "mcp"
-_BEARER: Final = "bearer."
 SILENT_S: Final = 50.0
 """A client that answers no ping for so long is gone."""
 GOODBYE_S: Final = 1.0
@@ -70,7 +68,7 @@ class WebSockets:
         party = Party(
             place=place,
             transport="websocket",
-            credential=headers.credential(head) or _offered_key(request.subprotocols),
+            credential=headers.credential(head) or headers.offered_key(request.subprotocols),
             origin=head.text(b"origin"),
             host=head.text(b"host"),
             client_address=heads.client_address(scope),
@@ -227,7 +225,7 @@ async def _not_upgraded(scope: Scope, send: Send, head: Head, place: Address) ->
         await page.show(scope, send, head, place)
         return
     error = WireError(426, 426, "this is a WebSocket: ask for an upgrade to it")
-    await answer(send, 426, (*heads.WHOLE, *_UPGRADE), errors.body(errors.NULL, error))
+    raise Instead(426, (*heads.WHOLE, *_UPGRADE), errors.body(errors.NULL, error))
 
 
 def _request(wire: WSConnection, scope: Scope) -> Request:
@@ -244,14 +242,3 @@ def _request(wire: WSConnection, scope: Scope) -> Request:
     except (RemoteProtocolError, LocalProtocolError, h11.ProtocolError, ValueError) as failure:
         raise Rejected(400, 400, f"not a WebSocket's opening handshake: {failure}") from failure
     raise Rejected(400, 400, "not a WebSocket's opening handshake")
-
-
-def _offered_key(subprotocols: Sequence[str]) -> bytes:
-    for offered in subprotocols:
-        if offered.startswith(_BEARER):
-            encoded = offered.removeprefix(_BEARER)
-            try:
-                return urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
-            except (BadBase64, ValueError):
-                return b""
-    return b""

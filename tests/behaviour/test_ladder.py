@@ -3,6 +3,7 @@
 A request is broken in one way, and then in that way and all that come later in the ladder at once: the answer must be
 the same, since a client may rely on the order. Both eras are spoken at one URL.
 
+Who calls is asked before all of it but the place: a stranger is told how to be known, whatever else is wrong.
 The one rung that is not where the official SDK has it is the Origin's: which pages may use an endpoint is the tenant's
 to say, so it is asked once the caller is known; strangers learn nothing of which endpoints there are.
 """
@@ -99,9 +100,14 @@ def _version(draft: Draft) -> None:
     draft.meta[META + "protocolVersion"] = NEVER
 
 
-HEAD: list[Rung] = [
+PLACES: list[Rung] = [
     ("another host", lambda d: d.set("Host", "evil.example"), 421, -32600, False),
     ("another path", lambda d: setattr(d, "path", "/acme/default/nothing"), 404, 404, False),
+]
+"""Of which nobody has to be known: no tenant is there."""
+
+HEAD: list[Rung] = [
+    *PLACES,
     ("another HTTP method", lambda d: setattr(d, "method", "PUT"), 405, -32600, False),
     ("another content type", lambda d: d.set("Content-Type", "text/plain"), 400, -32600, False),
     ("nothing that can be answered with", lambda d: d.set("Accept", "text/html"), 406, -32600, False),
@@ -131,7 +137,6 @@ MODERN_LADDER: list[Rung] = [
     ("a parameter header in bad base64", lambda d: d.set("Mcp-Param-Size", "=?base64?!?="), 400, -32020, True),
     ("arguments that are no object", lambda d: d.params.update(arguments=[]), 400, -32602, True),
     ("a progress token that is none", lambda d: d.meta.update(progressToken={}), 400, -32602, True),
-    ("no key", lambda d: d.set("Authorization"), 401, 401, True),
     ("a page of another origin", lambda d: d.set("Origin", "https://evil.example"), 403, 403, True),
     ("a parameter header unlike its argument", lambda d: d.set("Mcp-Param-Region", "us"), 400, -32020, True),
 ]
@@ -145,7 +150,6 @@ LEGACY_LADDER: list[Rung] = [
     ("no session", lambda d: d.set("Mcp-Session-Id"), 400, -32600, True),
     ("arguments that are no object", lambda d: d.params.update(arguments=[]), 200, -32602, True),
     ("a progress token that is none", lambda d: d.params.update(_meta={"progressToken": {}}), 200, -32602, True),
-    ("no key", lambda d: d.set("Authorization"), 401, 401, True),
     ("a page of another origin", lambda d: d.set("Origin", "https://evil.example"), 403, 403, True),
     ("another's session", lambda d: d.set("Mcp-Session-Id", "made-up"), 404, 404, True),
     ("a tool that is not there", lambda d: d.params.update(name="nope"), 200, -32602, True),
@@ -229,6 +233,58 @@ def test_a_request_of_the_handshake_era_fails_at_the_first_rung_it_breaks(
     _, _, status, code, tells_id = LEGACY_LADDER[at]
     reply = gateway.post(broken(legacy(gateway.session()), LEGACY_LADDER, at, and_later=and_later))
     assert reply.error == (status, code, 7 if tells_id else None), reply.body
+
+
+@pytest.mark.parametrize("and_later", [False, True], ids=["alone", "and all later"])
+@pytest.mark.parametrize("credential", ["", "Bearer tgk_acme_made_up", "Bearer eyJ.e30.AA", "Basic YTpi"])
+def test_whoever_is_not_known_is_told_so_on_every_rung(gateway: Gateway, credential: str, and_later: bool) -> None:
+    session = gateway.session()
+    for ladder, of_era in ((MODERN_LADDER, modern), (LEGACY_LADDER, lambda: legacy(session))):
+        for at, (name, _, status, *_) in enumerate(ladder):
+            draft = broken(of_era(), ladder, at, and_later=and_later)
+            draft.set("Authorization", *([credential] if credential else []))
+            reply = gateway.post(draft)
+            if at < len(PLACES):
+                assert (reply.status, "www-authenticate" in reply.headers) == (status, False), name
+                continue
+            assert reply.error[:2] == (401, 401), (name, reply.body)
+            assert reply.headers["www-authenticate"] == 'Bearer realm="toolgate"'
+
+
+DOORS = ["mcp", "sse", "messages", "ws", "rpc", "rpc/batch", "rpc/introspection", "status", "capabilities"]
+
+
+@pytest.mark.parametrize("prefix", ["", "/acme/default", "/acme/default/servers/srv", "/nobody/default", "/acme/no"])
+def test_every_door_asks_who_calls_before_anything_else(gateway: Gateway, prefix: str) -> None:
+    """A client that looks for the challenge does so with what it has at hand, and a stranger learns of no door."""
+    asked = [
+        (method, more, body)
+        for method in ("GET", "POST", "PUT", "DELETE")
+        for more in ("", "Accept: */*\r\n", "Content-Type: text/plain\r\n", "Content-Type: application/json\r\n")
+        for body in ("", "{}", "[]", "[{}]", "no")
+    ]
+    for leaf in DOORS:
+        for method, more, body in asked:
+            head = f"{method} {prefix}/{leaf} HTTP/1.1\r\nHost: localhost\r\n{more}Content-Length: {len(body)}\r\n\r\n"
+            reply = gateway.exchange(head.encode() + body.encode())
+            assert (reply.status, reply.headers.get("www-authenticate")) == (401, 'Bearer realm="toolgate"'), head
+
+
+def test_a_body_that_is_coded_is_a_strangers_first(gateway: Gateway) -> None:
+    draft = modern()
+    draft.set("Content-Encoding", "gzip")
+    assert gateway.post(draft).status == 415
+    draft.set("Authorization")
+    assert gateway.post(draft).status == 401
+
+
+def test_what_leaves_open_who_calls_is_not_guessed_at(gateway: Gateway) -> None:
+    draft = modern()
+    draft.set("Authorization", "Bearer a", "Bearer b")
+    assert gateway.post(draft).status == 400
+    draft = modern()
+    draft.path += "?access_token=a"
+    assert gateway.post(draft).status == 400
 
 
 def test_what_breaks_no_rung_is_answered_in_both_eras(gateway: Gateway) -> None:

@@ -269,7 +269,18 @@ async def test_every_place_that_takes_tokens_is_described_and_a_stranger_is_told
     stranger = await get(port, "/acme/default/sse", accept="text/event-stream")
     assert stranger.headers["www-authenticate"] == told.replace('/mcp"', '/sse"')
     nobody = await trusting.world.agent("", "/acme/default/mcp").post(b"{}", {"Authorization": ""})
-    assert nobody.status in (400, 401)
+    assert nobody.status == 401
+    for method in ("GET", "POST", "DELETE", "PUT"):
+        # Clients that look for the challenge do so with what they have at hand.
+        for path, leaf in (("/acme/default/mcp", "mcp"), ("/acme/default/rpc", "rpc"), ("/acme/default/ws", "ws")):
+            asked = await get(port, path, method)
+            assert (asked.status, asked.headers["www-authenticate"]) == (401, told.replace('/mcp"', f'/{leaf}"'))
+    known = {"x-api-key": trusting.world.key}
+    assert [(await get(port, "/acme/default/mcp", m, **known)).status for m in ("GET", "POST", "PUT")] == [
+        406,
+        400,
+        405,
+    ]
     bad = await trusting.call("ey.e30.x")
     assert bad.status == 401
     assert bad.headers["www-authenticate"].lower() == told.replace('"toolgate"', '"toolgate", error="invalid_token"')
@@ -318,6 +329,15 @@ async def test_an_endpoint_takes_tokens_of_the_providers_it_names_and_of_no_othe
         with pytest.raises(CommandFailed) as refused:
             await planes.toolgate("delete", "identityprovider", "second", "--tenant", "acme")
         assert "Endpoint/default" in refused.value.output
+
+
+async def test_a_token_where_keys_go_is_none(trusting: Trusting) -> None:
+    sent = {"accept": "text/event-stream", "mcp-session-id": "s"}
+    good = await get(trusting.world.node.port, "/acme/default/mcp", authorization=f"Bearer {trusting.token()}", **sent)
+    assert good.status == 404, "known, and no such session"
+    astray = await get(trusting.world.node.port, "/acme/default/mcp", **{"x-api-key": trusting.token(), **sent})
+    assert astray.status == 401
+    assert "invalid_token" not in astray.headers["www-authenticate"], "as if none was sent"
 
 
 async def test_a_credential_in_a_url_is_refused_whatever_else_there_is(trusting: Trusting) -> None:

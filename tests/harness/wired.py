@@ -49,7 +49,7 @@ from data_plane.leaving import Leaving
 from data_plane.listeners import Listeners
 from data_plane.meter import Meter
 from data_plane.parked import Parked
-from data_plane.pipeline import describe, handle, knock, sight
+from data_plane.pipeline import describe, handle, knock, prove, sight
 from data_plane.public_urls import PublicUrls
 from data_plane.sessions import SessionNotes
 from data_plane.snapshots import Assembler, TenantSnapshot
@@ -275,7 +275,10 @@ async def _serving(
 
     options = FrontOptions()
     bodies = Bodies(options.max_body_bytes, options.max_buffered_bytes)
-    others = Others(noted, partial(knock, gateway), streams, bus, bodies, version=VERSION, quiet_s=quiet_s)
+    proving = partial(prove, gateway)
+    others = Others(
+        noted, partial(knock, gateway), streams, bus, bodies, prove=proving, version=VERSION, quiet_s=quiet_s
+    )
     stack.push_async_callback(others.close)
     shared = Shared(noted, streams, gateway.sessions, bus, MemoryEvents(time.monotonic), quiet_s=quiet_s)
     stack.push_async_callback(shared.close)
@@ -287,6 +290,7 @@ async def _serving(
         options,
         version=VERSION,
         shared=shared,
+        prove=proving,
         healthy=lambda: True,
         ready=lambda: True,
         preflight_origins=lambda _tenant, _endpoint: [ORIGIN],

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
+from google.protobuf.message import Message
 from msgspec import Struct
 
-from core.call import Inbound
+from core.call import OTHER, Inbound
 from core.mcp import classify, headers, jsonrpc
 from core.mcp.errors import INVALID_PARAMS, INVALID_REQUEST, NOTHING_HERE, Rejected
 from core.mcp.notifications import LEVELS
@@ -141,6 +142,13 @@ def listen(request: pb.ListenRequest, about: Envelope) -> Inbound:
         "taskIds": list(request.task_ids),
     }
     return _inbound("subscriptions/listen", request.scope, about, {"notifications": wanted})
+
+
+def unproven(request: Message, about: Envelope) -> Inbound:
+    """One that broke a rule, as far as it tells whose it is."""
+    scope = getattr(request, "scope", pb.Scope())
+    tenant = scope.tenant if NAME.fullmatch(scope.tenant) else None
+    return _inbound(OTHER, pb.Scope(tenant=tenant or ""), about, {})
 
 
 def _named(method: str, name: str, field: str, scope: pb.Scope, about: Envelope) -> Inbound:

@@ -26,6 +26,8 @@ from toolgate.v1 import agent_pb2_grpc as stubs
 Handle = Callable[[Inbound], Awaitable[Result]]
 Context: TypeAlias = grpc.aio.ServicerContext
 Cause = Literal["slow", "shutdown"]
+Prove = Callable[[Inbound], Awaitable[object]]
+"""`data_plane.fronts.refusing.Prove`."""
 _Response = TypeVar("_Response")
 
 _DEADLINE_MARGIN_S = 0.02
@@ -54,8 +56,9 @@ class Running:
 class AgentService(stubs.AgentServicer):
     """One per worker."""
 
-    def __init__(self, handle: Handle, streams: Streams, *, version: str) -> None:
+    def __init__(self, handle: Handle, prove: Prove, streams: Streams, *, version: str) -> None:
         self._handle = handle
+        self._prove = prove
         self._streams = streams
         self._version = version
         self._server_info = results.server_info(version)
@@ -233,9 +236,17 @@ class AgentService(stubs.AgentServicer):
                 monotonic_ns(),
                 request.ByteSize(),
             )
+        except Rejected as rejected:
+            await _abort(context, grpc_status.of_rejected(rejected))
+        try:
             return make(about)
         except Rejected as rejected:
             failure = grpc_status.of_rejected(rejected)
+        asking = requests.unproven(request, about)
+        try:
+            await self._prove(asking)
+        except (Refused, Unavailable) as unknown:
+            failure = grpc_status.of_failure(unknown, asking)
         return await _abort(context, failure)
 
     async def _answered(

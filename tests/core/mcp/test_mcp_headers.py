@@ -64,6 +64,8 @@ def test_only_json_in_utf8_is_json(value: bytes, expected: bool) -> None:
         ([(b"x-api-key", b" k ")], b"k"),
         ([(b"authorization", b"Basic k"), (b"x-api-key", b"k")], b""),
         ([(b"authorization", b"k")], b""),
+        ([(b"authorization", b"Bearer eyJh.eyJz.c2ln")], b"eyJh.eyJz.c2ln"),
+        ([(b"x-api-key", b"eyJh.eyJz.c2ln")], b""),
         ([], b""),
     ],
 )

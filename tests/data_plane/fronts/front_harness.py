@@ -52,6 +52,10 @@ class Pipeline:
     started: asyncio.Event = field(default_factory=asyncio.Event)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
+    async def prove(self, inbound: Inbound) -> None:
+        if not inbound.credential:
+            raise Refused(Reason.UNAUTHENTICATED, "a key is needed")
+
     async def handle(self, inbound: Inbound) -> Result:
         self.seen.append(inbound)
         if not inbound.credential:
@@ -281,6 +285,7 @@ async def serving(options: FrontOptions | None = None, server: ServerOptions | N
         options or FrontOptions(),
         version=VERSION,
         shared=shared,
+        prove=pipeline.prove,
         healthy=lambda: True,
         ready=lambda: not stop.is_set(),
         preflight_origins=lambda tenant, endpoint: ["https://chat.example.com"],

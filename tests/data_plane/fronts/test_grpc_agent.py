@@ -31,7 +31,7 @@ KEY = "tgk_acme_k1_s3cret"
 async def serving(pipeline: Pipeline, **options: object) -> AsyncIterator[AgentServer]:
     listeners, watches = Listeners(lambda _: None), Watches({})
     streams = Streams(listeners, watches, lambda _inbound, _tenant, _subjects: None, lambda _: None)
-    service = AgentService(pipeline.handle, streams, version="1")
+    service = AgentService(pipeline.handle, pipeline.prove, streams, version="1")
     server = AgentServer(service, AgentServerOptions(address="127.0.0.1", port=0, **options))  # type: ignore[arg-type]
     await server.start()
     try:
@@ -95,6 +95,8 @@ async def test_a_request_that_breaks_a_rule_names_it(
         assert failure.code().value[0] == code
         assert said in str(failure.details())
         assert pipeline.seen == []
+        stranger = await refused(agent.stub.Call(request_, metadata=(), timeout=5))
+        assert stranger.code() is grpc.StatusCode.UNAUTHENTICATED, "who calls is asked first"
 
 
 async def test_a_failure_says_why_and_when_to_try_again(pipeline: Pipeline) -> None:
