@@ -68,19 +68,22 @@ class PostgresPeople:
 
     async def session(self, cookie_hash: bytes) -> Session | None:
         statement = (
-            "SELECT tenant, name, method, extract(epoch FROM began_at)::float8, extract(epoch FROM expires_at)::float8"
-            " FROM browser_sessions WHERE hash = %s AND expires_at > now()"
+            "SELECT tenant, name, method, extract(epoch FROM began_at)::float8, extract(epoch FROM expires_at)::float8,"
+            " acr, amr FROM browser_sessions WHERE hash = %s AND expires_at > now()"
         )
         async with self._database.connection() as conn:
             row = await (await conn.execute(statement, (cookie_hash,))).fetchone()
-        return Session(**dict(zip(Session.__struct_fields__, row, strict=True))) if row is not None else None
+        if row is None:
+            return None
+        found = dict(zip(Session.__struct_fields__, row, strict=True))
+        return Session(**found | {"amr": tuple(found["amr"])})
 
     async def begin_session(self, cookie_hash: bytes, session: Session, most: int, entry: Entry) -> None:
         async with self._database.transaction() as conn:
             await conn.execute(
-                "INSERT INTO browser_sessions (hash, tenant, name, method, began_at, expires_at)"
-                " VALUES (%s, %s, %s, %s, to_timestamp(%s), to_timestamp(%s))",
-                (cookie_hash, *msgspec.structs.astuple(session)),
+                "INSERT INTO browser_sessions (hash, tenant, name, method, began_at, expires_at, acr, amr)"
+                " VALUES (%s, %s, %s, %s, to_timestamp(%s), to_timestamp(%s), %s, %s)",
+                (cookie_hash, *msgspec.structs.astuple(session)[:-1], list(session.amr)),
             )
             await conn.execute(
                 "DELETE FROM browser_sessions WHERE hash IN (SELECT hash FROM browser_sessions"

@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 
 from control_plane.api.bodies import Bodies
 from control_plane.browser import pages
-from control_plane.browser.sign_in import SignIn
+from control_plane.browser.sign_in import BY_PASSWORD, SignIn
 from control_plane.services.connecting import Connecting, Invitation
 from core.admin import Rejected, Why
 from core.oauth.stores import People, Session
@@ -119,7 +119,7 @@ class ConnectPages:
             session = await self._sign_in.session(invitation.tenant, request.cookies)
             return self._sign_in_page(invitation, browser, session, "", wrong=refused.public)
         response = RedirectResponse(request.url.path, 303)
-        response.headers.append("set-cookie", await self._sign_in.begin(invitation.tenant, user, "password"))
+        response.headers.append("set-cookie", await self._sign_in.begin(invitation.tenant, user, BY_PASSWORD))
         return response
 
     @staticmethod

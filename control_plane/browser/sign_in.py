@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from hashlib import blake2b, sha256
 from hmac import compare_digest
+from typing import NamedTuple
 
 from control_plane.browser.pace import Pace
 from control_plane.oauth.issuers import auth_entry
@@ -25,6 +26,19 @@ LOCK_S, LOCK_MAX_S = 30.0, 3600.0
 PASSWORD_MIN, PASSWORD_MAX = 12, 1024
 WRONG = "That user and password do not go together, or there were too many attempts: try again in a while."
 """Whatever the reason is: whether there is such a user, and whether they are locked, is nobody's business."""
+
+
+class How(NamedTuple):
+    """How somebody showed who they are."""
+
+    method: str
+    """"password", or the provider that vouches for them."""
+    acr: str
+    amr: tuple[str, ...]
+
+
+BY_PASSWORD = How("password", "password", ("pwd",))
+"""`amr` is RFC 8176's."""
 
 
 class SignIn:
@@ -64,12 +78,21 @@ class SignIn:
         found = await self._store.get(Ref("User", tenant, name)) if NAME.fullmatch(name) else None
         return found.spec if found is not None and isinstance(found.spec, User) and not found.spec.disabled else None
 
-    async def begin(self, tenant: str, user: str, method: str) -> str:
+    async def begin(self, tenant: str, user: str, how: How) -> str:
         """A `Set-Cookie` value for a browser that is signed in from now on."""
         cookie = secrets.token_urlsafe(32)
         now = self._clock()
-        session = Session(tenant=tenant, user=user, method=method, began_unix=now, expires_unix=now + SESSION_S)
-        entry = auth_entry(uuid.uuid4().hex, "sign-in", "signed in", f"{user}/", detail={"method": method}, now=now)
+        session = Session(
+            tenant=tenant,
+            user=user,
+            method=how.method,
+            began_unix=now,
+            expires_unix=now + SESSION_S,
+            acr=how.acr,
+            amr=how.amr,
+        )
+        detail: dict[str, object] = {"method": how.method}
+        entry = auth_entry(uuid.uuid4().hex, "sign-in", "signed in", f"{user}/", detail=detail, now=now)
         await self._people.begin_session(_hash(cookie), session, SESSIONS_MAX, entry)
         return self._cookie(self._name(tenant), cookie, SESSION_S)
 

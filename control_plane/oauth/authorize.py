@@ -12,7 +12,7 @@ import msgspec
 from starlette.responses import RedirectResponse, Response
 
 from control_plane.browser import pages
-from control_plane.browser.sign_in import SignIn
+from control_plane.browser.sign_in import BY_PASSWORD, SignIn
 from control_plane.oauth.clients import ClientProofs
 from control_plane.oauth.documents import host_of
 from control_plane.oauth.issuers import Issuer, auth_entry
@@ -27,7 +27,7 @@ from core.oauth.stores import Grants, People, Session
 
 CODE_S = 60.0
 CONSENT_S = 365 * 86_400.0
-STATE_MAX = 2048
+STATE_MAX, NONCE_MAX = 2048, 512
 _SECONDS = re.compile(r"[0-9]{1,9}")
 ANYBODY = "Any program on this machine could have sent you here. Allow it only if you have just started it."
 Form = Mapping[str, str]
@@ -55,6 +55,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     scopes: tuple[str, ...]
     resource: str
     prompt: tuple[str, ...]
+    nonce: str
     max_age_s: int | None
     """How long ago a person may have signed in at most; None: it does not matter."""
 
@@ -141,8 +142,9 @@ class Authorization:
             raise OAuthError("invalid_request", "response_mode must be query")
         if "request" in asked or "request_uri" in asked:
             raise OAuthError("invalid_request", "request objects are not taken")
-        if len(asked.get("state", "")) > STATE_MAX:
-            raise OAuthError("invalid_request", f"state must be at most {STATE_MAX} letters")
+        for name, most in (("state", STATE_MAX), ("nonce", NONCE_MAX)):
+            if len(asked.get(name, "")) > most:
+                raise OAuthError("invalid_request", f"{name} must be at most {most} letters")
         fault = challenge_problem(asked.get("code_challenge", ""), asked.get("code_challenge_method", ""))
         if fault:
             raise OAuthError("invalid_request", fault)
@@ -156,9 +158,10 @@ class Authorization:
             redirect_uri=redirect_uri,
             state=asked.get("state", ""),
             challenge=asked["code_challenge"],
-            scopes=scopes_for(asked.get("scope", ""), issuer.server, client),
+            scopes=scopes_for(asked.get("scope", ""), issuer.server, client, people=True),
             resource=await self._rules.resource(issuer, asked.get("resource", "")),
             prompt=prompt,
+            nonce=asked.get("nonce", ""),
             max_age_s=int(max_age) if max_age else None,
         )
 
@@ -195,7 +198,7 @@ class Authorization:
             if refused.why is not Why.UNAUTHENTICATED:
                 raise
             return self._sign_in_page(desk, wrong=refused.public, user=name)
-        return _again(_signed_in(desk.visit), await self._sign_in.begin(tenant, user, "password"))
+        return _again(_signed_in(desk.visit), await self._sign_in.begin(tenant, user, BY_PASSWORD))
 
     def _sign_in_page(self, desk: Desk, *, wrong: str = "", user: str = "") -> Response:
         body = pages.sign_in(
@@ -224,7 +227,7 @@ class Authorization:
         about["For"] = asked.resource
         body = pages.consent(
             about,
-            {scope: server.scopes[scope] for scope in asked.scopes},
+            {scope: server.meaning(scope) for scope in asked.scopes},
             session.user,
             self._sign_in.seal(desk.browser, session, desk.purpose),
             "" if asked.proves_itself else ANYBODY,
@@ -251,7 +254,13 @@ class Authorization:
     async def _code(self, issuer: Issuer, asked: Asked, session: Session) -> Response:
         grant = self._grant(issuer, asked, session)
         text = secrets.token_urlsafe(32)
-        code = Code(grant=grant, redirect_uri=asked.redirect_uri, challenge=asked.challenge, family=uuid.uuid4().hex)
+        code = Code(
+            grant=grant,
+            redirect_uri=asked.redirect_uri,
+            challenge=asked.challenge,
+            family=uuid.uuid4().hex,
+            nonce=asked.nonce,
+        )
         now = self._clock()
         detail: dict[str, object] = {"client_id": grant.client_id, "resource": grant.resource, "family": code.family}
         entry = auth_entry(
@@ -269,7 +278,8 @@ class Authorization:
             resource=asked.resource,
             scopes=asked.scopes,
             auth_unix=session.began_unix,
-            amr=("pwd",) if session.method == "password" else (),
+            acr=session.acr,
+            amr=session.amr,
         )
 
 

@@ -2,6 +2,7 @@
 
 from control_plane.oauth.issuers import Issuer
 from core.oauth.client import AUTH_METHODS, TOKEN_EXCHANGE
+from core.oauth.server import OPENID
 
 SIGNED_WITH = ["ES256", "ES384", "EdDSA", "PS256", "RS256"]
 
@@ -16,7 +17,10 @@ def document(issuer: Issuer) -> dict[str, object]:
         "jwks_uri": f"{url}/jwks",
         "revocation_endpoint": f"{url}/revoke",
         "introspection_endpoint": f"{url}/introspect",
-        "scopes_supported": list(server.scopes),
+        "scopes_supported": list(dict.fromkeys([OPENID, *server.scopes])),
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+        "claims_supported": ["sub", "auth_time", "acr", "amr", "nonce"],
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": ["authorization_code", *refresh, "client_credentials", TOKEN_EXCHANGE],

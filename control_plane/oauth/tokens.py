@@ -26,6 +26,7 @@ from core.oauth.grant import (
     verifies,
 )
 from core.oauth.jose import BadToken, Claims
+from core.oauth.server import OPENID
 from core.oauth.stores import Family, Grants, TokenIds
 from core.resource import Ref
 from core.store import Store
@@ -37,6 +38,7 @@ OURS = ""
 TOKEN_TYPE = "at+jwt"  # noqa: S105 (a name)
 """RFC 9068 section 2.1."""
 SECRET_BYTES = 32
+ID_TOKEN_S = 300
 Form = Mapping[str, str]
 Answer = dict[str, object]
 
@@ -158,12 +160,13 @@ class Tokens:
         token_id = secrets.token_hex(16)
         if not issuer.server.refresh_token_s or "refresh_token" not in proven.client.grant_types:
             await self._audit.store({issuer.tenant: [self._entry(narrow, "issued", token_id)]})
-            return self._access(issuer, narrow, token_id)
+            return self._with_id_token(issuer, narrow, self._access(issuer, narrow, token_id), code.nonce)
         family = Family(id=code.family, grant=grant, expires_unix=self._clock() + issuer.server.refresh_token_s)
         text, hashed = _new_secret(issuer, "tgr")
         if not await self._grants.begin(issuer.tenant, family, hashed, self._entry(narrow, "issued", token_id)):
             raise OAuthError("invalid_grant", "the code was used before")
-        return {**self._access(issuer, narrow, token_id), "refresh_token": text}
+        answer = self._with_id_token(issuer, narrow, self._access(issuer, narrow, token_id), code.nonce)
+        return {**answer, "refresh_token": text}
 
     async def _refresh(self, issuer: Issuer, proven: Proven, form: Form) -> Answer:
         """RFC 6749 section 6; each token counts once (RFC 9700 section 4.14.2)."""
@@ -180,7 +183,7 @@ class Tokens:
             raise OAuthError("invalid_grant", "the refresh token was used before: all that came of it has ended")
         if form.get("resource", grant.resource) != grant.resource:
             raise OAuthError("invalid_target", "resource is not the one that was allowed")
-        may = proven.limits.within([scope for scope in grant.scopes if scope in issuer.server.scopes])
+        may = proven.limits.within([scope for scope in grant.scopes if issuer.server.offers(scope)])
         scopes = narrowed(form.get("scope", ""), may)
         await self._rules.alive(grant)
         await self._rules.resource(issuer, grant.resource, proven.limits)
@@ -191,7 +194,7 @@ class Tokens:
             # Another request has just used it: which of the two was the thief's nobody knows.
             await self._end(grant, family.id, "refresh token used twice")
             raise OAuthError("invalid_grant", "the refresh token was used before: all that came of it has ended")
-        return {**self._access(issuer, narrow, token_id), "refresh_token": text}
+        return {**self._with_id_token(issuer, narrow, self._access(issuer, narrow, token_id)), "refresh_token": text}
 
     async def _exchange(self, issuer: Issuer, proven: Proven, form: Form) -> Answer:
         """RFC 8693: an agent that was handed a token acts on its subject's behalf, and never further than the token."""
@@ -252,6 +255,7 @@ class Tokens:
             claims["user"] = grant.user
         if grant.auth_unix:
             claims |= {"auth_time": int(grant.auth_unix), "amr": list(grant.amr)}
+            claims |= {"acr": grant.acr} if grant.acr else {}
         if grant.agent:
             claims["agent"] = grant.agent
         if grant.agent and (grant.user or grant.act is not None):
@@ -263,6 +267,24 @@ class Tokens:
             "expires_in": ends - now,
             "scope": " ".join(grant.scopes),
         }
+
+    def _with_id_token(self, issuer: Issuer, grant: Grant, answer: Answer, nonce: str = "") -> Answer:
+        """OpenID Connect Core sections 2 and 12.2: for the client alone, and nothing any gateway takes."""
+        if OPENID not in grant.scopes or not grant.user:
+            return answer
+        now = int(self._clock())
+        claims: Claims = {
+            "iss": issuer.url,
+            "sub": grant.user,
+            "aud": grant.client_id,
+            "iat": now,
+            "exp": now + ID_TOKEN_S,
+            "auth_time": int(grant.auth_unix),
+            **({"acr": grant.acr} if grant.acr else {}),
+            **({"amr": list(grant.amr)} if grant.amr else {}),
+            **({"nonce": nonce} if nonce else {}),
+        }
+        return {**answer, "id_token": self._issuers.sign(issuer, "JWT", claims)}
 
     def _entry(self, grant: Grant, outcome: str, token_id: str, more: dict[str, object] | None = None) -> Entry:
         detail = {

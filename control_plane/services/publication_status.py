@@ -79,7 +79,7 @@ def _not_offered(endpoint: Endpoint, rows: Rows) -> list[str]:
     own = next((r.spec for r in rows.resources if isinstance(r.spec, AuthorizationServer)), None)
     if own is None or endpoint.disabled or endpoint.providers:
         return []
-    return [scope for scope in demanded(endpoint) if scope not in own.scopes]
+    return [scope for scope in demanded(endpoint) if not own.offers(scope)]
 
 
 def _held_back(one: Made) -> list[str]:

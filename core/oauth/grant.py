@@ -11,7 +11,7 @@ import msgspec
 from core.identity import ApiKey
 from core.oauth.client import LOOPBACK, Client, split
 from core.oauth.errors import OAuthError
-from core.oauth.server import AuthorizationServer
+from core.oauth.server import OPENID, AuthorizationServer
 
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -37,6 +37,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """When the user signed in; 0: no user did."""
     ends_unix: float = 0.0
     """When what it was made of ends, and so the token at the latest; 0: nothing says."""
+    acr: str = ""
     amr: tuple[str, ...] = ()
     """How the user proved it (RFC 8176)."""
     act: dict[str, object] | None = None
@@ -106,6 +107,7 @@ def granted(tenant: str, claims: Mapping[str, object]) -> Grant:
         scopes=tuple(str(claims["scope"]).split()),
         auth_unix=float(str(claims.get("auth_time", 0))),
         ends_unix=float(str(claims["exp"])),
+        acr=str(claims.get("acr", "")),
         amr=tuple(str(one) for one in amr) if isinstance(amr := claims.get("amr"), list) else (),
         act=before if isinstance(before, dict) else None,
     )
@@ -119,6 +121,8 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
     challenge: str
     family: str
     """Id the refresh tokens that come of it will have in common."""
+    nonce: str = ""
+    """For the ID token, as the client chose it."""
 
 
 def challenge_problem(challenge: str, method: str) -> str:
@@ -138,11 +142,16 @@ def verifies(verifier: str, challenge: str) -> bool:
     return compare_digest(made, challenge)
 
 
-def scopes_for(asked: str, server: AuthorizationServer, client: Client, limits: Limits = UNLIMITED) -> tuple[str, ...]:
-    """Those asked for, in their order, or all the client may have. Raises OAuthError(invalid_scope)."""
+def scopes_for(
+    asked: str, server: AuthorizationServer, client: Client, limits: Limits = UNLIMITED, *, people: bool = False
+) -> tuple[str, ...]:
+    """Those asked for, in their order, or all the client may have. Raises OAuthError(invalid_scope).
+
+    `people`: somebody will sign in, so that there is an ID token to be had.
+    """
     may = limits.within([scope for scope in server.scopes if not client.scopes or scope in client.scopes])
     wanted = list(dict.fromkeys(asked.split()))
-    beyond = [scope for scope in wanted if scope not in may]
+    beyond = [scope for scope in wanted if scope not in may and not (people and scope == OPENID)]
     if beyond:
         raise OAuthError("invalid_scope", f"this client may not have the scope {' '.join(beyond)[:200]}")
     return tuple(wanted) or may

@@ -14,6 +14,8 @@ NAME = "default"
 SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,64}")
 """RFC 6749, Appendix A.4."""
 SCOPES_MAX = 50
+OPENID = "openid"
+"""The scope of an ID token (OpenID Connect Core section 3.1.2.1): no server has to declare it."""
 
 
 class AuthorizationServer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -33,6 +35,13 @@ class AuthorizationServer(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     """Whether anybody may register a client (RFC 7591)."""
     require_verified_email: bool = False
     """Whether a password is enough only where the user's e-mail address is known to be theirs."""
+
+    def offers(self, scope: str) -> bool:
+        return scope in self.scopes or scope == OPENID
+
+    def meaning(self, scope: str) -> str:
+        """What the consent page says of a scope it offers."""
+        return self.scopes.get(scope, "Know who you are")
 
     def problems(self) -> Iterator[Problem]:
         if not 60 <= self.access_token_s <= 3600:

@@ -40,6 +40,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     """How they signed in: "password", or the provider that vouches for them."""
     began_unix: float
     expires_unix: float
+    acr: str = ""
+    """How strongly, and with which methods, as tokens say it (OpenID Connect Core section 2)."""
+    amr: tuple[str, ...] = ()
 
 
 class Grants(Protocol):

@@ -5,6 +5,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from adapters.jose.tokens import PyJwtTokens
 from tests.control_plane.oauth.conftest import PASSWORD, REDIRECT, Dance, Issuer, basic
 from tests.control_plane.oauth.test_client_credentials import namespaced
 from tests.harness.control_plane import Answer
@@ -463,3 +464,33 @@ async def test_the_answer_keeps_what_the_redirect_uri_had(issuer: Issuer) -> Non
     dance = Dance(issuer, "app", redirect_uri="https://app.example.com/cb?tenant=1")
     page = await dance.browser.send(await dance.consent(), "consent", "allow")
     assert dict(parse_qsl(urlsplit(page.location).query))["tenant"] == "1"
+
+
+async def test_who_asks_for_openid_is_told_who_signed_in_and_how(dance: Dance, issuer: Issuer) -> None:
+    page = await dance.consent(scope="openid mcp", nonce="n-0S6_WzA2Mj")
+    assert "Know who you are" in page.text
+    told = dance.told(await dance.browser.send(page, "consent", "allow"))
+    answer = await dance.token(told["code"])
+    assert answer.json["scope"] == "openid mcp"
+    found = PyJwtTokens().verify(str(answer.json["id_token"]), await issuer.jwks())
+    claims = found.claims
+    assert found.header["typ"] == "JWT"
+    assert (claims["iss"], claims["sub"], claims["aud"]) == (issuer.url, "ada", "app")
+    assert (claims["nonce"], claims["acr"], claims["amr"]) == ("n-0S6_WzA2Mj", "password", ["pwd"])
+    access = await issuer.claims(str(answer.json["access_token"]))
+    assert (claims["auth_time"], access["acr"]) == (access["auth_time"], "password")
+    refreshed = await dance.refresh(str(answer.json["refresh_token"]))
+    again = PyJwtTokens().verify(str(refreshed.json["id_token"]), await issuer.jwks()).claims
+    assert "nonce" not in again
+    assert again["auth_time"] == claims["auth_time"]
+    assert (await issuer.ask("introspect", token=str(answer.json["id_token"]), client_id="app")).status == 401
+
+
+async def test_only_where_somebody_signs_in_there_is_an_id_token(dance: Dance, issuer: Issuer) -> None:
+    answer = await dance.token((await dance.allowed())["code"])
+    assert "id_token" not in answer.json
+    secret = await issuer.agent("robot", grants=["client_credentials"])
+    form = {"grant_type": "client_credentials", "resource": issuer.resource, "scope": "openid"}
+    refused(await issuer.ask("token", basic("robot", secret), **form), "invalid_scope")
+    told = dance.told(await dance.browser.open(dance.link(nonce="x" * 513)))
+    assert told["error"] == "invalid_request"
