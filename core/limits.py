@@ -210,17 +210,25 @@ _CODES: dict[tuple[Scope, OnError], str] = {
 _MEANINGS = {code: meaning for meaning, code in _CODES.items()}
 
 
-def counter_key(scope: Scope, on_error: OnError, tenant: str, limit: str, values: Iterable[str]) -> str:
-    """A bucket's key: two letters for scope and on_error, a colon, the bucket's name.
+def counter_key(
+    scope: Scope, on_error: OnError, tenant: str, limit: str, values: Iterable[str], *, begins: int = 0
+) -> str:
+    """A bucket's key: two letters for scope and on_error, of a quota when its period began, a colon, the name.
 
     Every value carries its length, so no value can be made to read as two.
     """
     named = "".join(f"/{len(value)}:{value}" for value in values)
-    return f"{_CODES[scope, on_error]}:{tenant}/{limit}{named}"
+    return f"{_CODES[scope, on_error]}{begins or ''}:{tenant}/{limit}{named}"
 
 
 def read_key(key: str) -> tuple[Scope, OnError, str]:
     """Scope, on_error and the bucket's name. A key of no known form is a fleet's, counted locally on error."""
     code, _, name = key.partition(":")
-    meaning = _MEANINGS.get(code)
-    return (*meaning, name) if meaning else ("fleet", "local", key)
+    meaning = _MEANINGS.get(code[:2])
+    return (*meaning, name) if meaning and (len(code) == 2 or code[2:].isdecimal()) else ("fleet", "local", key)
+
+
+def begins_of(key: str) -> int:
+    """When the period began that a quota's key is of (Unix seconds); 0: it says nothing of it."""
+    began = key.partition(":")[0][2:]
+    return int(began) if began.isdecimal() else 0

@@ -102,6 +102,22 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     amount: int
     want: int
     """Below 0: so much comes back."""
+    begins: int = 0
+    """When the period began that it is of, by the gateway's clock; 0: it does not say."""
+
+
+SKEW_S = 300.0
+"""A gateway's clock, or a question on its way, may be off by so much: near a period's end both are leased of."""
+
+
+def period_of(lease: Lease, now_unix: float) -> Span:
+    """What comes back goes to the period it was leased in; what is wanted comes out of the present one, or its
+    neighbour where the gateway's clock may say so.
+    """
+    for moment in (now_unix, now_unix - SKEW_S, now_unix + SKEW_S):
+        if (there := span(lease.period, moment)).begins == lease.begins:
+            return there
+    return span(lease.period, lease.begins if lease.begins and lease.want < 0 else now_unix)
 
 
 class Used(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from time import monotonic
 import grpc
 
 from adapters.fleet.channel import Link
-from core.limits import Bucket, CountersAway, Grant, read_key
+from core.limits import Bucket, CountersAway, Grant, begins_of, read_key
 from toolgate.v1 import fleet_pb2 as pb
 from toolgate.v1 import fleet_pb2_grpc as rpc
 
@@ -49,7 +49,7 @@ class GrpcBudgets:
         if self._clock() < self._quiet_until_s:
             raise CountersAway("the control plane did not answer a moment ago")
         scope, _, name = read_key(key)
-        question = pb.LeaseQuestion(name=name, period=scope, amount=bucket.burst, want=want)
+        question = pb.LeaseQuestion(name=name, period=scope, amount=bucket.burst, want=want, begins=begins_of(key))
         if self._channel is None:
             self._channel = self._link.open(next(self._targets))
         try:

@@ -2,7 +2,7 @@
 
 from adapters.postgres.database import Database
 from core.limits import Grant
-from core.quota import Lease, Usage, Used, read_name, span
+from core.quota import Lease, Usage, Used, period_of, read_name
 
 USED_MAX = 10_000
 """Counts told of at once: of quotas by user, the most used."""
@@ -13,7 +13,7 @@ class PostgresUsage(Usage):
         self._database = database
 
     async def lease(self, tenant: str, lease: Lease, now_unix: float) -> Grant:
-        begins, ends = span(lease.period, now_unix)
+        begins, ends = period_of(lease, now_unix)
         at = (tenant, lease.name, begins)
         async with self._database.transaction() as conn:
             if lease.want < 0:

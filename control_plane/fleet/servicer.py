@@ -28,7 +28,9 @@ StoreRecords = Callable[[NodeToken, list[bytes]], Awaitable[None]]
 
 
 class LeaseQuota(Protocol):
-    async def __call__(self, sender: NodeToken, name: str, period: str, *, amount: int, want: int) -> Grant:
+    async def __call__(
+        self, sender: NodeToken, name: str, period: str, *, amount: int, want: int, begins: int = 0
+    ) -> Grant:
         """Raises Rejected: INVALID for what is no question, UNAUTHENTICATED for another's tenant, UNAVAILABLE."""
         ...
 
@@ -218,7 +220,14 @@ class FleetServicer:
         """A slice of a quota, or one that comes back."""
         token = await self._admitted(context)
         try:
-            grant = await self._lease(token, question.name, question.period, amount=question.amount, want=question.want)
+            grant = await self._lease(
+                token,
+                question.name,
+                question.period,
+                amount=question.amount,
+                want=question.want,
+                begins=question.begins,
+            )
         except Rejected as refusal:
             await _abort(context, refusal)
             raise AssertionError("abort always raises") from refusal

@@ -15,6 +15,8 @@ from core.resource import Ref
 from core.store import Store
 
 NAME_MAX = 4_096
+BEGINS_MAX = 2**36
+"""Of a period, Unix seconds: a calendar knows no year behind it."""
 KEPT_S = 62 * 86_400.0
 """Counts of periods that are over are kept for so long."""
 
@@ -32,14 +34,17 @@ class QuotaUsage:
         self._store = store
         self._clock = clock
 
-    async def lease(self, sender: NodeToken, name: str, period: str, *, amount: int, want: int) -> Grant:
+    async def lease(
+        self, sender: NodeToken, name: str, period: str, *, amount: int, want: int, begins: int = 0
+    ) -> Grant:
         """For a gateway. Raises Rejected."""
         named = read_name(name) if len(name) <= NAME_MAX else None
-        if named is None or period not in get_args(Period) or not 0 < amount <= AMOUNT_MAX or abs(want) > AMOUNT_MAX:
+        counts = 0 < amount <= AMOUNT_MAX and abs(want) <= AMOUNT_MAX and 0 <= begins <= BEGINS_MAX
+        if named is None or period not in get_args(Period) or not counts:
             raise Rejected(Why.INVALID, "it is no lease of a quota")
         if not sender.covers(named.tenant):
             raise Rejected(Why.UNAUTHENTICATED, f"{sender.name} may not speak for {named.tenant}")
-        lease = Lease(name=name, period=msgspec.convert(period, Period), amount=amount, want=want)
+        lease = Lease(name=name, period=msgspec.convert(period, Period), amount=amount, want=want, begins=begins)
         return await self._usage.lease(named.tenant, lease, self._clock())
 
     async def list(self, admin: Admin, tenant: str) -> list[Declared]:

@@ -1,14 +1,17 @@
 """Spends a token of every limit that matches a call, or of none."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from fnmatch import fnmatchcase
+from time import time
+from typing import get_args
 
 from core.call import METHODS, OTHER, Inbound, Permit, Target
 from core.errors import Limited, Reason, Refused, Unavailable
 from core.forwarded import counted
 from core.identity import Caller
-from core.limits import EVERY_METHOD, SPENDING, Bucket, Counters, CountersAway, Dimension, Grant, counter_key
+from core.limits import EVERY_METHOD, SPENDING, Bucket, Counters, CountersAway, Dimension, Grant, Scope, counter_key
+from core.quota import Period, Span, span
 from core.snapshot import CompiledLimit, CompiledTool, Limits
 
 KEYS_REMEMBERED = 8192
@@ -20,6 +23,8 @@ _NO_TOOL = ""
 _SIZE = 0
 """Wanted of a limit that counts bytes: as many as the request has, and its answer later."""
 
+_NEVER = Span(0, 0)
+
 _Plan = tuple[tuple[str, Bucket, str, int], ...]
 """(key, bucket, name of the limit, how much a call wants of it)."""
 
@@ -27,8 +32,12 @@ _Plan = tuple[tuple[str, Bucket, str, int], ...]
 class Limiter:
     """A tenant's limits, with the keys of each (caller, endpoint, tool) worked out once."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, clock: Callable[[], float] = time) -> None:
+        """`clock`: Unix seconds."""
         self._limits = limits.limits
+        self._clock = clock
+        self._calendar = any(limit.scope in get_args(Period) for limit in limits.limits)
+        self._periods = dict.fromkeys(get_args(Scope), _NEVER)
         self.tells_tools = any(_tells_tools(limit) for limit in limits.limits)
         """Whether a bucket of its own could tell a tool the caller may not use from one that does not exist."""
         self._methods = frozenset(method for limit in limits.limits for method in limit.methods)
@@ -50,6 +59,8 @@ class Limiter:
 
         What is no tool is limited where every tool is: were it by its name, a limit would tell which names it is for.
         """
+        if self._calendar:
+            self._turn()
         if not isinstance(tool, CompiledTool):
             return self._work_out(caller, inbound, _NO_TOOL, "" if tool is None else tool.server)
         address = inbound.client_address if self._by_ip else ""
@@ -63,10 +74,21 @@ class Limiter:
         plan = self._plans[at] = self._work_out(caller, inbound, tool.name, tool.server, tool.cost)
         return plan
 
+    def _turn(self) -> None:
+        """Periods that began take the place of those that ended: a quota's key says which it is of."""
+        now = self._clock()
+        if not self._periods["day"].begins <= now < self._periods["day"].ends:
+            self._periods |= {"day": span("day", now), "month": span("month", now)}
+            self._plans.clear()
+
+    def _key(self, limit: CompiledLimit, tenant: str, values: dict[Dimension, str]) -> str:
+        name, begins = f"{limit.name}@{limit.life}", self._periods[limit.scope].begins
+        return counter_key(limit.scope, limit.on_error, tenant, name, [values[d] for d in limit.per], begins=begins)
+
     def _work_out(self, caller: Caller, inbound: Inbound, tool: str, server: str, cost: int = 1) -> _Plan:
         values = self._values(caller, inbound, tool, server)
         return tuple(
-            (_key(limit, caller.tenant, values), limit.bucket, limit.name, want)
+            (self._key(limit, caller.tenant, values), limit.bucket, limit.name, want)
             for limit in self._limits
             if (want := _wanted(limit, cost)) is not None
             and _counts(limit, inbound.method)
@@ -76,13 +98,15 @@ class Limiter:
 
     def obliged(self, caller: Caller, inbound: Inbound, tool: Target, names: tuple[str, ...]) -> _Plan:
         """Of limits that the policy has a call spend from. Raises Refused (OBLIGATION) for one not here."""
+        if self._calendar:
+            self._turn()
         values = self._values(caller, inbound, tool.name, tool.server)
         found = {limit.name: limit for limit in self._limits if limit.name in names}
         for name in names:
             if name not in found:
                 raise Refused(Reason.OBLIGATION, "The call cannot be limited as it must be.", detail=f"no limit {name}")
         wanted = [(limit, _wanted(limit, tool.cost)) for limit in found.values()]
-        return tuple((_key(o, caller.tenant, values), o.bucket, o.name, w) for o, w in wanted if w is not None)
+        return tuple((self._key(o, caller.tenant, values), o.bucket, o.name, w) for o, w in wanted if w is not None)
 
     def _values(self, caller: Caller, inbound: Inbound, tool: str, server: str) -> dict[Dimension, str]:
         return {
@@ -112,11 +136,6 @@ def _counts(limit: CompiledLimit, method: str) -> bool:
 def _tells_tools(limit: CompiledLimit) -> bool:
     named = "tool" in limit.per or "server" in limit.per or not _matches(limit.tools, _NO_TOOL)
     return named or limit.unit == "cost"
-
-
-def _key(limit: CompiledLimit, tenant: str, values: dict[Dimension, str]) -> str:
-    name = f"{limit.name}@{limit.life}"
-    return counter_key(limit.scope, limit.on_error, tenant, name, [values[d] for d in limit.per])
 
 
 def _matches(globs: tuple[str, ...], name: str) -> bool:

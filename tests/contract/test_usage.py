@@ -13,8 +13,8 @@ NOW = 1_800_000_000.0
 NAME = "acme/calls@abc/3:ada"
 
 
-def lease(want: int, amount: int = 100, name: str = NAME) -> Lease:
-    return Lease(name=name, period="day", amount=amount, want=want)
+def lease(want: int, amount: int = 100, name: str = NAME, *, begins: int = 0) -> Lease:
+    return Lease(name=name, period="day", amount=amount, want=want, begins=begins)
 
 
 @pytest.fixture
@@ -43,6 +43,26 @@ async def test_a_new_period_begins_with_all_of_it_and_what_comes_back_late_is_lo
     later = span("day", NOW).ends + 1.0
     await usage.lease("acme", lease(-30), later)
     assert await usage.lease("acme", lease(100), later) == Grant(100)
+
+
+async def test_a_slice_that_comes_back_after_its_period_counts_in_that_one(usage: PostgresUsage) -> None:
+    before, after = span("day", NOW), span("day", span("day", NOW).ends)
+    await usage.lease("acme", lease(100, begins=before.begins), NOW)
+    await usage.lease("acme", lease(40, begins=after.begins), after.begins + 1.0)
+    await usage.lease("acme", lease(-30, begins=before.begins), after.begins + 2.0)
+    assert [one.used for one in await usage.used("acme", after.begins + 3.0)] == [40]
+    assert [one.used for one in await usage.used("acme", NOW)] == [70]
+
+
+async def test_near_midnight_a_gateway_leases_of_the_period_its_own_clock_says(usage: PostgresUsage) -> None:
+    before, after = span("day", NOW), span("day", span("day", NOW).ends)
+    assert await usage.lease("acme", lease(100, begins=after.begins), after.begins - 60.0) == Grant(100)
+    short = await usage.lease("acme", lease(100, begins=after.begins), after.begins - 60.0)
+    assert short == Grant(0, after.ends - (after.begins - 60.0))
+    assert await usage.lease("acme", lease(100, begins=before.begins), after.begins + 60.0) == Grant(100)
+    assert await usage.lease("acme", lease(100, begins=before.begins), after.begins + 3_600.0) == Grant(
+        0, after.ends - (after.begins + 3_600.0)
+    ), "a clock that far off is not believed"
 
 
 async def test_another_amount_counts_what_was_used(usage: PostgresUsage) -> None:

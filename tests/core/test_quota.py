@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.limits import counter_key, read_key
+from core.limits import begins_of, counter_key, read_key
 from core.quota import Counted, Period, Quota, Span, read_name, span
 
 
@@ -32,6 +32,14 @@ def test_a_name_reads_as_it_was_made(values: list[str]) -> None:
     scope, on_error, name = read_key(counter_key("month", "local", "acme", "calls@abc", values))
     assert (scope, on_error) == ("month", "local")
     assert read_name(name) == Counted("acme", "calls", "abc", tuple(values))
+
+
+def test_a_quotas_key_says_when_its_period_began_and_its_name_does_not() -> None:
+    key = counter_key("day", "deny", "acme", "calls@abc", ["ada"], begins=unix(2026, 2, 28))
+    assert begins_of(key) == unix(2026, 2, 28)
+    assert read_key(key) == ("day", "deny", "acme/calls@abc/3:ada")
+    assert begins_of(counter_key("day", "deny", "acme", "calls@abc", ["ada"])) == 0
+    assert begins_of("fleet:12") == 0
 
 
 @pytest.mark.parametrize("name", ["", "acme", "acme/calls", "acme/calls@l/3:ab", "acme/calls@l/x:ab", "acme/calls@l/a"])

@@ -221,16 +221,18 @@ class RecordAck(_message.Message):
     def __init__(self, batch: _Optional[int] = ...) -> None: ...
 
 class LeaseQuestion(_message.Message):
-    __slots__ = ("name", "period", "amount", "want")
+    __slots__ = ("name", "period", "amount", "want", "begins")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PERIOD_FIELD_NUMBER: _ClassVar[int]
     AMOUNT_FIELD_NUMBER: _ClassVar[int]
     WANT_FIELD_NUMBER: _ClassVar[int]
+    BEGINS_FIELD_NUMBER: _ClassVar[int]
     name: str
     period: str
     amount: int
     want: int
-    def __init__(self, name: _Optional[str] = ..., period: _Optional[str] = ..., amount: _Optional[int] = ..., want: _Optional[int] = ...) -> None: ...
+    begins: int
+    def __init__(self, name: _Optional[str] = ..., period: _Optional[str] = ..., amount: _Optional[int] = ..., want: _Optional[int] = ..., begins: _Optional[int] = ...) -> None: ...
 
 class LeaseAnswer(_message.Message):
     __slots__ = ("granted", "retry_after_s")

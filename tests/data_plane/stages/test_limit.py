@@ -6,8 +6,8 @@ import pytest
 from adapters.memory.counters import MemoryCounters
 from core.errors import Limited, Reason, Refused, Unavailable
 from core.identity import Caller
-from core.limits import SPENDING, Bucket, CountersAway, Dimension, Grant
-from core.quota import Unit
+from core.limits import SPENDING, Bucket, CountersAway, Dimension, Grant, Scope, begins_of
+from core.quota import Unit, span
 from core.snapshot import CompiledLimit, CompiledPrompt, CompiledTool, Limits
 from data_plane.leases import OnError
 from data_plane.stages.limit import Limiter, settle, spend
@@ -272,3 +272,29 @@ async def test_what_cannot_be_had_in_whole_is_not_taken_in_part() -> None:
         True,
         False,
     ]
+
+
+class Named:
+    """Counters that grant everything and keep the keys they were asked for."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+
+    async def take(self, key: str, bucket: Bucket, want: int) -> Grant:
+        self.keys.append(key)
+        return Grant(want)
+
+    async def give_back(self, key: str, bucket: Bucket, tokens: int) -> None:
+        self.keys.append(key)
+
+
+async def test_a_quotas_key_is_of_the_day_or_month_it_is_and_other_limits_keys_of_none() -> None:
+    now = unix = span("month", 1_800_000_000.0).ends - 1.0
+    scopes: tuple[Scope, ...] = ("day", "month", "node")
+    limits = tuple(msgspec.structs.replace(limit(scope), scope=scope) for scope in scopes)
+    limiter, named = Limiter(Limits(limits), clock=lambda: now), Named()
+    await spend(inbound(), caller(), limiter, named, tool())
+    now += 2.0
+    await spend(inbound(), caller(), limiter, named, tool())
+    before, after = (span("day", at).begins for at in (unix, now))
+    assert list(map(begins_of, named.keys)) == [before, span("month", unix).begins, 0, after, after, 0]
