@@ -192,6 +192,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """`Mcp-Param-*` headers for a modern upstream."""
     env: tuple[tuple[str, str], ...] = ()
     """Environment of a stdio child, secrets included."""
+    bearer: str = ""
+    """The token among `headers` that was had on the caller's behalf; never logged."""
+    bearer_key: bytes = b""
+    """What it is kept by."""
     deadline_s: float = 30.0
     """From now."""
 

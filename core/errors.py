@@ -50,6 +50,11 @@ class Reason(StrEnum):
     UPSTREAM_TOO_LARGE = "upstream_too_large"
     NOT_CONNECTED = "not_connected"
     """The caller has no account at the server, or one that may not do this: it is told where to connect one."""
+    TOKEN_NEEDED = "token_needed"  # noqa: S105
+    """The server is called with the caller's own identity, and the caller proved it with something else than a token
+    that could be exchanged."""
+    NOT_EXCHANGED = "not_exchanged"
+    """Whoever gives out the server's tokens gives none for this caller."""
     CANCELLED = "cancelled"
     INTERNAL = "internal"
 

@@ -14,6 +14,8 @@ from core.resource import NAME, NAME_RULE, Problem, Ref
 TokenEndpointAuth = Literal["auto", "client_secret_basic", "client_secret_post", "none"]
 """How a client proves itself at the token endpoint; auto: as the authorization server prefers."""
 Algorithm = Literal["ES256", "ES384", "RS256", "PS256", "EdDSA"]
+TokenType = Literal["access_token", "id_token", "jwt"]
+"""What a token that is exchanged is said to be (RFC 8693 section 3)."""
 MAX_SCOPES = 64
 MAX_SCOPE_CHARS = 256
 
@@ -62,11 +64,55 @@ class IdJag(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     idp_issuer: str
     """The company's identity provider."""
     idp_client_id: str
-    subject_token: str
-    """Name of a Secret with the ID token that is exchanged."""
+    subject_token: str = ""
+    """Name of a Secret with the ID token that is exchanged. With `subject: caller` for looks alone; empty: they carry
+    no token.
+    """
     idp_client_secret: str = ""
     """Name of a Secret."""
     scopes: list[str] = msgspec.field(default_factory=list)
+    subject: Literal["secret", "caller"] = "secret"
+    """Whose identity: `subject_token`'s for everybody, or each caller's own, by the token it called with."""
+    idp_token_endpoint: str = ""
+    """Where callers' tokens are exchanged; they go nowhere else. Needed with `subject: caller`."""
+    token_endpoint: str = ""
+    """Where the grant is brought to. Needed with `subject: caller`."""
+    subject_token_type: TokenType = "access_token"  # noqa: S105
+    """What callers' tokens are."""
+
+
+class TokenExchange(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="token_exchange"
+):
+    """Each caller's own identity: the token it called with is exchanged for one the server takes (RFC 8693)."""
+
+    token_endpoint: str
+    """Where callers' tokens are exchanged; they go nowhere else."""
+    client_id: str
+    client_secret: str = ""
+    """Name of a Secret."""
+    private_key: str = ""
+    """Name of a Secret with a private key in PEM: `private_key_jwt`. Give this or `client_secret`."""
+    algorithm: Algorithm = "ES256"
+    token_endpoint_auth: TokenEndpointAuth = "auto"  # noqa: S105
+    """auto: client_secret_basic."""
+    issuer: str = ""
+    """Whom client assertions are for; empty: the token endpoint."""
+    dialect: Literal["rfc8693", "entra"] = "rfc8693"
+    """entra: the on-behalf-of flow of Microsoft Entra ID, which came before the standard."""
+    audience: str = ""
+    resource: str = ""
+    """Empty: the server's URL, unless `audience` is given."""
+    scopes: list[str] = msgspec.field(default_factory=list)
+    subject_token_type: TokenType = "access_token"  # noqa: S105
+    requested_token_type: TokenType = "access_token"  # noqa: S105
+    actor_token: str = ""
+    """Name of a Secret with the token of whoever acts: sent beside the caller's."""
+    actors: dict[str, str] = msgspec.field(default_factory=dict)
+    """Agent to the name of a Secret with its own token, which is sent instead of `actor_token`."""
+    actor_token_type: TokenType = "jwt"  # noqa: S105
+    looks: Literal["none", "client"] = "none"
+    """What looks at the server are made with: no token, or one of the client's own (client credentials)."""
 
 
 class UserConnection(
@@ -89,7 +135,7 @@ class UserConnection(
     """Whether whoever holds a link is taken to be whom it is for, where that one has no password to sign in with."""
 
 
-Auth = ClientCredentials | JwtBearer | IdJag | UserConnection
+Auth = ClientCredentials | JwtBearer | IdJag | UserConnection | TokenExchange
 OWN = ""
 """Whose connection it is that no caller has: the server's own."""
 
@@ -99,12 +145,30 @@ def subject_of(user: str, agent: str) -> str:
     return f"user/{user}" if user else f"agent/{agent}"
 
 
+def exchanged(auth: Auth | None) -> TokenExchange | IdJag | None:
+    """Where each caller's own token is exchanged."""
+    if isinstance(auth, TokenExchange):
+        return auth
+    return auth if isinstance(auth, IdJag) and auth.subject == "caller" else None
+
+
+def own(auth: Auth | None) -> ClientCredentials | JwtBearer | IdJag | TokenExchange | None:
+    """Where there is a token of the server's own, if only for looks."""
+    if isinstance(auth, TokenExchange):
+        return auth if auth.looks == "client" else None
+    if isinstance(auth, IdJag):
+        return auth if auth.subject_token else None
+    return auth if isinstance(auth, ClientCredentials | JwtBearer) else None
+
+
 def secrets_of(auth: Auth) -> Iterator[tuple[str, str]]:
     """(field, name of a Secret)"""
-    for field in ("client_secret", "private_key", "assertion", "idp_client_secret", "subject_token"):
+    for field in ("client_secret", "private_key", "assertion", "idp_client_secret", "subject_token", "actor_token"):
         name = getattr(auth, field, "")
         if name:
             yield field, name
+    for agent, name in getattr(auth, "actors", {}).items():
+        yield f"actors.{agent}", name
 
 
 def references(auth: Auth) -> Iterator[tuple[str, Ref]]:
@@ -120,8 +184,9 @@ def problems(auth: Auth, *, private: bool) -> Iterator[Problem]:
         value = getattr(auth, field, "")
         if value and not usable(value, private=private):
             yield Problem(f"spec.auth.{field}", url_rule(private=private))
-        elif not value and not isinstance(auth, UserConnection) and hasattr(auth, field):
+        elif not value and not isinstance(auth, UserConnection | TokenExchange) and hasattr(auth, field):
             yield Problem(f"spec.auth.{field}", "must not be empty")
+    yield from _exchange_problems(auth, private=private)
     if len(auth.scopes) > MAX_SCOPES:
         yield Problem("spec.auth.scopes", f"must be at most {MAX_SCOPES}")
     for i, scope in enumerate(auth.scopes):
@@ -139,6 +204,43 @@ def problems(auth: Auth, *, private: bool) -> Iterator[Problem]:
             yield Problem("spec.auth.client_id", "must be given with client_secret")
         if auth.look_as and not NAME.fullmatch(auth.look_as):
             yield Problem("spec.auth.look_as", NAME_RULE)
+
+
+MAX_ACTORS = 256
+
+
+def _exchange_problems(auth: Auth, *, private: bool) -> Iterator[Problem]:
+    if isinstance(auth, IdJag) and auth.subject == "secret":
+        if not auth.subject_token:
+            yield Problem("spec.auth.subject_token", "must name a Secret, unless subject is caller")
+        for field in ("idp_token_endpoint", "token_endpoint"):
+            if getattr(auth, field):
+                yield Problem(f"spec.auth.{field}", "is for subject: caller")
+        return
+    wanted = ("idp_token_endpoint", "token_endpoint") if isinstance(auth, IdJag) else ("token_endpoint",)
+    for field in wanted if exchanged(auth) is not None else ():
+        if not usable(getattr(auth, field), private=private):
+            yield Problem(f"spec.auth.{field}", url_rule(private=private))
+    if not isinstance(auth, TokenExchange):
+        return
+    if not auth.client_id:
+        yield Problem("spec.auth.client_id", "must not be empty")
+    if auth.client_secret and auth.private_key:
+        yield Problem("spec.auth", "must have one of client_secret and private_key")
+    if auth.looks == "client" and not (auth.client_secret or auth.private_key):
+        yield Problem("spec.auth.looks", "client takes client_secret or private_key")
+    if auth.dialect == "entra":
+        if not auth.scopes:
+            yield Problem("spec.auth.scopes", "must say what for: dialect entra has no other way")
+        for field in ("audience", "resource", "actor_token", "actors"):
+            if getattr(auth, field):
+                yield Problem(f"spec.auth.{field}", "is nothing that dialect entra knows")
+    for field in ("audience", "resource"):
+        value = getattr(auth, field)
+        if len(value) > 1024 or not value.isascii() or not value.isprintable():
+            yield Problem(f"spec.auth.{field}", "must be at most 1024 printable ASCII characters")
+    if len(auth.actors) > MAX_ACTORS:
+        yield Problem("spec.auth.actors", f"must be at most {MAX_ACTORS}")
 
 
 def is_scope(text: str) -> bool:

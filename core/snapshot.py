@@ -12,6 +12,7 @@ from core.guard import Action, Direction, Thresholds
 from core.identity import Principal, Risk
 from core.issuer import IdentityProvider, KeySet
 from core.limits import SPENDING, Bucket, Dimension, Scope
+from core.onbehalf import IdJag, TokenExchange
 from core.own_detector import OwnDetector
 from core.policy import Canary
 from core.quota import Unit
@@ -160,6 +161,10 @@ class SignIn(msgspec.Struct, frozen=True, kw_only=True):
     """Where people connect an account, to be followed by `/` and a sealed link; empty: nowhere."""
     url: str
     """Of the server."""
+    exchange: TokenExchange | IdJag | None = None
+    """Where each caller's own token is exchanged for one of the server's."""
+    made_for: str = ""
+    """With `exchange`: `core.connection.made_for`."""
 
 
 class Backend(msgspec.Struct, frozen=True, kw_only=True):

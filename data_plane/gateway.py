@@ -9,6 +9,7 @@ from core.sealing import Sealer
 from data_plane.bearers import Bearers
 from data_plane.leases import Leases
 from data_plane.meter import Meter
+from data_plane.on_behalf import OnBehalf
 from data_plane.parked import Parked
 from data_plane.public_urls import PublicUrls
 from data_plane.sessions import SessionNotes
@@ -29,6 +30,7 @@ class Gateway:
     approvers: Approvers
     sealer: Sealer
     bearers: Bearers
+    on_behalf: OnBehalf
     urls: PublicUrls
     version: str
     clock: Callable[[], float]

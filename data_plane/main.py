@@ -38,10 +38,12 @@ from core.server import StdioTransport
 from core.snapshot import SnapshotReceiver, SnapshotSource
 from core.trust import key_id
 from data_plane.leases import ScopedCounters
+from data_plane.on_behalf import OnBehalf
 from data_plane.parts import PartStore, node_key
 from data_plane.settings import AgentGrpc, Settings, WorkerSettings, read
 from data_plane.supervisor import listen
 from data_plane.supervisor.bus import NodeBus, Shared
+from data_plane.supervisor.exchanging import Exchanging
 from data_plane.supervisor.issuers import IssuerKeys
 from data_plane.supervisor.node import Node
 from data_plane.supervisor.ops import Ops
@@ -144,6 +146,11 @@ async def _run(settings: Settings) -> int:
         stack.callback(web.close)
         issuer_keys = IssuerKeys(receiver.lookup, store, web)
         workers.find_keys = issuer_keys.keys
+        # Threads of its own: a slow token endpoint keeps nobody's keys waiting.
+        exchange_web = WebClient()
+        stack.callback(exchange_web.close)
+        workers.on_behalf = on_behalf = OnBehalf(Exchanging(exchange_web, JwtProver()).obtain, time.time)
+        stack.push_async_callback(on_behalf.close)
         metrics, calls = CallMetrics(), CallLog(settings.call_log)
         spans = _spans(settings, release)
 
@@ -165,6 +172,8 @@ async def _run(settings: Settings) -> int:
                 "watched_servers": watching.bound,
                 "web_requests": web.bound,
                 "issuers": issuer_keys.bound,
+                "exchanged_tokens": on_behalf.bound,
+                "exchanges": exchange_web.bound,
                 "spool_segments": Bound(pump.segments, max(2, settings.spool_max_mib), pump.dropped),
                 "call_log_bytes": calls.bound,
                 **({"spans": spans.bound} if spans is not None else {}),

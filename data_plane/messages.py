@@ -12,9 +12,11 @@ from core.approval import Wish
 from core.bound import Bound
 from core.bus import Event
 from core.call import Interest, Notification, Outgoing, Raw, Route
+from core.exchange import Declined, Wanted
 from core.issuer import KeySet
 from core.limits import Bucket
 from core.resource import Problem
+from core.snapshot import Token
 
 
 class Take(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -215,6 +217,19 @@ class Approved(msgspec.Struct, frozen=True, array_like=True, tag=51):
     answer: approval.Answer
 
 
+class TokenWanted(msgspec.Struct, frozen=True, array_like=True, tag=43):
+    """Worker asks: a token on its caller's behalf. Answered by TokenHad."""
+
+    wanted: Wanted
+
+
+class TokenHad(msgspec.Struct, frozen=True, array_like=True, tag=44):
+    """One of the two."""
+
+    token: Token | None = None
+    declined: Declined | None = None
+
+
 class Granted(msgspec.Struct, frozen=True, array_like=True, tag=20):
     tokens: int
     retry_after_s: float
@@ -283,8 +298,9 @@ Question = (
     | After
     | KeysWanted
     | AskApproval
+    | TokenWanted
 )
-Answer = Granted | Ran | Found | Verdict | Done | Value | Events | KeysFound | Approved | Failed
+Answer = Granted | Ran | Found | Verdict | Done | Value | Events | KeysFound | Approved | TokenHad | Failed
 News = Pointed | Forget | Abandon | Condition | Drain | Stats | Stale | Subscribe | Unsubscribe | Subscribed | Delivered
 
 

@@ -34,6 +34,7 @@ from data_plane.stages import (
     target,
     tenancy,
 )
+from data_plane.upstreams.failure import ChallengedError
 
 _GREETING = frozenset({"initialize", "server/discover"})
 """Whose answers say what the endpoint can do, and what servers say of themselves. Lists name those away."""
@@ -78,6 +79,8 @@ async def handle(gateway: Gateway, inbound: Inbound) -> Result:
         )
         try:
             route = routing.choose(inbound, permit, clean, tenant, now)
+            if route.backend.sign_in is not None:
+                route = await routing.on_behalf(route, inbound, permit, tenant, gateway.on_behalf, now)
             before = rounds.resume(inbound, permit, tenant.secrets, gateway.sealer, now)
             if permit.obligations and before is None and obligations.needs_approval(inbound, permit):
                 await obligations.approved(inbound, permit, clean, gateway.approvers, tenant.secrets.key_pepper)
@@ -91,6 +94,10 @@ async def handle(gateway: Gateway, inbound: Inbound) -> Result:
             return recording.unconnected(
                 connecting.told(missing, inbound, permit, backend, tenant.secrets, gateway.sealer, now)
             )
+        except ChallengedError:
+            if route.bearer:
+                gateway.on_behalf.refused(route.bearer_key, route.bearer)
+            raise
         guarded = await guard.redact(raw, permit, tenant.guards, notify, inbound.revision, route.backend.era)
         result = expose.uris(guarded, inbound, permit, endpoint)
         if tenant.limiter.weighs:

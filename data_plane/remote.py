@@ -22,8 +22,10 @@ from core.bus import (
 )
 from core.call import Ask, Interest, Notification, Notify, Outgoing, Raw, Route
 from core.errors import Reason, Unavailable
+from core.exchange import Declined, Wanted
 from core.issuer import KeySet
 from core.limits import Bucket, CountersAway, Grant
+from core.snapshot import Token
 from data_plane.channel import Channel, ChannelLost
 from data_plane.messages import (
     After,
@@ -46,6 +48,8 @@ from data_plane.messages import (
     Subscribe,
     Subscribed,
     Take,
+    TokenHad,
+    TokenWanted,
     ToolCall,
     Unsubscribe,
     Value,
@@ -72,6 +76,22 @@ class RemoteIssuerKeys:
         except ChannelLost:
             return KeySet()
         return answer.keys if isinstance(answer, KeysFound) else KeySet()
+
+
+class RemoteExchange:
+    """`on_behalf.Obtain`: by the node's supervisor."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def obtain(self, wanted: Wanted) -> Token | Declined:
+        try:
+            answer = await self._channel.ask(TokenWanted(wanted))
+        except ChannelLost:
+            return Declined(refused=False, detail="the supervisor is gone")
+        if isinstance(answer, TokenHad):
+            return answer.token or answer.declined or Declined(refused=False, detail="no answer")
+        return Declined(refused=False, detail=_why(answer))
 
 
 class RemoteCounters:

@@ -42,6 +42,7 @@ from data_plane.leases import Leases
 from data_plane.leaving import Leaving
 from data_plane.listeners import SETTLE_S, Listeners
 from data_plane.meter import Meter
+from data_plane.on_behalf import OnBehalf
 from data_plane.packs import Packs
 from data_plane.parked import Parked
 from data_plane.pipeline import describe, handle, knock, prove, sight
@@ -53,6 +54,7 @@ from data_plane.remote import (
     RemoteCache,
     RemoteCounters,
     RemoteEvents,
+    RemoteExchange,
     RemoteIssuerKeys,
 )
 from data_plane.sessions import SessionNotes
@@ -122,6 +124,8 @@ async def run(settings: WorkerSettings) -> None:
         leases = Leases(RemoteCounters(channel))
         stack.push_async_callback(leases.close)
         bearers = Bearers(JoseVerifier(), RemoteIssuerKeys(channel).keys)
+        on_behalf = OnBehalf(RemoteExchange(channel).obtain, time.time)
+        stack.push_async_callback(on_behalf.close)
         gateway = Gateway(
             tenants=worker.tenants,
             counters=leases,
@@ -136,6 +140,7 @@ async def run(settings: WorkerSettings) -> None:
             approvers=RemoteApprovers(channel),
             sealer=sealer,
             bearers=bearers,
+            on_behalf=on_behalf,
             urls=PublicUrls(
                 base=settings.public_url, secure=settings.tls is not None, any_host="*" in settings.public_hosts
             ),
@@ -184,6 +189,7 @@ async def run(settings: WorkerSettings) -> None:
                 "connections": Bound(leaving.connections, settings.max_connections, refused.count),
                 "sessions": gateway.conversations.bound,
                 "issuers": bearers.bound,
+                "exchanged_tokens": on_behalf.bound,
                 "scans": Bound(scanning._work_queue.qsize(), settings.max_connections),  # noqa: SLF001 - no other look
                 **of_snapshots(worker.tenants, assembler.full),
                 **engine.bounds(),

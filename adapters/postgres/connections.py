@@ -17,7 +17,12 @@ COLUMNS = (
     "tenant, server, subject, state, made_for, challenge, issuer, scopes, error, failures,"
     " extract(epoch FROM expires_at)::float8, version, key_id, sealed, extract(epoch FROM updated_at)::float8"
 )
-_OWN = "kind = 'Server' AND spec->'auth'->>'type' IN ('client_credentials', 'jwt', 'id_jag')"
+_OWN = (
+    "kind = 'Server' AND (spec->'auth'->>'type' IN ('client_credentials', 'jwt')"
+    " OR spec->'auth'->>'type' = 'id_jag' AND spec->'auth' ? 'subject_token'"
+    " OR spec->'auth'->>'type' = 'token_exchange' AND spec->'auth'->>'looks' = 'client')"
+)
+"""As `core.onbehalf.own`."""
 _KEY = "tenant = %s AND server = %s AND subject = %s"
 _AGAIN_S = 10.0
 """A credential that was had, or refused, less long ago is not asked for again because of a challenge."""

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
 from control_plane.compiler.source import Parts, Source
+from core.connection import made_for
 from core.definition import Known
 from core.firewall import thresholds
 from core.guard import Guard
 from core.limits import Bucket, RateLimit
-from core.onbehalf import OWN, UserConnection, subject_of
+from core.onbehalf import OWN, UserConnection, exchanged, subject_of
 from core.quota import Period, Quota
 from core.resource import Ref, Resource, digest, encode
 from core.server import Remote, Server
@@ -60,11 +61,15 @@ def _sign_in(source: Source, server: Server) -> SignIn | None:
     auth = server.auth
     if auth is None or not isinstance(server.transport, Remote):
         return None
+    url, exchange = server.transport.url, exchanged(auth)
+    if exchange is not None:
+        mark = made_for(server)
+        return SignIn(per_caller=False, look_as=OWN, connect_url="", url=url, exchange=exchange, made_for=mark)
     if not isinstance(auth, UserConnection):
-        return SignIn(per_caller=False, look_as=OWN, connect_url="", url=server.transport.url)
+        return SignIn(per_caller=False, look_as=OWN, connect_url="", url=url)
     look_as = subject_of(auth.look_as, "") if auth.look_as else OWN
     connect = f"{source.connect_url}/connect/{source.tenant}" if source.connect_url else ""
-    return SignIn(per_caller=True, look_as=look_as, connect_url=connect, url=server.transport.url)
+    return SignIn(per_caller=True, look_as=look_as, connect_url=connect, url=url)
 
 
 def _limit(resource: Resource, limit: RateLimit) -> CompiledLimit:

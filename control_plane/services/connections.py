@@ -23,6 +23,7 @@ from core.connection import made_for as made_for_
 from core.mcp.tickets import issue
 from core.oauth_client import Challenge, Client, NotBelieved, Prover, TokenAnswer
 from core.onbehalf import OWN, UserConnection, secrets_of
+from core.onbehalf import own as own_of
 from core.resource import Problem, Ref
 from core.sealing import SealBroken, Sealer
 from core.secret import SealedValues
@@ -151,7 +152,7 @@ class Obtaining:
 
     async def challenged(self, tenant: str, server: Server, name: str, challenge: str) -> None:
         """A look was refused for its credential."""
-        if server.auth is not None and not isinstance(server.auth, UserConnection):
+        if own_of(server.auth) is not None:
             await self._ports.connections.challenged(tenant, name, made_for_(server), challenge[:2048])
 
     async def run(self) -> None:
@@ -207,7 +208,8 @@ class Obtaining:
             await ports.connections.keep(due, due_s=None)
             return
         own = due.subject == OWN
-        if own == isinstance(server.auth, UserConnection) or (not own and due.made_for != made_for_(server)):
+        wanted = own_of(server.auth) is not None if own else isinstance(server.auth, UserConnection)
+        if not wanted or (not own and due.made_for != made_for_(server)):
             ended = msgspec.structs.replace(due, state="refused", error="declared otherwise since", sealed=None)
             await ports.connections.keep(ended, due_s=None)
             return
@@ -227,12 +229,12 @@ class Obtaining:
 
     async def _obtained(self, due: Connection, server: Server) -> tuple[Connection, float | None]:
         ports = self._ports
-        assert server.auth is not None
-        assert not isinstance(server.auth, UserConnection)
+        auth = own_of(server.auth)
+        assert auth is not None
         values = await ports.values(due.tenant, server)
         challenge = await ports.challenge(due.tenant, due.server, due.challenge)
-        held, answer, asked = await ports.sign_in(server).own(server.auth, values, challenge)
-        due = msgspec.structs.replace(due, made_for=made_for_(server), issuer=server.auth.issuer)
+        held, answer, asked = await ports.sign_in(server).own(auth, values, challenge)
+        due = msgspec.structs.replace(due, made_for=made_for_(server), issuer=auth.issuer)
         return ports.with_held(due, held, answer, asked), refresh_in(answer, renewable=True)
 
     async def _refreshed(self, due: Connection, server: Server) -> tuple[Connection, float | None]:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 
 from core import oauth_client as oauth
 from core.connection import Held
+from core.exchange import client_of, place_of, resource_of
 from core.oauth_client import Challenge, Client, NotBelieved, Place, Prover, ServerMetadata, TokenAnswer
-from core.onbehalf import ClientCredentials, IdJag, JwtBearer, UserConnection, usable
+from core.onbehalf import ClientCredentials, IdJag, JwtBearer, TokenExchange, UserConnection, usable
 from core.server import Remote, Server
 from core.web import Answer, Request, Unreachable, Web
 
@@ -140,9 +141,14 @@ class SignIn:
         return self._prover.new_key()
 
     async def own(
-        self, auth: ClientCredentials | JwtBearer | IdJag, values: Mapping[str, str], challenge: Challenge
+        self,
+        auth: ClientCredentials | JwtBearer | IdJag | TokenExchange,
+        values: Mapping[str, str],
+        challenge: Challenge,
     ) -> tuple[Held, TokenAnswer, list[str]]:
         """A token in the server's own name. `values`: of the Secrets it names; the last are the scopes asked for."""
+        if isinstance(auth, TokenExchange):
+            return await self._looking(auth, values)
         place = await self.place(challenge, auth.issuer)
         scopes = oauth.wanted_scopes(place, challenge.scope, auth.scopes, (), refresh=False)
         params = {"scope": " ".join(scopes), "resource": place.resource}
@@ -158,6 +164,17 @@ class SignIn:
         answer = await self.redeem(place, client, params, key)
         scheme = oauth.token_scheme(answer, proven=bool(key))
         return Held(scheme, answer.access_token, proof_key=key if scheme == "DPoP" else b""), answer, scopes
+
+    async def _looking(self, auth: TokenExchange, values: Mapping[str, str]) -> tuple[Held, TokenAnswer, list[str]]:
+        """For looks at a server whose calls are made with callers' own: of the client that exchanges those."""
+        params = {
+            "grant_type": "client_credentials",
+            "scope": " ".join(auth.scopes),
+            "audience": auth.audience,
+            "resource": resource_of(auth, self._url) if auth.dialect == "rfc8693" else "",
+        }
+        answer = await self.redeem(place_of(auth), client_of(auth, values), params, b"")
+        return Held(oauth.token_scheme(answer, proven=False), answer.access_token), answer, auth.scopes
 
     async def _vouched(self, auth: IdJag, values: Mapping[str, str], place: Place, scopes: list[str]) -> str:
         """The identity provider's grant for this server (draft-ietf-oauth-identity-assertion-authz-grant)."""

@@ -83,6 +83,8 @@ _MODERN: dict[Reason, tuple[int, int]] = {
     Reason.UPSTREAM_TIMEOUT: (200, 504),
     Reason.UPSTREAM_TOO_LARGE: (200, 502),
     Reason.NOT_CONNECTED: (200, 403),
+    Reason.TOKEN_NEEDED: (200, 403),
+    Reason.NOT_EXCHANGED: (200, 403),
     Reason.CANCELLED: (200, REQUEST_CANCELLED),
     Reason.INTERNAL: (500, INTERNAL_ERROR),
 }

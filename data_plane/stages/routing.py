@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from core.call import Clean, Inbound, Permit, Route
 from core.errors import NotConnected, Reason, Refused, Unavailable
+from core.exchange import Declined, Wanted, actor_secret, key_of, needed
 from core.mcp.headers import param_headers, param_mismatch
 from core.onbehalf import OWN, subject_of
 from core.server import Remote
@@ -15,8 +18,10 @@ from data_plane.upstreams.upstream import PROOF_KEY
 if TYPE_CHECKING:
     from core.call import Target
     from core.identity import Caller
+    from core.onbehalf import IdJag, TokenExchange
     from core.server import Transport
     from core.snapshot import Backend, SignIn, Token
+    from data_plane.on_behalf import OnBehalf
     from data_plane.snapshots import TenantSnapshot
 
 
@@ -37,7 +42,7 @@ def choose(inbound: Inbound, permit: Permit, clean: Clean, snapshot: TenantSnaps
     mirrored = param_headers(params, clean.arguments) if params else ()
     carried = snapshot.carried.get(tool.server)
     if carried is None:
-        if backend.sign_in is None:
+        if backend.sign_in is None or backend.sign_in.exchange is not None:
             carried = snapshot.carried[tool.server] = carried_by(backend.transport, snapshot.secrets.values)
         else:
             carried = _signed_in(backend, backend.sign_in, permit.caller, snapshot, now_unix)
@@ -49,6 +54,64 @@ def choose(inbound: Inbound, permit: Permit, clean: Clean, snapshot: TenantSnaps
         header_params=mirrored,
         env=carried[1],
         deadline_s=tool.timeout_s if inbound.deadline_s is None else min(tool.timeout_s, inbound.deadline_s),
+    )
+
+
+async def on_behalf(  # noqa: PLR0917 - the pipeline reads best in a line.
+    route: Route, inbound: Inbound, permit: Permit, snapshot: TenantSnapshot, tokens: OnBehalf, now_unix: float
+) -> Route:
+    """The same with a token for the caller's own, where the server wants one; nobody is asked for one at hand.
+
+    Raises Refused(TOKEN_NEEDED) for a caller that has none to exchange, Refused(NOT_EXCHANGED) where it is said no to,
+    Unavailable(UPSTREAM_UNAVAILABLE) where nobody answers.
+    """
+    sign_in, caller = route.backend.sign_in, permit.caller
+    if sign_in is None or sign_in.exchange is None:
+        return route
+    server = route.backend.server
+    if caller.proof.method != "token":
+        raise Refused(
+            Reason.TOKEN_NEEDED,
+            f"{server} is called on behalf of whoever calls, with an access token (OAuth) of theirs,"
+            f" and this caller came with another kind of credential ({caller.proof.method}): come with a token.",
+            detail=f"proven by {caller.proof.method}",
+        )
+    acting = actor_secret(sign_in.exchange, caller.agent)
+    key = key_of(route.tenant, server, sign_in.made_for, inbound.credential, acting)
+    token: Token | Declined | None = tokens.at_hand(key, now_unix)
+    if token is None:
+        token = await tokens.token(_wanted(route, sign_in, sign_in.exchange, inbound, acting, snapshot), key)
+    if isinstance(token, Declined):
+        if token.refused:
+            public = f"Whoever gives out tokens for {server} gives none on this caller's behalf."
+            raise Refused(Reason.NOT_EXCHANGED, public, detail=token.detail)
+        public = f"Whoever gives out tokens for {server} cannot be reached now."
+        raise Unavailable(Reason.UPSTREAM_UNAVAILABLE, public, detail=token.detail)
+    return replace(route, headers=route.headers + bearing(token), bearer=token.value, bearer_key=key)
+
+
+def _wanted(  # noqa: PLR0917 - what such a question holds.
+    route: Route,
+    sign_in: SignIn,
+    auth: TokenExchange | IdJag,
+    inbound: Inbound,
+    acting: str,
+    snapshot: TenantSnapshot,
+) -> Wanted:
+    transport, secrets = route.backend.transport, snapshot.secrets.values
+    assert isinstance(transport, Remote)
+    values = _filled({name: name for name in needed(auth)}, secrets)
+    return Wanted(
+        tenant=route.tenant,
+        server=route.backend.server,
+        made_for=sign_in.made_for,
+        url=sign_in.url,
+        auth=auth,
+        private=transport.allow_private,
+        ca_pem=transport.ca_pem,
+        values=values,
+        subject=inbound.credential.decode("ascii"),
+        actor=_filled({"": acting}, secrets)[""].strip() if acting else "",
     )
 
 

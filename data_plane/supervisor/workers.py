@@ -12,9 +12,11 @@ from core.approval import ApprovalsAway, Approvers, Nobody, TooManyWishes
 from core.bound import Bound
 from core.call import Ask, Notification, Notify, ToolBackend, Watchable
 from core.errors import Reason, Unavailable
+from core.exchange import Declined, Wanted
 from core.issuer import KeySet
 from core.limits import Counters
 from core.resource import Problem
+from core.snapshot import Token
 from data_plane.channel import Channel, ChannelHits, ChannelLost, open_channel
 from data_plane.messages import (
     Abandon,
@@ -47,11 +49,14 @@ from data_plane.messages import (
     Stats,
     Subscribe,
     Take,
+    TokenHad,
+    TokenWanted,
     ToolCall,
     Unsubscribe,
     Verdict,
     Watch,
 )
+from data_plane.on_behalf import OnBehalf
 from data_plane.supervisor.bus import Shared, Subscriptions
 from data_plane.supervisor.process import Process
 
@@ -72,6 +77,10 @@ SETTLED_S = 10.0
 """A worker that lived so long is replaced at once; one that died younger waits longer each time."""
 BACKOFF_S = (0.05, 5.0)
 _BEGAN = Notification("", b"")
+
+
+async def _no_tokens(_: Wanted) -> Declined:
+    return Declined(refused=False, detail="nobody to ask")
 
 
 async def _no_keys(_tenant: str, _provider: str, _kid: str) -> KeySet:
@@ -157,6 +166,8 @@ class Workers:
         self.approvers: Approvers = Nobody()
         """Who puts calls to people."""
         self.find_keys: Callable[[str, str, str], Awaitable[KeySet]] = _no_keys
+        self.on_behalf = OnBehalf(_no_tokens, time.time)
+        """Both set by the root."""
         """Set by the root: (tenant, issuer, key id) to the issuer's keys, with that one if there is one."""
 
     # === keeping them running ===
@@ -360,6 +371,9 @@ class Workers:
             return found
         if isinstance(question, KeysWanted):
             return KeysFound(await self.find_keys(question.tenant, question.provider, question.kid))
+        if isinstance(question, TokenWanted):
+            had = await self.on_behalf.token(question.wanted, question.wanted.key)
+            return TokenHad(had) if isinstance(had, Token) else TokenHad(declined=had)
         return Failed("bug", detail="not a worker's question")
 
     async def _approval(self, question: AskApproval) -> Answer:

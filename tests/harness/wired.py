@@ -20,6 +20,7 @@ from adapters.re2.matcher import Re2Matcher
 from adapters.wasmtime.policy import WasmPolicyEngine
 from core.approval import Nobody
 from core.call import Inbound, Result
+from core.exchange import Declined, Wanted
 from core.identity import Principal, key_hash
 from core.issuer import KeySet
 from core.resource import digest, encode
@@ -48,6 +49,7 @@ from data_plane.leases import Leases
 from data_plane.leaving import Leaving
 from data_plane.listeners import Listeners
 from data_plane.meter import Meter
+from data_plane.on_behalf import OnBehalf
 from data_plane.parked import Parked
 from data_plane.pipeline import describe, handle, knock, prove, sight
 from data_plane.public_urls import PublicUrls
@@ -243,6 +245,7 @@ async def _worker(
         approvers=Nobody(),
         sealer=sealer,
         bearers=Bearers(JoseVerifier(), _no_keys),
+        on_behalf=OnBehalf(_no_tokens, time.time),
         urls=PublicUrls(),
     )
     watches = Watches(gateway.backends)
@@ -250,6 +253,10 @@ async def _worker(
     listeners = Listeners(tenants.loaded)
     streams = Streams(listeners, watches, partial(sight, gateway), tenants.loaded)
     return await _serving(stack, gateway, bus, listeners, streams, tenants=tenants, quiet_s=quiet_s, server=server)
+
+
+async def _no_tokens(_: Wanted) -> Declined:
+    return Declined(refused=False, detail="nobody to ask")
 
 
 async def _no_keys(_tenant: str, _provider: str, _kid: str) -> KeySet:

@@ -5,11 +5,16 @@ import pytest
 
 from core.call import Clean, Permit, Route
 from core.errors import NotConnected, Reason, Refused, Unavailable
+from core.exchange import Declined, Wanted
+from core.identity import Proof
+from core.onbehalf import TokenExchange
 from core.resource import encode
 from core.server import HttpTransport, StdioTransport, Transport
 from core.snapshot import Backend, Backends, SignIn, Token, token_key
+from data_plane.on_behalf import OnBehalf
 from data_plane.snapshots import TenantSnapshot
 from data_plane.stages.routing import choose, towards
+from data_plane.stages.routing import on_behalf as with_token
 from data_plane.upstreams.upstream import PROOF_KEY
 from tests.data_plane.stages.builders import inbound, permit, snapshot
 
@@ -133,3 +138,75 @@ def test_what_no_caller_asks_for_goes_with_the_account_of_looks() -> None:
     made = signing_in(per_caller=True, user_ann=Token("Bearer", "a"), user_bob=Token("Bearer", "b"))
     assert dict(towards(permit().tool, made).headers)[b"Authorization"] == b"Bearer a"
     assert b"Authorization" not in dict(towards(permit().tool, signing_in(per_caller=True)).headers)
+
+
+def on_behalf(**auth: object) -> TenantSnapshot:
+    made = rules(HttpTransport(url=HTTP.url, headers={"X-Team": "blue"}), client="secret", helpers="agent's")
+    declared = {"token_endpoint": "https://as.example/token", "client_id": "t", "client_secret": "client", **auth}
+    exchange = msgspec.convert(declared, TokenExchange)
+    sign_in = SignIn(per_caller=False, look_as="", connect_url="", url=HTTP.url, exchange=exchange, made_for="m")
+    made.backends["files"] = msgspec.structs.replace(made.backends["files"], sign_in=sign_in)
+    return made
+
+
+class Exchanged:
+    """Gives what is set, and notes what was wanted."""
+
+    def __init__(self, answer: Token | Declined) -> None:
+        self.answer = answer
+        self.wanted: list[Wanted] = []
+        self.kept = OnBehalf(self.obtain, lambda: NOW)
+
+    async def obtain(self, wanted: Wanted) -> Token | Declined:
+        self.wanted.append(wanted)
+        return self.answer
+
+    async def route(self, made: TenantSnapshot, credential: bytes = b"ey.a.b", method: str = "token") -> Route:
+        plain = permit()
+        proven = msgspec.structs.replace(plain.caller, proof=Proof(method=method))  # type: ignore[arg-type]
+        allowed = msgspec.structs.replace(plain, caller=proven)
+        asked = msgspec.structs.replace(inbound(), credential=credential)
+        return await with_token(route(made, allowed=allowed), asked, allowed, made, self.kept, NOW)
+
+
+async def test_a_callers_token_is_exchanged_once_and_what_it_gave_is_all_that_goes_to_the_server() -> None:
+    at, made = Exchanged(Token("Bearer", "theirs", NOW + 600)), on_behalf()
+    for _ in range(3):
+        sent = await at.route(made)
+        assert dict(sent.headers) == {b"X-Team": b"blue", b"Authorization": b"Bearer theirs"}
+    assert len(at.wanted) == 1
+    assert (at.wanted[0].subject, at.wanted[0].values, at.wanted[0].actor) == ("ey.a.b", {"client": "secret"}, "")
+    await at.route(made, b"ey.c.d")
+    assert [one.subject for one in at.wanted] == ["ey.a.b", "ey.c.d"]
+
+
+async def test_the_agents_token_goes_along_as_the_actors() -> None:
+    at = Exchanged(Token("Bearer", "theirs", NOW + 600))
+    await at.route(on_behalf(actors={"bot": "helpers"}))
+    assert at.wanted[0].actor == "agent's"
+
+
+async def test_who_comes_with_an_api_key_is_told_what_to_come_with() -> None:
+    at = Exchanged(Token("Bearer", "theirs", NOW + 600))
+    with pytest.raises(Refused) as refusal:
+        await at.route(on_behalf(), b"tgk_acme_x", "key")
+    assert refusal.value.reason is Reason.TOKEN_NEEDED
+    assert "with an access token" in refusal.value.public
+    assert at.wanted == []
+
+
+async def test_a_no_is_a_refusal_and_no_answer_is_none_and_neither_tells_the_caller_why() -> None:
+    with pytest.raises(Refused) as refusal:
+        await Exchanged(Declined(refused=True, detail="invalid_target")).route(on_behalf())
+    assert (refusal.value.reason, refusal.value.detail) == (Reason.NOT_EXCHANGED, "invalid_target")
+    assert "invalid_target" not in refusal.value.public
+    with pytest.raises(Unavailable) as failure:
+        await Exchanged(Declined(refused=False, detail="as.example: refused")).route(on_behalf())
+    assert "as.example" not in failure.value.public
+
+
+async def test_a_client_secret_that_is_missing_makes_the_server_unavailable() -> None:
+    made = on_behalf()
+    made.secrets.values.clear()
+    with pytest.raises(Unavailable, match="secret client"):
+        await Exchanged(Token("Bearer", "theirs", NOW + 600)).route(made)
