@@ -200,8 +200,9 @@ def full_in_s(level: Level, bucket: Bucket, now_s: float) -> float:
     return (bucket.burst - refill(level, bucket, now_s)) / bucket.rate_per_s
 
 
-Scope = Literal["node", "fleet", "day", "month"]
-"""`day` and `month`: of a quota, counted by the control plane."""
+Scope = Literal["node", "fleet", "day", "month", "address"]
+"""`day` and `month`: of a quota, counted by the control plane. `address`: of strangers, by node; counted apart, as
+they must not push what tenants are counted by out of memory."""
 OnError = Literal["allow", "deny", "local"]
 
 _CODES: dict[tuple[Scope, OnError], str] = {

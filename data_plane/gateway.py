@@ -7,6 +7,7 @@ from core.approval import Approvers
 from core.call import ToolBackend
 from core.sealing import Sealer
 from data_plane.bearers import Bearers
+from data_plane.doorstep import Doorstep
 from data_plane.leases import Leases
 from data_plane.meter import Meter
 from data_plane.on_behalf import OnBehalf
@@ -31,6 +32,7 @@ class Gateway:
     sealer: Sealer
     bearers: Bearers
     on_behalf: OnBehalf
+    doorstep: Doorstep
     urls: PublicUrls
     version: str
     clock: Callable[[], float]

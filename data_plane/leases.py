@@ -275,12 +275,14 @@ class ScopedCounters:
         fleet: Counters | None,
         quotas: Counters | None = None,
         *,
+        strangers: Counters | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """`node`: memory; also what counts while others are away. `fleet` None: this node is the fleet. `quotas`: the
-        control plane's, by whole keys; None: there is none.
+        control plane's, by whole keys; None: there is none. `strangers`: of addresses; None: `node`.
         """
         self._node = node
+        self._strangers = strangers if strangers is not None else node
         self._budgets = (
             Leases(quotas, idle_s=QUOTA_IDLE_S, patience_s=QUOTA_PATIENCE_S, clock=clock)
             if quotas is not None
@@ -313,6 +315,8 @@ class ScopedCounters:
         scope = read_key(key)[0]
         if scope in ("day", "month"):
             return self._quotas
+        if scope == "address":
+            return self._strangers
         return self._node if scope == "node" else self._fleet
 
     async def close(self) -> None:

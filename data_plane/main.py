@@ -125,7 +125,8 @@ async def _run(settings: Settings) -> int:
         stack.push_async_callback(network.close)
         buckets = MemoryCounters(time.monotonic)
         redis = _redis(settings, stack)
-        counters = ScopedCounters(buckets, redis, _budgets(settings, stack))
+        strangers = MemoryCounters(time.monotonic)
+        counters = ScopedCounters(buckets, redis, _budgets(settings, stack), strangers=strangers)
         stack.push_async_callback(counters.close)
         outer = _Outer(settings, stack)
         bus = NodeBus(outer.bus)
@@ -166,6 +167,7 @@ async def _run(settings: Settings) -> int:
         def bounds() -> dict[str, Bound]:
             return {
                 "buckets": buckets.bound,
+                "bad_credentials": strangers.bound,
                 **counters.bounds(),
                 **({"redis_connections": redis.bound} if redis is not None else {}),
                 **children.bounds(),
@@ -282,6 +284,7 @@ def _starter(
             public_hosts=settings.hosts,
             trusted_proxies=settings.trusted_proxies,
             forwarded_header=settings.forwarded_header,
+            bad_credentials_per_minute=settings.bad_credentials_per_minute,
             public_url=settings.public_url,
             tls=settings.tls,
             agent_grpc=agent_grpc,

@@ -45,10 +45,12 @@ async def handle(gateway: Gateway, inbound: Inbound) -> Result:
     now = gateway.clock()
     with gateway.meter.record(inbound) as recording:
         try:
+            if gateway.doorstep.held_off:
+                _known(gateway, inbound, now)
             tenant = await authn.claimed(inbound, gateway.tenants, gateway.bearers, now)
             caller = authn.identify(inbound, tenant, now, gateway.bearers, gateway.urls)
         except Refused as refused:
-            raise await _challenged(gateway, inbound, refused) from refused
+            raise await _turned_away(gateway, inbound, refused) from refused
         recording.called_by(caller, tenant.manifest, tenant.secrets.key_pepper, tenant.policy_digest)
         endpoint = tenancy.admit(inbound, caller, tenant, gateway.silence_s)
         notes = await conversation.settle(
@@ -113,28 +115,46 @@ async def knock(gateway: Gateway, inbound: Inbound) -> None:
     """
     try:
         now = gateway.clock()
+        _known(gateway, inbound, now)
         tenant = await authn.claimed(inbound, gateway.tenants, gateway.bearers, now)
         caller = authn.identify(inbound, tenant, now, gateway.bearers, gateway.urls)
         tenancy.admit(inbound, caller, tenant, gateway.silence_s)
     except (Refused, Unavailable) as failure:
         with gateway.meter.record(inbound):
-            raise (await _challenged(gateway, inbound, failure) if isinstance(failure, Refused) else failure) from None
+            raise (await _turned_away(gateway, inbound, failure) if isinstance(failure, Refused) else failure) from None
 
 
 async def prove(gateway: Gateway, inbound: Inbound) -> None:
     """That its credential is good, of what is refused whatever else it says. Raises Refused, recorded."""
     try:
         now = gateway.clock()
+        _known(gateway, inbound, now)
         tenant = await authn.claimed(inbound, gateway.tenants, gateway.bearers, now)
         authn.identify(inbound, tenant, now, gateway.bearers, gateway.urls)
     except Refused as refused:
         with gateway.meter.record(inbound):
-            raise await _challenged(gateway, inbound, refused) from None
+            raise await _turned_away(gateway, inbound, refused) from None
 
 
-async def _challenged(gateway: Gateway, inbound: Inbound, refused: Refused) -> Refused:
-    """Of somebody unknown: where a token is to be had, where one would be taken."""
-    if refused.reason is not Reason.UNAUTHENTICATED or inbound.tenant is None:
+def _known(gateway: Gateway, inbound: Inbound, now: float) -> None:
+    """From an address that is held off nobody comes in whose credential has not been found good before.
+
+    Raises Refused(RATE_LIMITED), having proven nothing and loaded nothing.
+    """
+    refused = gateway.doorstep.refusal(inbound.client_address)
+    if refused is not None and inbound.credential and not authn.familiar(inbound, gateway.tenants, now):
+        raise refused
+
+
+async def _turned_away(gateway: Gateway, inbound: Inbound, refused: Refused) -> Refused:
+    """Of somebody unknown: where a token is to be had, where one would be taken; or that it came too often."""
+    if refused.reason is not Reason.UNAUTHENTICATED:
+        return refused
+    if inbound.credential and not isinstance(refused.__cause__, Unavailable):
+        too_many = await gateway.doorstep.shown(inbound.client_address)
+        if too_many is not None:
+            return too_many
+    if inbound.tenant is None:
         return refused
     try:
         there = await gateway.tenants.current(inbound.tenant)

@@ -54,6 +54,7 @@ class Settings:
     tenants: tuple[str, ...]
     trusted_proxies: tuple[str, ...]
     forwarded_header: HeaderName
+    bad_credentials_per_minute: int
     trusted_keys: tuple[bytes, ...]
     redis_url: str
     max_loaded_tenants: int
@@ -116,6 +117,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     tls: TlsFiles | None = None
     trusted_proxies: tuple[str, ...] = ()
     forwarded_header: HeaderName = "x-forwarded-for"
+    bad_credentials_per_minute: int = 0
     agent_grpc: AgentGrpc | None = None
     drain_s: float
     trace_ratio: float
@@ -259,6 +261,12 @@ OPTIONS: tuple[Option, ...] = (
         options.forwarded_header,
         "x-forwarded-for",
         "Where those proxies say it: `x-forwarded-for` or `forwarded` (RFC 7239); they must set or append to this one",
+    ),
+    Option(
+        "bad_credentials_per_minute",
+        options.whole(0, 1_000_000),
+        "300",
+        "Credentials that are no good an address (of IPv6, a /64) may show this node; 0: as many as it likes",
     ),
     Option(
         "trusted_keys",

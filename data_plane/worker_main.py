@@ -30,6 +30,7 @@ from core.forwarded import Proxies
 from core.server import StdioTransport
 from data_plane.bearers import Bearers
 from data_plane.channel import open_channel
+from data_plane.doorstep import Doorstep
 from data_plane.fronts.bodies import Bodies
 from data_plane.fronts.others import Others
 from data_plane.fronts.proxies import BehindProxies
@@ -121,7 +122,9 @@ async def run(settings: WorkerSettings) -> None:
         cache = RemoteCache(channel)
         sessions, parked = SessionNotes(cache, bus), Parked(bus)
         stack.push_async_callback(parked.close)
-        leases = Leases(RemoteCounters(channel))
+        counters = RemoteCounters(channel)
+        leases = Leases(counters)
+        doorstep = Doorstep(counters, settings.bad_credentials_per_minute)
         stack.push_async_callback(leases.close)
         bearers = Bearers(JoseVerifier(), RemoteIssuerKeys(channel).keys)
         on_behalf = OnBehalf(RemoteExchange(channel).obtain, time.time)
@@ -141,6 +144,7 @@ async def run(settings: WorkerSettings) -> None:
             sealer=sealer,
             bearers=bearers,
             on_behalf=on_behalf,
+            doorstep=doorstep,
             urls=PublicUrls(
                 base=settings.public_url, secure=settings.tls is not None, any_host="*" in settings.public_hosts
             ),
@@ -190,6 +194,7 @@ async def run(settings: WorkerSettings) -> None:
                 "sessions": gateway.conversations.bound,
                 "issuers": bearers.bound,
                 "exchanged_tokens": on_behalf.bound,
+                "held_off": doorstep.bound,
                 "scans": Bound(scanning._work_queue.qsize(), settings.max_connections),  # noqa: SLF001 - no other look
                 **of_snapshots(worker.tenants, assembler.full),
                 **engine.bounds(),

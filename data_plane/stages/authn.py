@@ -46,6 +46,17 @@ async def claimed(inbound: Inbound, tenants: Tenants, bearers: Bearers, now_unix
     return snapshot
 
 
+def familiar(inbound: Inbound, tenants: Tenants, now_unix: float) -> bool:
+    """Whether its credential is known to be good without asking anybody, loading a tenant or proving a signature."""
+    tenant = key_tenant(inbound.credential) or inbound.tenant
+    snapshot = tenants.at_hand(tenant) if tenant is not None else None
+    if snapshot is None:
+        return False
+    if inbound.credential.startswith(_KEY):
+        return snapshot.key(inbound.credential) is not None
+    return snapshot.trusted.remembered(inbound.credential, now_unix) is not None
+
+
 async def _prepare(inbound: Inbound, snapshot: TenantSnapshot, bearers: Bearers, now_unix: float) -> None:
     """Have the keys at hand that the token is signed with."""
     try:

@@ -1,6 +1,7 @@
 """Limits as agents meet them: by address behind a proxy, over every method, told in standard headers."""
 
-from tests.behaviour.conftest import settle
+from tests.behaviour.conftest import World, settle
+from tests.harness.agent import Agent
 from tests.harness.planes import Planes, until
 
 BY_ADDRESS = """
@@ -11,8 +12,25 @@ spec: {calls: 3, period_s: 3600, algorithm: window, per: [ip], scope: node, meth
 """
 
 
+async def bad_credentials_are_limited_by_address_and_good_ones_pass(world: World) -> None:
+    """An address that hammers with bad keys; who has a good one may be behind the same."""
+    bad, good = world.agent("tgk_acme_aaaa_bbbb"), world.agent()
+
+    async def lists(agent: Agent, client: str) -> int:
+        return (await agent.request("tools/list", {}, {"X-Forwarded-For": client})).status
+
+    assert [await lists(bad, "203.0.113.7") for _ in range(6)] == [401] * 4 + [429] * 2
+    reply = await bad.request("tools/list", {}, {"X-Forwarded-For": "203.0.113.7"})
+    assert reply.headers["ratelimit-policy"] == '"bad-credentials";q=4;w=60'
+    assert 1 <= int(reply.headers["retry-after"]) <= 15
+    assert [await lists(good, "203.0.113.7"), await lists(bad, "203.0.113.8")] == [200, 401]
+    assert await lists(world.agent(""), "203.0.113.7") == 401, "without a credential nothing is tried"
+
+
 async def test_an_address_behind_a_trusted_proxy_has_a_limit_of_its_own(planes: Planes) -> None:
-    async with settle(planes, TOOLGATE_TRUSTED_PROXIES="127.0.0.0/8") as world:
+    proxied = {"TOOLGATE_TRUSTED_PROXIES": "127.0.0.0/8", "TOOLGATE_BAD_CREDENTIALS_PER_MINUTE": "4"}
+    async with settle(planes, **proxied) as world:
+        await bad_credentials_are_limited_by_address_and_good_ones_pass(world)
         await planes.apply(BY_ADDRESS)
         agent = world.agent()
 
@@ -29,7 +47,7 @@ async def test_an_address_behind_a_trusted_proxy_has_a_limit_of_its_own(planes: 
         assert status == 429
         assert headers["ratelimit-policy"] == '"by-address";q=3;w=3600'
         assert headers["ratelimit"] == f'"by-address";r=0;t={headers["retry-after"]}'
-        assert 3000 < int(headers["retry-after"]) <= 7200
+        assert 3000 < int(headers["retry-after"]) <= 3600
         # What the client says of itself before the proxy's word counts for nothing.
         reply = await agent.request("tools/list", {}, {"X-Forwarded-For": "198.51.100.9, 203.0.113.1"})
         assert reply.status == 429

@@ -38,6 +38,7 @@ from core.snapshot import (
     PolicyData,
 )
 from data_plane.bearers import Bearers
+from data_plane.doorstep import Doorstep
 from data_plane.fronts.bodies import Bodies
 from data_plane.fronts.others import Others
 from data_plane.fronts.server_options import ServerOptions
@@ -246,6 +247,7 @@ async def _worker(
         sealer=sealer,
         bearers=Bearers(JoseVerifier(), _no_keys),
         on_behalf=OnBehalf(_no_tokens, time.time),
+        doorstep=Doorstep(leases, 0),
         urls=PublicUrls(),
     )
     watches = Watches(gateway.backends)
