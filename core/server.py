@@ -76,14 +76,15 @@ Declared = Literal["auto", "modern", "legacy"]
 """An era, or the one a look finds."""
 
 
-REACH = {
+Reach = Literal["stdio", "private"]
+REACH: dict[Reach, str] = {
     "stdio": "it runs a program on the gateways",
-    "private": "it reaches into the gateways' own network",
+    "private": "it reaches into the planes' own network",
 }
 """What a transport may reach beyond the public network, and why that is not every tenant's to decide."""
 
 
-def reached(transport: Transport) -> Iterator[tuple[str, str]]:
+def reached(transport: Transport) -> Iterator[tuple[Reach, str]]:
     """(one of REACH, path of the field) for each that the transport needs."""
     if isinstance(transport, StdioTransport):
         yield "stdio", "spec.transport.type"

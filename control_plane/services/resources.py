@@ -20,10 +20,11 @@ from core.oauth.server import NAME as ONLY_ONE
 from core.oauth.server import AuthorizationServer
 from core.resource import Problem, Ref, Resource, Spec, digest, encode
 from core.secret import Sealed, Secret
-from core.server import REACH, Server, reached
+from core.server import REACH, Reach, Server, reached
 from core.store import BadSelector, Put, Query, Store, Writing, parse_selector
 from core.tenant import Tenant
 from core.validate import MAX_SPEC_BYTES, besides, envelope, examine
+from core.webhook import Webhook
 
 PAGE_SIZE = 100
 PAGE_SIZE_MAX = 500
@@ -39,11 +40,13 @@ MAX_PER_TENANT = {
     "Server": 2_000,
     "Endpoint": 1_000,
     "Policy": 100,
+    "PolicyTrial": 20,
     "RateLimit": 1_000,
     "Quota": 1_000,
     "AuditSink": 20,
     "Guard": 1_000,
     "Secret": 5_000,
+    "Webhook": 20,
     "AuthorizationServer": 1,
 }
 """So that one tenant cannot make every snapshot, list and page slow for all."""
@@ -194,36 +197,15 @@ class Resources:
             yield Problem("kind", f"there are {most} of kind {draft.kind} already, the most there may be")
 
     def _out_of_reach(self, admin: Admin, spec: Spec | None, current: Resource | None) -> Iterator[Problem]:
-        """What of a server or issuer only the platform's administrators may declare, unless it is there already."""
-        if admin.tenant is None:
-            return
-        if isinstance(spec, AuditSink):
-            yield from self._sink_out_of_reach(spec, current)
-        if isinstance(spec, IdentityProvider):
-            yield from self._issuer_out_of_reach(spec, current)
-        if not isinstance(spec, Server):
-            return
-        if current is not None and isinstance(current.spec, Server) and current.spec.transport == spec.transport:
-            return
-        for reach, path in reached(spec.transport):
-            if reach not in self._tenants_may:
-                yield Problem(path, f"is for the platform's administrators to declare here ({REACH[reach]})")
-
-    def _sink_out_of_reach(self, spec: AuditSink, current: Resource | None) -> Iterator[Problem]:
-        before = current.spec if current is not None else None
-        if isinstance(before, AuditSink) and before.to == spec.to:
-            return
-        if spec.to.allow_private and "private" not in self._tenants_may:
-            rule = "is for the platform's administrators to declare here (it reaches into the planes' own network)"
-            yield Problem("spec.to.allow_private", rule)
-
-    def _issuer_out_of_reach(self, spec: IdentityProvider, current: Resource | None) -> Iterator[Problem]:
-        before = current.spec if current is not None else None
-        if isinstance(before, IdentityProvider) and before.source == spec.source:
-            return
-        if spec.allow_private and "private" not in self._tenants_may:
-            rule = "is for the platform's administrators to declare here (it reaches into the planes' own network)"
-            yield Problem("spec.allow_private", rule)
+        """What only the platform's administrators may have reach so far, unless it is there already."""
+        if (
+            admin.tenant is not None
+            and spec is not None
+            and _place(spec) != (_place(current.spec) if current else None)
+        ):
+            for reach, path in _reached(spec):
+                if reach not in self._tenants_may:
+                    yield Problem(path, f"is for the platform's administrators to declare here ({REACH[reach]})")
 
     async def _plan(
         self, writing: Writing, admin: Admin, draft: Draft, spec: Spec, current: Resource | None
@@ -264,6 +246,27 @@ class Resources:
         status = {} if current else resource.status
         put = Put(resource=resource, status=status, references=tuple(spec_references(resource)), sealed=sealed)
         return put, outcome, change_entry(admin, ref, outcome, detail, now)
+
+
+def _place(spec: Spec) -> object:
+    """Where it leads to, whatever else of it changes."""
+    if isinstance(spec, Server):
+        return spec.transport
+    if isinstance(spec, AuditSink):
+        return spec.to
+    if isinstance(spec, IdentityProvider):
+        return spec.source
+    return (spec.url, spec.ca_pem, spec.allow_private) if isinstance(spec, Webhook) else None
+
+
+def _reached(spec: Spec) -> Iterator[tuple[Reach, str]]:
+    """As `core.server.reached`, of any kind that leads somewhere."""
+    if isinstance(spec, Server):
+        yield from reached(spec.transport)
+    elif isinstance(spec, AuditSink) and spec.to.allow_private:
+        yield "private", "spec.to.allow_private"
+    elif isinstance(spec, IdentityProvider | Webhook) and spec.allow_private:
+        yield "private", "spec.allow_private"
 
 
 def known(text: str) -> str:

@@ -1,15 +1,18 @@
 """Get, list, apply, delete: what is let in, what is refused and how it is said."""
 
 import asyncio
+import json
 
 import pytest
 
 from control_plane.services.resources import MAX_PER_TENANT, Resources
 from core.admin import Admin, Draft, Outcome, Rejected, Why
 from core.audit import Wanted
+from core.kinds import KINDS
 from core.resource import Problem
 from core.validate import MAX_SPEC_BYTES
 from tests.control_plane.services.conftest import ROOT, Plane, admin_of
+from tests.harness.specs import LEAVES
 
 HTTP = {"transport": {"type": "http", "url": "http://time.example/mcp"}}
 
@@ -68,6 +71,50 @@ async def test_what_reaches_into_the_platform_is_not_a_tenants_to_declare(
     trusting = Resources(plane.store, plane.vault, tenants_may=("stdio", "private"))
     draft = Draft(kind="Server", tenant="acme", name="near2", spec=spec)
     assert (await trusting.apply(admin_of("acme"), draft)).outcome is Outcome.CREATED
+
+
+NEAR = "http://10.0.0.1/in"
+REACHING: dict[str, list[dict[str, object]]] = {
+    "Server.transport.allow_private": [
+        {"transport": {"type": kind, "url": NEAR.replace("http", scheme), "allow_private": True}}
+        for kind, scheme in (("http", "http"), ("sse", "http"), ("websocket", "ws"))
+    ],
+    "IdentityProvider.allow_private": [{"issuer": NEAR, "allow_private": True}],
+    "AuditSink.to.allow_private": [
+        {"to": {"type": "webhook", "url": NEAR, "secret": "s", "allow_private": True}},
+        {"to": {"type": "otlp", "url": NEAR, "allow_private": True}},
+    ],
+    "Webhook.allow_private": [{"url": NEAR, "secret": "s", "allow_private": True}],
+}
+
+
+def test_every_kind_that_may_reach_into_the_platform_has_its_row() -> None:
+    assert {path for path, _ in LEAVES if path.endswith("allow_private")} == REACHING.keys()
+
+
+@pytest.mark.parametrize("field", REACHING)
+async def test_nothing_a_tenant_declares_reaches_into_the_platform(plane: Plane, field: str) -> None:
+    kind = field.partition(".")[0]
+    await plane.apply("Secret", "s", {"value": "v"})
+    for spec in REACHING[field]:
+        with pytest.raises(Rejected) as rejected:
+            await plane.apply(kind, "near", spec, admin=admin_of("acme"))
+        assert paths(rejected) == [f"spec{field.removeprefix(kind)}"]
+        await plane.apply(kind, "near", spec)
+        kept = await plane.apply(kind, "near", spec, labels={"a": "b"}, admin=admin_of("acme"))
+        assert kept.outcome is Outcome.CHANGED, "what is there already may stay"
+        text = json.dumps(spec).replace("10.0.0.1", "10.0.0.2")
+        with pytest.raises(Rejected):
+            await plane.apply(kind, "near", json.loads(text), admin=admin_of("acme"))
+        await plane.resources.delete(ROOT, kind, "acme", "near")
+        trusting = Resources(plane.store, plane.vault, tenants_may=("private",))
+        draft = Draft(kind=kind, tenant="acme", name="near", spec=spec)
+        assert (await trusting.apply(admin_of("acme"), draft)).outcome is Outcome.CREATED
+        await plane.resources.delete(ROOT, kind, "acme", "near")
+
+
+def test_every_kind_has_a_most_of_its_own() -> None:
+    assert MAX_PER_TENANT.keys() == KINDS.keys() - {"Tenant"}
 
 
 async def test_a_revocation_epoch_only_rises(plane: Plane) -> None:

@@ -1,0 +1,112 @@
+"""Every URL that somebody may declare: where it may lead, found in the specs themselves so that none is forgotten.
+
+Where a URL leads to is judged again by its address when it is asked, however the host is written: see
+`tests/contract/test_web.py` and `tests/data_plane/upstreams/test_address.py`, the two ways out there are.
+"""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from msgspec import inspect
+
+from core.kinds import KINDS
+from core.validate import examine
+from tests.harness.specs import LEAVES
+
+_URL = re.compile(r"(^|_)(url|uri|issuer|origin|link|webhook|address|host|site|page|endpoint)s?$")
+
+Made = Callable[[str], dict[str, object]]
+MCP = "https://mcp.example.com"
+
+
+def _transport(kind: str) -> Made:
+    return lambda url: {"transport": {"type": kind, "url": url}}
+
+
+def _auth(**auth: object) -> Made:
+    return lambda url: {"transport": {"type": "http", "url": MCP}, "auth": {"issuer": url, **auth}}
+
+
+def _jag(url: str) -> dict[str, object]:
+    own = {"issuer": MCP, "client_id": "c", "client_secret": "s", "idp_client_id": "i", "subject_token": "t"}
+    return {"transport": {"type": "http", "url": MCP}, "auth": {"type": "id_jag", "idp_issuer": url, **own}}
+
+
+ASKED: dict[str, tuple[Made, ...]] = {
+    "Server.transport.url": (_transport("http"), _transport("sse"), _transport("websocket")),
+    "Server.transport.replicas[].url": (
+        lambda url: {"transport": {"type": "http", "url": MCP, "replicas": [{"url": url}]}},
+    ),
+    "Server.auth.issuer": (
+        _auth(type="client_credentials", client_id="c", client_secret="s"),
+        _auth(type="jwt", assertion="a"),
+        _auth(type="oauth", client_id="c"),
+        _auth(type="id_jag", client_id="c", client_secret="s", idp_issuer=MCP, idp_client_id="i", subject_token="t"),
+    ),
+    "Server.auth.idp_issuer": (_jag,),
+    "IdentityProvider.issuer": (lambda url: {"issuer": url},),
+    "IdentityProvider.jwks_uri": (lambda url: {"issuer": "https://issuer.example.com", "jwks_uri": url},),
+    "AuditSink.to.url": (
+        lambda url: {"to": {"type": "webhook", "url": url, "secret": "s"}},
+        lambda url: {"to": {"type": "otlp", "url": url}},
+    ),
+    "Webhook.url": (lambda url: {"url": url, "secret": "s"},),
+}
+"""Toolgate itself asks these; each with the specs that have one."""
+NOT_ASKED = {
+    "Agent.oauth.redirect_uris[]": "a browser is sent there",
+    "Endpoint.allowed_origins[]": "compared with what a browser says",
+    "AuthorizationServer.default_endpoint": "a name",
+    "ApiKey.endpoints[]": "names",
+    "Role.permissions[].endpoints[]": "names",
+    "PolicyTrial.roles{}.permissions[].endpoints[]": "names",
+    "RateLimit.endpoints[]": "names",
+    "Quota.endpoints[]": "names",
+    "Guard.endpoints[]": "names",
+}
+
+UNFIT = [
+    *("file:///etc/passwd", "gopher://mcp.example.com/", "ftp://mcp.example.com/", "data:,x", "javascript:x", "//a/b"),
+    *(
+        "mcp.example.com",
+        "https://",
+        "https:///path",
+        "https://user:pass@mcp.example.com/",
+        "https://mcp.example.com:0/",
+    ),
+    *("https://mcp.example.com:99999/", "https://[::1/", "unix:/run/docker.sock", "jar:https://mcp.example.com!/"),
+]
+
+
+def test_every_url_of_every_kind_is_known_here() -> None:
+    named = {path for path, kind in LEAVES if isinstance(kind, inspect.StrType) and _is_url(path)}
+    assert named == ASKED.keys() | NOT_ASKED.keys()
+
+
+def _is_url(path: str) -> bool:
+    return bool(_URL.search(path.rpartition(".")[2].removesuffix("[]").removesuffix("{}")))
+
+
+@pytest.mark.parametrize("url", UNFIT)
+@pytest.mark.parametrize("field", ASKED)
+def test_what_is_no_url_to_ask_is_refused_by_its_field(field: str, url: str) -> None:
+    kind = field.partition(".")[0]
+    path = "spec" + field.removeprefix(kind).replace("[]", "[0]")
+    for make in ASKED[field]:
+        assert examine(KINDS[kind], make("https://a.example.com/b".replace("https", _scheme(make))))[1] == []
+        _, problems = examine(KINDS[kind], make(url))
+        assert path in [problem.path for problem in problems], (make(url), problems)
+
+
+def _scheme(make: Made) -> str:
+    return "wss" if "websocket" in str(make("")) else "https"
+
+
+@pytest.mark.parametrize("field", [field for field in ASKED if not field.startswith("Server.transport")])
+def test_what_is_private_is_said_to_be_or_it_is_asked_by_tls_alone(field: str) -> None:
+    kind = field.partition(".")[0]
+    for make in ASKED[field]:
+        _, problems = examine(KINDS[kind], make("http://a.example.com/b"))
+        assert len(problems) == 1
+        assert "https" in problems[0].rule
