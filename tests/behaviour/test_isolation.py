@@ -106,7 +106,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     )
     home: Path = tmp_path_factory.mktemp("isolation")
     port = free_port()
-    with upstream() as server, node(home, 1, "--agent-grpc-port", str(port)) as running:
+    with (
+        upstream() as server,
+        node(home, 1, "--agent-grpc-port", str(port), "--bad-credentials-per-minute", "0") as running,
+    ):
         running.publish(served("acme", upstream=server.url, catalogue=encode(catalogue)))
         running.publish(served("beta", upstream=server.url))
         running.start()

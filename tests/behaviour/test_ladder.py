@@ -201,7 +201,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     prompt = CompiledPrompt(name="greet", server="srv", upstream_name="greet", definition=b'{"name":"greet"}')
     catalogue = encode(Catalogue(endpoint="default", tools=(tool,), prompts=(prompt,), max_body_bytes=MAX_BODY))
     home: Path = tmp_path_factory.mktemp("ladder")
-    with upstream() as server, node(home) as running:
+    with upstream() as server, node(home, 1, "--bad-credentials-per-minute", "0") as running:
         running.publish(served("acme", upstream=server.url, catalogue=catalogue))
         running.start()
         running.until(running.ready, "the node is ready")

@@ -33,6 +33,17 @@ def _jag(url: str) -> dict[str, object]:
     return {"transport": {"type": "http", "url": MCP}, "auth": {"type": "id_jag", "idp_issuer": url, **own}}
 
 
+def _exchange(url: str) -> dict[str, object]:
+    auth = {"type": "token_exchange", "token_endpoint": url, "client_id": "c", "client_secret": "s"}
+    return {"transport": {"type": "http", "url": MCP}, "auth": auth}
+
+
+def _on_behalf(**urls: str) -> dict[str, object]:
+    own = {"issuer": MCP, "client_id": "c", "client_secret": "s", "idp_issuer": MCP, "idp_client_id": "i"}
+    at = {"token_endpoint": MCP, "idp_token_endpoint": MCP, **urls}
+    return {"transport": {"type": "http", "url": MCP}, "auth": {"type": "id_jag", "subject": "caller", **own, **at}}
+
+
 ASKED: dict[str, tuple[Made, ...]] = {
     "Server.transport.url": (_transport("http"), _transport("sse"), _transport("websocket")),
     "Server.transport.replicas[].url": (
@@ -45,6 +56,8 @@ ASKED: dict[str, tuple[Made, ...]] = {
         _auth(type="id_jag", client_id="c", client_secret="s", idp_issuer=MCP, idp_client_id="i", subject_token="t"),
     ),
     "Server.auth.idp_issuer": (_jag,),
+    "Server.auth.token_endpoint": (_exchange, lambda url: _on_behalf(token_endpoint=url)),
+    "Server.auth.idp_token_endpoint": (lambda url: _on_behalf(idp_token_endpoint=url),),
     "IdentityProvider.issuer": (lambda url: {"issuer": url},),
     "IdentityProvider.jwks_uri": (lambda url: {"issuer": "https://issuer.example.com", "jwks_uri": url},),
     "AuditSink.to.url": (
