@@ -22,8 +22,13 @@ from adapters.postgres.database import Database
 from adapters.postgres.embedded import EmbeddedFailed, EmbeddedPostgres
 from adapters.postgres.migrate import SchemaTooNew, ServerTooOld, migrate
 from adapters.postgres.people import PostgresPeople
+from adapters.postgres.resources import PostgresStore
 from adapters.web.client import WebClient
 from control_plane import first_tokens, inside, keyfiles, listening, settings
+from control_plane.account.described import described
+from control_plane.account.edge import AccountEdge
+from control_plane.account.keys import PersonalKeys
+from control_plane.account.profile import Profiles
 from control_plane.api.bodies import Bodies
 from control_plane.api.call import Calls
 from control_plane.api.connect_pages import ConnectPages
@@ -133,13 +138,27 @@ async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving]
             outside.public_url,
             wanted.client_id(),
         )
+        own = AccountEdge(
+            made.sign_on.sessions,
+            PersonalKeys(made.services.keys, made.services.resources, PostgresStore(database)),
+            Profiles(
+                PostgresStore(database),
+                PostgresPeople(database),
+                made.services.resources,
+                made.services.passwords,
+                made.sign_on.sign_in,
+            ),
+            outside.bodies,
+            metrics.registry,
+        )
         rest = RestEdge(
             rpcs,
             Calls("rest", identify, metrics),
             figures=metrics,
             ready=ready,
             bodies=outside.bodies,
-            fronts=[pages.answer, made.sign_on.edge.answer],
+            fronts=[pages.answer, made.sign_on.edge.answer, own.answer],
+            described=described(),
             proxies=Proxies(wanted.trusted_proxies, wanted.forwarded_header) if wanted.trusted_proxies else None,
         )
         metrics.chores(made.housekeeping.removed, made.housekeeping.failed)

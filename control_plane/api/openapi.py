@@ -3,7 +3,8 @@
 `{kind}` is written out per kind, so that a generated client has `servers` with a typed spec, not a free-form object.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 from google.protobuf.descriptor import FieldDescriptor
@@ -53,10 +54,20 @@ PROBLEM: Json = {
 }
 
 
-def document(rpcs: Sequence[Rpc]) -> Json:
+class Part(NamedTuple):
+    """What is no RPC."""
+
+    paths: Mapping[str, Json]
+    schemas: Mapping[str, Json]
+
+
+def document(rpcs: Sequence[Rpc], also: Part | None = None) -> Json:
     schemas: Json = dict(_spec_schemas())
     schemas["Problem"] = PROBLEM
     paths: dict[str, Json] = {}
+    if also is not None:
+        paths |= also.paths
+        schemas |= also.schemas
     for rpc in rpcs:
         _add_message(schemas, rpc.response.DESCRIPTOR)
         for binding in rpc.bindings:
@@ -75,9 +86,14 @@ def document(rpcs: Sequence[Rpc]) -> Json:
         "components": {
             "schemas": dict(sorted(schemas.items())),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "responses": {"Problem": _content("application/problem+json", {"$ref": _REF + "Problem"}, "Refused")},
+            "responses": {"Problem": content("application/problem+json", {"$ref": _REF + "Problem"}, "Refused")},
         },
     }
+
+
+def reference(name: str) -> str:
+    """To a schema."""
+    return _REF + name
 
 
 def spec_name(kind: str) -> str:
@@ -151,7 +167,7 @@ def _answer(rpc: Rpc, kind: str | None, schemas: Json) -> Json:
     if kind is not None and rpc.response.DESCRIPTOR.name in ("Resource", "ListResponse", "ApplyResponse"):
         schema = _typed(rpc.response.DESCRIPTOR, kind, schemas)
     media = "application/x-ndjson" if rpc.streaming is not None else "application/json"
-    return _content(media, schema, "One per line" if rpc.streaming is not None else "Done")
+    return content(media, schema, "One per line" if rpc.streaming is not None else "Done")
 
 
 def _typed(message: MessageType, kind: str, schemas: Json) -> Json:
@@ -199,5 +215,5 @@ def _add_message(schemas: Json, message: MessageType) -> Json:
     return {"$ref": _REF + message.name}
 
 
-def _content(media: str, schema: Json, description: str) -> Json:
+def content(media: str, schema: Json, description: str) -> Json:
     return {"description": description, "content": {media: {"schema": schema}}}

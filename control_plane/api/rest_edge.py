@@ -65,12 +65,16 @@ class RestEdge:
         ready: Ready,
         bodies: Bodies | None = None,
         fronts: Sequence[Front] = (),
+        described: openapi.Part | None = None,
         proxies: Proxies | None = None,
     ) -> None:
-        """`proxies`: those whose word counts for who the client is; None: nobody's."""
+        """`described`: what of the fronts is in the OpenAPI document.
+
+        `proxies`: those whose word counts for who the client is; None: nobody's.
+        """
         self._routes = routes(rpcs)
         self._calls = calls
-        self._document = openapi.document(rpcs)
+        self._document = openapi.document(rpcs, described)
         self._figures = figures
         self._ready = ready
         self._bodies = bodies or Bodies()

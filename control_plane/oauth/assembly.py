@@ -6,6 +6,7 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 
+from control_plane.account.sessions import Sessions
 from control_plane.api.bodies import Bodies
 from control_plane.browser.sign_in import SignIn
 from control_plane.oauth.agents import AgentTokens
@@ -54,6 +55,7 @@ class SignOn:
 
     edge: OAuthEdge
     sign_in: SignIn
+    sessions: Sessions
     chores: Mapping[str, Callable[[], Awaitable[int]]]
     bounds: Callable[[], dict[str, Bound]]
 
@@ -90,19 +92,23 @@ def assemble(
         token_ids=ports.books,
         audit=ports.audit,
     )
+    standing = Standing(
+        issuers=issuers,
+        proofs=proofs,
+        rules=rules,
+        grants=ports.books,
+        token_ids=ports.books,
+        audit=ports.audit,
+    )
+    sessions = Sessions(
+        issuers=issuers, tokens=tokens, rules=rules, standing=standing, sign_in=sign_in, jose=ports.jose
+    )
     edge = OAuthEdge(
         issuers=issuers,
         tokens=tokens,
         authorization=Authorization(sign_in, proofs, rules, ports.books, ports.people, ports.audit),
         registration=registration,
-        standing=Standing(
-            issuers=issuers,
-            proofs=proofs,
-            rules=rules,
-            grants=ports.books,
-            token_ids=ports.books,
-            audit=ports.audit,
-        ),
+        standing=standing,
         agents=AgentTokens(
             issuers=issuers,
             tokens=tokens,
@@ -124,4 +130,4 @@ def assemble(
             "refused_addresses": refusals.pace.bound,
         }
 
-    return SignOn(edge, sign_in, {"oauth": ports.books.prune, "oauth_keys": issuers.keep_house}, bounds)
+    return SignOn(edge, sign_in, sessions, {"oauth": ports.books.prune, "oauth_keys": issuers.keep_house}, bounds)

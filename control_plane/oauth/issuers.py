@@ -50,6 +50,11 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True):
     secrets: TenantKeys
 
     @property
+    def account(self) -> str:
+        """Audience of tokens for what is people's own: these paths take no other, and nothing else takes these."""
+        return f"{self.url.removesuffix(ISSUER_PATH + self.tenant)}/auth"
+
+    @property
     def keys(self) -> list[dict[str, str]]:
         return [key.public for key in self.signing]
 

@@ -93,20 +93,24 @@ class Standing:
         token = form.get("token", "")
         if not token:
             raise OAuthError("invalid_request", "token is required")
+        await self.end(issuer, token, client.client_id)
+
+    async def end(self, issuer: Issuer, token: str, client_id: str) -> None:
+        """What of this client's the token is, if it is any."""
         now = self._clock()
         found = await self._grants.family(issuer.tenant, key_hash(issuer.secrets.pepper, token.encode()))
         if found is not None:
             family = found[0]
-            if family.grant.client_id == client.client_id:
+            if family.grant.client_id == client_id:
                 caller = f"{family.grant.user}/{family.grant.agent}"
-                detail: dict[str, object] = {"client_id": client.client_id, "family": family.id, "why": "asked for"}
+                detail: dict[str, object] = {"client_id": client_id, "family": family.id, "why": "asked for"}
                 entry = auth_entry(secrets.token_hex(16), "oauth/revoke", "revoked", caller, detail=detail, now=now)
                 await self._grants.end(family.grant, family.id, "revoked", entry)
             return
         claims = await self._access(issuer, token)
-        if claims is not None and claims.get("client_id") == client.client_id:
+        if claims is not None and claims.get("client_id") == client_id:
             token_id = str(claims["jti"])
-            detail = {"client_id": client.client_id, "token_id": token_id, "why": "asked for"}
+            detail = {"client_id": client_id, "token_id": token_id, "why": "asked for"}
             caller = f"{claims.get('user', '')}/{claims.get('agent', '')}"
             entry = auth_entry(f"revoked-{token_id}", "oauth/revoke", "revoked", caller, detail=detail, now=now)
             await self._audit.store({issuer.tenant: [entry]})

@@ -38,6 +38,8 @@ OURS = ""
 TOKEN_TYPE = "at+jwt"  # noqa: S105 (a name)
 """RFC 9068 section 2.1."""
 SECRET_BYTES = 32
+REFRESH = "tgr"
+"""What refresh tokens begin with."""
 ID_TOKEN_S = 300
 Form = Mapping[str, str]
 Answer = dict[str, object]
@@ -162,39 +164,61 @@ class Tokens:
             await self._audit.store({issuer.tenant: [self._entry(narrow, "issued", token_id)]})
             return self._with_id_token(issuer, narrow, self._access(issuer, narrow, token_id), code.nonce)
         family = Family(id=code.family, grant=grant, expires_unix=self._clock() + issuer.server.refresh_token_s)
-        text, hashed = _new_secret(issuer, "tgr")
-        if not await self._grants.begin(issuer.tenant, family, hashed, self._entry(narrow, "issued", token_id)):
+        begun = await self.begun(issuer, family, narrow, "issued", code.nonce)
+        if begun is None:
             raise OAuthError("invalid_grant", "the code was used before")
-        answer = self._with_id_token(issuer, narrow, self._access(issuer, narrow, token_id), code.nonce)
+        return begun
+
+    async def begun(
+        self, issuer: Issuer, family: Family, shown: Grant, outcome: str, nonce: str = "", *, prefix: str = REFRESH
+    ) -> Answer | None:
+        """The first tokens of a family, `shown` being what the access token says. None: it has ended already."""
+        text, hashed = _new_secret(issuer, prefix)
+        token_id = secrets.token_hex(16)
+        if not await self._grants.begin(issuer.tenant, family, hashed, self._entry(shown, outcome, token_id)):
+            return None
+        answer = self._with_id_token(issuer, shown, self._access(issuer, shown, token_id), nonce)
         return {**answer, "refresh_token": text}
 
     async def _refresh(self, issuer: Issuer, proven: Proven, form: Form) -> Answer:
         """RFC 6749 section 6; each token counts once (RFC 9700 section 4.14.2)."""
-        old_hash = key_hash(issuer.secrets.pepper, _required(form, "refresh_token").encode())
-        found = await self._grants.family(issuer.tenant, old_hash)
-        if found is None:
-            raise OAuthError("invalid_grant", "the refresh token is not known, or has ended")
-        family, used = found
+        family, old_hash = await self.held(issuer, _required(form, "refresh_token"), proven.client.client_id)
         grant = family.grant
-        if grant.client_id != proven.client.client_id:
-            raise OAuthError("invalid_grant", "the refresh token was given to another client")
-        if used:
-            await self._end(grant, family.id, "refresh token used twice")
-            raise OAuthError("invalid_grant", "the refresh token was used before: all that came of it has ended")
         if form.get("resource", grant.resource) != grant.resource:
             raise OAuthError("invalid_target", "resource is not the one that was allowed")
         may = proven.limits.within([scope for scope in grant.scopes if issuer.server.offers(scope)])
         scopes = narrowed(form.get("scope", ""), may)
         await self._rules.alive(grant)
         await self._rules.resource(issuer, grant.resource, proven.limits)
-        text, hashed = _new_secret(issuer, "tgr")
+        return await self.turned(issuer, family, old_hash, msgspec.structs.replace(grant, scopes=scopes))
+
+    async def held(self, issuer: Issuer, text: str, client_id: str) -> tuple[Family, bytes]:
+        """The family of a refresh token that is good now, and the token's hash. Raises OAuthError(invalid_grant)."""
+        hashed = key_hash(issuer.secrets.pepper, text.encode())
+        found = await self._grants.family(issuer.tenant, hashed)
+        if found is None:
+            raise OAuthError("invalid_grant", "the refresh token is not known, or has ended")
+        family, used = found
+        if family.grant.client_id != client_id:
+            raise OAuthError("invalid_grant", "the refresh token was given to another client")
+        if used:
+            raise await self._twice(family)
+        return family, hashed
+
+    async def turned(
+        self, issuer: Issuer, family: Family, old_hash: bytes, shown: Grant, *, prefix: str = REFRESH
+    ) -> Answer:
+        """The next tokens of a family. Raises OAuthError(invalid_grant)."""
+        text, hashed = _new_secret(issuer, prefix)
         token_id = secrets.token_hex(16)
-        narrow = msgspec.structs.replace(grant, scopes=scopes)
-        if not await self._grants.turn(family, old_hash, hashed, self._entry(narrow, "refreshed", token_id)):
+        if not await self._grants.turn(family, old_hash, hashed, self._entry(shown, "refreshed", token_id)):
             # Another request has just used it: which of the two was the thief's nobody knows.
-            await self._end(grant, family.id, "refresh token used twice")
-            raise OAuthError("invalid_grant", "the refresh token was used before: all that came of it has ended")
-        return {**self._with_id_token(issuer, narrow, self._access(issuer, narrow, token_id)), "refresh_token": text}
+            raise await self._twice(family)
+        return {**self._with_id_token(issuer, shown, self._access(issuer, shown, token_id)), "refresh_token": text}
+
+    async def _twice(self, family: Family) -> OAuthError:
+        await self._end(family.grant, family.id, "refresh token used twice")
+        return OAuthError("invalid_grant", "the refresh token was used before: all that came of it has ended")
 
     async def _exchange(self, issuer: Issuer, proven: Proven, form: Form) -> Answer:
         """RFC 8693: an agent that was handed a token acts on its subject's behalf, and never further than the token."""

@@ -1,7 +1,7 @@
 """Keys are issued, shown once, and revoked; what is declared of them is the ApiKey resource."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -33,11 +33,12 @@ class Keys:
         *,
         rotate: bool = False,
         overlap_s: int = 0,
+        born_with: Mapping[str, str] | None = None,
     ) -> str:
         """The key's text, `tgk_<tenant>_<key id>_<secret>`; it is kept nowhere. Raises Rejected.
 
         A name that has a key already needs `rotate`, which ends the old key, `overlap_s` from now. An empty `spec`
-        keeps the declared one.
+        keeps the declared one. `born_with`: labels of a key that must be new, declared or not.
         """
         ref = Ref("ApiKey", tenant, name)
         may_write(admin, ref)
@@ -55,7 +56,7 @@ class Keys:
                 raise no_tenant(tenant)
             keys = self._vault.open_keys(owner, sealed)
             current = await writing.get(ref)
-            if current is not None and current.status.get("issued") and not rotate:
+            if current is not None and (born_with is not None or (current.status.get("issued") and not rotate)):
                 raise Rejected(Why.CONFLICT, f"{ref} has a key already: ask to rotate it, or take another name")
             declared = await _declared(writing, ref, spec, current)
             now = self._clock()
@@ -63,6 +64,8 @@ class Keys:
             if overlap_s and current is not None and current.status.get("issued"):
                 issued = msgspec.structs.replace(issued, overlap_until_unix=now + overlap_s)
             resource = _next(ref, declared, current, now)
+            if born_with is not None:
+                resource = msgspec.structs.replace(resource, labels=dict(born_with))
             status = issued_status(issued)
             put = Put(resource=resource, references=tuple(spec_references(resource)), key=issued, status=status)
             detail: dict[str, object] = {"generation": resource.generation, "key_id": issued.key_id, "rotated": rotate}

@@ -36,6 +36,9 @@ class AuthorizationServer(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     require_verified_email: bool = False
     """Whether a password is enough only where the user's e-mail address is known to be theirs."""
 
+    api_key_days: int = 90
+    """How long a key may last that people make for themselves (`POST /auth/api-keys`); 0: they may make none."""
+
     def offers(self, scope: str) -> bool:
         return scope in self.scopes or scope == OPENID
 
@@ -48,6 +51,8 @@ class AuthorizationServer(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
             yield Problem("spec.access_token_s", "must be 60-3600")
         if self.refresh_token_s and not 3600 <= self.refresh_token_s <= 366 * 86_400:
             yield Problem("spec.refresh_token_s", "must be 0, or an hour to a year")
+        if not 0 <= self.api_key_days <= 366:
+            yield Problem("spec.api_key_days", "must be 0-366")
         if not 1 <= len(self.scopes) <= SCOPES_MAX:
             yield Problem("spec.scopes", f"must be 1-{SCOPES_MAX}")
         for scope, meaning in self.scopes.items():
