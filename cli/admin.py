@@ -14,6 +14,7 @@ from cli.failure import AWAY, REFUSED, USAGE, Failure
 from toolgate.v1 import (
     actions_pb2_grpc,
     connections_pb2_grpc,
+    guard_pb2_grpc,
     people_pb2_grpc,
     policy_pb2_grpc,
     resources_pb2_grpc,
@@ -69,6 +70,7 @@ class AdminApi:
         self.definitions = actions_pb2_grpc.DefinitionsStub(self._channel)
         self.connections = connections_pb2_grpc.ConnectionsStub(self._channel)
         self.fleet = actions_pb2_grpc.FleetViewStub(self._channel)
+        self.tokens = guard_pb2_grpc.TokensStub(self._channel)
         self.usage = usage_pb2_grpc.UsageStub(self._channel)
         self.approvals = policy_pb2_grpc.CallApprovalsStub(self._channel)
         self.policies = policy_pb2_grpc.PoliciesStub(self._channel)

@@ -196,6 +196,10 @@ def _actions(verbs: Parsers) -> None:
     output.add_format_flag(_admin(verbs, "fleet", "fleet:fleet", what, every=True))
     what = "show what is used of quotas"
     output.add_format_flag(_admin(verbs, "usage", "usage:usage", what))
+    reveal = _admin(verbs, "reveal", "reveal:reveal", "show what tokens of guards stand for; each use is audited")
+    reveal.add_argument("tokens", nargs="+", metavar="TOKEN", help="such as '[token:card:...]', in quotes")
+    reveal.add_argument("--reason", required=True, help="why, for the audit log")
+    output.add_format_flag(reveal)
     audit = _group(verbs, "audit", "read and prove the audit log")
     rows = _admin(audit, "list", "audit:list_", "show calls and changes, newest first")
     export = _admin(audit, "export", "audit:export", "write the rows as lines, oldest first")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from adapters.argon2.passwords import Argon2Passwords
 from adapters.crypto.jwt import JwtProver
-from adapters.crypto.sealing import AesGcmSealer, Ed25519Signer, Ed25519Verifier, wrap_for_node
+from adapters.crypto.sealing import AesGcmSealer, AesSivSealer, Ed25519Signer, Ed25519Verifier, wrap_for_node
 from adapters.files.objects import FileObjects
 from adapters.jose.tokens import PyJwtTokens
 from adapters.opa.compiler import OpaCompiler
@@ -68,6 +68,7 @@ from control_plane.services.keys import Keys
 from control_plane.services.passwords import UserPasswords
 from control_plane.services.policies import RegoPolicies
 from control_plane.services.resources import Resources
+from control_plane.services.revealing import Revealing
 from control_plane.services.secrets import KeyRing, Vault
 from control_plane.services.signing import SigningKeys
 from control_plane.services.simulation import Simulations
@@ -221,6 +222,7 @@ def made(
         proof=AuditProof(rows, checkpoints, store, keys=lambda: signing.vouchers, verifier=Ed25519Verifier),
         signing=signing,
         call_approvals=call_approvals,
+        revealing=Revealing(vault, AesSivSealer(), audit.note),
         simulations=Simulations(store, PostgresPublications(database), rego, engine, inputs),
         accounts=Accounts(accounts),
     )

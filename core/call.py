@@ -177,6 +177,13 @@ class Clean(msgspec.Struct, frozen=True, kw_only=True):
     """A retry's `inputResponses`, a JSON object; empty: none."""
     meta: bytes = b""
     """As `Inbound.meta`."""
+    restored: bytes = b""
+    """Arguments as the server alone gets them, where tokens in them are values again: never recorded, never shown."""
+
+    @property
+    def sent(self) -> bytes:
+        """Arguments for the server."""
+        return self.restored or self.arguments
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):

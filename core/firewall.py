@@ -15,6 +15,7 @@ from core.firewall_signals import Judgement, Signals
 from core.guard import Action, Direction, Finding, Firewall, Matcher, Thresholds
 from core.json_splice import Scalar, is_media, scalars, unquote
 from core.masking import Scanner
+from core.tokenise import ValueTokens
 
 NAME = "injection"
 """What the firewall is called in findings, metrics and refusals, beside the detectors."""
@@ -55,8 +56,9 @@ class FirewallScanner(Scanner):
         own: Mapping[str, Detector] | None = None,
         *,
         partial: bool = False,
+        tokens: ValueTokens | None = None,
     ) -> None:
-        super().__init__(actions, direction, matcher, own, partial=partial)
+        super().__init__(actions, direction, matcher, own, partial=partial, tokens=tokens)
         self._signals = Signals(matcher)
         self._limits = limits
         self._least = min(filter(None, (limits.report, limits.strip, limits.block)), default=101)

@@ -9,7 +9,7 @@ from core.own_detector import NAME as OWN_NAME
 from core.own_detector import OWN_PER_GUARD, OwnDetector
 from core.resource import Problem, Ref
 
-Action = Literal["block", "mask", "report"]
+Action = Literal["block", "mask", "tokenise", "report"]
 Direction = Literal["in", "out"]
 
 DETECTORS = (
@@ -98,6 +98,9 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tools: list[str] = msgspec.field(default_factory=lambda: ["*"])
     """Globs over exposed tool names."""
     endpoints: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    reveal: list[str] = msgspec.field(default_factory=list)
+    """Detectors or classes whose tokens, in the arguments of the tools it covers, become values again on the way there.
+    Where any guard masks or blocks what such a detector finds in arguments, they stay tokens."""
     firewall: Firewall | None = None
     """Looks for prompt injections too; None: it does not."""
     disabled: bool = False
@@ -114,8 +117,11 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         for name in self.actions:
             if name not in looked_for:
                 yield Problem(f"spec.actions.{name}", "must be one of spec.detectors")
-        if not self.detectors and self.firewall is None:
-            yield Problem("spec.detectors", "must name at least one detector where there is no firewall")
+        for i, name in enumerate(self.reveal):
+            if name not in DETECTORS and name not in CLASSES and not OWN_NAME.fullmatch(name):
+                yield Problem(f"spec.reveal[{i}]", "must name a detector or a class of them")
+        if not self.detectors and self.firewall is None and not self.reveal:
+            yield Problem("spec.detectors", "must name at least one detector where there is no firewall or reveal")
 
     def looks_for(self) -> dict[str, Action]:
         """Every detector with its action, classes resolved; where any secret is looked for, OWN_KEY too."""
@@ -127,6 +133,10 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if found.keys() & set(CLASSES["@secrets"]):
             found.setdefault(OWN_KEY, self.action)
         return found
+
+    def reveals(self) -> tuple[str, ...]:
+        """Detectors whose tokens become values again, classes resolved."""
+        return tuple(sorted({one for name in self.reveal for one in CLASSES.get(name, (name,))}))
 
     def _own_problems(self) -> Iterator[Problem]:
         if len(self.own) > OWN_PER_GUARD:

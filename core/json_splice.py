@@ -37,6 +37,10 @@ class Cut(msgspec.Struct, frozen=True):
     start: int
     end: int
     label: str
+    whole: bool = False
+    """It may be replaced by a token instead, as long as it is not taken apart."""
+    token: str = ""
+    """That token, once it is known."""
 
 
 class _Frame:
@@ -136,11 +140,13 @@ def splice(text: str, cuts: Sequence[Cut], within: Sequence[Scalar], whole: Mapp
     """
     parts: list[str] = []
     done, keys = 0, 0
-    for first, last, label, scalar in pieces(cuts, within):
-        start, end, mask = first, last, f"[masked:{label}]"
+    for first, last, cut, scalar in pieces(cuts, within):
+        start, end, mask = first, last, f"[masked:{cut.label}]"
         if scalar.is_key:
             keys += 1
-            mask = mask if keys == 1 else f"[masked:{label}#{keys}]"
+            mask = mask if keys == 1 else f"[masked:{cut.label}#{keys}]"
+        elif cut.token and (first, last) == (cut.start, cut.end) and _is_all(cut, scalar):
+            mask = cut.token
         if scalar.start in whole or not scalar.is_string:
             start, end, mask = scalar.start, scalar.end, whole.get(scalar.start, f'"{mask}"')
         if start >= done:
@@ -150,8 +156,13 @@ def splice(text: str, cuts: Sequence[Cut], within: Sequence[Scalar], whole: Mapp
     return "".join(parts)
 
 
-def pieces(cuts: Sequence[Cut], within: Sequence[Scalar]) -> Iterator[tuple[int, int, str, Scalar]]:
-    """(start, end, label, scalar) of every part of a cut inside a scalar, quotes left out."""
+def _is_all(cut: Cut, scalar: Scalar) -> bool:
+    """A number is replaced whole: a token for a part of it would lose the rest."""
+    return scalar.is_string or (cut.start, cut.end) == (scalar.start, scalar.end)
+
+
+def pieces(cuts: Sequence[Cut], within: Sequence[Scalar]) -> Iterator[tuple[int, int, Cut, Scalar]]:
+    """(start, end, cut, scalar) of every part of a cut inside a scalar, quotes left out."""
     at = 0
     for cut in cuts:
         while at < len(within) and within[at].end <= cut.start:
@@ -163,7 +174,7 @@ def pieces(cuts: Sequence[Cut], within: Sequence[Scalar]) -> Iterator[tuple[int,
             start, end = max(cut.start, scalar.start + edge), min(cut.end, scalar.end - edge)
             if start < end:
                 hit = True
-                yield start, end, cut.label, scalar
+                yield start, end, cut, scalar
             reach += 1
         if not hit:
             raise ValueError("a cut lies in no scalar")

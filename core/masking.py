@@ -18,6 +18,7 @@ from core.errors import Reason, Refused
 from core.guard import Action, Direction, Finding, Matcher
 from core.json_splice import Cut, Scalar, TooDeep, is_media, pieces, scalars, splice, unquote
 from core.text_view import SUSPICIOUS, View, blank_escapes
+from core.tokenise import ValueTokens
 
 NESTED = 3
 """JSON inside a string inside JSON is masked as JSON so deep; below, as text."""
@@ -39,6 +40,8 @@ class Hit(msgspec.Struct, frozen=True):
     start: int
     end: int
     detector: str
+    is_part: bool = False
+    """Most likely a part of one, of which no more has come."""
 
 
 class Scanner:
@@ -55,16 +58,19 @@ class Scanner:
         own: Mapping[str, Detector] | None = None,
         *,
         partial: bool = False,
+        tokens: ValueTokens | None = None,
     ) -> None:
         """`actions`: detector name to what is done. Raises KeyError for a detector that does not exist.
 
-        `own`: detectors beside the shipped ones. `partial`: masks show what tells values apart.
+        `own`: detectors beside the shipped ones. `partial`: masks show what tells values apart. `tokens`: what
+        tokenises; the tenant's own tokens are nobody's secrets. None: what was to be tokenised is masked.
         """
         known = {**DETECT, **(own or {})}
         self.actions = dict(actions)
         self.direction: Direction = direction
         self.detectors: list[Detector] = [known[name] for name in known if name in actions]
         self._partial = partial
+        self._tokens = tokens
         if unknown := actions.keys() - known.keys():
             raise KeyError(f"no such detector: {sorted(unknown)}")
         triggers = [d.trigger or d.find for d in self.detectors]
@@ -124,19 +130,30 @@ class Scanner:
         for hit in sorted(hits, key=lambda h: (h.start, h.end)):
             if self.actions[hit.detector] == "report":
                 continue
+            whole = self.actions[hit.detector] == "tokenise" and not hit.is_part
             if cuts and hit.start < cuts[-1].end:
                 last = cuts[-1]
                 label = hit.detector if last.label == _LABEL_LAST else last.label
-                cuts[-1] = Cut(last.start, max(last.end, hit.end), label)
+                cuts[-1] = Cut(last.start, max(last.end, hit.end), label, whole and last.whole)
             else:
-                cuts.append(Cut(hit.start, hit.end, hit.detector))
+                cuts.append(Cut(hit.start, hit.end, hit.detector, whole))
         return cuts
 
+    def token(self, cut: Cut, value: str) -> str:
+        """What is to stand for the value of a cut that is whole; empty: a mask."""
+        return self._tokens.token(cut.label, value) if self._tokens is not None and cut.whole else ""
+
     def _cuts(self, text: str, hits: list[Hit]) -> list[Cut]:
-        cuts = self.masks(hits)
-        if self._partial:
-            return [Cut(c.start, c.end, _shown(c.label, text[c.start : c.end])) for c in cuts]
-        return cuts
+        return [self._settled(cut, text[cut.start : cut.end]) for cut in self.masks(hits)]
+
+    def _settled(self, cut: Cut, said: str) -> Cut:
+        """With what is to stand there: `said` is as JSON has it, escapes and all."""
+        if cut.whole and self._tokens is not None:
+            value = unquote(f'"{said}"') if "\\" in said else said
+            token = self.token(cut, value) if value is not None else ""
+            if token:
+                return Cut(cut.start, cut.end, cut.label, cut.whole, token)
+        return Cut(cut.start, cut.end, _shown(cut.label, said)) if self._partial else cut
 
     def findings(self, hits: list[Hit]) -> tuple[Finding, ...]:
         """How often each detector fired, in its order; what lies inside another finding counts as that one."""
@@ -171,6 +188,13 @@ class Scanner:
         return self._cut(text, cuts, within, NESTED).encode(), self.findings(hits)
 
     def _find(self, text: str, fired: list[int]) -> list[Hit]:
+        hits = self._all(text, fired)
+        if not hits or self._tokens is None or "[token:" not in text:
+            return hits
+        sealed = [(start, end) for start, end, _ in self._tokens.within(text)]
+        return [hit for hit in hits if not any(start <= hit.start and hit.end <= end for start, end in sealed)]
+
+    def _all(self, text: str, fired: list[int]) -> list[Hit]:
         odd = any(self._odd_from <= i < self._exponent for i in fired)
         if not odd and "\\u" not in text:
             if "\\" in text:

@@ -37,7 +37,7 @@ class Tails:
     """How a text may end that is not over yet. Compiled once per set of detectors."""
 
     def __init__(self, scanner: Scanner, matcher: Matcher) -> None:
-        detectors = [d for d in scanner.detectors if scanner.actions[d.name] in ("mask", "block")]
+        detectors = [d for d in scanner.detectors if scanner.actions[d.name] != "report"]
         starts = "|".join(f"(?:{d.start})" for d in detectors)
         self._names = [d.name for d in detectors]
         unfinished = [rf"(?:{d.unfinished})(?:{_PARTIAL_ESCAPE})?\z" for d in detectors]
@@ -132,7 +132,7 @@ class StreamMasker:
         start, name = part
         value = _VALUES[name].search(view.text, start) if name in _VALUES else None
         start, end = view.origin(value.start() if value else start, len(view.text))
-        return Hit(start, end, name)
+        return Hit(start, end, name, is_part=True)
 
     def _overlong(self, view: View, hits: list[Hit], cuts: list[Cut], base: int) -> list[str]:
         """More is held than is kept: cut it out as it comes if it looks like a secret, else let the older half go."""
@@ -184,7 +184,9 @@ class StreamMasker:
             start, end = max(cut.start - base, 0), min(cut.end - base, count)
             continues = cut.start < base and self._context_is_masked
             if start < end:
-                moved.append(Cut(start, end, "" if continues else cut.label))
+                whole = (start, end) == (cut.start - base, cut.end - base)
+                token = self._scanner.token(cut, self._pending[start:end]) if whole else ""
+                moved.append(Cut(start, end, "" if continues else cut.label, token=token))
         self.hits += [h for h in hits if base < h.end <= base + count]
         if count:
             self._context_is_masked = bool(moved) and moved[-1].end == count
@@ -209,7 +211,7 @@ class StreamMasker:
             cut = cuts[0]
             parts.append(self._pending[start : max(cut.start, start)])
             if cut.start >= start and cut.label:
-                parts.append(f"[masked:{cut.label}]")
+                parts.append(cut.token or f"[masked:{cut.label}]")
             start = min(cut.end, end)
             if cut.end > end:
                 break

@@ -299,6 +299,8 @@ class CompiledGuard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """The tenant's own among `detectors`."""
     confidence: int = 50
     partial: bool = False
+    reveal: tuple[str, ...] = ()
+    """Detectors whose tokens become values again on the way to the tools it covers."""
 
 
 class Guards(msgspec.Struct, frozen=True):

@@ -39,14 +39,15 @@ from core.snapshot import (
     shard_of,
     tokens_context,
 )
+from core.tokenise import ValueTokens
 from data_plane.bearers import Trusted
 from data_plane.endpoint_view import EndpointView, view
 from data_plane.shadow import Shadow
-from data_plane.stages.guard import TenantGuards
 from data_plane.stages.limit import Limiter
 from data_plane.stages.lists import Lists
 from data_plane.stages.policy import Authorizer
 from data_plane.stages.routing import Carried
+from data_plane.tenant_guards import TenantGuards
 
 log = logging.getLogger("toolgate.snapshots")
 
@@ -144,6 +145,8 @@ class Assembler:
     scanning: Executor | None = None
     """Where guards look at long texts; None: the event loop's own threads."""
     full: Full = field(default_factory=Full)
+    value_sealer: Sealer | None = None
+    """What tokens are made with: it seals equal values alike. None: what is to be tokenised is masked."""
 
     def assemble(self, manifest_bytes: bytes, read: ReadPart, data_key: bytes) -> TenantSnapshot:
         """Decode and prepare everything; slow (milliseconds), so off the event loop.
@@ -163,7 +166,8 @@ class Assembler:
         guards = msgspec.msgpack.decode(parts.one("guards"), type=Guards)
         backends = msgspec.msgpack.decode(parts.one("backends"), type=Backends).servers
         endpoints = dict(_endpoints(parts, backends))
-        tenant_guards = TenantGuards(guards, self.matcher, self.scanning)
+        tokens = ValueTokens(manifest.tenant, data_key, self.value_sealer) if self.value_sealer is not None else None
+        tenant_guards = TenantGuards(guards, self.matcher, self.scanning, tokens)
         policy = self.engine.prepare(parts.one("policy_module"), data.data, data.canaries)
         authorizer = Authorizer(
             policy,

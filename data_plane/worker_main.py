@@ -20,7 +20,7 @@ import msgspec
 import uvloop
 
 from adapters.crypto.jwt import JwtProver
-from adapters.crypto.sealing import AesGcmSealer
+from adapters.crypto.sealing import AesGcmSealer, AesSivSealer
 from adapters.jose.verifier import JoseVerifier
 from adapters.logs.json_lines import log_to_stderr
 from adapters.re2.matcher import Re2Matcher
@@ -109,7 +109,7 @@ async def run(settings: WorkerSettings) -> None:
             prover=JwtProver(),
         )
         stack.push_async_callback(network.close)
-        assembler = Assembler(engine, Re2Matcher(), sealer, scanning)
+        assembler = Assembler(engine, Re2Matcher(), sealer, scanning, value_sealer=AesSivSealer())
         worker = Worker(
             Packs(data_dir / "parts"),
             assembler,

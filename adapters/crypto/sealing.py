@@ -1,12 +1,13 @@
-"""AES-256-GCM for values, X25519 + HKDF for keys sealed to a node, Ed25519 for signatures."""
+"""AES-256-GCM for values (AES-256-SIV where equal ones are sealed alike), X25519 + HKDF for keys, Ed25519 to sign."""
 
 import os
+from hashlib import blake2b
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from core.sealing import SealBroken
@@ -28,6 +29,26 @@ class AesGcmSealer:
             return AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context)
         except (InvalidTag, ValueError) as failure:
             raise SealBroken("the sealed value does not open") from failure
+
+
+class AesSivSealer:
+    """Deterministic (RFC 5297): equal values in equal contexts are sealed alike. Sealed form: tag, then ciphertext.
+
+    The 32-byte key is never used itself, as it seals other things by other means: its own 64 bytes are drawn from it.
+    """
+
+    def seal(self, key: bytes, plain: bytes, context: bytes) -> bytes:
+        return AESSIV(_siv_key(key)).encrypt(plain, [context])
+
+    def open(self, key: bytes, sealed: bytes, context: bytes) -> bytes:
+        try:
+            return AESSIV(_siv_key(key)).decrypt(sealed, [context])
+        except (InvalidTag, ValueError) as failure:
+            raise SealBroken("the sealed value does not open") from failure
+
+
+def _siv_key(key: bytes) -> bytes:
+    return blake2b(key=key, digest_size=64, person=b"toolgate siv").digest()
 
 
 class Ed25519Signer:

@@ -20,6 +20,7 @@ from control_plane.api.envelope import (
 from control_plane.api.people import IssuerHandlers, PasswordHandlers
 from control_plane.api.policy import CallApprovalHandlers, PolicyHandlers
 from control_plane.api.rpc import Rpc, Streaming, Unary, rpcs
+from control_plane.api.tokens import TokenHandlers
 from control_plane.api.told import AuditHandlers, UsageHandlers
 from control_plane.oauth.issuers import OwnIssuers
 from control_plane.services.access import Access
@@ -33,6 +34,7 @@ from control_plane.services.fleet_view import FleetView
 from control_plane.services.keys import Keys
 from control_plane.services.passwords import UserPasswords
 from control_plane.services.resources import Resources, change_entry
+from control_plane.services.revealing import Revealing
 from control_plane.services.secrets import Vault
 from control_plane.services.signing import SigningKeys
 from control_plane.services.simulation import Simulations
@@ -47,6 +49,7 @@ from core.resource import Problem, Ref
 from core.server import ObservedEntry
 from toolgate.v1 import actions_pb2 as actions
 from toolgate.v1 import connections_pb2 as connections
+from toolgate.v1 import guard_pb2 as guard
 from toolgate.v1 import people_pb2 as people
 from toolgate.v1 import policy_pb2 as policy
 from toolgate.v1 import resources_pb2 as resources
@@ -75,6 +78,7 @@ class Services:
     own_issuers: OwnIssuers
     accounts: Accounts
     call_approvals: CallApprovals
+    revealing: Revealing
 
 
 def admin_rpcs(services: Services) -> list[Rpc]:
@@ -88,6 +92,7 @@ def admin_rpcs(services: Services) -> list[Rpc]:
         "CallApprovals": _methods(CallApprovalHandlers(services.call_approvals)),
         "Policies": _methods(PolicyHandlers(services.simulations)),
         "Audit": _methods(AuditHandlers(services.audit, services.proof)),
+        "Tokens": _methods(TokenHandlers(services.revealing)),
         "Usage": _methods(UsageHandlers(services.usage)),
         "NodeTokens": _methods(NodeTokenHandlers(services.access)),
         "SigningKeys": _methods(SigningKeyHandlers(services.signing)),
@@ -101,6 +106,7 @@ def admin_rpcs(services: Services) -> list[Rpc]:
         **connections.DESCRIPTOR.services_by_name,
         **policy.DESCRIPTOR.services_by_name,
         **people.DESCRIPTOR.services_by_name,
+        **guard.DESCRIPTOR.services_by_name,
         **usage.DESCRIPTOR.services_by_name,
     }
     return [rpc for name, service in declared.items() for rpc in rpcs(service, table[name])]

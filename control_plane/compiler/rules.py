@@ -120,4 +120,5 @@ def _guard(name: str, guard: Guard) -> CompiledGuard:
         own=guard.own,
         confidence=guard.confidence,
         partial=guard.partial,
+        reveal=guard.reveals(),
     )

@@ -95,7 +95,7 @@ def _outgoing(  # noqa: PLR0917 - as above
         capabilities = _told(inbound.capabilities)
     plain = inbound.method == "tools/call" and before is None and not clean.responses
     return Outgoing(
-        arguments=clean.arguments,
+        arguments=clean.sent,
         method=inbound.method,
         members=b"" if plain else _members(inbound, route, clean, before),
         capabilities=capabilities,
@@ -117,12 +117,12 @@ def _members(inbound: Inbound, route: Route, clean: Clean, before: Round | None)
     if method == "tools/call":
         return _answers(clean, before)
     if method == "prompts/get":
-        return b'"name":%b,"arguments":%b,%b' % (name, clean.arguments, _answers(clean, before))
+        return b'"name":%b,"arguments":%b,%b' % (name, clean.sent, _answers(clean, before))
     if method == "resources/read":
         return b'"uri":%b,%b' % (name, _answers(clean, before))
     if method == "completion/complete":
         kind, member = (b"ref/prompt", b"name") if inbound.refers_to == "prompt" else (b"ref/resource", b"uri")
-        return b'"ref":{"type":"%b","%b":%b},%b,' % (kind, member, name, clean.arguments.strip()[1:-1])
+        return b'"ref":{"type":"%b","%b":%b},%b,' % (kind, member, name, clean.sent.strip()[1:-1])
     answers = b'"inputResponses":%b,' % clean.responses if clean.responses else b""
     return b'"taskId":%b,%b' % (msgspec.json.encode(inbound.name), answers)
 

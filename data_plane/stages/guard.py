@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from concurrent.futures import Executor
-from fnmatch import fnmatchcase
-from functools import partial
 from urllib.parse import unquote as unescaped
 
 import msgspec
@@ -26,19 +23,13 @@ from core.call import (
     Result,
     Target,
 )
-from core.errors import Reason, Refused, Unavailable
-from core.firewall import FirewallScanner
-from core.guard import Action, Direction, Finding, Matcher, Thresholds
+from core.errors import Refused, Unavailable
+from core.guard import Action, Direction, Finding
 from core.json_splice import scalars, unquote
 from core.masking import Hit, Scanner
-from core.masking_stream import StreamMasker, Tails
-from core.own_detector import detector
-from core.snapshot import CompiledGuard, Guards
+from core.masking_stream import StreamMasker
+from data_plane.tenant_guards import TenantGuards
 
-TOOLS_REMEMBERED = 4096
-"""Effective rules kept per tenant snapshot; a catalogue has fewer tools than that."""
-QUICK_BYTES = 256 * 1024
-"""Texts up to here leave the event loop only if a first pass, which is quick whatever they hold, finds candidates."""
 NOTIFICATION_BYTES = 32 * 1024
 """A longer notification is left out where a guard would have to look at it: progress and log lines are short."""
 HELD_S = 0.25
@@ -47,103 +38,12 @@ HELD_EVENTS = 256
 STREAMS = 16
 """Text streams told apart on one call, by method and place in the message; all further ones are read as one."""
 
-_STRICTNESS: dict[Action, int] = {"report": 0, "mask": 1, "block": 2}
 _NOT_TEXT = frozenset({"level", "progressToken", "logger"})
 """Members of a notification that carry no text of a tool."""
 
 
 class _Failing(msgspec.Struct):
     isError: bool = False  # noqa: N815 - the wire's name.
-
-
-class TenantGuards:
-    """Which detectors do what to which tool, per direction; where guards disagree, the strictest wins."""
-
-    def __init__(self, guards: Guards, matcher: Matcher, threads: Executor | None = None) -> None:
-        """Compiles every guard's patterns, so that what does not compile is known before a call needs it.
-
-        `threads`: where long texts are looked at, so that nobody else's call waits for them; None: the loop's own.
-        """
-        self._guards = guards.guards
-        self._matcher = matcher
-        self._threads = threads
-        self._effective: dict[tuple[str, str, Direction, tuple[str, ...]], Scanner | None] = {}
-        self._by_name = {guard.name: guard for guard in guards.guards}
-        self._tails: dict[Scanner, Tails] = {}
-        self._scanners: dict[tuple[Direction, tuple[tuple[str, Action], ...], Thresholds | None, bool], Scanner] = {}
-        self._own = {
-            name: detector(name, own, guard.confidence) for guard in guards.guards for name, own in guard.own.items()
-        }
-        for guard in self._guards:
-            self._scanner(guard.detectors, "out", guard.firewall, partial=guard.partial)
-
-    def scanner(self, endpoint: str, tool: str, direction: Direction, masks: tuple[str, ...] = ()) -> Scanner | None:
-        """What looks at a tool's arguments ("in") or results ("out"); None where no guard applies.
-
-        `masks`: names of guards that apply here whatever tools, endpoints and directions they name themselves. Raises
-        Refused (OBLIGATION) where one of them is not there.
-        """
-        key = (endpoint, tool, direction, masks)
-        try:
-            return self._effective[key]
-        except KeyError:
-            pass
-        if len(self._effective) >= TOOLS_REMEMBERED:
-            self._effective.clear()
-        actions: dict[str, Action] = {}
-        firewall: Thresholds | None = None
-        partial = True
-        obliged = [self._obliged(name) for name in masks]
-        for guard in self._guards:
-            if guard in obliged or (direction in guard.directions and _applies(guard, endpoint, tool)):
-                for name, action in guard.detectors.items():
-                    actions[name] = max(action, actions.get(name, action), key=_STRICTNESS.__getitem__)
-                partial &= guard.partial or not guard.detectors
-                if guard.firewall is not None:
-                    firewall = guard.firewall.strictest(firewall or guard.firewall)
-        found = None
-        if actions or firewall:
-            found = self._scanner(actions, direction, firewall, partial=partial)
-        self._effective[key] = found
-        return found
-
-    def _obliged(self, name: str) -> CompiledGuard:
-        if name not in self._by_name:
-            raise Refused(Reason.OBLIGATION, "The call cannot be guarded as it must be.", detail=f"no guard {name}")
-        return self._by_name[name]
-
-    async def mask(self, scanner: Scanner, raw: bytes, *, is_result: bool = False) -> tuple[bytes, tuple[Finding, ...]]:
-        """As `scanner.mask`, away from the event loop if it may take long; for texts above `scanner.at_once_bytes`."""
-        if len(raw) <= QUICK_BYTES and scanner.is_clean(raw):
-            return scanner.mask(raw, is_result=is_result)
-        look = partial(scanner.mask, raw, is_result=is_result)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, look)
-
-    def tails(self, scanner: Scanner) -> Tails:
-        """How text that `scanner` looks at may go on; compiled when the first notification needs it."""
-        known = self._tails.get(scanner)
-        if known is None:
-            known = self._tails[scanner] = Tails(scanner, self._matcher)
-        return known
-
-    def _scanner(
-        self, actions: dict[str, Action], direction: Direction, firewall: Thresholds | None, *, partial: bool
-    ) -> Scanner:
-        key = (direction, tuple(sorted(actions.items())), firewall, partial)
-        known = self._scanners.get(key)
-        if known is None:
-            if firewall is None:
-                known = Scanner(actions, direction, self._matcher, self._own, partial=partial)
-            else:
-                known = FirewallScanner(actions, direction, self._matcher, firewall, self._own, partial=partial)
-            self._scanners[key] = known
-        return known
-
-
-def _applies(guard: CompiledGuard, endpoint: str, tool: str) -> bool:
-    return any(fnmatchcase(tool, glob) for glob in guard.tools) and any(
-        fnmatchcase(endpoint, glob) for glob in guard.endpoints
-    )
 
 
 async def inspect(inbound: Inbound, permit: Permit, guards: TenantGuards, *, listed: bool = True) -> Clean:
@@ -153,16 +53,23 @@ async def inspect(inbound: Inbound, permit: Permit, guards: TenantGuards, *, lis
     """
     scanner = guards.scanner(permit.endpoint, permit.tool.name, "in", permit.masks)
     if scanner is None:
-        return Clean(arguments=inbound.arguments, responses=inbound.input_responses, meta=inbound.meta)
+        return Clean(
+            arguments=inbound.arguments,
+            responses=inbound.input_responses,
+            meta=inbound.meta,
+            restored=guards.restored(permit, inbound.arguments) if guards.reveals else b"",
+        )
     raw = inbound.arguments
     arguments, findings = scanner.mask(raw) if len(raw) <= scanner.at_once_bytes else await guards.mask(scanner, raw)
+    restored = guards.restored(permit, arguments) if guards.reveals else b""
     if not listed:
         findings = _summed(findings + _of_uri(permit.tool.name, scanner))
     if not inbound.input_responses and not inbound.meta:
-        return Clean(arguments=arguments, findings=findings)
+        return Clean(arguments=arguments, findings=findings, restored=restored)
     responses, more = await guards.mask(scanner, inbound.input_responses) if inbound.input_responses else (b"", ())
     meta, others = await guards.mask(scanner, inbound.meta) if inbound.meta else (b"", ())
-    return Clean(arguments=arguments, findings=_summed(findings + more + others), responses=responses, meta=meta)
+    found = _summed(findings + more + others)
+    return Clean(arguments=arguments, findings=found, responses=responses, meta=meta, restored=restored)
 
 
 def may_leave(uri: str, endpoint: str, guards: TenantGuards) -> bool:
@@ -201,7 +108,7 @@ def _of_uri(uri: str, scanner: Scanner) -> tuple[Finding, ...]:
     """What is in a URI. Raises Refused where it blocks or would be masked: a masked one names something else."""
     _, findings = scanner.mask(msgspec.json.encode((uri, unescaped(uri)) if "%" in uri else uri))
     for finding in findings:
-        if finding.action == "mask":
+        if finding.action in ("mask", "tokenise"):
             raise scanner.refusal(finding.detector, findings=findings)
     return findings
 

@@ -39,7 +39,7 @@ def choose(inbound: Inbound, permit: Permit, clean: Clean, snapshot: TenantSnaps
         problem = param_mismatch(stated, params, inbound.arguments)
         if problem:
             raise Refused(Reason.HEADER_MISMATCH, problem)
-    mirrored = param_headers(params, clean.arguments) if params else ()
+    mirrored = param_headers(params, clean.sent) if params else ()
     carried = snapshot.carried.get(tool.server)
     if carried is None:
         if backend.sign_in is None or backend.sign_in.exchange is not None:

@@ -1,9 +1,12 @@
 """What must not come out does not, however it is cut up."""
 
+import json
+import re
+
 import pytest
 
 from tests.behaviour.conftest import World
-from tests.harness.planes import until
+from tests.harness.planes import CommandFailed, until
 
 
 async def test_a_card_in_a_result_is_masked(world: World) -> None:
@@ -81,3 +84,41 @@ async def test_what_only_the_tenant_knows_is_masked_both_ways(world: World) -> N
 
     await until(masked, "the own detector in force")
     assert b"EMP-123456" not in world.upstream.messages("tools/call")[-1].body
+
+
+TOKENISING = """
+{kind: Guard, tenant: acme, name: mails, spec: {detectors: [email], action: tokenise}}
+---
+{kind: Guard, tenant: acme, name: mailer, spec: {reveal: [email], tools: [echo]}}
+"""
+
+
+async def test_a_token_stands_for_a_value_until_it_reaches_who_may_have_it(world: World) -> None:
+    await world.planes.apply(TOKENISING)
+    agent = world.agent()
+
+    async def token() -> str:
+        text = (await agent.call("echo", to="ada@corp.example")).text
+        found = re.search(r"\[token:email:[\w-]+\]", text)
+        return found[0] if found else ""
+
+    await until(token, "the guard in force")
+    sealed = await token()
+    assert sealed == await token()
+
+    async def sent() -> bool:
+        assert "corp.example" not in (await agent.call("echo", to=f"Ada <{sealed}>")).text
+        return b'"Ada <ada@corp.example>"' in world.upstream.messages("tools/call")[-1].body
+
+    await until(sent, "the value at the server")
+    flags = ["--tenant", "acme", "--name", "revealer", "--admin-role", "owner", "-o", "json"]
+    key = json.loads(await world.planes.toolgate("key", "create", *flags))["key"]
+    reveal = ["reveal", "--tenant", "acme", sealed, "--reason", "a complaint", "-o", "json"]
+    server = ["--server", f"127.0.0.1:{world.planes.grpc_port}", "--token", key]
+    told = json.loads(await world.planes.toolgate(*reveal, *server))
+    assert told["tokens"] == [{"token": sealed, "detector": "email", "value": "ada@corp.example"}]
+    with pytest.raises(CommandFailed):
+        await world.planes.toolgate(*reveal)
+    rows = [row for row in await world.planes.audit("acme", "--type", "change") if row["tool"] == "Tokens/revealed"]
+    assert [row["outcome"] for row in rows] == ["refused", "revealed"]
+    assert "corp.example" not in json.dumps(rows)

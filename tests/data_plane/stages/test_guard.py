@@ -15,7 +15,6 @@ from core.guard import Action, Direction, Finding, Thresholds
 from core.snapshot import CompiledGuard, CompiledResource, Guards
 from data_plane.stages.guard import (
     GuardedNotify,
-    TenantGuards,
     inspect,
     may_leave,
     overheard,
@@ -23,6 +22,7 @@ from data_plane.stages.guard import (
     redact,
     watch,
 )
+from data_plane.tenant_guards import TenantGuards
 from tests.core.secrets import ALL
 from tests.data_plane.stages.builders import inbound, permit
 

@@ -9,8 +9,8 @@ from core.call import Clean, Permit
 from core.errors import Reason, Refused, Unavailable
 from core.snapshot import Guards, Limits
 from data_plane.stages import guard, limit, obligations
-from data_plane.stages.guard import TenantGuards
 from data_plane.stages.limit import Limiter
+from data_plane.tenant_guards import TenantGuards
 from tests.data_plane.stages.builders import caller, inbound, tool
 
 

@@ -1,0 +1,148 @@
+"""A tenant's guards put together: what looks at which tool, in which direction, and what it does."""
+
+from __future__ import annotations
+
+import asyncio
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import TYPE_CHECKING
+
+from core.errors import Reason, Refused
+from core.firewall import FirewallScanner
+from core.masking import Scanner
+from core.masking_stream import Tails
+from core.own_detector import detector
+from core.tokenise import MARK
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from core.call import Permit
+    from core.guard import Action, Direction, Finding, Matcher, Thresholds
+    from core.snapshot import CompiledGuard, Guards
+    from core.tokenise import ValueTokens
+
+TOOLS_REMEMBERED = 4096
+"""Effective rules kept per tenant snapshot; a catalogue has fewer tools than that."""
+QUICK_BYTES = 256 * 1024
+"""Texts up to here leave the event loop only if a first pass, which is quick whatever they hold, finds candidates."""
+
+_STRICTNESS: dict[Action, int] = {"report": 0, "tokenise": 1, "mask": 2, "block": 3}
+
+
+class TenantGuards:
+    """Which detectors do what to which tool, per direction; where guards disagree, the strictest wins."""
+
+    def __init__(
+        self, guards: Guards, matcher: Matcher, threads: Executor | None = None, tokens: ValueTokens | None = None
+    ) -> None:
+        """Compiles every guard's patterns, so that what does not compile is known before a call needs it.
+
+        `threads`: where long texts are looked at, so that nobody else's call waits for them; None: the loop's own.
+        `tokens`: what tokenises; None: what was to be tokenised is masked.
+        """
+        self._guards = guards.guards
+        self._matcher = matcher
+        self._threads = threads
+        self.reveals = tokens is not None and any(guard.reveal for guard in guards.guards)
+        """Whether tokens in any tool's arguments become values again."""
+        used = self.reveals or any("tokenise" in guard.detectors.values() for guard in guards.guards)
+        self._tokens = tokens if used else None
+        self._effective: dict[tuple[str, str, Direction, tuple[str, ...]], Scanner | None] = {}
+        self._by_name = {guard.name: guard for guard in guards.guards}
+        self._tails: dict[Scanner, Tails] = {}
+        self._scanners: dict[tuple[Direction, tuple[tuple[str, Action], ...], Thresholds | None, bool], Scanner] = {}
+        self._own = {
+            name: detector(name, own, guard.confidence) for guard in guards.guards for name, own in guard.own.items()
+        }
+        self._plain = Scanner({}, "in", matcher)
+        for guard in self._guards:
+            self._scanner(guard.detectors, "out", guard.firewall, partial=guard.partial)
+
+    def scanner(self, endpoint: str, tool: str, direction: Direction, masks: tuple[str, ...] = ()) -> Scanner | None:
+        """What looks at a tool's arguments ("in") or results ("out"); None where no guard applies.
+
+        `masks`: names of guards that apply here whatever tools, endpoints and directions they name themselves. Raises
+        Refused (OBLIGATION) where one of them is not there.
+        """
+        key = (endpoint, tool, direction, masks)
+        try:
+            return self._effective[key]
+        except KeyError:
+            pass
+        if len(self._effective) >= TOOLS_REMEMBERED:
+            self._effective.clear()
+        actions: dict[str, Action] = {}
+        firewall: Thresholds | None = None
+        partial = True
+        obliged = [self._obliged(name) for name in masks]
+        for guard in self._guards:
+            if guard in obliged or (direction in guard.directions and _applies(guard, endpoint, tool)):
+                for name, action in guard.detectors.items():
+                    actions[name] = max(action, actions.get(name, action), key=_STRICTNESS.__getitem__)
+                partial &= guard.partial or not guard.detectors
+                if guard.firewall is not None:
+                    firewall = guard.firewall.strictest(firewall or guard.firewall)
+        found = None
+        if actions or firewall:
+            found = self._scanner(actions, direction, firewall, partial=partial)
+        self._effective[key] = found
+        return found
+
+    def restored(self, permit: Permit, arguments: bytes) -> bytes:
+        """Arguments as the tool's server gets them, with values for tokens where guards allow it; empty: as they are.
+
+        Raises Refused (GUARD_BLOCKED) for arguments that cannot be read.
+        """
+        if self._tokens is None or MARK not in arguments:
+            return b""
+        name, endpoint = permit.tool.name, permit.endpoint
+        allowed = {one for guard in self._guards if _applies(guard, endpoint, name) for one in guard.reveal}
+        scanner = self.scanner(endpoint, name, "in", permit.masks)
+        if scanner is not None:
+            allowed -= {one for one, action in scanner.actions.items() if action in ("mask", "block")}
+        if not allowed:
+            return b""
+        with (scanner or self._plain).refusing():
+            restored = self._tokens.restored(arguments, allowed)
+        return b"" if restored is arguments else restored
+
+    def _obliged(self, name: str) -> CompiledGuard:
+        if name not in self._by_name:
+            raise Refused(Reason.OBLIGATION, "The call cannot be guarded as it must be.", detail=f"no guard {name}")
+        return self._by_name[name]
+
+    async def mask(self, scanner: Scanner, raw: bytes, *, is_result: bool = False) -> tuple[bytes, tuple[Finding, ...]]:
+        """As `scanner.mask`, away from the event loop if it may take long; for texts above `scanner.at_once_bytes`."""
+        if len(raw) <= QUICK_BYTES and scanner.is_clean(raw):
+            return scanner.mask(raw, is_result=is_result)
+        look = partial(scanner.mask, raw, is_result=is_result)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, look)
+
+    def tails(self, scanner: Scanner) -> Tails:
+        """How text that `scanner` looks at may go on; compiled when the first notification needs it."""
+        known = self._tails.get(scanner)
+        if known is None:
+            known = self._tails[scanner] = Tails(scanner, self._matcher)
+        return known
+
+    def _scanner(
+        self, actions: dict[str, Action], direction: Direction, firewall: Thresholds | None, *, partial: bool
+    ) -> Scanner:
+        key = (direction, tuple(sorted(actions.items())), firewall, partial)
+        known = self._scanners.get(key)
+        if known is None:
+            if firewall is None:
+                known = Scanner(actions, direction, self._matcher, self._own, partial=partial, tokens=self._tokens)
+            else:
+                known = FirewallScanner(
+                    actions, direction, self._matcher, firewall, self._own, partial=partial, tokens=self._tokens
+                )
+            self._scanners[key] = known
+        return known
+
+
+def _applies(guard: CompiledGuard, endpoint: str, tool: str) -> bool:
+    return any(fnmatchcase(tool, glob) for glob in guard.tools) and any(
+        fnmatchcase(endpoint, glob) for glob in guard.endpoints
+    )
