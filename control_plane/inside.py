@@ -15,6 +15,7 @@ from adapters.crypto.jwt import JwtProver
 from adapters.crypto.sealing import AesGcmSealer, AesSivSealer, Ed25519Signer, Ed25519Verifier, wrap_for_node
 from adapters.files.objects import FileObjects
 from adapters.jose.tokens import PyJwtTokens
+from adapters.jose.verifier import JoseVerifier
 from adapters.opa.compiler import OpaCompiler
 from adapters.postgres import changes
 from adapters.postgres.admin_keys import PostgresCredentials
@@ -177,6 +178,9 @@ def made(
             books=PostgresOAuth(database),
             people=people,
             jose=jose,
+            verifier=JoseVerifier(),
+            issuer_keys=PostgresIssuerKeys(database),
+            addresses=people,
             passwords=outside.passwords,
             document_web=outside.document_web,
         ),

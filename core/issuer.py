@@ -261,3 +261,15 @@ class IssuerKeys(Protocol):
         tenant. False, and nothing is kept, when the declaration is gone or another one by now.
         """
         ...
+
+
+class KnownKeys(Protocol):
+    """The same, read. Every method raises Rejected(UNAVAILABLE) when that is away."""
+
+    async def known(self, tenant: str, name: str) -> KeySet:
+        """As they were last fetched; none: never."""
+        ...
+
+    async def hasten(self, tenant: str, name: str) -> None:
+        """Have them fetched soon: a token names a key that is not among them."""
+        ...

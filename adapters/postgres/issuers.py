@@ -26,7 +26,7 @@ _CLAIM = (
 
 
 class PostgresIssuerKeys:
-    """IssuerKeys."""
+    """IssuerKeys and KnownKeys."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -65,3 +65,20 @@ class PostgresIssuerKeys:
                 # As if it had been applied: what gateways hold of it is another.
                 await changes.note(conn, "applied", Ref("IdentityProvider", due.tenant, due.name))
             return kept
+
+    async def known(self, tenant: str, name: str) -> KeySet:
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "SELECT keys FROM issuer_keys WHERE tenant = %s AND name = %s", (tenant, name), binary=True
+            )
+            row = await found.fetchone()
+        return msgspec.msgpack.decode(row[0], type=KeySet) if row is not None else KeySet()
+
+    async def hasten(self, tenant: str, name: str) -> None:
+        async with self._database.connection() as conn:
+            # Not one that is being fetched, nor one that failed: that has a pause of its own.
+            await conn.execute(
+                "UPDATE issuer_keys SET due_at = now() WHERE tenant = %s AND name = %s AND failures = 0"
+                " AND due_at > now() AND claimed_until < now()",
+                (tenant, name),
+            )

@@ -19,7 +19,7 @@ _STORED = (
 
 
 class PostgresPeople:
-    """People."""
+    """People and Addresses."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -43,6 +43,15 @@ class PostgresPeople:
                 )
             await _end_all(conn, tenant, user)
             await append(conn, tenant, [entry])
+
+    async def users_with(self, tenant: str, address: str) -> list[str]:
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "SELECT name FROM resources WHERE tenant = %s AND kind = 'User' AND lower(spec ->> 'email') = lower(%s)"
+                " ORDER BY name LIMIT 2",
+                (tenant, address),
+            )
+            return [name for (name,) in await found.fetchall()]
 
     async def attempt(self, tenant: str, user: str, now: float, lock_s: Callable[[int], float]) -> Password | None:
         async with self._database.transaction() as conn:

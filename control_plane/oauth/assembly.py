@@ -10,11 +10,13 @@ from control_plane.account.sessions import Sessions
 from control_plane.api.bodies import Bodies
 from control_plane.browser.sign_in import SignIn
 from control_plane.oauth.agents import AgentTokens
+from control_plane.oauth.assertions import Assertions
 from control_plane.oauth.authorize import Authorization
 from control_plane.oauth.clients import ClientProofs
 from control_plane.oauth.documents import Documents
 from control_plane.oauth.edge import OAuthEdge
 from control_plane.oauth.issuers import OwnIssuers
+from control_plane.oauth.providers import Providers
 from control_plane.oauth.refusals import Refusals
 from control_plane.oauth.registration import Registration
 from control_plane.oauth.standing import Standing
@@ -22,9 +24,11 @@ from control_plane.oauth.tokens import Rules, Tokens
 from core.admin import Credentials
 from core.audit import AuditRows
 from core.bound import Bound
+from core.issuer import KnownKeys
 from core.oauth.jose import Jose, Passwords
-from core.oauth.stores import Clients, Grants, People, TokenIds
+from core.oauth.stores import Addresses, Clients, Grants, People, TokenIds
 from core.store import Store
+from core.token import TokenVerifier
 from core.web import Web
 
 
@@ -44,6 +48,9 @@ class Ports:
     books: Books
     people: People
     jose: Jose
+    verifier: TokenVerifier
+    issuer_keys: KnownKeys
+    addresses: Addresses
     passwords: Passwords
     document_web: Web
     """For clients' documents alone."""
@@ -84,12 +91,14 @@ def assemble(
     secure = public_url.startswith("https://")
     sign_in = SignIn(ports.store, ports.people, ports.passwords, ports.audit, secure=secure)
     registration = Registration(ports.books)
+    providers = Providers(ports.store, ports.issuer_keys, ports.addresses, ports.verifier)
     tokens = Tokens(
         issuers=issuers,
         proofs=proofs,
         rules=rules,
         grants=ports.books,
         token_ids=ports.books,
+        assertions=Assertions(providers, ports.books),
         audit=ports.audit,
     )
     standing = Standing(

@@ -1,9 +1,11 @@
 """What an issuer says of itself (RFC 8414)."""
 
 from control_plane.oauth.issuers import Issuer
-from core.oauth.client import AUTH_METHODS, TOKEN_EXCHANGE
+from core.oauth.client import AUTH_METHODS, JWT_BEARER, TOKEN_EXCHANGE
 from core.oauth.server import OPENID
 
+ID_JAG_PROFILE = "urn:ietf:params:oauth:grant-profile:id-jag"
+"""draft-ietf-oauth-identity-assertion-authz-grant, section 6.1."""
 SIGNED_WITH = ["ES256", "ES384", "EdDSA", "PS256", "RS256"]
 
 
@@ -23,7 +25,8 @@ def document(issuer: Issuer) -> dict[str, object]:
         "claims_supported": ["sub", "auth_time", "acr", "amr", "nonce"],
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code", *refresh, "client_credentials", TOKEN_EXCHANGE],
+        "grant_types_supported": ["authorization_code", *refresh, "client_credentials", TOKEN_EXCHANGE, JWT_BEARER],
+        "authorization_grant_profiles_supported": [ID_JAG_PROFILE],
         "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
         "token_endpoint_auth_signing_alg_values_supported": SIGNED_WITH,
         "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),

@@ -6,12 +6,13 @@ from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
+from control_plane.oauth.assertions import Assertions
 from control_plane.oauth.clients import ClientProofs, Proven
 from control_plane.oauth.issuers import Issuer, OwnIssuers, auth_entry
 from core.audit import AuditRows, Entry
 from core.endpoint import Endpoint
 from core.identity import Agent, User, key_hash
-from core.oauth.client import TOKEN_EXCHANGE
+from core.oauth.client import JWT_BEARER, TOKEN_EXCHANGE
 from core.oauth.errors import OAuthError
 from core.oauth.grant import (
     UNLIMITED,
@@ -90,6 +91,7 @@ class Tokens:
         rules: Rules,
         grants: Grants,
         token_ids: TokenIds,
+        assertions: Assertions,
         audit: AuditRows,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -98,6 +100,7 @@ class Tokens:
         self._rules = rules
         self._grants = grants
         self._token_ids = token_ids
+        self._assertions = assertions
         self._audit = audit
         self._clock = clock
 
@@ -109,6 +112,7 @@ class Tokens:
         run = {
             "client_credentials": self._client_credentials,
             TOKEN_EXCHANGE: self._exchange,
+            JWT_BEARER: self._vouched,
             "authorization_code": self._authorization_code,
             "refresh_token": self._refresh,
         }.get(wanted)
@@ -131,10 +135,20 @@ class Tokens:
         )
         return await self.issued(issuer, grant, "issued")
 
-    async def issued(self, issuer: Issuer, grant: Grant, outcome: str) -> Answer:
+    async def _vouched(self, issuer: Issuer, proven: Proven, form: Form) -> Answer:
+        """RFC 7523 section 2.1. No refresh token: the provider is asked again."""
+        if not proven.confidential:
+            raise OAuthError("unauthorized_client", "only a client that proves who it is may use an assertion")
+        grant, word = await self._assertions.grant(issuer, proven, form)
+        resource = await self._rules.resource(issuer, grant.resource, proven.limits)
+        await self._assertions.once(issuer, word)
+        named = msgspec.structs.replace(grant, resource=resource)
+        return await self.issued(issuer, named, "vouched for", {"provider": word.by.name})
+
+    async def issued(self, issuer: Issuer, grant: Grant, outcome: str, more: dict[str, object] | None = None) -> Answer:
         """An access token alone, and its row in the audit log."""
         token_id = secrets.token_hex(16)
-        await self._audit.store({issuer.tenant: [self._entry(grant, outcome, token_id)]})
+        await self._audit.store({issuer.tenant: [self._entry(grant, outcome, token_id, more)]})
         return self._access(issuer, grant, token_id)
 
     async def _authorization_code(self, issuer: Issuer, proven: Proven, form: Form) -> Answer:

@@ -54,9 +54,6 @@ class AgentClient(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Scopes it may have; empty: all."""
 
     def problems(self, path: str) -> Iterator[Problem]:
-        for i, grant in enumerate(self.grants):
-            if grant == "jwt_bearer":
-                yield Problem(f"{path}.grants[{i}]", "jwt_bearer is not served by the authorization server yet")
         yield from redirect_problems(f"{path}.redirect_uris", self.redirect_uris)
         yield from key_problems(f"{path}.jwks", self.jwks)
         if self.auth == "private_key_jwt" and not self.jwks:

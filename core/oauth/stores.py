@@ -124,3 +124,11 @@ class People(Protocol):
         ...
 
     async def consent(self, grant: Grant, expires_unix: float, entry: Entry) -> None: ...
+
+
+class Addresses(Protocol):
+    """Whose e-mail addresses are whose."""
+
+    async def users_with(self, tenant: str, address: str) -> list[str]:
+        """Users who have it, whatever its case, disabled ones too; two at most: it says nothing of either then."""
+        ...
