@@ -1,6 +1,7 @@
 """Every kind of resource there is. A new kind is one Struct in its concept's module and one line here."""
 
 from core.audit_sink import AuditSink
+from core.concurrency import ConcurrencyLimit
 from core.endpoint import Endpoint
 from core.guard import Guard
 from core.identity import Agent, ApiKey, Role, RoleBinding, User
@@ -32,6 +33,7 @@ KINDS: dict[str, type[Spec]] = {
         PolicyTrial,
         RateLimit,
         Quota,
+        ConcurrencyLimit,
         AuditSink,
         Guard,
         Secret,

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from core.concurrency import PriorityClass, Rules
 from core.guard import Action, Direction, Thresholds
 from core.identity import Principal, Risk
 from core.issuer import IdentityProvider, KeySet
@@ -280,10 +281,25 @@ class CompiledLimit(msgspec.Struct, frozen=True, kw_only=True):
     on_error: Literal["allow", "deny", "local"]
 
 
-class Limits(msgspec.Struct, frozen=True):
+class CompiledConcurrency(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A ConcurrencyLimit, ready to queue at."""
+
+    name: str
+    life: str
+    """Which of all that ever had this name."""
+    rules: Rules
+    per: tuple[Dimension, ...]
+    tools: tuple[str, ...]
+    endpoints: tuple[str, ...]
+    classes: tuple[PriorityClass, ...] = ()
+
+
+class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
     """RateLimits and then Quotas, each in name order; a call spends from every one that matches."""
 
     limits: tuple[CompiledLimit, ...]
+    concurrency: tuple[CompiledConcurrency, ...] = ()
+    """In name order; a call has a turn at each that matches while it runs."""
 
 
 class CompiledGuard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from core.approval import Approvers
 from core.call import ToolBackend
+from core.concurrency import Turns
 from core.sealing import Sealer
 from data_plane.bearers import Bearers
 from data_plane.doorstep import Doorstep
@@ -33,6 +34,7 @@ class Gateway:
     bearers: Bearers
     on_behalf: OnBehalf
     doorstep: Doorstep
+    turns: Turns
     urls: PublicUrls
     version: str
     clock: Callable[[], float]

@@ -12,6 +12,8 @@ from core.approval import Wish
 from core.bound import Bound
 from core.bus import Event
 from core.call import Interest, Notification, Outgoing, Raw, Route
+from core.concurrency import Wanted as Wanting
+from core.concurrency import Why
 from core.exchange import Declined, Wanted
 from core.issuer import KeySet
 from core.limits import Bucket
@@ -257,6 +259,31 @@ class Done(msgspec.Struct, frozen=True, array_like=True, tag=24):
     pass
 
 
+class TurnWanted(msgspec.Struct, frozen=True, array_like=True, tag=60):
+    """Worker asks: a turn, under a number it never gave before. Answered by TurnHad, TurnRefused or Failed."""
+
+    number: int
+    tenant: str
+    wanted: tuple[Wanting, ...]
+    within_s: float
+
+
+class TurnHad(msgspec.Struct, frozen=True, array_like=True, tag=61):
+    """It is the worker's until it tells TurnOver."""
+
+
+class TurnRefused(msgspec.Struct, frozen=True, array_like=True, tag=62):
+    limit: str
+    why: Why
+    retry_after_s: float
+
+
+class TurnOver(msgspec.Struct, frozen=True, array_like=True, tag=63):
+    """Worker tells: the call is over, or wants no turn any more, whether it has one or not."""
+
+    number: int
+
+
 class Value(msgspec.Struct, frozen=True, array_like=True, tag=26):
     value: bytes | None
 
@@ -299,9 +326,37 @@ Question = (
     | KeysWanted
     | AskApproval
     | TokenWanted
+    | TurnWanted
 )
-Answer = Granted | Ran | Found | Verdict | Done | Value | Events | KeysFound | Approved | TokenHad | Failed
-News = Pointed | Forget | Abandon | Condition | Drain | Stats | Stale | Subscribe | Unsubscribe | Subscribed | Delivered
+Answer = (
+    Granted
+    | Ran
+    | Found
+    | Verdict
+    | Done
+    | Value
+    | Events
+    | KeysFound
+    | Approved
+    | TokenHad
+    | TurnHad
+    | TurnRefused
+    | Failed
+)
+News = (
+    TurnOver
+    | Pointed
+    | Forget
+    | Abandon
+    | Condition
+    | Drain
+    | Stats
+    | Stale
+    | Subscribe
+    | Unsubscribe
+    | Subscribed
+    | Delivered
+)
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag=1):

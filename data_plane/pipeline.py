@@ -18,6 +18,7 @@ from data_plane.stages import (
     about,
     answer,
     authn,
+    concurrency,
     connecting,
     conversation,
     execute,
@@ -88,9 +89,16 @@ async def handle(gateway: Gateway, inbound: Inbound) -> Result:
                 await obligations.approved(inbound, permit, clean, gateway.approvers, tenant.secrets.key_pepper)
             notify = guard.watch(permit, tenant.guards, inbound.notify)
             ask = expose.questions(guard.questioned(permit, tenant.guards, inbound.ask), permit, endpoint)
-            raw = await execute.run(
-                inbound, permit, route, clean, before, gateway.backends, gateway.parked, notify, ask, recording
-            )
+            over = None
+            if tenant.concurrency:
+                over = await concurrency.take(inbound, permit, tenant.concurrency, gateway.turns)
+            try:
+                raw = await execute.run(
+                    inbound, permit, route, clean, before, gateway.backends, gateway.parked, notify, ask, recording
+                )
+            finally:
+                if over is not None:
+                    over()
         except NotConnected as missing:
             backend = tenant.backends[permit.tool.server]
             return recording.unconnected(

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 
 from core import approval
@@ -21,6 +22,8 @@ from core.bus import (
     check,
 )
 from core.call import Ask, Interest, Notification, Notify, Outgoing, Raw, Route
+from core.concurrency import TooManyAtOnce
+from core.concurrency import Wanted as Wanting
 from core.errors import Reason, Unavailable
 from core.exchange import Declined, Wanted
 from core.issuer import KeySet
@@ -51,6 +54,10 @@ from data_plane.messages import (
     TokenHad,
     TokenWanted,
     ToolCall,
+    TurnHad,
+    TurnOver,
+    TurnRefused,
+    TurnWanted,
     Unsubscribe,
     Value,
     Watch,
@@ -161,6 +168,36 @@ class RemoteApprovers:
         if isinstance(answer, Failed) and answer.kind in ("busy", "large"):
             raise TooManyWishes
         raise ApprovalsAway(_why(answer))
+
+
+class RemoteTurns:
+    """`core.concurrency.Turns` of the node."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._numbers = count(1)
+
+    async def take(self, tenant: str, wanted: tuple[Wanting, ...], within_s: float) -> Callable[[], None]:
+        number = next(self._numbers)
+        try:
+            answer = await self._channel.ask(TurnWanted(number, tenant, wanted, within_s))
+        except ChannelLost as failure:
+            raise _no_turn("the supervisor is gone") from failure
+        except asyncio.CancelledError:
+            # The turn may be on its way here.
+            self._channel.tell(TurnOver(number))
+            raise
+        if isinstance(answer, TurnHad):
+            return partial(self._channel.tell, TurnOver(number))
+        if isinstance(answer, TurnRefused):
+            raise TooManyAtOnce(answer.limit, answer.why, answer.retry_after_s)
+        if isinstance(answer, Failed) and answer.kind == "unavailable":
+            raise _unavailable(answer)
+        raise _no_turn(_why(answer))
+
+
+def _no_turn(detail: str) -> Unavailable:
+    return Unavailable(Reason.LIMIT_UNAVAILABLE, "The call cannot have its turn now.", detail=detail, retry_after_s=1)
 
 
 class RemoteBus:

@@ -21,6 +21,7 @@ from core.snapshot import (
     Backend,
     Backends,
     Catalogue,
+    CompiledConcurrency,
     Guards,
     Identity,
     Issuers,
@@ -83,6 +84,8 @@ class TenantSnapshot:
     policy: PreparedPolicy
     authorizer: Authorizer
     limiter: Limiter
+    concurrency: tuple[CompiledConcurrency, ...]
+    """How many calls may run at once; empty: as many as there are."""
     guards: TenantGuards
     policy_digest: bytes = b""
     """As `Manifest.policy_digest`."""
@@ -190,6 +193,7 @@ class Assembler:
             policy=policy,
             authorizer=authorizer,
             limiter=Limiter(limits),
+            concurrency=limits.concurrency,
             guards=tenant_guards,
             policy_digest=manifest.policy_digest(),
             full=self.full,

@@ -57,6 +57,7 @@ from data_plane.remote import (
     RemoteEvents,
     RemoteExchange,
     RemoteIssuerKeys,
+    RemoteTurns,
 )
 from data_plane.sessions import SessionNotes
 from data_plane.settings import WorkerSettings
@@ -145,6 +146,7 @@ async def run(settings: WorkerSettings) -> None:
             bearers=bearers,
             on_behalf=on_behalf,
             doorstep=doorstep,
+            turns=RemoteTurns(channel),
             urls=PublicUrls(
                 base=settings.public_url, secure=settings.tls is not None, any_host="*" in settings.public_hosts
             ),

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
 from control_plane.compiler.source import Parts, Source
+from core.concurrency import ConcurrencyLimit, Rules
 from core.connection import made_for
 from core.definition import Known
 from core.firewall import thresholds
@@ -13,7 +14,7 @@ from core.onbehalf import OWN, UserConnection, exchanged, subject_of
 from core.quota import Period, Quota
 from core.resource import Ref, Resource, digest, encode
 from core.server import Remote, Server
-from core.snapshot import Backend, Backends, CompiledGuard, CompiledLimit, Guards, Limits, SignIn
+from core.snapshot import Backend, Backends, CompiledConcurrency, CompiledGuard, CompiledLimit, Guards, Limits, SignIn
 
 _UNSEEN = Known()
 _LIFE_CHARS = 12
@@ -24,7 +25,8 @@ def compile_rules(source: Source, held: AbstractSet[Ref], parts: Parts) -> None:
     parts.add("backends", Backends(servers=dict(_backends(source, held))))
     limits = [_limit(r, spec) for r, spec in source.of(RateLimit) if not spec.disabled]
     quotas = [_quota(r, spec) for r, spec in source.of(Quota) if not spec.disabled]
-    parts.add("limits", Limits((*limits, *quotas)))
+    at_once = tuple(_concurrency(r, spec) for r, spec in source.of(ConcurrencyLimit) if not spec.disabled)
+    parts.add("limits", Limits((*limits, *quotas), at_once))
     parts.add("guards", Guards(tuple(_guard(r.name, spec) for r, spec in source.of(Guard) if not spec.disabled)))
 
 
@@ -106,6 +108,20 @@ def _quota(resource: Resource, quota: Quota) -> CompiledLimit:
         unit=quota.unit,
         scope=quota.period,
         on_error=quota.on_error,
+    )
+
+
+def _concurrency(resource: Resource, limit: ConcurrencyLimit) -> CompiledConcurrency:
+    """Its life does not end with other numbers: calls under way count on."""
+    rules = Rules(limit.calls, limit.queue, limit.wait_s, tuple(one.at_most for one in limit.classes))
+    return CompiledConcurrency(
+        name=resource.name,
+        life=digest(encode((resource.created_unix, "at once"))).hex()[:_LIFE_CHARS],
+        rules=rules,
+        per=tuple(dict.fromkeys(limit.per)),
+        tools=tuple(limit.tools),
+        endpoints=tuple(limit.endpoints),
+        classes=tuple(limit.classes),
     )
 
 

@@ -43,6 +43,7 @@ MAX_PER_TENANT = {
     "PolicyTrial": 20,
     "RateLimit": 1_000,
     "Quota": 1_000,
+    "ConcurrencyLimit": 100,
     "AuditSink": 20,
     "Guard": 1_000,
     "Secret": 5_000,

@@ -210,6 +210,7 @@ class Node:
         yield Gauge("toolgate_build_info", "Version of the node.", 1, (("version", self.version), ("node", self.name)))
         yield from self._snapshot_gauges()
         yield from self._worker_gauges()
+        yield from self.workers.turns.gauges()
         yield from self._spool_gauges()
         yield from self.more_gauges()
 

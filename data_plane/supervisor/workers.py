@@ -11,6 +11,7 @@ from typing import Protocol
 from core.approval import ApprovalsAway, Approvers, Nobody, TooManyWishes
 from core.bound import Bound
 from core.call import Ask, Notification, Notify, ToolBackend, Watchable
+from core.concurrency import TooManyAtOnce
 from core.errors import Reason, Unavailable
 from core.exchange import Declined, Wanted
 from core.issuer import KeySet
@@ -52,6 +53,10 @@ from data_plane.messages import (
     TokenHad,
     TokenWanted,
     ToolCall,
+    TurnHad,
+    TurnOver,
+    TurnRefused,
+    TurnWanted,
     Unsubscribe,
     Verdict,
     Watch,
@@ -59,6 +64,7 @@ from data_plane.messages import (
 from data_plane.on_behalf import OnBehalf
 from data_plane.supervisor.bus import Shared, Subscriptions
 from data_plane.supervisor.process import Process
+from data_plane.turns import NodeTurns
 
 log = logging.getLogger("toolgate.workers")
 
@@ -114,6 +120,8 @@ class Seat:
         self.stats: Stats | None = None
         self.stats_at = 0.0
         self.subscriptions: Subscriptions | None = None
+        self.turns: dict[int, Callable[[], None]] = {}
+        """Those its worker has, and how each ends."""
         self.asked_for: set[str] = set()
         """Tenants the worker may have loaded: it has to ask for each before it can."""
 
@@ -130,12 +138,18 @@ class Seat:
             self._node.note_service()
         elif isinstance(news, Stale):
             self._node.stale(news.tenant, news.server)
+        elif isinstance(news, TurnOver):
+            over = self.turns.pop(news.number, None)
+            if over is not None:
+                over()
         elif isinstance(news, Subscribe | Unsubscribe) and self.subscriptions is not None:
             self.subscriptions.told(news)
 
     def lost(self) -> None:
         """Without its channel a worker is useless; it leaves by itself, or is helped."""
         self.channel = None
+        while self.turns:
+            self.turns.popitem()[1]()
         if self.subscriptions is not None:
             self.subscriptions.close()
             self.subscriptions = None
@@ -162,6 +176,7 @@ class Workers:
         self._hits = ChannelHits()
         self.stale: Callable[[str, str], None] = lambda _tenant, _server: None
         """Told of a server whose definitions are not what is known of them."""
+        self.turns = NodeTurns()
         self._wishes = self._wishes_refused = 0
         self.approvers: Approvers = Nobody()
         """Who puts calls to people."""
@@ -257,7 +272,7 @@ class Workers:
         for channel in self._channels():
             for what, bound in channel.bounds().items():
                 fullest[what] = max(bound, fullest.get(what, bound), key=lambda one: one.held)
-        return {**fullest, "wishes": Bound(self._wishes, WISHES_MAX, self._wishes_refused)}
+        return {**fullest, **self.turns.bounds(), "wishes": Bound(self._wishes, WISHES_MAX, self._wishes_refused)}
 
     # === keeping them informed ===
 
@@ -359,6 +374,8 @@ class Workers:
             return Ran(await self._children.call(question.route, question.outgoing, notify, asking))
         if isinstance(question, Publish | Put | Get | Append | After):
             return await self._shared.answer(question)
+        if isinstance(question, TurnWanted):
+            return await self._turn(seat, question)
         if isinstance(question, AskApproval):
             return await self._approval(question)
         if isinstance(question, Watch):
@@ -375,6 +392,13 @@ class Workers:
             had = await self.on_behalf.token(question.wanted, question.wanted.key)
             return TokenHad(had) if isinstance(had, Token) else TokenHad(declined=had)
         return Failed("bug", detail="not a worker's question")
+
+    async def _turn(self, seat: Seat, question: TurnWanted) -> Answer:
+        try:
+            seat.turns[question.number] = await self.turns.take(question.tenant, question.wanted, question.within_s)
+        except TooManyAtOnce as full:
+            return TurnRefused(full.limit, full.why, full.retry_after_s)
+        return TurnHad()
 
     async def _approval(self, question: AskApproval) -> Answer:
         if self._wishes >= WISHES_MAX:

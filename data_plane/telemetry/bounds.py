@@ -138,6 +138,8 @@ SUPERVISOR: Iterable[Kept] = (
     ),
     Kept("quota_lease_waiters", "takes waiting for the most wanted", "10,000", "as the quota's `on_error` says", "-"),
     Kept("quota_lent", "quotas counted here while it was away", "10,000", "the oldest is forgotten", "-"),
+    Kept("turns", "turns of calls under limits of concurrency", "200,000", "unavailable", "the call, or its worker"),
+    Kept("turns_waiting", "calls waiting for one, a fourth of them one tenant's", "20,000", "unavailable", "`wait_s`"),
     Kept("wishes", "calls held while somebody is asked to approve them", "1,000", "unavailable", "20 s"),
     Kept("fleet_leases", "slices leased from Redis", "10,000", "the oldest is given back", "0.2 s idle"),
     Kept("fleet_lease_waiters", "takes waiting for the most wanted", "10,000", "as the limit's `on_error` says", "-"),

@@ -59,6 +59,7 @@ from data_plane.snapshots import Assembler, TenantSnapshot
 from data_plane.stages.conversation import Conversations
 from data_plane.streams import Streams
 from data_plane.tenants import Pointer, Tenants
+from data_plane.turns import NodeTurns
 from data_plane.upstreams.network import Network
 from data_plane.watches import Watches
 from tests.data_plane.node.gateway import EVERYTHING, PLATFORM
@@ -248,6 +249,7 @@ async def _worker(
         bearers=Bearers(JoseVerifier(), _no_keys),
         on_behalf=OnBehalf(_no_tokens, time.time),
         doorstep=Doorstep(leases, 0),
+        turns=NodeTurns(),
         urls=PublicUrls(),
     )
     watches = Watches(gateway.backends)

@@ -7,6 +7,7 @@ import pytest
 
 from control_plane.compiler.compile import compile_tenant
 from control_plane.compiler.source import Compiled, Faulty, Found, Source
+from core.concurrency import ConcurrencyLimit, PriorityClass, Rules
 from core.endpoint import Endpoint, Member
 from core.guard import Guard
 from core.identity import ApiKey, RoleBinding, Subject, User
@@ -17,6 +18,7 @@ from core.snapshot import (
     KEYS_PER_SHARD,
     Backends,
     Catalogue,
+    CompiledConcurrency,
     CompiledGuard,
     CompiledLimit,
     CompiledTool,
@@ -162,6 +164,7 @@ def test_what_is_disabled_is_left_out() -> None:
             a(msgspec.structs.replace(GIT, disabled=True), "git"),
             a(Endpoint(members=[Member(server="git")], disabled=True), "off"),
             a(RateLimit(calls=1, disabled=True), "fair"),
+            a(ConcurrencyLimit(calls=1, disabled=True), "few"),
             a(Guard(detectors=["card"], disabled=True), "pii"),
             a(User(disabled=True), "ada"),
         )
@@ -173,6 +176,21 @@ def test_what_is_disabled_is_left_out() -> None:
     assert part(result, "guards", Guards) == Guards(())
     assert part(result, "identity", Identity).users == {}
     assert part(result, "keys", KeyShard, "000000") == KeyShard({})
+
+
+def test_a_limit_of_calls_at_once_keeps_its_life_with_other_numbers_and_not_with_another_limit() -> None:
+    def one(spec: ConcurrencyLimit, created_unix: float = 1.5) -> CompiledConcurrency:
+        resource = msgspec.structs.replace(a(spec, "few"), created_unix=created_unix)
+        limits = part(compiled(source(resource)), "limits", Limits)
+        assert isinstance(limits, Limits)
+        (found,) = limits.concurrency
+        return found
+
+    classes = [PriorityClass(name="rest"), PriorityClass(name="batch", agents=["b-*"], at_most=2)]
+    few = one(ConcurrencyLimit(calls=3, per=["server", "server"], classes=classes))
+    assert (few.rules, few.per, few.classes) == (Rules(3, 100, 10.0, (0, 2)), ("server",), tuple(classes))
+    assert one(ConcurrencyLimit(calls=5)).life == few.life
+    assert one(ConcurrencyLimit(calls=3), 2.5).life != few.life
 
 
 def test_roles_come_from_the_principal_and_from_its_groups() -> None:

@@ -338,6 +338,40 @@ def test_a_limit_is_exact_over_two_workers(tmp_path: Path, slow: Upstream) -> No
         assert granted == 40
 
 
+def test_so_many_calls_run_at_once_over_two_workers_and_a_dead_worker_holds_none(
+    tmp_path: Path, slow: Upstream
+) -> None:
+    from core.concurrency import Rules
+    from core.snapshot import CompiledConcurrency
+
+    limit = CompiledConcurrency(
+        name="few", life="1", rules=Rules(2, 1, 60.0, ()), per=("tenant",), tools=("*",), endpoints=("*",)
+    )
+    with node(tmp_path, 2) as gateway, concurrent.futures.ThreadPoolExecutor(8) as pool:
+        started(gateway, served("acme", upstream=slow.url, limits=encode(Limits((), (limit,)))))
+        running = [pool.submit(request, gateway.mcp_port, "acme", "tools/call", HELD) for _ in range(2)]
+        for _ in running:
+            assert slow.held.acquire(timeout=10)
+        waiting = pool.submit(request, gateway.mcp_port, "acme", "tools/call", HELD)
+        depth = 'toolgate_held{process="supervisor",what="turns_waiting"}'
+        gateway.until(lambda: gateway.metric(depth) == 1, "it waits")
+        for _ in range(4):
+            status, answer = request(gateway.mcp_port, "acme", "tools/call", CALL)
+            assert status == 429, answer
+            assert "Too many calls at once" in answer["error"]["message"]  # type: ignore[index]
+        assert not slow.held.acquire(blocking=False)
+        for pid in gateway.workers():
+            os.kill(pid, signal.SIGKILL)
+        for call in (*running, waiting):
+            assert call.exception(10) is not None
+        gateway.until(lambda: gateway.metric("toolgate_workers_serving") == 2, "both are replaced")
+        assert gateway.metric('toolgate_held{process="supervisor",what="turns"}') == 0
+        assert gateway.metric(depth) == 0
+        slow.let_go.set()
+        ok(gateway)
+        assert gateway.metric('toolgate_turns_refused_total{class="0",why="full"}') == 4
+
+
 def test_a_stdio_server_is_one_child_for_all_workers_and_outlives_them(tmp_path: Path) -> None:
     script = tmp_path / "server.py"
     script.write_text(STDIO_SERVER)

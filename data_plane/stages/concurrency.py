@@ -1,0 +1,92 @@
+"""Waits for a call's turn where its tenant says how many may run at once."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from time import monotonic_ns
+from typing import TYPE_CHECKING
+
+from core.call import METHODS, OTHER
+from core.concurrency import TooManyAtOnce, Wanted
+from core.errors import Reason, Refused
+from core.forwarded import counted
+from core.limits import SPENDING, Dimension, counter_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from core.call import Inbound, Permit
+    from core.concurrency import Turns
+    from core.snapshot import CompiledConcurrency
+
+ANY_TIME_S = 3600.0
+"""For who says not how long it waits: the limits do."""
+_WORDS = {
+    "full": "no more may wait",
+    "late": "it waited too long",
+    "displaced": "calls of a higher class came first",
+}
+
+
+async def take(
+    inbound: Inbound, permit: Permit, limits: tuple[CompiledConcurrency, ...], turns: Turns
+) -> Callable[[], None] | None:
+    """A turn under each limit that matches; call what comes back when the call is over. None: none is needed.
+
+    Raises Refused (RATE_LIMITED), Unavailable (OVERLOADED, LIMIT_UNAVAILABLE).
+    """
+    wanted = _wanted(inbound, permit, limits) if inbound.method in SPENDING else ()
+    if not wanted:
+        return None
+    within_s = ANY_TIME_S
+    if inbound.deadline_s is not None:
+        within_s = inbound.deadline_s - (monotonic_ns() - inbound.received_ns) / 1e9
+    try:
+        return await turns.take(permit.caller.tenant, wanted, within_s)
+    except TooManyAtOnce as full:
+        raise Refused(
+            Reason.RATE_LIMITED,
+            f"Too many calls at once: of the limit {full.limit!r}, {_WORDS[full.why]}.",
+            detail=f"limit {full.limit}: {full.why}",
+            retry_after_s=full.retry_after_s,
+        ) from full
+
+
+def _wanted(inbound: Inbound, permit: Permit, limits: tuple[CompiledConcurrency, ...]) -> tuple[Wanted, ...]:
+    """In the limits' order, which is the same for all calls: no two wait for what the other has."""
+    tool, caller = permit.tool, permit.caller
+    values: dict[Dimension, str] = {
+        "tenant": caller.tenant,
+        "user": caller.user,
+        "agent": caller.agent,
+        "caller": caller.subject,
+        "endpoint": permit.endpoint,
+        "server": tool.server,
+        "tool": tool.name,
+        "ip": counted(inbound.client_address),
+        "method": inbound.method if inbound.method in METHODS else OTHER,
+    }
+    return tuple(
+        Wanted(
+            counter_key("node", "deny", caller.tenant, f"{one.name}@{one.life}", [values[d] for d in one.per]),
+            one.name,
+            one.rules,
+            _rank(one, permit),
+        )
+        for one in limits
+        if _matches(one.endpoints, permit.endpoint) and _matches(one.tools, tool.name)
+    )
+
+
+def _rank(limit: CompiledConcurrency, permit: Permit) -> int:
+    tool, caller, rest = permit.tool, permit.caller, 0
+    for rank, one in enumerate(limit.classes):
+        if one.takes_the_rest:
+            rest = rank
+        elif one.takes(caller.user, caller.agent, tool.name, tool.labels):
+            return rank
+    return rest
+
+
+def _matches(globs: tuple[str, ...], name: str) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)
