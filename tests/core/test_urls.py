@@ -76,6 +76,7 @@ NOT_ASKED = {
     "PolicyTrial.roles{}.permissions[].endpoints[]": "names",
     "RateLimit.endpoints[]": "names",
     "Quota.endpoints[]": "names",
+    "ConcurrencyLimit.endpoints[]": "names",
     "Guard.endpoints[]": "names",
 }
 
