@@ -42,6 +42,8 @@ class Reason(StrEnum):
     NO_SNAPSHOT = "no_snapshot"
     STALE = "stale"
     POLICY_UNAVAILABLE = "policy_unavailable"
+    GUARD_UNAVAILABLE = "guard_unavailable"
+    """What a guard must ask, or must know, is away: nothing passes that it could not look at."""
     LIMIT_UNAVAILABLE = "limit_unavailable"
     AUDIT_UNAVAILABLE = "audit_unavailable"
     UPSTREAM_UNAVAILABLE = "upstream_unavailable"

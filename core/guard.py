@@ -8,6 +8,7 @@ import msgspec
 from core.own_detector import NAME as OWN_NAME
 from core.own_detector import OWN_PER_GUARD, OwnDetector
 from core.resource import Problem, Ref
+from core.taint import Taint
 
 Action = Literal["block", "mask", "tokenise", "report"]
 Direction = Literal["in", "out"]
@@ -101,6 +102,8 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     reveal: list[str] = msgspec.field(default_factory=list)
     """Detectors or classes whose tokens, in the arguments of the tools it covers, become values again on the way there.
     Where any guard masks or blocks what such a detector finds in arguments, they stay tokens."""
+    taint: Taint | None = None
+    """What the session may not do any more once it was shown a result in which this guard found something."""
     firewall: Firewall | None = None
     """Looks for prompt injections too; None: it does not."""
     disabled: bool = False
@@ -117,6 +120,10 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         for name in self.actions:
             if name not in looked_for:
                 yield Problem(f"spec.actions.{name}", "must be one of spec.detectors")
+        if self.taint is not None:
+            yield from self.taint.problems()
+            if "out" not in self.directions or not (self.detectors or self.firewall):
+                yield Problem("spec.taint", "needs a guard that looks at results: directions with out, and detectors")
         for i, name in enumerate(self.reveal):
             if name not in DETECTORS and name not in CLASSES and not OWN_NAME.fullmatch(name):
                 yield Problem(f"spec.reveal[{i}]", "must name a detector or a class of them")

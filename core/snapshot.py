@@ -19,6 +19,7 @@ from core.policy import Canary
 from core.quota import Unit
 from core.resource import Problem, digest
 from core.server import Declared, Transport
+from core.taint import Taint
 
 KEYS_PER_SHARD = 4096
 
@@ -317,6 +318,7 @@ class CompiledGuard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     partial: bool = False
     reveal: tuple[str, ...] = ()
     """Detectors whose tokens become values again on the way to the tools it covers."""
+    taint: Taint | None = None
 
 
 class Guards(msgspec.Struct, frozen=True):

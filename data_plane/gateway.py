@@ -16,6 +16,7 @@ from data_plane.parked import Parked
 from data_plane.public_urls import PublicUrls
 from data_plane.sessions import SessionNotes
 from data_plane.stages.conversation import Conversations
+from data_plane.taints import Taints
 from data_plane.tenants import Tenants
 
 
@@ -35,6 +36,7 @@ class Gateway:
     on_behalf: OnBehalf
     doorstep: Doorstep
     turns: Turns
+    taints: Taints
     urls: PublicUrls
     version: str
     clock: Callable[[], float]

@@ -32,6 +32,7 @@ from data_plane.stages import (
     rounds,
     routing,
     scopes,
+    taint,
     target,
     tenancy,
 )
@@ -80,6 +81,10 @@ async def handle(gateway: Gateway, inbound: Inbound) -> Result:
         clean = recording.cleaned(
             await guard.inspect(inbound, permit, tenant.guards, listed=endpoint.lists(permit.tool))
         )
+        if tenant.guards.tainting:
+            clean = recording.cleaned(
+                await taint.check(inbound, permit, clean, tenant.guards, gateway.taints, tenant.secrets.session_key)
+            )
         try:
             route = routing.choose(inbound, permit, clean, tenant, now)
             if route.backend.sign_in is not None:
@@ -109,6 +114,10 @@ async def handle(gateway: Gateway, inbound: Inbound) -> Result:
                 gateway.on_behalf.refused(route.bearer_key, route.bearer)
             raise
         guarded = await guard.redact(raw, permit, tenant.guards, notify, inbound.revision, route.backend.era)
+        if tenant.guards.tainting and guarded.findings:
+            guarded = await taint.note(
+                guarded, inbound, permit, tenant.guards, gateway.taints, tenant.secrets.session_key
+            )
         result = expose.uris(guarded, inbound, permit, endpoint)
         if tenant.limiter.weighs:
             size_bytes = len(result.result) + len(result.error)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from core.errors import Reason, Refused
-from core.firewall import FirewallScanner
+from core.firewall import NAME, FirewallScanner
 from core.masking import Scanner
 from core.masking_stream import Tails
 from core.own_detector import detector
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from core.call import Permit
     from core.guard import Action, Direction, Finding, Matcher, Thresholds
     from core.snapshot import CompiledGuard, Guards
+    from core.taint import Taint
     from core.tokenise import ValueTokens
 
 TOOLS_REMEMBERED = 4096
@@ -28,6 +29,14 @@ QUICK_BYTES = 256 * 1024
 """Texts up to here leave the event loop only if a first pass, which is quick whatever they hold, finds candidates."""
 
 _STRICTNESS: dict[Action, int] = {"report": 0, "tokenise": 1, "mask": 2, "block": 3}
+
+
+class Tainting(NamedTuple):
+    """A guard after whose findings some tools are forbidden."""
+
+    guard: str
+    taint: Taint
+    detectors: frozenset[str]
 
 
 class TenantGuards:
@@ -44,6 +53,11 @@ class TenantGuards:
         self._guards = guards.guards
         self._matcher = matcher
         self._threads = threads
+        self.tainting = tuple(
+            Tainting(guard.name, guard.taint, frozenset(guard.detectors) | ({NAME} if guard.firewall else set()))
+            for guard in guards.guards
+            if guard.taint is not None
+        )
         self.reveals = tokens is not None and any(guard.reveal for guard in guards.guards)
         """Whether tokens in any tool's arguments become values again."""
         used = self.reveals or any("tokenise" in guard.detectors.values() for guard in guards.guards)
@@ -106,6 +120,13 @@ class TenantGuards:
         with (scanner or self._plain).refusing():
             restored = self._tokens.restored(arguments, allowed)
         return b"" if restored is arguments else restored
+
+    def covers(self, name: str, permit: Permit, direction: Direction) -> bool:
+        """Whether the guard of this name looks at the call."""
+        guard = self._by_name[name]
+        return name in permit.masks or (
+            direction in guard.directions and _applies(guard, permit.endpoint, permit.tool.name)
+        )
 
     def _obliged(self, name: str) -> CompiledGuard:
         if name not in self._by_name:

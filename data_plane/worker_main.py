@@ -66,6 +66,7 @@ from data_plane.spool import Spool
 from data_plane.stages.conversation import Conversations
 from data_plane.streams import Streams
 from data_plane.supervisor.process import die_with, raise_file_limit, spare_memory
+from data_plane.taints import Taints
 from data_plane.telemetry.bounds import of_snapshots
 from data_plane.upstreams.network import Network
 from data_plane.watches import Watches
@@ -121,6 +122,7 @@ async def run(settings: WorkerSettings) -> None:
         worker.channel = channel
         worker.bus = bus = RemoteBus(channel)
         cache = RemoteCache(channel)
+        taints = Taints(cache, time.monotonic)
         sessions, parked = SessionNotes(cache, bus), Parked(bus)
         stack.push_async_callback(parked.close)
         counters = RemoteCounters(channel)
@@ -147,6 +149,7 @@ async def run(settings: WorkerSettings) -> None:
             on_behalf=on_behalf,
             doorstep=doorstep,
             turns=RemoteTurns(channel),
+            taints=taints,
             urls=PublicUrls(
                 base=settings.public_url, secure=settings.tls is not None, any_host="*" in settings.public_hosts
             ),
@@ -197,6 +200,7 @@ async def run(settings: WorkerSettings) -> None:
                 "issuers": bearers.bound,
                 "exchanged_tokens": on_behalf.bound,
                 "held_off": doorstep.bound,
+                "taints": taints.bound,
                 "scans": Bound(scanning._work_queue.qsize(), settings.max_connections),  # noqa: SLF001 - no other look
                 **of_snapshots(worker.tenants, assembler.full),
                 **engine.bounds(),

@@ -137,4 +137,5 @@ def _guard(name: str, guard: Guard) -> CompiledGuard:
         confidence=guard.confidence,
         partial=guard.partial,
         reveal=guard.reveals(),
+        taint=guard.taint,
     )

@@ -77,6 +77,7 @@ _MODERN: dict[Reason, tuple[int, int]] = {
     Reason.NO_SNAPSHOT: (503, 503),
     Reason.STALE: (503, 503),
     Reason.POLICY_UNAVAILABLE: (503, 503),
+    Reason.GUARD_UNAVAILABLE: (503, 503),
     Reason.LIMIT_UNAVAILABLE: (503, 503),
     Reason.AUDIT_UNAVAILABLE: (503, 503),
     Reason.UPSTREAM_UNAVAILABLE: (200, 502),

@@ -58,6 +58,7 @@ WORKER: Iterable[Kept] = (
     Kept("tokens", "bearer tokens found good", "4,096 a tenant", "all are verified anew", "their own end"),
     Kept("issuers", "issuers whose keys the node fetched", "10,000", _OLDEST, "their `grace_s`"),
     Kept("exchanged_tokens", "tokens had on callers' behalf", "10,000", _OLDEST, "their own end"),
+    Kept("taints", "sessions and callers a guard's `taint` holds for", "8,192", _OLDEST, "its `for_s`"),
     Kept("held_off", "addresses that showed too many bad credentials", "10,000", "the first may try again", "its wait"),
     Kept("pages", "pages of lists as they were sent", "1,024 a tenant", "the oldest is made anew", _EACH),
     Kept("decisions", "policy decisions", "20,000 a tenant", _OLDEST, "60 s"),

@@ -122,3 +122,41 @@ async def test_a_token_stands_for_a_value_until_it_reaches_who_may_have_it(world
     rows = [row for row in await world.planes.audit("acme", "--type", "change") if row["tool"] == "Tokens/revealed"]
     assert [row["outcome"] for row in rows] == ["refused", "revealed"]
     assert "corp.example" not in json.dumps(rows)
+
+
+TAINTING = """
+kind: Server
+tenant: acme
+name: odd
+spec:
+  timeout_s: 2
+  transport: {type: http, url: "URL", allow_private: true}
+  tools: {drips_card: {labels: {egress: "true"}}}
+---
+kind: Guard
+tenant: acme
+name: mails
+spec: {detectors: [email], action: report, directions: [out], taint: {forbids: {egress: "true"}, required: true}}
+"""
+
+
+async def test_who_has_seen_an_address_sends_nothing_out_at_either_worker(two_workers: World) -> None:
+    world = two_workers
+    await world.planes.apply(TAINTING.replace("URL", world.upstream.url))
+    agents = [world.agent(), world.agent(), world.agent()]
+    assert all([(await agent.call("drips_card")).ok for agent in agents])
+
+    async def tainted() -> bool:
+        await agents[0].call("echo", to="ada@corp.example")
+        reply = await agents[0].call("drips_card")
+        return "error" in reply.message and b"(taint)" in reply.body
+
+    await until(tainted, "the caller is tainted")
+    for agent in agents:
+        assert b"(taint)" in (await agent.call("drips_card")).body
+        assert (await agent.call("echo", note="still here")).ok
+
+    async def counted() -> bool:
+        return 'action="block",detector="taint",direction="in"' in await world.node.metrics()
+
+    await until(counted, "the refusals in the metrics")

@@ -58,6 +58,7 @@ from data_plane.sessions import SessionNotes
 from data_plane.snapshots import Assembler, TenantSnapshot
 from data_plane.stages.conversation import Conversations
 from data_plane.streams import Streams
+from data_plane.taints import Taints
 from data_plane.tenants import Pointer, Tenants
 from data_plane.turns import NodeTurns
 from data_plane.upstreams.network import Network
@@ -250,6 +251,7 @@ async def _worker(
         on_behalf=OnBehalf(_no_tokens, time.time),
         doorstep=Doorstep(leases, 0),
         turns=NodeTurns(),
+        taints=Taints(cache, time.monotonic),
         urls=PublicUrls(),
     )
     watches = Watches(gateway.backends)
