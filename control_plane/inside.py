@@ -42,6 +42,7 @@ from adapters.re2.matcher import Re2Matcher
 from adapters.s3.objects import S3Objects
 from adapters.wasmtime.policy import WasmPolicyEngine
 from adapters.web.client import WebClient
+from adapters.x509.certificates import authority_problems
 from control_plane import policies
 from control_plane.api.bodies import Bodies
 from control_plane.api.handlers import Services
@@ -212,7 +213,13 @@ def made(
     webhooks = Webhooks(PostgresOutbox(database), store, store, sealed_values, vault, outside.web)
     call_approvals = CallApprovals(PostgresApprovals(database), store)
     services = Services(
-        resources=Resources(store, vault, tenants_may=wanted.tenants_may, born={KIND: own_issuers.born}),
+        resources=Resources(
+            store,
+            vault,
+            tenants_may=wanted.tenants_may,
+            born={KIND: own_issuers.born},
+            checks={"CertificateAuthority": authority_problems},
+        ),
         passwords=UserPasswords(store, people, sign_on.sign_in),
         own_issuers=own_issuers,
         watch=Watch(store, lambda: changes.revisions(database)),

@@ -9,6 +9,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
+from core.certificate import Shown
 from core.guard import Finding
 from core.identity import Caller
 from core.snapshot import Backend, CompiledPrompt, CompiledResource, CompiledTool
@@ -139,6 +140,8 @@ class Inbound(msgspec.Struct, kw_only=True):
     host: str = ""
     """`Host` header, one of the gateway's public hosts."""
     client_address: str = ""
+    shown: Shown | None = None
+    """The client's certificate, where it showed one."""
     traceparent: str = ""
     tracestate: str = ""
     received_ns: int = 0
@@ -151,6 +154,11 @@ class Inbound(msgspec.Struct, kw_only=True):
     """`Caller.principal` once it is proven, where `ask` is there: whoever asks counts by it."""
     ask: Ask | None = None
     """Legacy: how a server's question reaches this caller; None: it cannot. A modern caller is asked in its result."""
+
+    @property
+    def shows_any(self) -> bool:
+        """Whether it shows who it is, rightly or not."""
+        return bool(self.credential) or self.shown is not None
 
 
 class Permit(msgspec.Struct, frozen=True, kw_only=True):

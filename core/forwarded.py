@@ -35,18 +35,19 @@ class Proxies:
 
         What cannot be read ends the way back: the last address that could be is the client's.
         """
-        if not self._trusted(peer):
+        if not self.trusts(peer):
             return peer
         found = peer
         for hop, said in enumerate(self._backwards(values)):
             if said is None or hop >= HOPS_MAX:
                 break
             found = said
-            if not self._trusted(said):
+            if not self.trusts(said):
                 break
         return found
 
-    def _trusted(self, address: str) -> bool:
+    def trusts(self, address: str) -> bool:
+        """Whether it is the address of one of them."""
         try:
             parsed = ip_address(address)
         except ValueError:

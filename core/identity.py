@@ -238,9 +238,9 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """How a caller was proven, as far as a policy may want to know."""
 
-    method: Literal["key", "token"] = "key"
+    method: Literal["key", "token", "certificate"] = "key"
     provider: str = ""
-    """The IdentityProvider that vouched."""
+    """The IdentityProvider or CertificateAuthority that vouched."""
     scopes: tuple[str, ...] | None = None
     """What the credential was granted, sorted; None: it is not narrowed by scopes."""
     chain: tuple[str, ...] = ()
@@ -257,7 +257,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     agent: str
     credential: str
-    """How it was proven: `key:<name>`, `token:<provider>` or `token:AuthorizationServer/<client id>`."""
+    """How it was proven: `key:<name>`, `token:<provider>`, `token:AuthorizationServer/<client id>` or
+    `certificate:<authority>`."""
     endpoints: frozenset[str]
     """Endpoints the credential opens; empty: all."""
     expires_unix: float

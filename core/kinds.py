@@ -1,6 +1,7 @@
 """Every kind of resource there is. A new kind is one Struct in its concept's module and one line here."""
 
 from core.audit_sink import AuditSink
+from core.certificate import CertificateAuthority
 from core.concurrency import ConcurrencyLimit
 from core.endpoint import Endpoint
 from core.guard import Guard
@@ -27,6 +28,7 @@ KINDS: dict[str, type[Spec]] = {
         Role,
         RoleBinding,
         IdentityProvider,
+        CertificateAuthority,
         Server,
         Endpoint,
         Policy,
@@ -48,7 +50,8 @@ PLATFORM_SCOPE = frozenset({"Tenant"})
 TENANT_OPTIONAL = frozenset({"ApiKey"})
 """Kinds that may belong to no tenant: an ApiKey without one is a platform administrator's."""
 
-PLURALS = {kind: {"Policy": "policies"}.get(kind, kind.lower() + "s") for kind in KINDS}
+_IRREGULAR = {"Policy": "policies", "CertificateAuthority": "certificateauthorities"}
+PLURALS = {kind: _IRREGULAR.get(kind, kind.lower() + "s") for kind in KINDS}
 """Kind to the lower-case plural used in routes and on the command line."""
 
 _BY_NAME = {name.lower(): kind for kind in KINDS for name in (kind, PLURALS[kind])}

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from core.certificate import CertificateAuthority
 from core.concurrency import PriorityClass, Rules
 from core.guard import Action, Direction, Thresholds
 from core.identity import Principal, Risk
@@ -36,6 +37,7 @@ PartKind = Literal[
     "guards",
     "secrets",
     "issuers",
+    "authorities",
     "tokens",
 ]
 
@@ -221,6 +223,24 @@ class Issuers(msgspec.Struct, frozen=True, kw_only=True):
     disabled_users: tuple[str, ...] = ()
     disabled_agents: tuple[str, ...] = ()
     """Nobody's token may speak for these."""
+
+
+class CompiledAuthority(msgspec.Struct, frozen=True, kw_only=True):
+    """An authority whose client certificates are taken."""
+
+    name: str
+    authority: CertificateAuthority
+    since_unix: float
+    """When it was declared: of two that TLS could not tell apart, the elder counts."""
+
+
+class Authorities(msgspec.Struct, frozen=True):
+    """In name order. A tenant without any has no part."""
+
+    authorities: tuple[CompiledAuthority, ...]
+    disabled_users: tuple[str, ...] = ()
+    disabled_agents: tuple[str, ...] = ()
+    """No certificate may speak for these."""
 
 
 class KeyEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

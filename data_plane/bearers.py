@@ -12,13 +12,16 @@ from hashlib import blake2b
 from typing import Final
 
 from core.bound import Bound, Hits
+from core.certificate import Anchors, CertificateAuthority, Shown
 from core.identity import Caller
 from core.issuer import IdentityProvider, KeySet
-from core.snapshot import CompiledIssuer, Issuers
+from core.snapshot import Authorities, CompiledIssuer, Issuers
 from core.token import PublicKeys, Token, TokenVerifier
 
 TOKENS_REMEMBERED: Final = 4096
 """Per tenant: tokens found good."""
+CERTIFICATES_REMEMBERED: Final = 4096
+"""Per tenant: clients' certificates that were looked at."""
 LEARNT_KEPT: Final = 10_000
 ASK_EVERY_S: Final = 5.0
 """Of the supervisor, for one issuer: a flood of tokens with keys nobody has costs no more than this."""
@@ -36,6 +39,24 @@ class Good:
     audiences: frozenset[str]
     provider: str
     expires_unix: float
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Whose client certificates are taken."""
+
+    name: str
+    declared: CertificateAuthority
+    anchors: Anchors
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What came of a certificate, and when to look at it again."""
+
+    caller: Caller | None
+    refusal: str
+    until_unix: float
 
 
 @dataclass(slots=True)
@@ -60,6 +81,12 @@ class Trusted:
     by_name: dict[str, Issuer] = field(init=False)
     tokens: dict[bytes, Good] = field(default_factory=dict)
     roles: frozenset[str] = field(init=False)
+    vouching: Authorities = field(default_factory=lambda: Authorities(()))
+    authorities: tuple[Authority, ...] = ()
+    """Of `vouching`, ready to verify with."""
+    certificates: dict[bytes, Looked] = field(default_factory=dict)
+    """By `Shown.mark`: each is verified once, whatever connections and calls it comes with."""
+    certificates_full: Hits = field(default_factory=Hits)
 
     def __post_init__(self) -> None:
         made = [_issuer(one) for one in self.known.issuers]
@@ -80,6 +107,23 @@ class Trusted:
             self.tokens.clear()
             self.full.count += 1
         self.tokens[mark(credential)] = good
+
+    def looked(self, shown: Shown, now_unix: float) -> Looked | None:
+        """What came of a certificate; None: it was not looked at, or must be again."""
+        found = self.certificates.get(shown.mark)
+        return found if found is not None and now_unix < found.until_unix else None
+
+    def note(self, shown: Shown, found: Looked) -> Looked:
+        if len(self.certificates) >= CERTIFICATES_REMEMBERED:
+            self.certificates.clear()
+            self.certificates_full.count += 1
+        self.certificates[shown.mark] = found
+        return found
+
+    @property
+    def took_any(self) -> bool:
+        """Whether somebody proved who they are with a token or a certificate."""
+        return bool(self.tokens) or any(one.caller is not None for one in self.certificates.values())
 
 
 def _issuer(one: CompiledIssuer) -> Issuer:

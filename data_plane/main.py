@@ -29,6 +29,7 @@ from adapters.logs.json_lines import log_to_stderr
 from adapters.memory.bus import MemoryCache, MemoryEvents
 from adapters.memory.counters import MemoryCounters
 from adapters.web.client import WebClient
+from adapters.x509.certificates import ancestry
 from core.bound import Bound
 from core.bus import Bus, Cache, EventLog
 from core.call import Record, Records
@@ -42,6 +43,7 @@ from data_plane.on_behalf import OnBehalf
 from data_plane.parts import PartStore, node_key
 from data_plane.settings import AgentGrpc, Settings, WorkerSettings, read
 from data_plane.supervisor import listen
+from data_plane.supervisor.anchors import ClientAnchors
 from data_plane.supervisor.bus import NodeBus, Shared
 from data_plane.supervisor.exchanging import Exchanging
 from data_plane.supervisor.issuers import IssuerKeys
@@ -140,7 +142,15 @@ async def _run(settings: Settings) -> int:
         servers = Servers(
             receiver.lookup, store, sealer, respondents=respondents, children=_Running(children), watching=watching
         )
-        receiver.on_change = servers.changed
+        anchors = ClientAnchors(receiver.in_force, store.read, ancestry)
+        anchors.told = workers.trust
+        anchors.load()
+
+        def changed(tenant: str) -> None:
+            servers.changed(tenant)
+            anchors.changed(tenant)
+
+        receiver.on_change = changed
         source, records = _outside(settings, release, stack, receiver=receiver, servers=servers, workers=workers)
         watching.changed = workers.stale = source.changed
         web = WebClient()
@@ -176,6 +186,7 @@ async def _run(settings: Settings) -> int:
                 "issuers": issuer_keys.bound,
                 "exchanged_tokens": on_behalf.bound,
                 "exchanges": exchange_web.bound,
+                "client_anchors": anchors.bound,
                 "spool_segments": Bound(pump.segments, max(2, settings.spool_max_mib), pump.dropped),
                 "call_log_bytes": calls.bound,
                 **({"spans": spans.bound} if spans is not None else {}),
@@ -283,6 +294,7 @@ def _starter(
             max_connections=settings.max_connections,
             public_hosts=settings.hosts,
             trusted_proxies=settings.trusted_proxies,
+            certificate_proxies=settings.certificate_proxies,
             forwarded_header=settings.forwarded_header,
             bad_credentials_per_minute=settings.bad_credentials_per_minute,
             public_url=settings.public_url,

@@ -189,6 +189,12 @@ class Stats(msgspec.Struct, frozen=True, array_like=True, tag=16):
     """What it holds now that has a cap, by name (`data_plane.telemetry.bounds`)."""
 
 
+class Anchors(msgspec.Struct, frozen=True, array_like=True, tag=70):
+    """Supervisor tells: authorities (DER) of all tenants on the node, whose client certificates TLS may take."""
+
+    anchors: tuple[bytes, ...]
+
+
 class Stale(msgspec.Struct, frozen=True, array_like=True, tag=40):
     """Worker tells: a server refuses requests made as its definitions were known; it needs to be looked at."""
 
@@ -346,6 +352,7 @@ Answer = (
 News = (
     TurnOver
     | Pointed
+    | Anchors
     | Forget
     | Abandon
     | Condition

@@ -159,7 +159,7 @@ def _known(gateway: Gateway, inbound: Inbound, now: float) -> None:
     Raises Refused(RATE_LIMITED), having proven nothing and loaded nothing.
     """
     refused = gateway.doorstep.refusal(inbound.client_address)
-    if refused is not None and inbound.credential and not authn.familiar(inbound, gateway.tenants, now):
+    if refused is not None and inbound.shows_any and not authn.familiar(inbound, gateway.tenants, now):
         raise refused
 
 
@@ -167,7 +167,7 @@ async def _turned_away(gateway: Gateway, inbound: Inbound, refused: Refused) -> 
     """Of somebody unknown: where a token is to be had, where one would be taken; or that it came too often."""
     if refused.reason is not Reason.UNAUTHENTICATED:
         return refused
-    if inbound.credential and not isinstance(refused.__cause__, Unavailable):
+    if inbound.shows_any and not isinstance(refused.__cause__, Unavailable):
         too_many = await gateway.doorstep.shown(inbound.client_address)
         if too_many is not None:
             return too_many

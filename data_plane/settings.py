@@ -53,6 +53,7 @@ class Settings:
     records_file: Path | None
     tenants: tuple[str, ...]
     trusted_proxies: tuple[str, ...]
+    certificate_proxies: tuple[str, ...]
     forwarded_header: HeaderName
     bad_credentials_per_minute: int
     trusted_keys: tuple[bytes, ...]
@@ -116,6 +117,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str = ""
     tls: TlsFiles | None = None
     trusted_proxies: tuple[str, ...] = ()
+    certificate_proxies: tuple[str, ...] = ()
     forwarded_header: HeaderName = "x-forwarded-for"
     bad_credentials_per_minute: int = 0
     agent_grpc: AgentGrpc | None = None
@@ -255,6 +257,13 @@ OPTIONS: tuple[Option, ...] = (
         options.networks,
         "",
         "Networks (CIDRs, separated by commas) of proxies whose word counts for who the client is; empty: nobody's",
+    ),
+    Option(
+        "certificate_proxies",
+        options.networks,
+        "",
+        "Networks of proxies whose `X-Forwarded-Client-Cert` (as Envoy writes it) counts; they must take away what "
+        "clients send under that name; empty: nobody's counts",
     ),
     Option(
         "forwarded_header",

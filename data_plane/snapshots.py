@@ -12,12 +12,14 @@ import msgspec
 
 from core.bound import Hits
 from core.call import Target
+from core.certificate import CertificateReader
 from core.guard import Matcher
 from core.identity import Caller, key_hash
 from core.policy import PolicyEngine, PreparedPolicy
 from core.resource import digest
 from core.sealing import Sealer
 from core.snapshot import (
+    Authorities,
     Backend,
     Backends,
     Catalogue,
@@ -41,7 +43,7 @@ from core.snapshot import (
     tokens_context,
 )
 from core.tokenise import ValueTokens
-from data_plane.bearers import Trusted
+from data_plane.bearers import Authority, Trusted
 from data_plane.endpoint_view import EndpointView, view
 from data_plane.shadow import Shadow
 from data_plane.stages.limit import Limiter
@@ -65,6 +67,7 @@ class Full:
 
     keys: Hits = field(default_factory=Hits)
     tokens: Hits = field(default_factory=Hits)
+    certificates: Hits = field(default_factory=Hits)
     pages: Hits = field(default_factory=Hits)
     decisions: Hits = field(default_factory=Hits)
     lists: Hits = field(default_factory=Hits)
@@ -125,7 +128,7 @@ class TenantSnapshot:
     @property
     def is_used(self) -> bool:
         """Whether somebody proved to be of this tenant since it was loaded."""
-        return bool(self.callers or self.trusted.tokens)
+        return bool(self.callers) or self.trusted.took_any
 
     @property
     def keys_known(self) -> int:
@@ -145,6 +148,7 @@ class Assembler:
     engine: PolicyEngine
     matcher: Matcher
     sealer: Sealer
+    certificates: CertificateReader
     scanning: Executor | None = None
     """Where guards look at long texts; None: the event loop's own threads."""
     full: Full = field(default_factory=Full)
@@ -197,8 +201,22 @@ class Assembler:
             guards=tenant_guards,
             policy_digest=manifest.policy_digest(),
             full=self.full,
-            trusted=Trusted(_issuers(parts), self.full.tokens),
+            trusted=self._trusted(parts),
             tokens=dict(self._tokens(parts, manifest.tenant, data_key)),
+        )
+
+    def _trusted(self, parts: "_Parts") -> Trusted:
+        found = parts.many("authorities")
+        vouching = msgspec.msgpack.decode(found[0][1], type=Authorities) if found else Authorities(())
+        return Trusted(
+            _issuers(parts),
+            self.full.tokens,
+            vouching=vouching,
+            authorities=tuple(
+                Authority(one.name, one.authority, self.certificates.ready(one.authority))
+                for one in vouching.authorities
+            ),
+            certificates_full=self.full.certificates,
         )
 
     def _tokens(self, parts: "_Parts", tenant: str, data_key: bytes) -> Iterator[tuple[str, Token]]:

@@ -12,9 +12,11 @@ from core.errors import Reason, Unavailable
 from core.resource import Problem
 from core.sealing import SealBroken
 from data_plane.channel import Channel, ChannelLost
+from data_plane.fronts.tls import Trusted
 from data_plane.listeners import Listeners
 from data_plane.messages import (
     Abandon,
+    Anchors,
     Answer,
     Commit,
     Condition,
@@ -70,6 +72,8 @@ class Worker:
         self._prepared: dict[str, tuple[Pointer, TenantSnapshot]] = {}
         self._heard_at = float("-inf")
         self.node_ready = False
+        self.trusted = Trusted()
+        """Whose client certificates TLS may take."""
         self.channel: Channel | None = None
         """Set by the root as soon as it is open."""
         self.bus: RemoteBus | None = None
@@ -110,6 +114,8 @@ class Worker:
             for tenant, generation, mark in news.tenants:
                 self.tenants.point(tenant, Pointer(generation, mark))
             self.pointed.set()
+        elif isinstance(news, Anchors):
+            self.trusted.anchors = news.anchors
         elif isinstance(news, Forget):
             self._prepared.pop(news.tenant, None)
             self._let_go(news.tenant, set())

@@ -25,6 +25,7 @@ from adapters.jose.verifier import JoseVerifier
 from adapters.logs.json_lines import log_to_stderr
 from adapters.re2.matcher import Re2Matcher
 from adapters.wasmtime.policy import WasmPolicyEngine
+from adapters.x509.certificates import X509Certificates
 from core.bound import Bound, Hits
 from core.forwarded import Proxies
 from core.server import StdioTransport
@@ -111,7 +112,7 @@ async def run(settings: WorkerSettings) -> None:
             prover=JwtProver(),
         )
         stack.push_async_callback(network.close)
-        assembler = Assembler(engine, Re2Matcher(), sealer, scanning, value_sealer=AesSivSealer())
+        assembler = Assembler(engine, Re2Matcher(), sealer, X509Certificates(), scanning, value_sealer=AesSivSealer())
         worker = Worker(
             Packs(data_dir / "parts"),
             assembler,
@@ -190,7 +191,9 @@ async def run(settings: WorkerSettings) -> None:
         )
         agents = _agents(settings, gateway, streams)
         proxies = Proxies(settings.trusted_proxies, settings.forwarded_header)
-        app = BehindProxies(front, proxies) if settings.trusted_proxies else front
+        certifying = Proxies(settings.certificate_proxies) if settings.certificate_proxies else None
+        behind = settings.trusted_proxies or certifying is not None
+        app = BehindProxies(front, proxies, certifying) if behind else front
         leaving, refused = Leaving(app, others.abandon), Hits()
 
         def held() -> dict[str, Bound]:
@@ -264,7 +267,9 @@ async def _serve(  # noqa: PLR0917 - all that is begun and ended here
         calls = lambda: front.in_flight + others.in_flight + (agents.in_flight if agents is not None else 0)  # noqa: E731
         report = tasks.create_task(worker.report(lambda: leaving.connections, calls, held))
         sweeping = tasks.create_task(listeners.sweep())
-        serving = tasks.create_task(serve(leaving, [listening], options, stop, refused=refused, tls=settings.tls))
+        serving = tasks.create_task(
+            serve(leaving, [listening], options, stop, refused=refused, tls=settings.tls, trusted=worker.trusted)
+        )
         await worker.draining
         shared.depart()
         others.depart()

@@ -6,10 +6,22 @@ import msgspec
 
 from control_plane.compiler.own_issuer import own_issuer
 from control_plane.compiler.source import Found, Live, Parts, Source
+from core.certificate import CertificateAuthority
 from core.identity import Agent, ApiKey, Principal, Role, RoleBinding, Subject, User
 from core.issuer import OWN, IdentityProvider, KeySet, given
 from core.resource import Resource
-from core.snapshot import KEYS_PER_SHARD, CompiledIssuer, Identity, Issuers, KeyEntry, KeyShard, encode_shard, shard_of
+from core.snapshot import (
+    KEYS_PER_SHARD,
+    Authorities,
+    CompiledAuthority,
+    CompiledIssuer,
+    Identity,
+    Issuers,
+    KeyEntry,
+    KeyShard,
+    encode_shard,
+    shard_of,
+)
 
 
 def compile_access(source: Source, parts: Parts) -> tuple[Live, int]:
@@ -26,12 +38,16 @@ def compile_access(source: Source, parts: Parts) -> tuple[Live, int]:
     issuers = _issuers(source)
     if issuers.issuers:
         parts.add("issuers", issuers)
+    authorities = _authorities(source)
+    if authorities.authorities:
+        parts.add("authorities", authorities)
     live = Live(
         keys=frozenset(keys),
         users={name: frozenset(user.roles) for name, user in identity.users.items()},
         agents={name: frozenset(agent.roles) for name, agent in identity.agents.items()},
         roles={r.name: role for r, role in source.of(Role)},
         issuers=issuers,
+        authorities=authorities,
         revocation_epoch=source.spec.revocation_epoch,
     )
     return live, shards
@@ -134,8 +150,24 @@ def _issuers(source: Source) -> Issuers:
         },
         emails=_emails(source),
         roles=tuple(resource.name for resource, _ in source.of(Role)),
-        disabled_users=tuple(resource.name for resource, user in source.of(User) if user.disabled),
-        disabled_agents=tuple(resource.name for resource, agent in source.of(Agent) if agent.disabled),
+        disabled_users=_disabled(source, User),
+        disabled_agents=_disabled(source, Agent),
+    )
+
+
+def _disabled(source: Source, kind: type[User] | type[Agent]) -> tuple[str, ...]:
+    return tuple(resource.name for resource, one in source.of(kind) if one.disabled)
+
+
+def _authorities(source: Source) -> Authorities:
+    return Authorities(
+        tuple(
+            CompiledAuthority(name=resource.name, authority=authority, since_unix=resource.created_unix)
+            for resource, authority in source.of(CertificateAuthority)
+            if not authority.disabled
+        ),
+        disabled_users=_disabled(source, User),
+        disabled_agents=_disabled(source, Agent),
     )
 
 

@@ -10,6 +10,8 @@ from core.identity import Principal
 from core.issuer import OWN
 from core.resource import digest, encode
 from core.snapshot import (
+    Authorities,
+    CompiledAuthority,
     CompiledIssuer,
     Identity,
     Issuers,
@@ -21,7 +23,7 @@ from core.snapshot import (
     encode_shard,
 )
 
-READ: tuple[PartKind, ...] = ("identity", "keys", "policy_data", "issuers")
+READ: tuple[PartKind, ...] = ("identity", "keys", "policy_data", "issuers", "authorities")
 """Parts that `restrict` looks into."""
 
 
@@ -46,6 +48,9 @@ def restrict(last: Manifest, read: Mapping[bytes, bytes], live: Live) -> Compile
     issuers = _still_trusted(held["issuers"], read, live.issuers, denials)
     if issuers is not None:
         parts.add("issuers", issuers)
+    authorities = _still_vouching(held["authorities"], read, live.authorities)
+    if authorities is not None:
+        parts.add("authorities", authorities)
     groups = issuers.groups.values() if issuers is not None else ()
     left = {role for principal in (*users.values(), *agents.values(), *groups) for role in principal.roles}
     parts.add("policy_data", narrowed(policy, live.roles, left & set(denials.values())))
@@ -105,3 +110,29 @@ def _still_trusted(
         disabled_users=tuple(sorted({*before.disabled_users, *live.disabled_users})),
         disabled_agents=tuple(sorted({*before.disabled_agents, *live.disabled_agents})),
     )
+
+
+def _still_vouching(held: Sequence[PartRef], read: Mapping[bytes, bytes], live: Authorities) -> Authorities | None:
+    """Authorities declared as they were, with the revocation lists they have now; None: there is none any more."""
+    if not held:
+        return None
+    before = msgspec.msgpack.decode(read[held[0].digest], type=Authorities)
+    declared = {one.name: one for one in live.authorities}
+    kept = tuple(
+        declared[one.name]
+        for one in before.authorities
+        if one.name in declared and _only_listed(declared[one.name], one)
+    )
+    if not kept:
+        return None
+    return Authorities(
+        kept,
+        disabled_users=tuple(sorted({*before.disabled_users, *live.disabled_users})),
+        disabled_agents=tuple(sorted({*before.disabled_agents, *live.disabled_agents})),
+    )
+
+
+def _only_listed(now: CompiledAuthority, before: CompiledAuthority) -> bool:
+    """Whether nothing but revocation lists changed: those mostly take away."""
+    bare = (msgspec.structs.replace(one.authority, crls_pem="") for one in (now, before))
+    return len({encode(one) for one in bare}) == 1

@@ -9,7 +9,18 @@ from core.identity import Role
 from core.issuer import KeySet
 from core.resource import Problem, Ref, Resource, digest, encode
 from core.shadowing import Shadow
-from core.snapshot import Backend, Catalogue, Issuers, Manifest, OpenSecrets, PartKind, PartRef, PolicyData, Token
+from core.snapshot import (
+    Authorities,
+    Backend,
+    Catalogue,
+    Issuers,
+    Manifest,
+    OpenSecrets,
+    PartKind,
+    PartRef,
+    PolicyData,
+    Token,
+)
 from core.tenant import Tenant
 
 S = TypeVar("S")
@@ -133,6 +144,8 @@ class Live:
     """As they are declared now."""
     issuers: Issuers
     """Whose tokens are taken, and what becomes of whom they name."""
+    authorities: Authorities
+    """Whose client certificates are taken."""
     revocation_epoch: int
 
 

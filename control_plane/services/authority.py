@@ -6,9 +6,11 @@ from core.kinds import PLATFORM_SCOPE
 from core.resource import Ref
 
 _RANK: dict[AdminRole, int] = {"viewer": 0, "editor": 1, "owner": 2}
-OWNERS_ONLY = frozenset({"ApiKey", "Secret", "AuthorizationServer", "IdentityProvider", "AuditSink"})
+OWNERS_ONLY = frozenset(
+    {"ApiKey", "Secret", "AuthorizationServer", "IdentityProvider", "CertificateAuthority", "AuditSink"}
+)
 """Whoever could change a key could raise its role, a secret is its owner's, and who is let in by whom is decided by
-authorization servers and issuers: editors only see that they exist."""
+authorization servers, issuers and authorities: editors only see that they exist."""
 
 
 def sees(admin: Admin, ref: Ref) -> bool:

@@ -37,6 +37,7 @@ MAX_PER_TENANT = {
     "Role": 1_000,
     "RoleBinding": 10_000,
     "IdentityProvider": 20,
+    "CertificateAuthority": 20,
     "Server": 2_000,
     "Endpoint": 1_000,
     "Policy": 100,
@@ -57,6 +58,9 @@ MAX_TENANTS = 100_000
 Born = Callable[[Ref], tuple[Sealed, Mapping[str, object]]]
 """What is sealed with a new resource, and what its status says at first."""
 
+Check = Callable[[Spec], Iterator[Problem]]
+"""What is wrong with a resource that only a library can say."""
+
 
 class Resources:
     """Every method raises Rejected; nothing was changed then."""
@@ -68,16 +72,18 @@ class Resources:
         *,
         tenants_may: Collection[str] = (),
         born: Mapping[str, Born] | None = None,
+        checks: Mapping[str, Check] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`tenants_may`: which of `core.server.REACH` a tenant's own administrators may give a server.
 
-        `born`: kind to what is made with a resource of it, and never by whoever declares it.
+        `born`: kind to what is made with a resource of it, and never by whoever declares it. `checks`: by kind.
         """
         self._store = store
         self._tenants_may = tenants_may
         self._vault = vault
         self._born = born or {}
+        self._checks = checks or {}
         self._clock = clock
 
     async def get(self, admin: Admin, kind: str, tenant: str, name: str) -> Resource:
@@ -182,6 +188,9 @@ class Resources:
                 yield Problem(path, f"{ref} does not exist")
         if isinstance(spec, Role):
             for problem in role_problems(spec):
+                yield problem
+        if spec is not None and draft.kind in self._checks:
+            for problem in self._checks[draft.kind](spec):
                 yield problem
         if current is not None:
             if isinstance(spec, Tenant) and isinstance(current.spec, Tenant):

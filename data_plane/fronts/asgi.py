@@ -8,6 +8,9 @@ Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
+SHOWN = "toolgate.certificate"
+"""Scope member holding the client's certificate (`core.certificate.Shown`), where it showed one."""
+
 JSON: Header = (b"content-type", b"application/json")
 NOSNIFF: Header = (b"x-content-type-options", b"nosniff")
 NO_STORE: Header = (b"cache-control", b"no-store")

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 import msgspec
 
 from core.call import Inbound
+from core.certificate import Shown
 from core.errors import Limited, Reason, Refused, StepUp, Unavailable
 from core.mcp import classify, errors, headers
 from core.mcp.errors import WireError
 from core.mcp.headers import Head
 from core.mcp.origin import origin_allowed
-from data_plane.fronts.asgi import JSON, NOSNIFF, Header, Scope
+from data_plane.fronts.asgi import JSON, NOSNIFF, SHOWN, Header, Scope
 
 WHOLE: tuple[Header, ...] = (JSON, NOSNIFF)
 """Of an answer that is one JSON message. Answers to POST are not stored by anyone unless they say so."""
@@ -32,9 +33,18 @@ def client_address(scope: Scope) -> str:
     return str(client[0]) if isinstance(client, tuple) else ""
 
 
-def tell(inbound: Inbound, head: Head) -> None:
-    """Who asks, from which page, in which trace."""
+def certificate(scope: Scope) -> Shown | None:
+    """What the client showed, to TLS or to a trusted proxy."""
+    found = scope.get(SHOWN)
+    return found if isinstance(found, Shown) else None
+
+
+def tell(inbound: Inbound, head: Head, scope: Scope) -> None:
+    """Who asks, from where, from which page, in which trace."""
     inbound.credential = headers.credential(head)
+    inbound.client_address = client_address(scope)
+    if SHOWN in scope:
+        inbound.shown = certificate(scope)
     inbound.host = head.text(b"host")
     if b"origin" in head.values:
         inbound.origin = head.text(b"origin")

@@ -190,11 +190,11 @@ class HttpSse:
             serial=self._serial,
         )
         if worker == self._worker:
-            return self._take(sent, lambda credential: compare_digest(credential, party.credential))
+            return self._take(sent, lambda credential: compare_digest(credential, party.evidence))
         if len(self._waiting) >= MAX_FORWARDED:
             self._refused += 1
             raise Rejected(503, 503, "the gateway is busy with other messages; try again")
-        return await self._forward(worker, sent, party.credential)
+        return await self._forward(worker, sent, party.evidence)
 
     async def _forward(self, worker: str, sent: _Forwarded, credential: bytes) -> bool:
         content = _encode(sent)
@@ -217,7 +217,7 @@ class HttpSse:
         if talk is None or talk.end is not None:
             return False
         own = talk.party
-        if not proven(own.credential) or sent.prefix != own.place.prefix:
+        if not proven(own.evidence) or sent.prefix != own.place.prefix:
             return False
         party = msgspec.structs.replace(own, origin=sent.origin, host=sent.host, client_address=sent.client_address)
         talk.heard(sent.body, party)
@@ -276,6 +276,7 @@ def _party(scope: Scope, head: Head, place: Address) -> Party:
         origin=head.text(b"origin"),
         host=head.text(b"host"),
         client_address=heads.client_address(scope),
+        shown=heads.certificate(scope),
     )
 
 

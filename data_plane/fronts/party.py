@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from core.call import Inbound
+from core.certificate import Shown
 from data_plane.fronts.address import Address
 
 
@@ -18,12 +19,18 @@ class Party(msgspec.Struct, frozen=True, kw_only=True):
     origin: str = ""
     host: str = ""
     client_address: str = ""
+    shown: Shown | None = None
+
+    @property
+    def evidence(self) -> bytes:
+        """What only this party can prove itself with."""
+        return self.credential or (self.shown.mark if self.shown is not None else b"")
 
     def told(self, inbound: Inbound) -> Inbound:
         """With what is so of every message of this party."""
         inbound.transport, inbound.server = self.transport, self.place.server
         inbound.credential, inbound.origin, inbound.host = self.credential, self.origin, self.host
-        inbound.client_address = self.client_address
+        inbound.client_address, inbound.shown = self.client_address, self.shown
         return inbound
 
 

@@ -89,10 +89,9 @@ def unproven(scope: Scope, place: Address, head: Head, id_: str) -> Inbound:
         method=str(method) if method in ("GET", "DELETE") else OTHER,
         credential=b"",
         server=place.server,
-        client_address=heads.client_address(scope),
         received_ns=monotonic_ns(),
     )
-    heads.tell(inbound, head)
+    heads.tell(inbound, head, scope)
     if not inbound.credential and place.leaf == "ws":
         inbound.credential = headers.offered_key(head.text(b"sec-websocket-protocol").split(","))
     return inbound

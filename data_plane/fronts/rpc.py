@@ -102,8 +102,8 @@ class Rpc:
         if scope["method"] not in ("GET", "HEAD"):
             raise Instead(405, (*heads.WHOLE, _GET), _not_here("GET this"))
         inbound = self._own(place, PAGES[place.leaf])
-        inbound.client_address, inbound.received_ns = heads.client_address(scope), monotonic_ns()
-        heads.tell(inbound, head)
+        inbound.received_ns = monotonic_ns()
+        heads.tell(inbound, head, scope)
         made = await reply(self._talks.handle, inbound, errors.NULL, self._talks.server_info)
         cors = heads.cors(inbound.origin, made.failure)
         if not made.result:
@@ -181,8 +181,7 @@ class Rpc:
                 return Response(error.status, errors.body(rejection.id, error), failure=failure)
             return Response(rejection.error.status, errors.body(rejection.id, rejection.error))
         inbound.transport, inbound.server = "rpc", place.server
-        heads.tell(inbound, head)
-        inbound.client_address = heads.client_address(scope)
+        heads.tell(inbound, head, scope)
         inbound.received_ns, inbound.size_bytes = monotonic_ns(), len(body)
         made = await reply(self._talks.handle, inbound, message.id or errors.NULL, self._talks.server_info)
         return made if message.id or made.status != 200 else _ACCEPTED

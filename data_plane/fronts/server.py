@@ -14,12 +14,15 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from core import certificate
 from core.bound import Hits
+from core.certificate import Shown
 from data_plane.fronts import half_closed
-from data_plane.fronts.asgi import Header, Receive, Scope, Send
+from data_plane.fronts.asgi import SHOWN, Header, Receive, Scope, Send
 from data_plane.fronts.cycle import UNHEARD, Cycle
 from data_plane.fronts.server_options import ServerOptions
 from data_plane.fronts.target import authority, target
+from data_plane.fronts.tls import chain_shown
 from data_plane.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -78,12 +81,16 @@ class Connection(HttpToolsProtocol):
     _active: RequestResponseCycle
     upgrading = False
     """The request being answered asks for a WebSocket; `take` makes the connection one."""
+    shown: Shown | None = None
+    """The client's certificate, as TLS took it."""
     _early = b""
     _taker: Callable[[bytes], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._reading_since = self.loop.time()
+        if self.scheme == "https" and (chain := chain_shown(transport.get_extra_info("ssl_object"))):
+            self.shown = certificate.shown(chain)
         if len(self.connections) > self.options.max_connections:
             self.refused.count += 1
             transport.write(_OVERLOADED)
@@ -211,6 +218,8 @@ class Connection(HttpToolsProtocol):
             "query_string": query,
             CONNECTION: self,
         }
+        if self.shown is not None:
+            scope[SHOWN] = self.shown
         self.scope = cast("HTTPScope", scope)
         before = self.cycle
         cycle = self.cycle = Cycle(

@@ -12,7 +12,7 @@ from uvicorn.server import ServerState
 from core.bound import Hits
 from data_plane.fronts.server import Connection, Served, configuration
 from data_plane.fronts.server_options import ServerOptions
-from data_plane.fronts.tls import HANDSHAKE_S, LOOK_EVERY_S, Renewal, TlsFiles
+from data_plane.fronts.tls import HANDSHAKE_S, LOOK_EVERY_S, Renewal, TlsFiles, Trusted
 from data_plane.outbox import Outbox
 
 _log = logging.getLogger("toolgate.server")
@@ -26,10 +26,12 @@ async def serve(
     *,
     refused: Hits | None = None,
     tls: TlsFiles | None = None,
+    trusted: Trusted | None = None,
 ) -> None:
     """Serves on listening sockets until `stop` is set or it is cancelled; then drains and closes them.
 
-    `refused`: counts connections turned away at the cap. `tls`: speak it. Raises OSError for files of no use.
+    `refused`: counts connections turned away at the cap. `tls`: speak it; `trusted`: with clients' certificates.
+    Raises OSError for files of no use.
 
     Draining accepts no more, lets what is in flight finish for `options.drain_s`, and abandons the rest.
     """
@@ -38,7 +40,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     outbox = Outbox(loop)
     protocol = type("Connection", (Connection,), {"options": options, "outbox": outbox, "refused": refused or Hits()})
-    renewal = Renewal(tls) if tls is not None else None
+    renewal = Renewal(tls, trusted or Trusted()) if tls is not None else None
 
     async def listen(sock: socket.socket) -> asyncio.Server:
         secure = renewal.context if renewal is not None else None

@@ -267,8 +267,7 @@ class Front:
         self._serial += 1
         inbound = classify.understand(arrival, f"{self._prefix}-{self._serial:x}", place.tenant, place.endpoint)
         inbound.server = place.server
-        heads.tell(inbound, head)
-        inbound.client_address = heads.client_address(scope)
+        heads.tell(inbound, head, scope)
         return inbound
 
     def _of_session(self, scope: Scope, head: Head, place: Address, method: str) -> Inbound:
@@ -293,10 +292,9 @@ class Front:
             method=method,
             credential=b"",
             server=place.server,
-            client_address=heads.client_address(scope),
             received_ns=monotonic_ns(),
         )
-        heads.tell(inbound, head)
+        heads.tell(inbound, head, scope)
         return inbound
 
     async def _stand(self, scope: Scope, receive: Receive, send: Send, head: Head, place: Address) -> None:

@@ -72,6 +72,7 @@ class WebSockets:
             origin=head.text(b"origin"),
             host=head.text(b"host"),
             client_address=heads.client_address(scope),
+            shown=heads.certificate(scope),
         )
         try:
             talk = await self._talks.admit(party)

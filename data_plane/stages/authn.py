@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from core.certificate import BadCertificate, Named, NotOurs, named, until_revocable
 from core.errors import Reason, Refused, Unavailable
 from core.identity import BY_KEY, Caller, Principal, Proof, key_tenant
 from core.issuer import OWN
 from core.token import MAX_NAME, BadToken, Said, looks_like, prove, read, said
-from data_plane.bearers import Good
+from data_plane.bearers import Good, Looked
 
 if TYPE_CHECKING:
     from core.call import Inbound
+    from core.certificate import Names, Shown
     from core.snapshot import KeyEntry
-    from data_plane.bearers import Bearers, Issuer
+    from data_plane.bearers import Authority, Bearers, Issuer
     from data_plane.public_urls import PublicUrls
     from data_plane.snapshots import TenantSnapshot
     from data_plane.tenants import Tenants
@@ -24,12 +26,15 @@ if TYPE_CHECKING:
 _PUBLIC = "The credential is missing or not valid."
 _KEY = b"tgk_"
 _NOBODY = Principal()
+LOOK_AGAIN_S: Final = 30.0
+"""A certificate that was refused may be good later: it was not valid yet, or clocks are apart."""
 
 
 async def claimed(inbound: Inbound, tenants: Tenants, bearers: Bearers, now_unix: float) -> TenantSnapshot:
     """The snapshot of the tenant the credential says it is of; nothing is proven yet.
 
-    A key names its tenant. A token is of the tenant in the path: which others trust its issuer is nobody's business.
+    A key names its tenant. A token or a certificate is of the tenant in the path: which others trust its issuer is
+    nobody's business.
     Raises Refused(UNAUTHENTICATED), also where the tenant is served here and cannot be loaded: until a credential
     was found good nobody is told that a tenant exists. The record and the log say what is the matter.
     """
@@ -37,7 +42,9 @@ async def claimed(inbound: Inbound, tenants: Tenants, bearers: Bearers, now_unix
     if tenant is not None:
         return tenants.at_hand(tenant) or await _loaded(tenant, tenants)
     if not inbound.credential:
-        raise _refused("no credential")
+        if inbound.shown is None or inbound.tenant is None:
+            raise _refused("no credential")
+        return await _loaded(inbound.tenant, tenants)
     if inbound.tenant is None or not looks_like(inbound.credential):
         raise _refused("the credential reads neither as a key nor, where the path names a tenant, as a token")
     snapshot = await _loaded(inbound.tenant, tenants)
@@ -54,6 +61,9 @@ def familiar(inbound: Inbound, tenants: Tenants, now_unix: float) -> bool:
         return False
     if inbound.credential.startswith(_KEY):
         return snapshot.key(inbound.credential) is not None
+    if not inbound.credential and inbound.shown is not None:
+        looked = snapshot.trusted.looked(inbound.shown, now_unix)
+        return looked is not None and looked.caller is not None
     return snapshot.trusted.remembered(inbound.credential, now_unix) is not None
 
 
@@ -81,6 +91,8 @@ async def _loaded(tenant: str, tenants: Tenants) -> TenantSnapshot:
 def identify(inbound: Inbound, snapshot: TenantSnapshot, now_unix: float, bearers: Bearers, urls: PublicUrls) -> Caller:
     """The only maker of Caller. Raises Refused(UNAUTHENTICATED); why exactly is for the record alone."""
     if not inbound.credential.startswith(_KEY):
+        if not inbound.credential and inbound.shown is not None:
+            return _by_certificate(inbound.shown, snapshot, now_unix)
         return _by_token(inbound, snapshot, now_unix, bearers, urls)
     entry = snapshot.key(inbound.credential)
     if entry is None:
@@ -242,3 +254,86 @@ def _enriched(declared: Principal, who: Said, roles: frozenset[str], groups: tup
         groups=tuple(sorted({*declared.groups, *groups})),
         attributes={**who.attributes, **declared.attributes},
     )
+
+
+# === certificates ===
+
+
+def _by_certificate(shown: Shown, snapshot: TenantSnapshot, now_unix: float) -> Caller:
+    found = snapshot.trusted.looked(shown, now_unix)
+    if found is None:
+        found = snapshot.trusted.note(shown, _looked_at(shown, snapshot, now_unix))
+    if found.caller is None:
+        raise _refused(found.refusal)
+    return found.caller
+
+
+def _looked_at(shown: Shown, snapshot: TenantSnapshot, now_unix: float) -> Looked:
+    """By the first of the tenant's authorities that it is of, and that knows whom it names."""
+    refusal = "no authority of the tenant knows the certificate"
+    for authority in snapshot.trusted.authorities:
+        try:
+            names, until_unix = _certified(shown, authority, now_unix)
+            who = named(names, authority.declared.names)
+            if who == Named():
+                refusal = f"nothing in the certificate names anybody {authority.name} knows"
+                continue
+            return Looked(_certified_caller(who, snapshot, authority, until_unix), "", until_unix)
+        except NotOurs as other:
+            refusal = f"{authority.name}: {other}"
+        except BadCertificate as bad:
+            # Good with no other either: what one authority took back another must not give.
+            return Looked(None, f"{authority.name}: {bad}", now_unix + LOOK_AGAIN_S)
+    return Looked(None, refusal, now_unix + LOOK_AGAIN_S)
+
+
+def _certified(shown: Shown, authority: Authority, now_unix: float) -> tuple[Names, float]:
+    """What it calls its subject, and until when that holds. Raises BadCertificate."""
+    if shown.names is not None:
+        if authority.declared.forwarded != "names":
+            raise NotOurs("a proxy told names alone, which are not taken")
+        return shown.names, inf
+    verified = authority.anchors.verify(shown.chain, now_unix)
+    return verified.names, min(verified.until_unix, until_revocable(verified.links, authority.declared, now_unix))
+
+
+def _certified_caller(who: Named, snapshot: TenantSnapshot, authority: Authority, until_unix: float) -> Caller:
+    """Raises BadCertificate where the tenant takes nobody it does not know, or has disabled who is named."""
+    declared, known, gone = authority.declared, snapshot.identity, snapshot.trusted.vouching
+    user, person = _of_certificate("user", who.user, known.users, gone.disabled_users, authority, declared.users)
+    agent, program = _of_certificate("agent", who.agent, known.agents, gone.disabled_agents, authority, declared.agents)
+    made = Caller(
+        tenant=snapshot.tenant,
+        user=user,
+        agent=agent,
+        credential=f"certificate:{authority.name}",
+        endpoints=frozenset(declared.endpoints),
+        expires_unix=until_unix,
+        policy_class=b"",
+        person=person,
+        program=program,
+        proof=Proof(method="certificate", provider=authority.name),
+    )
+    return _with_class(made, snapshot)
+
+
+def _of_certificate(  # noqa: PLR0917 - a table row
+    kind: str,
+    name: str,
+    known: dict[str, Principal],
+    disabled: tuple[str, ...],
+    authority: Authority,
+    taken: str,
+) -> tuple[str, Principal]:
+    """As `_user` of a token."""
+    if not name:
+        return "", _NOBODY
+    if name in disabled:
+        raise BadCertificate(f"{kind} {name} is disabled")
+    declared = known.get(name)
+    if declared is not None:
+        return name, declared
+    if taken == "known":
+        raise BadCertificate(f"{kind} {name} is not declared")
+    # No issuer of tokens can be called so: the same name there is somebody else's.
+    return _vouched(f"{authority.name}.cert", name), _NOBODY

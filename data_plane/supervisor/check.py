@@ -9,6 +9,7 @@ from core.call import Target
 from core.resource import Problem
 from core.sealing import SealBroken, Sealer
 from core.snapshot import (
+    Authorities,
     Backends,
     Catalogue,
     Guards,
@@ -72,6 +73,7 @@ _identity = msgspec.msgpack.Decoder(Identity)
 _shard = msgspec.msgpack.Decoder(KeyShard)
 _policy_data = msgspec.msgpack.Decoder(PolicyData)
 _issuers = msgspec.msgpack.Decoder(Issuers)
+_authorities = msgspec.msgpack.Decoder(Authorities)
 _limits = msgspec.msgpack.Decoder(Limits)
 _guards = msgspec.msgpack.Decoder(Guards)
 _secrets = msgspec.msgpack.Decoder(Secrets)
@@ -86,8 +88,9 @@ def _complete(manifest: Manifest) -> Iterator[Problem]:
     shards = [int(ref.name) if ref.name.isdecimal() else -1 for ref in manifest.parts if ref.kind == "keys"]
     if sorted(shards) != list(range(manifest.key_shards)):
         yield Problem("parts.keys", f"must be shards 0 to {manifest.key_shards - 1}")
-    if kinds.count("issuers") > 1:
-        yield Problem("parts.issuers", "must be there once at most")
+    for kind in ("issuers", "authorities"):
+        if kinds.count(kind) > 1:
+            yield Problem(f"parts.{kind}", "must be there once at most")
     if len({(ref.kind, ref.name) for ref in manifest.parts}) != len(manifest.parts):
         yield Problem("parts", "must not name one part twice")
 
@@ -97,6 +100,7 @@ def _consistent(parts: _Parts, manifest: Manifest, sealer: Sealer, data_key: byt
     identity = parts.one("identity", _identity)
     secrets = _unopened(parts, manifest.tenant, sealer, data_key)
     parts.one("issuers", _issuers)
+    parts.one("authorities", _authorities)
     yield from _tokens(parts, manifest, sealer, data_key)
     parts.one("limits", _limits)
     parts.one("guards", _guards)

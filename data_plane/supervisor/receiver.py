@@ -40,6 +40,8 @@ class InForce(NamedTuple):
     parts: tuple[bytes, ...]
     key_id: str
     """Whose signature on it is on disk."""
+    authorities: bytes = b""
+    """The part that says whose client certificates are taken; empty: nobody's."""
 
 
 class Lately:
@@ -422,7 +424,8 @@ class Receiver:
 
     def _remember(self, manifest: Manifest, mark: bytes, key_id: str) -> None:
         parts = tuple(ref.digest for ref in manifest.parts)
-        self.in_force[manifest.tenant] = InForce(manifest.generation, mark, parts, key_id)
+        authorities = next((ref.digest for ref in manifest.parts if ref.kind == "authorities"), b"")
+        self.in_force[manifest.tenant] = InForce(manifest.generation, mark, parts, key_id, authorities)
         self.refused_on_disk.pop(manifest.tenant, None)
 
     def _refuse(self, tenant: str, problems: list[Problem]) -> list[Problem]:

@@ -22,6 +22,7 @@ from data_plane.channel import Channel, ChannelHits, ChannelLost, open_channel
 from data_plane.messages import (
     Abandon,
     After,
+    Anchors,
     Answer,
     Append,
     Approved,
@@ -170,6 +171,7 @@ class Workers:
         self._children = children
         self._shared = shared
         self._condition: Condition | None = None
+        self._anchors: tuple[bytes, ...] = ()
         self._draining = False
         self._somebody_serves = asyncio.Event()
         self.restarts = 0
@@ -241,6 +243,7 @@ class Workers:
     def _introduce(self, seat: Seat) -> None:
         assert seat.channel is not None
         seat.channel.tell(Pointed(self._rules.pointers()))
+        seat.channel.tell(Anchors(self._anchors))
         if self._condition is not None:
             seat.channel.tell(self._condition)
 
@@ -285,6 +288,12 @@ class Workers:
         self._condition = condition
         for channel in self._channels():
             channel.tell(condition)
+
+    def trust(self, anchors: tuple[bytes, ...]) -> None:
+        """Whose client certificates TLS may take; also told to every worker that joins later."""
+        self._anchors = anchors
+        for channel in self._channels():
+            channel.tell(Anchors(anchors))
 
     def _channels(self) -> list[Channel]:
         return [seat.channel for seat in self.seats if seat.channel is not None]

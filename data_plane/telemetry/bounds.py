@@ -6,7 +6,7 @@ Three families for all of them, told apart by `process` and `what`, so one alert
 from collections.abc import Iterable, Iterator, Mapping
 
 from core.bound import Bound, Kept
-from data_plane.bearers import TOKENS_REMEMBERED
+from data_plane.bearers import CERTIFICATES_REMEMBERED, TOKENS_REMEMBERED
 from data_plane.snapshots import KEYS_REMEMBERED, Full
 from data_plane.stages.lists import PAGES_KEPT
 from data_plane.stages.policy import DECISIONS_CAP, LISTS_CAP
@@ -35,6 +35,11 @@ def of_snapshots(tenants: Tenants, full: Full) -> dict[str, Bound]:
         "tenants": tenants.bound,
         "keys": Bound(sum(one.keys_known for one in loaded), KEYS_REMEMBERED * count, full.keys.count),
         "tokens": Bound(sum(len(one.trusted.tokens) for one in loaded), TOKENS_REMEMBERED * count, full.tokens.count),
+        "certificates": Bound(
+            sum(len(one.trusted.certificates) for one in loaded),
+            CERTIFICATES_REMEMBERED * count,
+            full.certificates.count,
+        ),
         "pages": Bound(sum(len(one.lists) for one in loaded), PAGES_KEPT * count, full.pages.count),
         "decisions": Bound(sum(made for made, _ in held), DECISIONS_CAP * count, full.decisions.count),
         "lists": Bound(sum(lists for _, lists in held), LISTS_CAP * count, full.lists.count),
@@ -56,6 +61,7 @@ WORKER: Iterable[Kept] = (
     Kept("tenants", "tenants' snapshots in memory", "`TOOLGATE_MAX_LOADED_TENANTS`", _OLDEST, "a newer snapshot"),
     Kept("keys", "API keys seen and found good", "4,096 a tenant", "all are looked up anew", _EACH),
     Kept("tokens", "bearer tokens found good", "4,096 a tenant", "all are verified anew", "their own end"),
+    Kept("certificates", "clients' certificates that were verified", "4,096 a tenant", "all are verified anew", _EACH),
     Kept("issuers", "issuers whose keys the node fetched", "10,000", _OLDEST, "their `grace_s`"),
     Kept("exchanged_tokens", "tokens had on callers' behalf", "10,000", _OLDEST, "their own end"),
     Kept("taints", "sessions and callers a guard's `taint` holds for", "8,192", _OLDEST, "its `for_s`"),
@@ -163,6 +169,9 @@ SUPERVISOR: Iterable[Kept] = (
     Kept("issuers", "issuers whose keys the node fetched", "10,000", _OLDEST, "their `grace_s`"),
     Kept("exchanged_tokens", "tokens had on callers' behalf", "10,000", _OLDEST, "their own end"),
     Kept("exchanges", "requests for them to token endpoints", "256", "the calls that wait are refused", "8 s"),
+    Kept(
+        "client_anchors", "authorities whose client certificates TLS takes", "5,000", "the newest are left out", _EACH
+    ),
     Kept("watched_servers", "servers listened to between looks", "2,000", "found at the next look", "1.5 `refresh_s`"),
     Kept("fleet_probes", "looks at servers asked for", "256", "answered `too many`", "40 s"),
     Kept("bus_subscriptions", "topics its workers listen to", "200,000", "refused to the worker", "its channel"),

@@ -10,33 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.behaviour.conftest import World
-from tests.harness.agent import Agent, Reply
+from tests.harness.agent import Reply
 from tests.harness.certificates import Authority
 from tests.harness.planes import CommandFailed, Node, until
-
-
-class SecureAgent(Agent):
-    """Over TLS."""
-
-    def __init__(self, port: int, key: str, tls: ssl.SSLContext) -> None:
-        super().__init__(port, key)
-        self.tls = tls
-
-    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port, limit=1 << 22, ssl=self.tls)
-        return self._streams
-
-    @property
-    def serial(self) -> str:
-        assert self._streams is not None
-        shown = self._streams[1].get_extra_info("ssl_object").getpeercert()
-        return str(shown["serialNumber"])
-
-    @property
-    def version(self) -> str:
-        assert self._streams is not None
-        return str(self._streams[1].get_extra_info("ssl_object").version())
+from tests.harness.secure_agent import SecureAgent
 
 
 def trusting(authority: Authority) -> ssl.SSLContext:

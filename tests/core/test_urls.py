@@ -72,6 +72,7 @@ NOT_ASKED = {
     "Endpoint.allowed_origins[]": "compared with what a browser says",
     "AuthorizationServer.default_endpoint": "a name",
     "ApiKey.endpoints[]": "names",
+    "CertificateAuthority.endpoints[]": "names",
     "Role.permissions[].endpoints[]": "names",
     "PolicyTrial.roles{}.permissions[].endpoints[]": "names",
     "RateLimit.endpoints[]": "names",

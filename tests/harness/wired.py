@@ -18,6 +18,7 @@ from adapters.memory.bus import MemoryBus, MemoryCache, MemoryEvents
 from adapters.memory.counters import MemoryCounters
 from adapters.re2.matcher import Re2Matcher
 from adapters.wasmtime.policy import WasmPolicyEngine
+from adapters.x509.certificates import X509Certificates
 from core.approval import Nobody
 from core.call import Inbound, Result
 from core.exchange import Declined, Wanted
@@ -164,7 +165,7 @@ def catalogue_of(fixture: Fixture, **changes: object) -> Catalogue:
 
 
 def _assembler(folder: Path, engine: WasmPolicyEngine, matrix: Matrix, era: Era) -> Callable[..., TenantSnapshot]:
-    assembler = Assembler(engine, Re2Matcher(), AesGcmSealer())
+    assembler = Assembler(engine, Re2Matcher(), AesGcmSealer(), X509Certificates())
     revision = "2025-11-25" if era == "legacy" else "2026-07-28"
     backend = Backend(
         server="matrix",

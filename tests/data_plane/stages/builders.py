@@ -2,6 +2,7 @@
 
 from adapters.crypto.sealing import AesGcmSealer
 from adapters.re2.matcher import Re2Matcher
+from adapters.x509.certificates import X509Certificates
 from core.call import Inbound, Permit
 from core.identity import Caller
 from core.policy import Canary, Decision
@@ -66,5 +67,5 @@ class NothingAllowed:
 def snapshot(generation: int = 1, manifest: dict[str, object] | None = None, **parts: bytes) -> TenantSnapshot:
     """Of tenant acme, assembled from parts as in a node; `parts` by kind replace single ones."""
     made = update(generation=generation, parts=parts_of("acme", marker=str(generation), **parts), **(manifest or {}))
-    assembler = Assembler(NothingAllowed(), Re2Matcher(), AesGcmSealer())
+    assembler = Assembler(NothingAllowed(), Re2Matcher(), AesGcmSealer(), X509Certificates())
     return assembler.assemble(made.signed.manifest, made.parts.__getitem__, DATA_KEY)

@@ -1,0 +1,207 @@
+"""Client certificates as identity, through both planes and real TLS: who they name, at which tenant, and until when."""
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from cryptography import x509
+
+from tests.behaviour.conftest import World, settle
+from tests.harness.agent import Reply
+from tests.harness.certificates import Authority, Made, Signer, uri
+from tests.harness.planes import CommandFailed, Node, running, until
+from tests.harness.postgres import Server
+from tests.harness.secure_agent import SecureAgent
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HERE = "/acme/default/mcp"
+MORE = """
+{kind: Agent, tenant: acme, name: web, spec: {groups: [staff]}}
+---
+{kind: Tenant, name: beta, spec: {}}
+---
+{kind: Agent, tenant: beta, name: web, spec: {}}
+---
+{kind: Endpoint, tenant: beta, name: default, spec: {members: []}}
+"""
+NAMES = [
+    {"kind": "uri", "match": "spiffe://acme.example/agents/*", "agent": "$1"},
+    {"kind": "email", "match": "*@acme.example", "user": "$1"},
+]
+
+
+@dataclass
+class Mesh:
+    """A world whose gateway speaks TLS, and whose tenants `acme` and `beta` have an authority each."""
+
+    world: World
+    folder: Path
+    servers: Authority
+    acme: Signer = field(default_factory=lambda: Signer("acme root"))
+    beta: Signer = field(default_factory=lambda: Signer("beta root"))
+    behind: Node | None = None
+    """A gateway whose named proxy is this machine."""
+    made: int = 0
+
+    async def declare(self, tenant: str = "acme", **changes: object) -> None:
+        signer = self.acme if tenant == "acme" else self.beta
+        spec = {"anchors_pem": signer.made.pem, "names": NAMES, **changes}
+        document = {"kind": "CertificateAuthority", "tenant": tenant, "name": "mesh", "spec": spec}
+        await self.world.planes.apply(json.dumps(document))
+
+    def tls(self, own: Made | None = None, *above: Made) -> ssl.SSLContext:
+        """As a client that shows `own`, and those above it."""
+        made = ssl.create_default_context(cafile=str(self.servers.file))
+        if own is not None:
+            self.made += 1
+            made.load_cert_chain(*own.files(self.folder, f"client{self.made}", *above))
+        return made
+
+    def agent(self, own: Made | None = None, *above: Made, path: str = HERE, key: str = "") -> SecureAgent:
+        agent = SecureAgent(self.world.node.port, key, self.tls(own, *above), path)
+        self.world.agents.append(agent)
+        return agent
+
+    async def call(self, own: Made | None = None, *above: Made, path: str = HERE, key: str = "") -> Reply:
+        """On a connection of its own."""
+        agent = self.agent(own, *above, path=path, key=key)
+        try:
+            return await agent.call("echo", text="hi")
+        finally:
+            await agent.close()
+
+    async def taken(self, own: Made, *above: Made, path: str = HERE) -> bool:
+        """Whether it is let in, and was not turned away by TLS before anybody looked at it."""
+        agent = self.agent(own, *above, path=path)
+        try:
+            return (await agent.request("tools/list", {})).status == 200
+        except (OSError, asyncio.IncompleteReadError):
+            return False
+        finally:
+            await agent.close()
+
+
+def web(signer: Signer, *more: x509.GeneralName, agent: str = "web") -> Made:
+    names = [uri(f"spiffe://acme.example/agents/{agent}"), *more]
+    return signer.sign("", names)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def mesh(tmp_path_factory: pytest.TempPathFactory, postgres: Server) -> AsyncIterator[Mesh]:
+    folder = tmp_path_factory.mktemp("mesh")
+    servers = Authority(folder, "servers")
+    certificate, key = servers.issue("gateway")
+    with postgres.fresh(migrated=False) as dsn:
+        # All that knock here have one address, and most are to be turned away.
+        patient = {"TOOLGATE_BAD_CREDENTIALS_PER_MINUTE": "0"}
+        proxies = {"TOOLGATE_CERTIFICATE_PROXIES": "127.0.0.0/8", **patient}
+        async with running(folder, dsn) as planes, settle(planes, **proxies) as world:
+            await planes.apply(MORE)
+            files = {"TOOLGATE_TLS_CERT_FILE": str(certificate), "TOOLGATE_TLS_KEY_FILE": str(key)}
+            behind, world.node = world.node, await planes.node("tls", workers=1, **files, **patient)
+            made = Mesh(world, folder, servers, behind=behind)
+            await made.declare()
+            await made.declare("beta")
+            await until(lambda: made.taken(web(made.acme)), "a certificate taken")
+            await until(lambda: made.taken(web(made.beta), path="/beta/default/mcp"), "one of the other tenant's")
+            yield made
+
+
+async def test_a_certificate_calls_a_tool_and_the_agent_is_on_record(mesh: Mesh) -> None:
+    planes = mesh.world.planes
+    assert (await mesh.call(web(mesh.acme))).ok
+    assert (await mesh.call(web(mesh.acme, x509.RFC822Name("ada@acme.example")))).ok
+
+    async def recorded() -> bool:
+        rows = await planes.audit("acme", "--type", "call")
+        ours = {row["caller"] for row in rows if row["detail"].get("credential") == "certificate:mesh"}  # type: ignore[attr-defined]
+        return ours >= {"/web", "ada/web"}
+
+    await until(recorded, "both calls in the audit log")
+    assert "counts" not in await mesh.agent(web(mesh.acme)).tools(), "a role denies it, to certificates as to keys"
+
+
+async def test_an_authority_below_the_anchor_may_sign_where_it_is_shown_too(mesh: Mesh) -> None:
+    below = Signer("acme below", mesh.acme)
+    assert (await mesh.call(web(below), below.made)).ok
+
+
+async def test_one_tenants_certificate_is_nothing_at_another(mesh: Mesh) -> None:
+    own = web(mesh.acme)
+    for path in ("/beta/default/mcp", "/nobody/default/mcp", "/mcp", "/acme/nothing/mcp"):
+        reply = await mesh.call(own, path=path)
+        assert reply.status == (404 if path.startswith("/acme") else 401), path
+    other = await mesh.call(web(mesh.beta))
+    assert (other.status, other.message["error"]["message"]) == (  # type: ignore[index]
+        401,
+        "The credential is missing or not valid.",
+    )
+
+
+async def test_nobody_needs_a_certificate_and_a_key_comes_first(mesh: Mesh) -> None:
+    assert (await mesh.call(key=mesh.world.key)).ok
+    assert (await mesh.call()).status == 401
+    assert (await mesh.call(web(mesh.beta), key=mesh.world.key)).ok
+    assert (await mesh.call(web(mesh.acme), key="tgk_acme_0000_0000")).status == 401
+    assert (await mesh.call(web(mesh.acme, agent="stranger"))).status == 401
+
+
+async def test_what_a_stranger_writes_into_the_proxies_header_is_nobodys_word(mesh: Mesh) -> None:
+    agent = mesh.agent()
+    said = "By=spiffe://x/gw;Hash=" + "00" * 32 + ";URI=spiffe://acme.example/agents/web"
+    reply = await agent.request("tools/list", {}, {"X-Forwarded-Client-Cert": said})
+    assert reply.status == 401
+    shown = mesh.agent(web(mesh.acme))
+    assert (await shown.request("tools/list", {}, {"X-Forwarded-Client-Cert": said.replace("web", "x")})).ok
+
+
+async def test_who_is_on_a_revocation_list_is_out_on_open_connections_too(mesh: Mesh) -> None:
+    own = web(mesh.acme)
+    agent = mesh.agent(own)
+    assert (await agent.call("echo", text="one")).ok
+    await mesh.declare(crls_pem=mesh.acme.revocations(own.serial))
+
+    async def out() -> bool:
+        return (await agent.call("echo", text="two")).status == 401
+
+    await until(out, "the certificate refused")
+    assert (await mesh.call(web(mesh.acme))).ok, "others of the authority go on"
+    with pytest.raises(CommandFailed, match="did not sign it"):
+        await mesh.declare(crls_pem=Signer("acme root").revocations())
+    await mesh.declare(disabled=True)
+    await until(lambda: _refused(mesh, web(mesh.acme)), "an authority that is disabled")
+    await mesh.declare()
+    await until(lambda: mesh.taken(own), "the authority as it was")
+
+
+async def _refused(mesh: Mesh, own: Made) -> bool:
+    return not await mesh.taken(own)
+
+
+async def test_a_proxy_that_is_named_tells_of_its_clients_certificates(mesh: Mesh) -> None:
+    assert mesh.behind is not None
+    own = web(mesh.acme)
+    told = "Cert=" + own.pem.replace("\n", "%0A").replace("+", "%2B").replace("=", "%3D").replace(" ", "%20")
+    agent = mesh.behind.agent("", HERE)
+    mesh.world.agents.append(agent)
+
+    async def asked(**headers: str) -> int:
+        return (await agent.request("tools/list", {}, {"Authorization": "", **headers})).status
+
+    assert await asked(**{"X-Forwarded-Client-Cert": told}) == 200
+    assert await asked() == 401, "its word is for one request"
+    names = "Hash=" + "00" * 32 + ";URI=spiffe://acme.example/agents/web"
+    assert await asked(**{"X-Forwarded-Client-Cert": names}) == 401, "the tenant wants the certificate itself"
+    await mesh.declare(forwarded="names")
+
+    async def taken() -> bool:
+        return await asked(**{"X-Forwarded-Client-Cert": names}) == 200
+
+    await until(taken, "names on the proxy's word")
+    await mesh.declare()
