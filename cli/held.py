@@ -13,6 +13,8 @@ COMPILE_S = 10.0
 """How long the compilation of a policy is waited for."""
 PUBLISH_S = 0.5
 """How long a publication is: not every change makes one, so nothing is wrong when none comes."""
+READ_S = 8.0
+"""How long the first reading of a Secret's source is: one that does not answer is waited for no longer."""
 RECOVER_S = 2.0
 """How long faults that may just have been put right are given to go away."""
 POLL_S = 0.05
@@ -44,6 +46,9 @@ def _tell(api: AdminApi, tenant: str, changed: Sequence[Ref]) -> Iterator[output
     policies = [ref for ref in changed if ref.kind == "Policy"]
     for ref in policies:
         _await(api, ref, _is_checked, COMPILE_S)
+    read = [ref for ref in changed if ref.kind == "Secret"]
+    for ref in read:
+        _await(api, ref, _is_read, READ_S)
     since = _time(_get(api, changed[-1]).get("updated_at")) if changed else 0.0
 
     def published(found: output.Json) -> bool:
@@ -53,6 +58,8 @@ def _tell(api: AdminApi, tenant: str, changed: Sequence[Ref]) -> Iterator[output
     found = _await(api, own, published, PUBLISH_S)
     if any(_faults(found)) and changed and not policies:
         found = _await(api, own, published, RECOVER_S)
+    if any(_faults(found)) and read:
+        found = _await(api, own, lambda one: published(one) and not any(_faults(one)), RECOVER_S)
     if any(_faults(found)):
         output.progress(
             f"not in force: {_held_back(tenant, found)} at what was published before, until this is put right"
@@ -95,6 +102,14 @@ def _status(found: output.Json) -> output.Json:
 
 def _is_checked(policy: output.Json) -> bool:
     return str(_status(policy).get("checked_generation")) == str(policy.get("generation"))
+
+
+def _is_read(secret: output.Json) -> bool:
+    """Whether its source, if it has one, was tried as it is declared now."""
+    spec, source = secret.get("spec"), _status(secret).get("source")
+    if not isinstance(spec, dict) or not spec.get("source"):
+        return True
+    return isinstance(source, dict) and str(source.get("generation")) == str(secret.get("generation"))
 
 
 def _faults(tenant: output.Json) -> Iterator[str]:

@@ -91,9 +91,7 @@ def ordered(found: Sequence[Declared]) -> list[Declared]:
     order: list[Declared] = []
     try:
         sorter.prepare()
-    except (
-        CycleError
-    ):  # no kinds refer to each other in a circle; should two, the server says which reference is missing
+    except CycleError:  # resources that need each other, which none should: the server says which reference is missing
         return list(found)
     while sorter.is_active():
         ready = sorted(sorter.get_ready(), key=position.__getitem__)

@@ -13,6 +13,7 @@ from pathlib import Path
 from adapters.argon2.passwords import Argon2Passwords
 from adapters.crypto.jwt import JwtProver
 from adapters.crypto.sealing import AesGcmSealer, AesSivSealer, Ed25519Signer, Ed25519Verifier, wrap_for_node
+from adapters.files.mounted import MountedFiles
 from adapters.files.objects import FileObjects
 from adapters.jose.tokens import PyJwtTokens
 from adapters.jose.verifier import JoseVerifier
@@ -32,6 +33,7 @@ from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.oauth import PostgresOAuth
 from adapters.postgres.people import PostgresPeople
 from adapters.postgres.resources import PostgresStore
+from adapters.postgres.secret_sources import PostgresDueSecrets
 from adapters.postgres.secrets import PostgresSealedValues
 from adapters.postgres.sinks import PostgresPlaces
 from adapters.postgres.snapshots import PostgresPublications
@@ -71,6 +73,8 @@ from control_plane.services.passwords import UserPasswords
 from control_plane.services.policies import RegoPolicies
 from control_plane.services.resources import Resources
 from control_plane.services.revealing import Revealing
+from control_plane.services.secret_sources import SecretSources
+from control_plane.services.secret_stores import SecretStores
 from control_plane.services.secrets import KeyRing, Vault
 from control_plane.services.signing import SigningKeys
 from control_plane.services.simulation import Simulations
@@ -107,6 +111,8 @@ class Outside:
     """What the inside needs of the way in and out."""
 
     web: WebClient
+    secret_web: WebClient
+    """Likewise: a store of secrets that does not answer keeps nobody else waiting."""
     document_web: WebClient
     """Anybody can have it ask slow hosts: nothing else waits for its threads."""
     passwords: Argon2Passwords
@@ -208,7 +214,6 @@ def made(
         client_id=wanted.client_id(),
     )
     obtaining = Obtaining(accounts)
-    plane.on_declared = obtaining.changed
     plane.learning.challenged = obtaining.challenged
     webhooks = Webhooks(PostgresOutbox(database), store, store, sealed_values, vault, outside.web)
     call_approvals = CallApprovals(PostgresApprovals(database), store)
@@ -262,11 +267,22 @@ def made(
 
     sinks = Sinks(PostgresPlaces(database), rows, outside.web, store, sealed=sealed_values, vault=vault)
     issuers = Issuers(PostgresIssuerKeys(database), outside.web, store)
+    stores, files = SecretStores(outside.secret_web), MountedFiles(wanted.secret_files)
+    sources = SecretSources(PostgresDueSecrets(database), store, store, vault, stores, files)
+
+    def declared(tenant: str) -> None:
+        obtaining.changed(tenant)
+        sources.changed(tenant)
+
+    plane.on_declared = declared
 
     def bounds() -> dict[str, Bound]:
         return {
             "issuers_asked": issuers.bound,
             "audit_sinks": sinks.bound,
+            "secret_sources": sources.bound,
+            "secret_stores": stores.bound,
+            "secret_store_requests": outside.secret_web.bound,
             **services.watch.bounds(),
             **fleet.bounds(),
             **plane.hub.bounds(),
@@ -287,7 +303,7 @@ def made(
             "signing_in": obtaining.bound,
         }
 
-    work = (services.watch, housekeeping, webhooks, ends, sinks, issuers, obtaining)
+    work = (services.watch, housekeeping, webhooks, ends, sinks, issuers, obtaining, sources)
     return Made(
         services=services,
         plane=plane,

@@ -111,11 +111,14 @@ async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving]
         metrics = Metrics()
         listener = listening.bound_listener(wanted.listen_address, wanted.admin_port)
         stack.callback(listener.close)
-        web, document_web, passwords = WebClient(), WebClient(), Argon2Passwords()
+        web, secret_web, document_web, passwords = WebClient(), WebClient(), WebClient(), Argon2Passwords()
         stack.callback(web.close)
+        stack.callback(secret_web.close)
         stack.callback(document_web.close)
         stack.callback(passwords.close)
-        outside = inside.Outside(web, document_web, passwords, Bodies(), listening.public_url(wanted, listener))
+        outside = inside.Outside(
+            web, secret_web, document_web, passwords, Bodies(), listening.public_url(wanted, listener)
+        )
         made = inside.made(wanted, database, signer, kek, metrics=metrics, outside=outside)
         await made.services.signing.start()
         identify = made.services.access.identify

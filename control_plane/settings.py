@@ -48,6 +48,7 @@ class Settings:
     opa: str
     """Path of the `opa` binary that compiles tenants' own Rego; empty: looked up in PATH."""
     checkpoint_s: float
+    secret_files: Path | None
     objects: str
     """A folder's absolute path, `s3://bucket/prefix`, or empty."""
     s3_endpoint: str
@@ -211,6 +212,12 @@ OPTIONS: tuple[Option, ...] = (
         options.number(0.1, 86_400, " seconds"),
         "60",
         "How often the end of an audit log that grew is signed; sooner after 10,000 rows",
+    ),
+    Option(
+        "secret_files",
+        options.optional_path,
+        "",
+        "Folder with a folder for each tenant, named like it, of files its Secrets may come from; empty: none may",
     ),
     Option(
         "objects",

@@ -13,6 +13,7 @@ from core.policy import Policy, PolicyTrial
 from core.quota import Quota
 from core.resource import Spec
 from core.secret import Secret
+from core.secret_store import SecretStore
 from core.server import Server
 from core.tenant import Namespace, Tenant
 from core.webhook import Webhook
@@ -39,6 +40,7 @@ KINDS: dict[str, type[Spec]] = {
         AuditSink,
         Guard,
         Secret,
+        SecretStore,
         Webhook,
         AuthorizationServer,
     )

@@ -161,6 +161,12 @@ def own(auth: Auth | None) -> ClientCredentials | JwtBearer | IdJag | TokenExcha
     return auth if isinstance(auth, ClientCredentials | JwtBearer) else None
 
 
+def places(auth: Auth | None) -> tuple[str, ...]:
+    """Where it leads to, besides the server: these may be where the server may be."""
+    fields = ("issuer", "idp_issuer", "token_endpoint", "idp_token_endpoint")
+    return tuple(getattr(auth, field, "") for field in fields)
+
+
 def secrets_of(auth: Auth) -> Iterator[tuple[str, str]]:
     """(field, name of a Secret)"""
     for field in ("client_secret", "private_key", "assertion", "idp_client_secret", "subject_token", "actor_token"):

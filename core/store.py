@@ -155,6 +155,10 @@ class Writing(Protocol):
         """`entry` goes to the resource's tenant's audit chain, in the same transaction."""
         ...
 
+    async def unseal(self, ref: Ref, entry: Entry) -> None:
+        """Take away what is kept sealed for a resource, which stays."""
+        ...
+
     async def drop(self, ref: Ref, entry: Entry) -> None:
         """Remove a resource and what is kept beside it."""
         ...

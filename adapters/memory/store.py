@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -65,8 +65,8 @@ class MemoryStore:
                 merged = {k: v for k, v in {**resource.status, **patch}.items() if v is not None}
                 self.resources[ref] = msgspec.structs.replace(resource, status=merged)
 
-    def _commit(self, done: Put | Ref, entry: Entry) -> None:
-        ref = done if isinstance(done, Ref) else done.resource.ref
+    def _commit(self, done: "Put | Ref | Unsealed", entry: Entry) -> None:
+        ref = done.resource.ref if isinstance(done, Put) else done.ref if isinstance(done, Unsealed) else done
         if isinstance(done, Ref):
             self._tell("deleted", ref, self.resources.get(ref))
         else:
@@ -81,6 +81,8 @@ class MemoryStore:
                 self.sealed[ref] = done.sealed
             if done.key is not None:
                 self.keys[ref] = done.key
+        elif isinstance(done, Unsealed):
+            self.sealed.pop(ref, None)
         else:
             for table in (self.resources, self.references, self.sealed, self.keys):
                 table.pop(ref, None)
@@ -95,12 +97,18 @@ class MemoryStore:
             self._pruned = self._changes.pop(0).revision
 
 
+class Unsealed(NamedTuple):
+    """What is kept sealed for it is taken away."""
+
+    ref: Ref
+
+
 class MemoryWriting:
     """Reads what is committed, overlaid with what this change has done so far."""
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
-        self.done: list[tuple[Put | Ref, Entry]] = []
+        self.done: list[tuple[Put | Ref | Unsealed, Entry]] = []
 
     async def get(self, ref: Ref) -> Resource | None:
         for done, _ in reversed(self.done):
@@ -135,6 +143,9 @@ class MemoryWriting:
 
     async def put(self, put: Put, entry: Entry) -> None:
         self.done.append((put, entry))
+
+    async def unseal(self, ref: Ref, entry: Entry) -> None:
+        self.done.append((Unsealed(ref), entry))
 
     async def drop(self, ref: Ref, entry: Entry) -> None:
         self.done.append((ref, entry))

@@ -205,6 +205,12 @@ class PostgresWriting:
             await self._keep_key(one.ref, put.key)
         self._note("applied", one.ref, entry)
 
+    async def unseal(self, ref: Ref, entry: Entry) -> None:
+        await self._conn.execute(
+            "DELETE FROM sealed_values WHERE tenant = %s AND kind = %s AND name = %s", (ref.tenant, ref.kind, ref.name)
+        )
+        self._note("applied", ref, entry)
+
     async def drop(self, ref: Ref, entry: Entry) -> None:
         values = (ref.tenant, ref.kind, ref.name)
         where = "tenant = %s AND kind = %s AND name = %s"

@@ -29,6 +29,14 @@ class PostgresSealedValues:
             rows = await (await conn.execute(statement.encode(), values)).fetchall()
         return {Ref(*ref): Sealed(key_id, sealed) for *ref, key_id, sealed in rows}
 
+    async def one(self, ref: Ref) -> Sealed | None:
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                f"SELECT key_id, sealed FROM sealed_values WHERE {_WHERE}".encode(), (ref.tenant, ref.kind, ref.name)
+            )
+            row = await found.fetchone()
+        return Sealed(*row) if row is not None else None
+
     async def keep(self, ref: Ref, value: Sealed) -> Sealed:
         async with self._database.transaction() as conn:
             await conn.execute(

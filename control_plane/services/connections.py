@@ -45,6 +45,10 @@ REFUSED_S = 300.0
 log = logging.getLogger("toolgate.connections")
 
 
+class NoSecret(NotBelieved):
+    """A Secret has no value now: where it comes from it may have one in a moment."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """What all of this works with."""
@@ -81,7 +85,7 @@ class Ports:
         return oauth.challenge_of(latest or (str(found.status.get("challenge", "")) if found is not None else ""))
 
     async def values(self, tenant: str, server: Server) -> dict[str, str]:
-        """Of the Secrets its `auth` names. Raises NotBelieved for one without a value."""
+        """Of the Secrets its `auth` names. Raises NoSecret for one without a value."""
         wanted = dict.fromkeys(name for _, name in secrets_of(server.auth)) if server.auth is not None else {}
         if not wanted:
             return {}
@@ -90,7 +94,7 @@ class Ports:
         for name in wanted:
             ref = Ref("Secret", tenant, name)
             if ref not in known:
-                raise NotBelieved(f"{ref} has no value")
+                raise NoSecret(f"{ref} has no value")
             found[name] = self.vault.open(ref, known[ref]).decode()
         return found
 
@@ -215,7 +219,7 @@ class Obtaining:
             return
         try:
             done, due_s = await (self._obtained(due, server) if own else self._refreshed(due, server))
-        except Unreachable as away:
+        except (Unreachable, NoSecret) as away:
             done, due_s = _later(due, away)
         except (NotBelieved, SealBroken) as refused:
             if own or _ended(refused):

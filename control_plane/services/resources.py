@@ -10,6 +10,7 @@ from control_plane.compiler.policy import role_problems
 from control_plane.services import cursor as cursors
 from control_plane.services.authority import absent, may_write, no_tenant, see_tenant, sees
 from control_plane.services.secrets import Vault
+from core import onbehalf
 from core.admin import Admin, Applied, Draft, Outcome, Page, Rejected, Why
 from core.audit import Entry
 from core.audit_sink import AuditSink
@@ -20,6 +21,7 @@ from core.oauth.server import NAME as ONLY_ONE
 from core.oauth.server import AuthorizationServer
 from core.resource import Problem, Ref, Resource, Spec, digest, encode
 from core.secret import Sealed, Secret
+from core.secret_store import SecretStore
 from core.server import REACH, Reach, Server, reached
 from core.store import BadSelector, Put, Query, Store, Writing, parse_selector
 from core.tenant import Tenant
@@ -48,6 +50,7 @@ MAX_PER_TENANT = {
     "AuditSink": 20,
     "Guard": 1_000,
     "Secret": 5_000,
+    "SecretStore": 20,
     "Webhook": 20,
     "AuthorizationServer": 1,
 }
@@ -198,8 +201,8 @@ class Resources:
                 if spec.revocation_epoch < floor:
                     yield Problem("spec.revocation_epoch", f"must be at least {floor}: what it ended would begin again")
             return
-        if isinstance(spec, Secret) and spec.value is None:
-            yield Problem("spec.value", "is required when the Secret is created")
+        if isinstance(spec, Secret) and spec.value is None and spec.source is None:
+            yield Problem("spec.value", "is required when a Secret without source is created")
         if isinstance(spec, AuthorizationServer) and draft.name != ONLY_ONE:
             yield Problem("name", f"must be {ONLY_ONE}: a tenant has one")
         most = MAX_PER_TENANT.get(draft.kind, MAX_TENANTS)
@@ -261,12 +264,12 @@ class Resources:
 def _place(spec: Spec) -> object:
     """Where it leads to, whatever else of it changes."""
     if isinstance(spec, Server):
-        return spec.transport
+        return spec.transport, onbehalf.places(spec.auth)
     if isinstance(spec, AuditSink):
         return spec.to
     if isinstance(spec, IdentityProvider):
         return spec.source
-    return (spec.url, spec.ca_pem, spec.allow_private) if isinstance(spec, Webhook) else None
+    return (spec.url, spec.ca_pem, spec.allow_private) if isinstance(spec, Webhook | SecretStore) else None
 
 
 def _reached(spec: Spec) -> Iterator[tuple[Reach, str]]:
@@ -275,7 +278,7 @@ def _reached(spec: Spec) -> Iterator[tuple[Reach, str]]:
         yield from reached(spec.transport)
     elif isinstance(spec, AuditSink) and spec.to.allow_private:
         yield "private", "spec.to.allow_private"
-    elif isinstance(spec, IdentityProvider | Webhook) and spec.allow_private:
+    elif isinstance(spec, IdentityProvider | Webhook | SecretStore) and spec.allow_private:
         yield "private", "spec.allow_private"
 
 

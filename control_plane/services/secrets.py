@@ -62,6 +62,10 @@ class Vault:
         """Raises SealBroken for bytes that were changed, or belong to another resource."""
         return self._sealer.open(self._ring.key(value.key_id), value.sealed, _context(ref))
 
+    async def sealed(self, ref: Ref) -> Sealed | None:
+        """What is kept for it; None: nothing."""
+        return await self._values.one(ref)
+
     def holds(self, ref: Ref, value: Sealed | None, plain: bytes) -> bool:
         return value is not None and secrets.compare_digest(self.open(ref, value), plain)
 

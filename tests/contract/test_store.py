@@ -182,6 +182,19 @@ async def test_dropping_removes_what_is_kept_beside(store: Store) -> None:
         assert await writing.get(key.ref) is None
 
 
+async def test_what_is_sealed_can_be_taken_away_and_the_resource_stays(store: Store) -> None:
+    secret = a(Secret(), "token")
+    await put(store, secret, sealed=Sealed("k1", b"sealed"))
+    (before, _) = await store.load("acme")
+    async with store.writing("acme") as writing:
+        await writing.unseal(secret.ref, entry("withdraw secret"))
+    async with store.writing("acme") as writing:
+        assert await writing.sealed(secret.ref) is None
+        assert await writing.get(secret.ref) is not None
+    (after, _) = await store.load("acme")
+    assert after > before
+
+
 async def test_changes_come_in_commit_order_with_what_was_deleted(store: Store) -> None:
     user = a(User(email="x@y"))
     await put(store, user)

@@ -64,6 +64,7 @@ ASKED: dict[str, tuple[Made, ...]] = {
         lambda url: {"to": {"type": "webhook", "url": url, "secret": "s"}},
         lambda url: {"to": {"type": "otlp", "url": url}},
     ),
+    "SecretStore.url": (lambda url: {"url": url, "login": {"type": "token", "token": "t"}},),
     "Webhook.url": (lambda url: {"url": url, "secret": "s"},),
 }
 """Toolgate itself asks these; each with the specs that have one."""

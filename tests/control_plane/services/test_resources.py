@@ -73,6 +73,17 @@ async def test_what_reaches_into_the_platform_is_not_a_tenants_to_declare(
     assert (await trusting.apply(admin_of("acme"), draft)).outcome is Outcome.CREATED
 
 
+async def test_neither_is_where_a_server_inside_has_its_tokens_from(plane: Plane) -> None:
+    auth = {"type": "token_exchange", "token_endpoint": "http://10.0.0.1/token", "client_id": "toolgate"}
+    await plane.apply("Server", "near", {**PRIVATE, "auth": auth})
+    scopes = {**PRIVATE, "auth": {**auth, "scopes": ["read"]}}
+    assert (await plane.apply("Server", "near", scopes, admin=admin_of("acme"))).outcome is Outcome.CHANGED
+    elsewhere = {**PRIVATE, "auth": {**auth, "token_endpoint": "http://10.0.0.2/token"}}
+    with pytest.raises(Rejected) as rejected:
+        await plane.apply("Server", "near", elsewhere, admin=admin_of("acme"))
+    assert paths(rejected) == ["spec.transport.allow_private"]
+
+
 NEAR = "http://10.0.0.1/in"
 REACHING: dict[str, list[dict[str, object]]] = {
     "Server.transport.allow_private": [
@@ -84,6 +95,7 @@ REACHING: dict[str, list[dict[str, object]]] = {
         {"to": {"type": "webhook", "url": NEAR, "secret": "s", "allow_private": True}},
         {"to": {"type": "otlp", "url": NEAR, "allow_private": True}},
     ],
+    "SecretStore.allow_private": [{"url": NEAR, "login": {"type": "token", "token": "s"}, "allow_private": True}],
     "Webhook.allow_private": [{"url": NEAR, "secret": "s", "allow_private": True}],
 }
 
