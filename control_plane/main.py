@@ -31,7 +31,7 @@ from control_plane.account.keys import PersonalKeys
 from control_plane.account.profile import Profiles
 from control_plane.api.bodies import Bodies
 from control_plane.api.call import Calls
-from control_plane.api.connect_pages import ConnectPages
+from control_plane.api.connect_pages import ConnectPages, Signing
 from control_plane.api.grpc_edge import GrpcEdge
 from control_plane.api.handlers import admin_rpcs
 from control_plane.api.metrics import Metrics
@@ -135,7 +135,7 @@ async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving]
         ready = partial(_ready, made.plane, database)
         pages = ConnectPages(
             made.connecting,
-            made.sign_on.sign_in,
+            Signing(made.sign_on.sign_in, made.sign_on.federation, made.services.own_issuers),
             PostgresPeople(database),
             outside.bodies,
             outside.public_url,

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from core.onbehalf import MAX_SCOPES, TokenEndpointAuth, is_scope
 from core.resource import Problem, Ref, digest, encode
 from core.web import Request, Unreachable, Web, url_problems
 
@@ -37,6 +38,30 @@ class ClaimNames(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     scopes: list[str] = msgspec.field(default_factory=lambda: ["scope", "scp"])
     attributes: dict[str, str] = msgspec.field(default_factory=dict)
     """Attribute of the user, as conditions read it, to the claim it is taken from."""
+
+
+class SignInHere(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """That people may sign in with it at the tenant's own pages: which client Toolgate is there."""
+
+    client_id: str
+    client_secret: str = ""
+    """Name of a Secret; empty: a public client."""
+    token_endpoint_auth: TokenEndpointAuth = "auto"  # noqa: S105 (a name)
+    scopes: list[str] = msgspec.field(default_factory=lambda: ["openid", "email"])
+    label: str = ""
+    """What the button says; empty: the provider's name."""
+
+    def problems(self) -> Iterator[Problem]:
+        if not 0 < len(self.client_id) <= 1024:
+            yield Problem("spec.sign_in.client_id", "must be 1-1024 characters")
+        if len(self.label) > 60 or not self.label.isprintable():
+            yield Problem("spec.sign_in.label", "must be at most 60 printable letters")
+        for i, scope in enumerate(self.scopes):
+            if not is_scope(scope):
+                path = f"spec.sign_in.scopes[{i}]"
+                yield Problem(path, "must be printable ASCII without blanks, quotes and backslashes")
+        if len(self.scopes) > MAX_SCOPES:
+            yield Problem("spec.sign_in.scopes", f"must be at most {MAX_SCOPES}")
 
 
 class IdentityProvider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -71,6 +96,8 @@ class IdentityProvider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Permit loopback, link-local and private addresses, and plain HTTP, which are refused otherwise."""
     ca_pem: str = ""
     """Trust these certificates instead of the system's when its keys are fetched."""
+    sign_in: SignInHere | None = None
+    """People may sign in with it at the pages of the tenant's own authorization server."""
     disabled: bool = False
 
     @property
@@ -112,9 +139,12 @@ class IdentityProvider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             yield Problem("spec.grace_s", "must be at least refresh_s")
         if self.match_email and self.prefix:
             yield Problem("spec.match_email", "finds nobody beside a prefix")
+        if self.sign_in is not None:
+            yield from self.sign_in.problems()
 
     def references(self) -> Iterator[tuple[str, Ref]]:
-        yield from ()
+        if self.sign_in is not None and self.sign_in.client_secret:
+            yield "spec.sign_in.client_secret", Ref("Secret", "", self.sign_in.client_secret)
 
 
 def _issuer_problems(issuer: str, *, allow_private: bool) -> Iterator[Problem]:

@@ -381,6 +381,7 @@ class TokenAnswer(msgspec.Struct, frozen=True):
     refresh_token: str = ""
     scope: str | None = None
     issued_token_type: str = ""
+    id_token: str = ""
 
 
 class _Error(msgspec.Struct, frozen=True):

@@ -178,6 +178,7 @@ class PostgresOAuth:
                 "DELETE FROM oauth_token_ids WHERE expires_at < now()",
                 "DELETE FROM browser_sessions WHERE expires_at < now()",
                 "DELETE FROM oauth_consents WHERE expires_at < now()",
+                "DELETE FROM sign_in_departures WHERE expires_at < now()",
                 f"DELETE FROM oauth_clients WHERE used_at < now() - interval '{IDLE_CLIENT_S:.0f} seconds'",
             ):
                 removed += (await conn.execute(statement.encode())).rowcount

@@ -8,6 +8,7 @@ from psycopg.rows import TupleRow
 from adapters.postgres.audit import append
 from adapters.postgres.database import Connection, Database
 from core.audit import Entry
+from core.oauth.federation import Departure
 from core.oauth.grant import Grant
 from core.oauth.stores import Password, Session
 
@@ -19,7 +20,7 @@ _STORED = (
 
 
 class PostgresPeople:
-    """People and Addresses."""
+    """People, Addresses and Departures."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -104,6 +105,26 @@ class PostgresPeople:
     async def end_session(self, cookie_hash: bytes) -> None:
         async with self._database.connection() as conn:
             await conn.execute("DELETE FROM browser_sessions WHERE hash = %s", (cookie_hash,))
+
+    async def leave(self, mark: bytes, departure: Departure) -> None:
+        async with self._database.connection() as conn:
+            await conn.execute(
+                "INSERT INTO sign_in_departures (mark, tenant, provider, browser, back, expires_at)"
+                " VALUES (%s, %s, %s, %s, %s, to_timestamp(%s))",
+                (mark, *msgspec.structs.astuple(departure)),
+            )
+
+    async def back(self, tenant: str, mark: bytes, browser: bytes) -> Departure | None:
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "DELETE FROM sign_in_departures WHERE tenant = %s AND mark = %s AND browser = %s AND expires_at > now()"
+                " RETURNING tenant, provider, browser, back, extract(epoch FROM expires_at)::float8",
+                (tenant, mark, browser),
+            )
+            row = await found.fetchone()
+        if row is None:
+            return None
+        return Departure(**dict(zip(Departure.__struct_fields__, row, strict=True)))
 
     async def consented(self, tenant: str, user: str, client_id: str, resource: str) -> tuple[str, ...]:
         statement = (

@@ -5,8 +5,9 @@ unless the server's `auth` has `unproven_people`: then who holds the link is tak
 the two halves of the way together is a cookie: the browser that comes back must be the one that left.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
@@ -15,6 +16,8 @@ from starlette.responses import RedirectResponse, Response
 from control_plane.api.bodies import Bodies
 from control_plane.browser import pages
 from control_plane.browser.sign_in import BY_PASSWORD, SignIn
+from control_plane.oauth.federation import Federation, Offer, leads_to
+from control_plane.oauth.issuers import OwnIssuers
 from control_plane.services.connecting import Connecting, Invitation
 from core.admin import Rejected, Why
 from core.oauth.stores import People, Session
@@ -29,14 +32,33 @@ _STATUS = {Why.NOT_FOUND: 404, Why.INVALID: 400, Why.DENIED: 403, Why.UNAVAILABL
 Form = Mapping[str, str]
 
 
+class Signing(NamedTuple):
+    """How people show who they are."""
+
+    sign_in: SignIn
+    federation: Federation
+    issuers: OwnIssuers
+
+    async def offers(self, tenant: str) -> list[Offer]:
+        """Providers people can sign in at: only where the tenant has an issuer, which they come back to."""
+        return await self.federation.offered(tenant) if await self.issuers.of(tenant) is not None else []
+
+
 class ConnectPages:
     """Everything below `/connect/`."""
 
     def __init__(  # noqa: PLR0917 - what the pages need.
-        self, connecting: Connecting, sign_in: SignIn, people: People, bodies: Bodies, public_url: str, client_id: str
+        self,
+        connecting: Connecting,
+        signing: Signing,
+        people: People,
+        bodies: Bodies,
+        public_url: str,
+        client_id: str,
     ) -> None:
         self._connecting = connecting
-        self._sign_in = sign_in
+        self._sign_in = signing.sign_in
+        self._signing = signing
         self._people = people
         self._bodies = bodies
         # A form leads to where the server signs people in, which may be anywhere.
@@ -76,16 +98,19 @@ class ConnectPages:
         step = form.get("step") if form is not None else None
         if form is not None and step == "sign-in":
             return await self._signing_in(request, invitation, form, browser)
-        user = await self._must_be(invitation, server)
+        if form is not None and step == "elsewhere":
+            return await self._elsewhere(request, invitation, form, browser)
+        offers = await self._signing.offers(tenant)
+        user = await self._must_be(invitation, server, offers)
         if user and (session is None or session.user != user):
-            return self._sign_in_page(invitation, browser, session, cookie)
+            return self._sign_in_page(invitation, offers, browser, session, cookie)
         if step == "connect":
             return RedirectResponse(await self._connecting.begin(tenant, text, browser), 303)
         body = self._about(invitation, self._sign_in.seal(browser, session, purpose))
         title = f"Connect {invitation.link.server}"
         return pages.page(title, body, leads_to=self._leads_to, cookies=[cookie] if cookie else [])
 
-    async def _must_be(self, invitation: Invitation, server: Server) -> str:
+    async def _must_be(self, invitation: Invitation, server: Server, offers: Sequence[Offer]) -> str:
         """Who must be signed in; empty: nobody has to. Raises Rejected(DENIED) for one who has to and cannot."""
         link = invitation.link
         kind, _, name = link.subject.partition("/")
@@ -93,6 +118,8 @@ class ConnectPages:
             return name
         if isinstance(server.auth, UserConnection) and server.auth.unproven_people:
             return ""
+        if kind == "user" and offers:
+            return name
         raise Rejected(
             Why.DENIED,
             f"{link.subject} has no password to sign in with here, so nobody can show to be that one: an administrator"
@@ -100,13 +127,34 @@ class ConnectPages:
         )
 
     def _sign_in_page(
-        self, invitation: Invitation, browser: str, session: Session | None, cookie: str, *, wrong: str = ""
+        self,
+        invitation: Invitation,
+        offers: Sequence[Offer],
+        browser: str,
+        session: Session | None,
+        cookie: str,
+        *,
+        wrong: str = "",
     ) -> Response:
         tenant, link = invitation.tenant, invitation.link
         seal = self._sign_in.seal(browser, session, f"connect {invitation.text}")
         reason = f"An account at {link.server} is about to be connected for {link.subject}: sign in as that user."
-        body = pages.sign_in(tenant, reason, seal, wrong=wrong, user=link.subject.partition("/")[2])
-        return pages.page("Sign in", body, status=401 if wrong else 200, cookies=[cookie] if cookie else [])
+        elsewhere = pages.elsewhere({one.name: one.label for one in offers}, seal)
+        user = link.subject.partition("/")[2]
+        body = pages.sign_in(tenant, reason, seal, wrong=wrong, user=user, elsewhere=elsewhere)
+        cookies, status = [cookie] if cookie else [], 401 if wrong else 200
+        return pages.page("Sign in", body, status=status, leads_to=leads_to(offers), cookies=cookies)
+
+    async def _elsewhere(self, request: Request, invitation: Invitation, form: Form, browser: str) -> Response:
+        """To a provider; the page goes on when they are back."""
+        issuer = await self._signing.issuers.of(invitation.tenant)
+        if issuer is None:
+            raise Rejected(Why.INVALID, "nobody can sign in at a provider here")
+        address = request.client.host if request.client is not None else ""
+        wanted, back = form.get("provider", ""), request.url.path
+        return RedirectResponse(
+            await self._signing.federation.begin(issuer, wanted, browser, back, address, anew=False), 303
+        )
 
     async def _signing_in(self, request: Request, invitation: Invitation, form: Form, browser: str) -> Response:
         address = request.client.host if request.client is not None else ""
@@ -117,7 +165,8 @@ class ConnectPages:
             if refused.why is not Why.UNAUTHENTICATED:
                 raise
             session = await self._sign_in.session(invitation.tenant, request.cookies)
-            return self._sign_in_page(invitation, browser, session, "", wrong=refused.public)
+            offers = await self._signing.offers(invitation.tenant)
+            return self._sign_in_page(invitation, offers, browser, session, "", wrong=refused.public)
         response = RedirectResponse(request.url.path, 303)
         response.headers.append("set-cookie", await self._sign_in.begin(invitation.tenant, user, BY_PASSWORD))
         return response

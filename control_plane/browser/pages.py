@@ -60,6 +60,16 @@ def sign_in(tenant: str, reason: str, seal: str, *, wrong: str = "", user: str =
     )
 
 
+def elsewhere(providers: Mapping[str, str], seal: str) -> str:
+    """Other ways to sign in. `providers`: name to what the button says."""
+    buttons = "".join(
+        f'<button type="submit" name="provider" value="{escape(name)}">Sign in with {escape(label)}</button>'
+        for name, label in providers.items()
+    )
+    form = f'<form method="post"><input type="hidden" name="step" value="elsewhere">{_hidden(seal)}{buttons}</form>'
+    return form if buttons else ""
+
+
 def consent(about: Mapping[str, str], scopes: Mapping[str, str], user: str, seal: str, warning: str) -> str:
     """`about`: what is known of the request, in words."""
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in about.items())

@@ -13,6 +13,7 @@ from control_plane.oauth.issuers import auth_entry
 from core.admin import Rejected, Why
 from core.audit import AuditRows
 from core.identity import User
+from core.issuer import IdentityProvider
 from core.oauth.jose import Passwords
 from core.oauth.stores import Password, People, Session
 from core.resource import NAME, Ref
@@ -32,11 +33,12 @@ class How(NamedTuple):
     """How somebody showed who they are."""
 
     method: str
-    """"password", or the provider that vouches for them."""
+    """"password", or `provider:` and the name of the IdentityProvider that vouches for them."""
     acr: str
     amr: tuple[str, ...]
 
 
+BY_PROVIDER = "provider:"
 BY_PASSWORD = How("password", "password", ("pwd",))
 """`amr` is RFC 8176's."""
 
@@ -66,27 +68,35 @@ class SignIn:
     # === cookies ===
 
     async def session(self, tenant: str, cookies: Mapping[str, str]) -> Session | None:
-        """Who is signed in at this browser. A user who is gone or disabled is not."""
+        """Who is signed in at this browser. A user who is gone or disabled is not, nor one a provider vouched for that
+        is."""
         cookie = cookies.get(self._name(tenant), "")
         found = await self._people.session(_hash(cookie)) if cookie else None
         if found is None or found.tenant != tenant or await self.user(tenant, found.user) is None:
             return None
-        return found
+        return found if await self._stands(tenant, found.method) else None
+
+    async def _stands(self, tenant: str, method: str) -> bool:
+        if not method.startswith(BY_PROVIDER):
+            return True
+        found = await self._store.get(Ref("IdentityProvider", tenant, method.removeprefix(BY_PROVIDER)))
+        spec = found.spec if found is not None else None
+        return isinstance(spec, IdentityProvider) and not spec.disabled and spec.sign_in is not None
 
     async def user(self, tenant: str, name: str) -> User | None:
         """A user who may act."""
         found = await self._store.get(Ref("User", tenant, name)) if NAME.fullmatch(name) else None
         return found.spec if found is not None and isinstance(found.spec, User) and not found.spec.disabled else None
 
-    async def begin(self, tenant: str, user: str, how: How) -> str:
-        """A `Set-Cookie` value for a browser that is signed in from now on."""
+    async def begin(self, tenant: str, user: str, how: How, *, since: float | None = None) -> str:
+        """A `Set-Cookie` value for a browser that is signed in from now on. `since`: when they showed who they are."""
         cookie = secrets.token_urlsafe(32)
         now = self._clock()
         session = Session(
             tenant=tenant,
             user=user,
             method=how.method,
-            began_unix=now,
+            began_unix=now if since is None else min(now, since),
             expires_unix=now + SESSION_S,
             acr=how.acr,
             amr=how.amr,

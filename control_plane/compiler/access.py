@@ -138,7 +138,9 @@ def _issuers(source: Source) -> Issuers:
             keys = source.issuer_keys.get(resource.name, KeySet()) if provider.is_fetched else given(provider)
             if keys.source != provider.source:
                 keys = KeySet()
-            compiled.append(CompiledIssuer(name=resource.name, provider=provider, keys=keys))
+            # How people sign in here is none of a gateway's business.
+            there = msgspec.structs.replace(provider, sign_in=None)
+            compiled.append(CompiledIssuer(name=resource.name, provider=there, keys=keys))
     own = own_issuer(source)
     if own is not None:
         compiled.append(own)

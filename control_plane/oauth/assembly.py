@@ -15,6 +15,7 @@ from control_plane.oauth.authorize import Authorization
 from control_plane.oauth.clients import ClientProofs
 from control_plane.oauth.documents import Documents
 from control_plane.oauth.edge import OAuthEdge
+from control_plane.oauth.federation import Federation, OpenSecret, Ways
 from control_plane.oauth.issuers import OwnIssuers
 from control_plane.oauth.providers import Providers
 from control_plane.oauth.refusals import Refusals
@@ -25,6 +26,7 @@ from core.admin import Credentials
 from core.audit import AuditRows
 from core.bound import Bound
 from core.issuer import KnownKeys
+from core.oauth.federation import Departures
 from core.oauth.jose import Jose, Passwords
 from core.oauth.stores import Addresses, Clients, Grants, People, TokenIds
 from core.store import Store
@@ -51,6 +53,9 @@ class Ports:
     verifier: TokenVerifier
     issuer_keys: KnownKeys
     addresses: Addresses
+    departures: Departures
+    open_secret: OpenSecret
+    web: Web
     passwords: Passwords
     document_web: Web
     """For clients' documents alone."""
@@ -63,6 +68,7 @@ class SignOn:
     edge: OAuthEdge
     sign_in: SignIn
     sessions: Sessions
+    federation: Federation
     chores: Mapping[str, Callable[[], Awaitable[int]]]
     bounds: Callable[[], dict[str, Bound]]
 
@@ -92,6 +98,16 @@ def assemble(
     sign_in = SignIn(ports.store, ports.people, ports.passwords, ports.audit, secure=secure)
     registration = Registration(ports.books)
     providers = Providers(ports.store, ports.issuer_keys, ports.addresses, ports.verifier)
+    federation = Federation(
+        Ways(
+            providers=providers,
+            departures=ports.departures,
+            open_secret=ports.open_secret,
+            web=ports.web,
+            sign_in=sign_in,
+            audit=ports.audit,
+        )
+    )
     tokens = Tokens(
         issuers=issuers,
         proofs=proofs,
@@ -115,9 +131,11 @@ def assemble(
     edge = OAuthEdge(
         issuers=issuers,
         tokens=tokens,
-        authorization=Authorization(sign_in, proofs, rules, ports.books, ports.people, ports.audit),
+        authorization=Authorization(sign_in, proofs, rules, ports.books, ports.people, ports.audit, federation),
         registration=registration,
         standing=standing,
+        federation=federation,
+        sign_in=sign_in,
         agents=AgentTokens(
             issuers=issuers,
             tokens=tokens,
@@ -139,4 +157,6 @@ def assemble(
             "refused_addresses": refusals.pace.bound,
         }
 
-    return SignOn(edge, sign_in, sessions, {"oauth": ports.books.prune, "oauth_keys": issuers.keep_house}, bounds)
+    return SignOn(
+        edge, sign_in, sessions, federation, {"oauth": ports.books.prune, "oauth_keys": issuers.keep_house}, bounds
+    )

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 from starlette.responses import RedirectResponse, Response
@@ -15,6 +15,7 @@ from control_plane.browser import pages
 from control_plane.browser.sign_in import BY_PASSWORD, SignIn
 from control_plane.oauth.clients import ClientProofs
 from control_plane.oauth.documents import host_of
+from control_plane.oauth.federation import Federation, leads_to
 from control_plane.oauth.issuers import Issuer, auth_entry
 from control_plane.oauth.tokens import Rules
 from core.admin import Rejected, Why
@@ -100,6 +101,7 @@ class Authorization:
         grants: Grants,
         people: People,
         audit: AuditRows,
+        federation: Federation,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -109,6 +111,7 @@ class Authorization:
         self._grants = grants
         self._people = people
         self._audit = audit
+        self._federation = federation
         self._clock = clock
 
     async def answer(self, issuer: Issuer, visit: Visit) -> Response:
@@ -176,13 +179,15 @@ class Authorization:
             step = visit.form.get("step")
         if step == "sign-in" and visit.form is not None:
             return await self._signing_in(desk, visit.form)
+        if step == "elsewhere" and visit.form is not None:
+            return await self._elsewhere(desk, visit.form.get("provider", ""))
         if session is not None and step == "sign-out":
             return _again(visit.query, await self._sign_in.end(issuer.tenant, visit.cookies))
         # A form of the consent page is of somebody who had signed in as asked for when it was shown.
         if session is None or (step != "consent" and asked.stale(session, self._clock())):
             if "none" in asked.prompt:
                 raise OAuthError("login_required", "nobody is signed in, or not lately enough")
-            return self._sign_in_page(desk)
+            return await self._sign_in_page(desk)
         if step == "consent" and visit.form is not None:
             return await self._decided(issuer, visit.form, asked, session)
         return await self._ask(desk, session)
@@ -197,18 +202,33 @@ class Authorization:
         except Rejected as refused:
             if refused.why is not Why.UNAUTHENTICATED:
                 raise
-            return self._sign_in_page(desk, wrong=refused.public, user=name)
+            return await self._sign_in_page(desk, wrong=refused.public, user=name)
         return _again(_signed_in(desk.visit), await self._sign_in.begin(tenant, user, BY_PASSWORD))
 
-    def _sign_in_page(self, desk: Desk, *, wrong: str = "", user: str = "") -> Response:
+    async def _elsewhere(self, desk: Desk, provider: str) -> Response:
+        """To a provider; the page goes on when they are back."""
+        visit, asked = desk.visit, desk.asked
+        anew = "login" in asked.prompt or asked.max_age_s == 0
+        back = f"{urlsplit(desk.issuer.url).path}/authorize?{_signed_in(visit)}"
+        try:
+            url = await self._federation.begin(desk.issuer, provider, desk.browser, back, visit.address, anew=anew)
+        except Rejected as refused:
+            return await self._sign_in_page(desk, wrong=refused.public)
+        return RedirectResponse(url, 303)
+
+    async def _sign_in_page(self, desk: Desk, *, wrong: str = "", user: str = "") -> Response:
+        seal = self._sign_in.seal(desk.browser, desk.session, desk.purpose)
+        offers = await self._federation.offered(desk.issuer.tenant)
         body = pages.sign_in(
             desk.issuer.tenant,
             f"{desk.asked.client.name} wants to act for you.",
-            self._sign_in.seal(desk.browser, desk.session, desk.purpose),
+            seal,
             wrong=wrong,
             user=user,
+            elsewhere=pages.elsewhere({one.name: one.label for one in offers}, seal),
         )
-        return pages.page("Sign in", body, status=401 if wrong else 200, cookies=desk.cookies)
+        status = 401 if wrong else 200
+        return pages.page("Sign in", body, status=status, leads_to=leads_to(offers), cookies=desk.cookies)
 
     async def _ask(self, desk: Desk, session: Session) -> Response:
         asked, server = desk.asked, desk.issuer.server

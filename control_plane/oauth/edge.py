@@ -6,12 +6,14 @@ from urllib.parse import parse_qsl
 
 from prometheus_client import CollectorRegistry, Counter
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from control_plane.api.bodies import Bodies
 from control_plane.browser import pages
+from control_plane.browser.sign_in import SignIn
 from control_plane.oauth.agents import AgentTokens
 from control_plane.oauth.authorize import Authorization, Visit
+from control_plane.oauth.federation import Federation, Returned
 from control_plane.oauth.issuers import Issuer, OwnIssuers
 from control_plane.oauth.metadata import document
 from control_plane.oauth.registration import BODY_MAX, Registration
@@ -53,6 +55,8 @@ class OAuthEdge:
         registration: Registration,
         standing: Standing,
         agents: AgentTokens,
+        federation: Federation,
+        sign_in: SignIn,
         bodies: Bodies,
         registry: CollectorRegistry,
     ) -> None:
@@ -62,6 +66,8 @@ class OAuthEdge:
         self._registration = registration
         self._standing = standing
         self._agents = agents
+        self._federation = federation
+        self._sign_in = sign_in
         self._bodies = bodies
         self._requests = Counter(
             "toolgate_oauth_requests",
@@ -77,6 +83,7 @@ class OAuthEdge:
             "introspect": (("POST",), self._introspect),
             "revoke": (("POST",), self._revoke),
             "authorize": (("GET", "POST"), self._authorize),
+            "callback": (("GET",), self._callback),
         }
 
     async def answer(self, request: Request) -> Response | None:
@@ -88,7 +95,7 @@ class OAuthEdge:
             return None
         tenant, endpoint = found
         verbs, run = self._table[endpoint]
-        if request.method == "OPTIONS" and endpoint != "authorize":
+        if request.method == "OPTIONS" and endpoint not in PAGES:
             return Response(status_code=204, headers=_PREFLIGHT)
         if request.method not in verbs:
             return _error("invalid_request", f"this takes {', '.join(verbs)}", 405, {"allow": ", ".join(verbs)})
@@ -167,6 +174,21 @@ class OAuthEdge:
             return pages.page("This cannot go on", f"<p>{pages.text(wrong.description)}</p>", status=400)
         return await self._authorization.answer(issuer, visit)
 
+    async def _callback(self, issuer: Issuer, request: Request) -> Response:
+        """Back from a provider: a person sees it too."""
+        query = request.url.query
+        try:
+            given = _parsed(query if len(query) <= QUERY_MAX else "")
+            browser, fresh = self._sign_in.browser(request.cookies)
+            returned = Returned(given.get("state", ""), given.get("code", ""), given.get("error", ""), given.get("iss"))
+            arrival = await self._federation.finish(issuer, returned, "" if fresh else browser)
+        except (OAuthError, Rejected) as refused:
+            told = refused.public if isinstance(refused, Rejected) else refused.description
+            return pages.page("Not signed in", f"<p>{pages.text(told)}</p>", status=400)
+        response = RedirectResponse(arrival.back, 303)
+        response.headers.append("set-cookie", arrival.cookie)
+        return response
+
     async def _visit(self, request: Request) -> Visit:
         query, form = request.url.query, None
         if len(query) > QUERY_MAX:
@@ -205,7 +227,8 @@ def _place(path: str) -> tuple[str, str] | None:
     return (tenant, endpoint) if NAME.fullmatch(tenant) and endpoint in ENDPOINTS else None
 
 
-ENDPOINTS = frozenset({"jwks", "token", "register", "introspect", "revoke", "authorize"})
+PAGES = frozenset({"authorize", "callback"})
+ENDPOINTS = frozenset({"jwks", "token", "register", "introspect", "revoke", "authorize", "callback"})
 
 
 def _parsed(text: str) -> dict[str, str]:

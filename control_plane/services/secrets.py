@@ -83,6 +83,15 @@ class Vault:
             return self.open_keys(ref, value)
         return None
 
+    async def secret(self, tenant: str, name: str) -> str | None:
+        """The value of a Secret; None: there is none, or it is no text."""
+        ref = Ref("Secret", tenant, name)
+        sealed = (await self._values.of(tenant, ref.kind)).get(ref)
+        try:
+            return self.open(ref, sealed).decode() if sealed is not None else None
+        except UnicodeDecodeError:
+            return None
+
     def open_keys(self, ref: Ref, value: Sealed) -> TenantKeys:
         plain = self.open(ref, value)
         return TenantKeys(*(plain[i : i + KEY_BYTES] for i in range(0, 3 * KEY_BYTES, KEY_BYTES)))

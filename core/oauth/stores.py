@@ -37,7 +37,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     user: str
     method: str
-    """How they signed in: "password", or the provider that vouches for them."""
+    """How they signed in: "password", or `provider:` and the name of the IdentityProvider that vouches for them."""
     began_unix: float
     expires_unix: float
     acr: str = ""

@@ -85,21 +85,25 @@ class Issuer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            path = head.split(b" ")[1].decode()
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            verb, path, _ = head.split(" ", 2)
+            headers = {n.lower(): v.strip() for n, _, v in (line.partition(":") for line in head.split("\r\n")[1:])}
+            sent = await reader.readexactly(int(headers.get("content-length", "0")))
             self.asked.append(path)
-            found = (self._documents() if self.says is None else self.says).get(path)
-            body = json.dumps(found or {}).encode()
-            status = b"200 OK" if found is not None else b"404 Not Found"
-            writer.write(
-                b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
-                % (status, len(body), body)
-            )
+            status, more, body = self.answer(verb, path, headers, sent.decode())
+            lines = [f"HTTP/1.1 {status}", *more, f"Content-Length: {len(body)}", "Connection: close", "", ""]
+            writer.write("\r\n".join(lines).encode() + body)
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.close()
+
+    def answer(self, verb: str, path: str, headers: dict[str, str], body: str) -> tuple[str, list[str], bytes]:
+        """Status, header lines and body."""
+        found = (self._documents() if self.says is None else self.says).get(path)
+        status = "200 OK" if found is not None else "404 Not Found"
+        return status, ["Content-Type: application/json"], json.dumps(found or {}).encode()
 
     def _documents(self) -> dict[str, object]:
         published = [jwk(key, kid=kid, use="sig", alg=self.alg) for kid, key in self.keys.items()]

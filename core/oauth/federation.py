@@ -1,0 +1,97 @@
+"""Signing in at somebody else's provider (OpenID Connect Core, authorization code flow): the rules, without I/O."""
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Protocol
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+
+from core.oauth_client import ServerMetadata, code_challenge
+from core.token import BadToken
+
+AWAY_S = 600.0
+"""How long somebody may take at the provider."""
+
+
+class Departure(msgspec.Struct, frozen=True, kw_only=True):
+    """A browser that left for a provider."""
+
+    tenant: str
+    provider: str
+    browser: bytes
+    """Hash of what that browser is known by: no other may come back in its place."""
+    back: str
+    """Path and query here that it came from, and goes on at."""
+    expires_unix: float
+
+
+class Journey(msgspec.Struct, frozen=True, kw_only=True):
+    """What is sent with it, all made of `state`, which the browser carries, and of a secret of the tenant's.
+
+    So nothing of it has to be kept, and whoever sees the URLs on the way knows neither the verifier nor another nonce.
+    """
+
+    state: str
+    verifier: str
+    nonce: str
+
+    @property
+    def mark(self) -> bytes:
+        """What the departure is kept by."""
+        return blake2b(self.state.encode(), digest_size=32, person=b"federated state").digest()
+
+
+def journey(state: str, secret: bytes) -> Journey:
+    """`secret`: 32 bytes of the tenant's."""
+
+    def made(purpose: bytes) -> str:
+        return blake2b(state.encode(), key=secret, digest_size=32, person=purpose).hexdigest()
+
+    return Journey(state=state, verifier=made(b"federated pkce"), nonce=made(b"federated nonce"))
+
+
+def departure_url(  # noqa: PLR0917 - what such a request has.
+    server: ServerMetadata, client_id: str, redirect_uri: str, going: Journey, scopes: Sequence[str], prompt: str
+) -> str:
+    """With PKCE, whether or not the provider says that it checks it: one that does not is none the worse."""
+    query = {
+        "response_type": "code",
+        "client_id": client_id,
+        "redirect_uri": redirect_uri,
+        "scope": " ".join(dict.fromkeys(["openid", *scopes])),
+        "state": going.state,
+        "nonce": going.nonce,
+        "code_challenge": code_challenge(going.verifier),
+        "code_challenge_method": "S256",
+        "prompt": prompt,
+    }
+    joint = "&" if urlsplit(server.authorization_endpoint).query else "?"
+    return server.authorization_endpoint + joint + urlencode({name: text for name, text in query.items() if text})
+
+
+def check_claims(claims: Mapping[str, object], client_id: str, nonce: str, *, verified: bool) -> None:
+    """Section 3.1.3.7, rules 3 to 5 and 11: whom an ID token is for. Raises BadToken.
+
+    `verified`: an e-mail address that is not will not do.
+    """
+    audience, party = claims.get("aud"), claims.get("azp")
+    several = audience if isinstance(audience, list) else [audience]
+    if client_id not in several:
+        raise BadToken("the ID token is for another client")
+    if party != client_id and (len(several) > 1 or party is not None):
+        raise BadToken("the ID token was given to another client (azp)")
+    if claims.get("nonce") != nonce:
+        raise BadToken("the ID token is not the answer to this request (nonce)")
+    if verified and claims.get("email_verified") is not True:
+        raise BadToken("the provider does not say that the e-mail address is verified")
+
+
+class Departures(Protocol):
+    """Browsers that are away. Raises Rejected(UNAVAILABLE)."""
+
+    async def leave(self, mark: bytes, departure: Departure) -> None: ...
+
+    async def back(self, tenant: str, mark: bytes, browser: bytes) -> Departure | None:
+        """Once, and for that browser alone; None for everybody else, and when too much time has passed."""
+        ...
