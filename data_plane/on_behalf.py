@@ -18,7 +18,7 @@ from core.snapshot import Token
 TOKENS_KEPT: Final = 10_000
 DECLINED_S: Final = 5.0
 """How long a no, or no answer, stands for whoever asks next: a provider is not asked once a call."""
-SPOILT_S: Final = 10.0
+SPOILT_S: Final = 3.0
 """A token had less long ago is not had again because the server refuses it: that would be so with the next one too."""
 _SWEPT = 4
 """Of those used longest ago, looked at whenever one is added: what has ended does not stay."""

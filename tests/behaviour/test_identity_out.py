@@ -155,6 +155,13 @@ async def test_calls_are_made_with_each_callers_own_identity_and_with_secrets_fr
     await until(recorded, "what became of the calls in the audit log")
     world.desk.refuses = False
 
+    world.desk.given.clear()  # As if it had been restarted, and knew none of its tokens any more.
+
+    async def again() -> bool:
+        return all([(await world.call(ada)).ok for _ in range(6)])  # Each worker learns of it by itself.
+
+    await until(again, "another token instead of one the server refuses")
+
     world.planes.kill_control_plane()
     new = world.token("ada")
     assert (await world.call(new)).text == "ada", "a new token is exchanged without the control plane"

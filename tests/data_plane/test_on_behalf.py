@@ -113,7 +113,7 @@ async def test_a_token_the_server_refuses_is_replaced_but_not_at_once_again(endp
     await endpoint.token()
     endpoint.kept.refused(KEY, "one")
     assert endpoint.kept.at_hand(KEY, endpoint.now), "had a moment ago: the next would be refused as well"
-    endpoint.now += 10.0
+    endpoint.now += 3.0
     endpoint.kept.refused(KEY, "another")
     assert endpoint.kept.at_hand(KEY, endpoint.now)
     endpoint.kept.refused(KEY, "one")
