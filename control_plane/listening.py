@@ -31,6 +31,8 @@ class HttpConfig(Config):
 
     def create_ssl_context(self) -> ssl.SSLContext | None:
         self._context = super().create_ssl_context()
+        if self._context is not None:
+            self._context.minimum_version = ssl.TLSVersion.TLSv1_3
         return self._context
 
     async def keep_renewed(self, files: Tls) -> None:
@@ -83,5 +85,4 @@ def http_config(wanted: Settings, listener: socket.socket) -> HttpConfig:
     if wanted.tls_cert_file is not None:
         config.certfile = str(wanted.tls_cert_file)
         config.keyfile = str(wanted.tls_key_file)
-        config.ciphers = "ECDHE+AESGCM:ECDHE+CHACHA20"
     return config

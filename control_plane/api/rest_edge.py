@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -33,6 +33,10 @@ SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
+
+STAY_SECURE = ("strict-transport-security", "max-age=31536000")
+"""Where TLS is spoken here. A proxy that speaks it in front has to say so itself."""
+_HANG_UP = {"connection": "close"}
 
 _log = logging.getLogger("toolgate.api")
 
@@ -100,7 +104,11 @@ class RestEdge:
             response = await self._answer(Request(scope, receive)) if self._open <= REQUESTS_MAX else self._busy()
             for name, value in SECURITY_HEADERS.items():
                 response.headers.setdefault(name, value)
+            if scope["scheme"] == "https":
+                response.headers.setdefault(*STAY_SECURE)
             await response(scope, receive, send)
+        except ClientDisconnect:
+            pass  # It left before it had said all: nobody is there to be answered.
         finally:
             self._open -= 1
 
@@ -124,8 +132,12 @@ class RestEdge:
         return _problem_response(problem(503, "busy", "too many requests at once: try again"), {"retry-after": "1"})
 
     async def _answer(self, request: Request) -> Response:
+        if _framed_twice(request):
+            return _problem_response(problem(400, "framed_twice", "where the body ends is said twice"), _HANG_UP)
         try:
             return await self._dispatch(request)
+        except ClientDisconnect:
+            raise
         except Rejected as rejected:
             return _problem_response(rejected_problem(rejected), _challenge(rejected))
         except TooLarge:
@@ -202,6 +214,15 @@ async def _live(receive: Receive, send: Send) -> None:
 def routes(rpcs: Sequence[Rpc]) -> list[Route]:
     found = [Route(r, b, jsonwire.template_regex(b.template)) for r in rpcs for b in r.bindings]
     return sorted(found, key=lambda r: (len(jsonwire.template_variables(r.binding.template)), r.binding.template))
+
+
+def _framed_twice(request: Request) -> bool:
+    """RFC 9112, section 6.3: with both lengths, some proxy may have seen another end of it, and more requests or fewer.
+
+    h11 goes by Transfer-Encoding, and refuses two lengths that differ by itself.
+    """
+    names = [name for name, _ in request.scope["headers"]]
+    return b"transfer-encoding" in names and (b"content-length" in names or names.count(b"transfer-encoding") > 1)
 
 
 def _is_json(request: Request) -> bool:

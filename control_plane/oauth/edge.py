@@ -28,7 +28,8 @@ WELL_KNOWN = ("/.well-known/oauth-authorization-server", "/.well-known/openid-co
 AGENTS_PATH = "/auth/a2a/token"
 FIELDS_MAX = 50
 QUERY_MAX = 8 * 1024
-OPEN = {"access-control-allow-origin": "*"}
+OPEN_TO = "access-control-allow-origin"
+OPEN = {OPEN_TO: "*"}
 """Clients may run in browsers; nothing here goes by a cookie, the pages aside, which no other site may read."""
 _PREFLIGHT = {
     **OPEN,
@@ -93,7 +94,12 @@ class OAuthEdge:
         found = _place(request.url.path)
         if found is None:
             return None
-        tenant, endpoint = found
+        response = await self._answered(*found, request)
+        if found[1] == "authorize" and OPEN_TO in response.headers:
+            del response.headers[OPEN_TO]  # Nor do other sites read what is said in place of a page.
+        return response
+
+    async def _answered(self, tenant: str, endpoint: str, request: Request) -> Response:
         verbs, run = self._table[endpoint]
         if request.method == "OPTIONS" and endpoint not in PAGES:
             return Response(status_code=204, headers=_PREFLIGHT)

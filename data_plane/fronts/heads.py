@@ -12,7 +12,7 @@ from core.mcp import classify, errors, headers
 from core.mcp.errors import WireError
 from core.mcp.headers import Head
 from core.mcp.origin import origin_allowed
-from data_plane.fronts.asgi import JSON, NOSNIFF, SHOWN, Header, Scope
+from data_plane.fronts.asgi import JSON, NO_STORE, NOSNIFF, SHOWN, Header, Scope
 
 WHOLE: tuple[Header, ...] = (JSON, NOSNIFF)
 """Of an answer that is one JSON message. Answers to POST are not stored by anyone unless they say so."""
@@ -62,7 +62,7 @@ def etag(value: str) -> Header:
 
 def of_reply(failure: Refused | Unavailable | None, retry_after_s: float | None) -> tuple[Header, ...]:
     """Of an answer that is one JSON message; `failure`: why it is an error, if it is one of the gateway's own."""
-    more: list[Header] = []
+    more: list[Header] = [] if failure is None else [NO_STORE]
     if isinstance(failure, Refused) and failure.challenge:
         more.append((CHALLENGE[0], failure.challenge.encode("ascii", "replace")))
     elif failure is not None and failure.reason is Reason.UNAUTHENTICATED:

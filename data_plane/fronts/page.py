@@ -11,9 +11,13 @@ HEADERS: tuple[Header, ...] = (
     (b"content-type", b"text/html; charset=utf-8"),
     (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
     (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
     NOSNIFF,
     NO_STORE,
 )
+
+STAY_SECURE: Header = (b"strict-transport-security", b"max-age=31536000")
+"""Where TLS is spoken here. A proxy that speaks it in front has to say so itself."""
 
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -73,4 +77,6 @@ def wanted(scope: Scope, head: Head) -> bool:
 
 
 async def show(scope: Scope, send: Send, head: Head, place: Address) -> None:
-    await answer(send, 200, HEADERS, page(base_of(scope, head), place))
+    base = base_of(scope, head)
+    more = (STAY_SECURE,) if base.startswith("https:") and scope["scheme"] == "https" else ()
+    await answer(send, 200, (*HEADERS, *more), page(base, place))

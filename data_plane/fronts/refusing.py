@@ -16,7 +16,7 @@ from core.mcp.headers import Head
 from core.mcp.revisions import MODERN
 from data_plane.fronts import ending, heads
 from data_plane.fronts.address import Address, address
-from data_plane.fronts.asgi import Header, Scope, Send, answer
+from data_plane.fronts.asgi import NO_STORE, Header, Scope, Send, answer
 
 Prove = Callable[[Inbound], Awaitable[object]]
 """That the credential is good, whatever it opens. Raises Refused, recorded and with its challenge; or Unavailable."""
@@ -60,10 +60,11 @@ class Refusals:
                 await answer(send, max(status, 400), more, message)
                 return
         if isinstance(refusal, Instead):
-            await answer(send, refusal.status, (*refusal.headers, *heads.local_cors(scope)), refusal.body)
+            more = (*refusal.headers, NO_STORE, *heads.local_cors(scope))
+            await answer(send, refusal.status, more, refusal.body)
             return
-        error = refusal.error
-        await answer(send, error.status, (*heads.WHOLE, *heads.local_cors(scope)), errors.body(refusal.id, error))
+        error, more = refusal.error, (*heads.WHOLE, NO_STORE, *heads.local_cors(scope))
+        await answer(send, error.status, more, errors.body(refusal.id, error))
 
     def _asks_who(self, scope: Scope, head: Head, place: Address) -> bool:
         """Not where nothing is, of a preflight, which has no credential, nor of what showed one to everybody."""

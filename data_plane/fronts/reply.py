@@ -25,6 +25,8 @@ class Response(msgspec.Struct, frozen=True):
     failure: Refused | Unavailable | None = None
     """Why there is no result, where the gateway itself has none."""
     retry_after_s: float | None = None
+    judged: bool = True
+    """The pipeline has seen it, and so whether a page of its origin may."""
     etag: str = ""
     """Of a list: equal where the caller sees the same."""
 

@@ -67,7 +67,7 @@ class Rpc:
         if all_made is None:
             return
         (made,) = all_made
-        cors = heads.cors(head.text(b"origin"), made.failure)
+        cors = heads.cors(head.text(b"origin"), made.failure) if made.judged else heads.local_cors(scope)
         if not made.message:
             await answer(send, 202, (NOSNIFF, *cors))
             return
@@ -88,6 +88,8 @@ class Rpc:
         # Where all of it failed for who asks, or from where, HTTP says so too.
         refused = next((one for one in made if one.failure is not None and one.failure.reason in _WHO), None)
         cors = heads.cors(head.text(b"origin"), refused.failure if refused is not None else None)
+        if not any(one.judged for one in made):
+            cors = heads.local_cors(scope)
         if not answers:
             await answer(send, 202, (NOSNIFF, *cors))
             return
@@ -179,7 +181,7 @@ class Rpc:
             except (Refused, Unavailable) as failure:
                 error = errors.of_failure(failure, asking)
                 return Response(error.status, errors.body(rejection.id, error), failure=failure)
-            return Response(rejection.error.status, errors.body(rejection.id, rejection.error))
+            return Response(rejection.error.status, errors.body(rejection.id, rejection.error), judged=False)
         inbound.transport, inbound.server = "rpc", place.server
         heads.tell(inbound, head, scope)
         inbound.received_ns, inbound.size_bytes = monotonic_ns(), len(body)

@@ -85,4 +85,8 @@ class Ops:
 
 def _response(status: int, kind: str, body: bytes) -> bytes:
     head = f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n"
-    return head.encode() + b"cache-control: no-store\r\nconnection: close\r\n\r\n" + body
+    return (
+        head.encode()
+        + b"cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n"
+        + body
+    )

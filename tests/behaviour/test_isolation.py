@@ -256,6 +256,28 @@ def test_another_tenants_names_are_names_nobody_has(site: Site) -> None:
         assert answers[0] == answers[1], method
 
 
+@pytest.mark.parametrize("door", SHAPES)
+def test_every_page_and_answer_says_what_a_browser_may_do_with_it(site: Site, door: str) -> None:
+    for verb in ("GET", "POST", "PUT", "DELETE", "OPTIONS"):
+        for credential in (key("acme"), b"made-up"):
+            for accept in ("text/html", "application/json", "*/*"):
+                if verb == "GET" and credential != b"made-up" and accept == "*/*" and door in ("sse", "mcp"):
+                    continue  # A stream.
+                got = site.ask(verb, f"/acme/default/{door}", credential, Accept=accept, Origin="https://evil.example")
+                where = f"{verb} {door} {accept} {got.status}"
+                assert got.headers["x-content-type-options"] == "nosniff", where
+                assert "server" not in got.headers, where
+                if got.headers.get("content-type", "").startswith("text/html"):
+                    assert got.headers["content-security-policy"].startswith("default-src 'none'"), where
+                    assert (got.headers["x-frame-options"], got.headers["referrer-policy"]) == ("DENY", "no-referrer")
+                if verb == "GET":
+                    assert got.headers["cache-control"] == "no-store", where
+                if got.status != 401:
+                    # That one tells a page where to get a token, and nothing else: any may read it.
+                    assert "access-control-allow-origin" not in got.headers, where
+                assert "access-control-allow-credentials" not in got.headers, where
+
+
 # === gRPC ===
 
 CALLS = {method.name: method for method in pb.DESCRIPTOR.services_by_name["Agent"].methods}

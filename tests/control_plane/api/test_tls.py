@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from pathlib import Path
+from urllib.error import URLError
 from urllib.request import urlopen
 
 import grpc
@@ -30,9 +31,13 @@ async def test_both_servers_speak_tls_only(
 
             def ready() -> int:
                 with urlopen(url, timeout=5, context=trusting) as answer:
+                    assert answer.headers["strict-transport-security"] == "max-age=31536000"
                     return int(answer.status)
 
             assert await asyncio.to_thread(ready) == 200
+            trusting.maximum_version = ssl.TLSVersion.TLSv1_2
+            with pytest.raises(URLError, match=r"SSL|TLS"):
+                await asyncio.to_thread(ready)
             words = ["get", "tenants", "--server", plane.target, "--token", plane.token]
             assert await asyncio.to_thread(main, [*words, "--ca-file", str(authority.file)]) == 0
             assert await asyncio.to_thread(main, words) == 4
