@@ -36,7 +36,7 @@ def alive(pid: int) -> bool:
 
 def until(condition: object, what: str) -> None:
     assert callable(condition)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline, what
         os.sched_yield()

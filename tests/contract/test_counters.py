@@ -325,8 +325,9 @@ async def test_a_caller_that_leaves_while_waiting_takes_no_token_with_it() -> No
 
 
 @pytest.fixture
-async def scoped(redis_server: RedisServer) -> AsyncIterator[ScopedCounters]:
-    redis = RedisCounters(redis_server.url, prefix="killed:", timeout_s=0.5)
+async def scoped(redis_server: RedisServer, request: pytest.FixtureRequest) -> AsyncIterator[ScopedCounters]:
+    # A server that comes back in one test lives on into the next.
+    redis = RedisCounters(redis_server.url, prefix=f"{request.node.name}:", timeout_s=0.5)
     counters = ScopedCounters(MemoryCounters(monotonic), redis)
     yield counters
     await counters.close()
