@@ -273,6 +273,8 @@ def made(
     stores, files = SecretStores(outside.secret_web), MountedFiles(wanted.secret_files)
     sources = SecretSources(PostgresDueSecrets(database), store, store, vault, stores, files)
 
+    metrics.readings(sources.readings)
+
     def declared(tenant: str) -> None:
         obtaining.changed(tenant)
         sources.changed(tenant)

@@ -61,6 +61,10 @@ class Metrics:
         """Housekeeping: by chore, what it removed in all, and how often it could not."""
         self.registry.register(_Chores(removed, failed))
 
+    def readings(self, outcomes: Mapping[str, int]) -> None:
+        """Of Secrets' sources: how often each came of it."""
+        self.registry.register(_Readings(outcomes))
+
     def expose(self) -> bytes:
         return generate_latest(self.registry)
 
@@ -98,6 +102,20 @@ class _Audited(Collector):
         text = "Records whose sender may not report of their tenant or node, kept apart."
         yield CounterMetricFamily("toolgate_records_misattributed", text, value=self._misattributed())
         yield CounterMetricFamily("toolgate_audit_checkpoints", "Ends of audit logs signed.", value=self._signed())
+
+
+class _Readings(Collector):
+    def __init__(self, outcomes: Mapping[str, int]) -> None:
+        self._outcomes = outcomes
+
+    def collect(self) -> Iterator[Metric]:
+        text = (
+            "Readings of Secrets' sources: current, or why not (stale: the last value goes on; absent: there is none)."
+        )
+        rows = CounterMetricFamily("toolgate_secret_readings", text, labels=("outcome",))
+        for outcome, count in self._outcomes.items():
+            rows.add_metric((outcome,), count)
+        yield rows
 
 
 class _Chores(Collector):

@@ -65,6 +65,8 @@ class SecretSources:
         self._stores = stores
         self._files = files
         self._clock = clock
+        self.readings = {"current": 0, "stale": 0, "absent": 0}
+        """How often each came of reading one."""
         self._wake = asyncio.Event()
         self._under_way = 0
         self._full = 0
@@ -136,6 +138,7 @@ class SecretSources:
             status = {"state": "current", "seen": _when(now)}
             spread = random.uniform(0.9, 1.0)  # noqa: S311 (spreads requests, guards nothing)
             await self._due.done(due, ok=True, seen_unix=now, next_s=next_s * spread)
+        self.readings[str(status["state"])] += 1
         await self._statuses.report({due.ref: {"source": {**status, "generation": due.generation}}})
 
     # === reading ===

@@ -187,6 +187,12 @@ async def _follows_the_mounted_file(world: World, token: str) -> None:
 
     await until(refused, "without its secret a server is not called")
 
+    async def told_why() -> bool:
+        problems = (await world.planes.status("acme", "Tenant", "acme")).get("problems") or []
+        return [one["rule"] for one in problems] == ["Secret/mounted has no value"]  # type: ignore[attr-defined, index]
+
+    await until(told_why, "the tenant's status names what is missing")
+
 
 async def _follows_the_store(world: World) -> None:
     source = (await world.planes.status("acme", "Secret", "desk"))["source"]

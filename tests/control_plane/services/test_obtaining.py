@@ -92,6 +92,33 @@ async def test_one_replica_of_three_obtains_it(plane: Plane, upstream: Machines)
     assert SECRET not in str(found)
 
 
+async def test_a_server_called_with_callers_own_tokens_has_one_of_its_own_only_to_be_looked_at_with(
+    plane: Plane, upstream: Machines
+) -> None:
+    endpoint = upstream.url.replace("/mcp", "/as/token")
+    client = {"client_id": "robot", "client_secret": "robot", "token_endpoint_auth": "client_secret_post"}
+    auth = {"type": "token_exchange", "token_endpoint": endpoint, **client}
+    server = {"transport": {"type": "http", "url": upstream.url, "allow_private": True}, "auth": auth}
+    kept = PostgresConnections(plane.database)
+    await plane.apply("Server", "shop", server)
+    jag = {"type": "id_jag", "subject": "caller", "issuer": "https://as", "idp_issuer": "https://idp"}
+    jag |= {"client_id": "c", "client_secret": "robot", "idp_client_id": "i"}
+    jag |= {"token_endpoint": "https://as/token", "idp_token_endpoint": "https://idp/token"}
+    await plane.apply("Server", "desk", {**server, "auth": jag})
+    await kept.adopt(None)
+    assert await kept.list("acme", "") == []
+    await plane.apply("Server", "shop", {**server, "auth": {**auth, "looks": "client"}})
+    async with replicas(plane, 1) as [one]:
+        one.changed("acme")
+        await becomes(plane, lambda one: one.state == "connected")
+        await plane.apply("Server", "shop", server)
+        await plane.column("UPDATE connections SET due_at = now() RETURNING server")
+        one.wake()
+        ended = await becomes(plane, lambda one: one.state == "refused")
+        assert ended.sealed is None
+    assert await kept.list("acme", "desk") == []
+
+
 async def test_a_no_is_not_asked_again_until_it_is_declared_otherwise(plane: Plane, upstream: Machines) -> None:
     upstream.secret = "another"
     await declare(plane, upstream)

@@ -125,6 +125,7 @@ async def test_while_the_store_is_away_the_last_value_goes_on_for_its_grace_and_
     assert (await world.outcomes())[-1] == "withdrawn"
     await world.look()
     assert (await world.outcomes()).count("withdrawn") == 1
+    assert world.sources.readings == {"current": 1, "stale": 1, "absent": 2}
 
     world.server.sealed = False
     await world.look()
