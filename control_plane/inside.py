@@ -15,6 +15,7 @@ from adapters.crypto.jwt import JwtProver
 from adapters.crypto.sealing import AesGcmSealer, AesSivSealer, Ed25519Signer, Ed25519Verifier, wrap_for_node
 from adapters.files.mounted import MountedFiles
 from adapters.files.objects import FileObjects
+from adapters.files.sinks import SinkFiles
 from adapters.jose.tokens import PyJwtTokens
 from adapters.jose.verifier import JoseVerifier
 from adapters.opa.compiler import OpaCompiler
@@ -42,6 +43,7 @@ from adapters.postgres.usage import PostgresUsage
 from adapters.postgres.webhooks import PostgresOutbox
 from adapters.re2.matcher import Re2Matcher
 from adapters.s3.objects import S3Objects
+from adapters.syslog.sender import SyslogSender
 from adapters.wasmtime.policy import WasmPolicyEngine
 from adapters.web.client import WebClient
 from adapters.x509.certificates import authority_problems
@@ -268,7 +270,16 @@ def made(
         }
     )
 
-    sinks = Sinks(PostgresPlaces(database), rows, outside.web, store, sealed=sealed_values, vault=vault)
+    sinks = Sinks(
+        PostgresPlaces(database),
+        rows,
+        outside.web,
+        store,
+        syslog=SyslogSender(),
+        files=SinkFiles(wanted.audit_files) if wanted.audit_files is not None else None,
+        sealed=sealed_values,
+        vault=vault,
+    )
     issuers = Issuers(PostgresIssuerKeys(database), outside.web, store)
     stores, files = SecretStores(outside.secret_web), MountedFiles(wanted.secret_files)
     sources = SecretSources(PostgresDueSecrets(database), store, store, vault, stores, files)

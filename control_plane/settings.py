@@ -50,6 +50,7 @@ class Settings:
     checkpoint_s: float
     secret_files: Path | None
     objects: str
+    audit_files: Path | None
     """A folder's absolute path, `s3://bucket/prefix`, or empty."""
     s3_endpoint: str
     archive_after_days: int
@@ -154,7 +155,7 @@ OPTIONS: tuple[Option, ...] = (
         "tenants_may",
         _reach,
         "",
-        "What tenants' own administrators may give servers and issuers: `stdio`, `private` (addresses), with commas",
+        "What tenants' own administrators may declare, with commas: `stdio`, `private` (addresses), `files` (sinks)",
     ),
     Option(
         "signing_key", options.optional_key, "", "Ed25519 private key, 32 bytes in base64 or hexadecimal", flag=False
@@ -224,6 +225,12 @@ OPTIONS: tuple[Option, ...] = (
         _objects,
         "",
         "Where audit logs keep checkpoints and bulk: a folder, or `s3://bucket/prefix`; empty: in the database alone",
+    ),
+    Option(
+        "audit_files",
+        options.optional_path,
+        "",
+        "Folder below which AuditSinks of `type: file` write, by tenant; empty: they cannot",
     ),
     Option("s3_endpoint", _endpoint, "", "URL of an S3-compatible store that is not AWS's"),
     Option(

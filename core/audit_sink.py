@@ -1,16 +1,22 @@
-"""Where else a tenant wants its audit rows: webhooks, and collectors of OpenTelemetry logs. In order, at least once."""
+"""Where else a tenant wants its audit rows: webhooks, collectors of OpenTelemetry logs, syslog, files.
+
+In order, at least once.
+"""
 
 import hmac
+import re
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import Literal, Protocol
 
 import msgspec
 
+from core.address import literal
 from core.admin import AuditRow
 from core.audit_events import FORMATS
 from core.audit_lines import row_line
 from core.resource import Problem, Ref
+from core.syslog import FACILITY, message
 from core.web import Request, url_problems
 
 TIMEOUT_S = 10.0
@@ -20,13 +26,16 @@ _SEVERITY_INFO, _SEVERITY_WARN = 9, 13
 """Of OTLP logs (OpenTelemetry logs data model, SeverityNumber)."""
 
 
+Format = Literal["jsonl", "ocsf", "cef"]
+
+
 class WebhookTo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="webhook"):
     """A POST of some rows, one on a line."""
 
     url: str
     secret: str
     """Name of the Secret that signs."""
-    format: Literal["jsonl", "ocsf", "cef"] = "jsonl"
+    format: Format = "jsonl"
     allow_private: bool = False
     """Permit loopback, link-local and private addresses, and plain HTTP."""
     ca_pem: str = ""
@@ -43,7 +52,37 @@ class OtlpTo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ca_pem: str = ""
 
 
-Sink = WebhookTo | OtlpTo
+class SyslogTo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="syslog"):
+    """A message of RFC 5424 for each row."""
+
+    host: str
+    port: int = 6514
+    transport: Literal["tls", "tcp", "udp"] = "tls"
+    """`tls`: RFC 5425. `tcp`: with octet counting. `udp`: RFC 5426, one datagram a row; long ones are cut."""
+    format: Format = "cef"
+    """Of the message."""
+    facility: int = FACILITY
+    allow_private: bool = False
+    """Permit loopback, link-local and private addresses, and transports without TLS."""
+    ca_pem: str = ""
+
+
+class FileTo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="file"):
+    """Lines in a file of the control plane's, below the folder that its operator names for them."""
+
+    format: Format = "jsonl"
+    rotate_mib: int = 100
+    """At this size it is put aside, and another one begun."""
+    keep: int = 10
+    """Files put aside that are kept."""
+
+
+Sink = WebhookTo | OtlpTo | SyslogTo | FileTo
+FILES_MAX_MIB = 10_240
+"""Of one sink, all its files together."""
+_HOST = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?", re.IGNORECASE
+)
 
 
 class AuditSink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -55,16 +94,41 @@ class AuditSink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """What comes meanwhile is sent once it is not."""
 
     def problems(self) -> Iterator[Problem]:
-        yield from url_problems("spec.to.url", self.to.url, allow_private=self.to.allow_private)
+        if isinstance(self.to, SyslogTo):
+            yield from _syslog_problems(self.to)
+        elif isinstance(self.to, FileTo):
+            yield from _file_problems(self.to)
+        else:
+            yield from url_problems("spec.to.url", self.to.url, allow_private=self.to.allow_private)
         if not self.types:
             yield Problem("spec.types", "must name call, change or both")
 
     def references(self) -> Iterator[tuple[str, Ref]]:
         if isinstance(self.to, WebhookTo):
             yield "spec.to.secret", Ref("Secret", "", self.to.secret)
-        else:
+        elif isinstance(self.to, OtlpTo):
             for header, secret in self.to.secret_headers.items():
                 yield f"spec.to.secret_headers.{header}", Ref("Secret", "", secret)
+
+
+def _syslog_problems(to: SyslogTo) -> Iterator[Problem]:
+    if literal(to.host) is None and not _HOST.fullmatch(to.host):
+        yield Problem("spec.to.host", "must be a host name or an address, without scheme, brackets and port")
+    if not 1 <= to.port <= 65535:
+        yield Problem("spec.to.port", "must be 1-65535")
+    if not 0 <= to.facility <= 23:
+        yield Problem("spec.to.facility", "must be 0-23")
+    if to.transport != "tls" and not to.allow_private:
+        yield Problem("spec.to.transport", "must be tls; others take allow_private")
+
+
+def _file_problems(to: FileTo) -> Iterator[Problem]:
+    if to.rotate_mib < 1:
+        yield Problem("spec.to.rotate_mib", "must be at least 1")
+    if to.keep < 0:
+        yield Problem("spec.to.keep", "must not be negative")
+    if to.rotate_mib * (to.keep + 1) > FILES_MAX_MIB:
+        yield Problem("spec.to.keep", f"must leave `rotate_mib` times all files at most {FILES_MAX_MIB}")
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,13 +151,25 @@ def signature(secret: str, at_unix: int, body: bytes) -> str:
     return f"t={at_unix},v1={made}"
 
 
-def request_of(place: Place, rows: Sequence[AuditRow], secrets: dict[str, str], now_unix: int) -> Request:
+def lines(tenant: str, rows: Sequence[AuditRow], form: Format) -> list[bytes]:
+    """One of each row, without its end."""
+    shown = FORMATS.get(form)
+    return [row_line(row) if shown is None else shown(tenant, row) for row in rows]
+
+
+def messages(tenant: str, rows: Sequence[AuditRow], to: SyslogTo) -> list[bytes]:
+    told = zip(rows, lines(tenant, rows, to.format), strict=True)
+    return [message(tenant, row, line, facility=to.facility) for row, line in told]
+
+
+def request_of(
+    place: Place, to: WebhookTo | OtlpTo, rows: Sequence[AuditRow], secrets: dict[str, str], now_unix: int
+) -> Request:
     """What delivers `rows`. The same rows have the same `Toolgate-Delivery`: one that comes twice is known by it."""
-    tenant, to = place.tenant, place.spec.to
+    tenant = place.tenant
     headers = {DELIVERY: f"{tenant}/{place.name}/{rows[0].seq}-{rows[-1].seq}"}
     if isinstance(to, WebhookTo):
-        shown = FORMATS.get(to.format)
-        body = b"".join((row_line(row) if shown is None else shown(tenant, row)) + b"\n" for row in rows)
+        body = b"".join(line + b"\n" for line in lines(tenant, rows, to.format))
         headers["Content-Type"] = "text/plain; charset=utf-8" if to.format == "cef" else "application/x-ndjson"
         headers[SIGNATURE] = signature(secrets[to.secret], now_unix, body)
     else:
@@ -145,6 +221,22 @@ def _record(row: AuditRow) -> dict[str, object]:
 
 def _attribute(name: str, value: str | int) -> dict[str, object]:
     return {"key": name, "value": {"intValue": str(value)} if isinstance(value, int) else {"stringValue": value}}
+
+
+class Syslog(Protocol):
+    """Receivers of syslog."""
+
+    async def send(self, to: SyslogTo, messages: list[bytes]) -> None:
+        """All of them, in order; returns once they were taken, as far as that can be known. Raises Unreachable."""
+        ...
+
+
+class LineFiles(Protocol):
+    """Files that sinks write."""
+
+    async def append(self, place: Place, to: FileTo, lines: bytes) -> None:
+        """All or nothing, on the disk when it returns. `lines` ends a line. Raises Unreachable."""
+        ...
 
 
 class Places(Protocol):

@@ -76,10 +76,11 @@ Declared = Literal["auto", "modern", "legacy"]
 """An era, or the one a look finds."""
 
 
-Reach = Literal["stdio", "private"]
+Reach = Literal["stdio", "private", "files"]
 REACH: dict[Reach, str] = {
     "stdio": "it runs a program on the gateways",
     "private": "it reaches into the planes' own network",
+    "files": "it fills the control plane's disk",
 }
 """What a transport may reach beyond the public network, and why that is not every tenant's to decide."""
 

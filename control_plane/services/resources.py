@@ -13,7 +13,7 @@ from control_plane.services.secrets import Vault
 from core import onbehalf
 from core.admin import Admin, Applied, Draft, Outcome, Page, Rejected, Why
 from core.audit import Entry
-from core.audit_sink import AuditSink
+from core.audit_sink import AuditSink, FileTo
 from core.identity import Agent, Role
 from core.issuer import IdentityProvider
 from core.kinds import KINDS, PLATFORM_SCOPE, kind_named
@@ -276,8 +276,11 @@ def _reached(spec: Spec) -> Iterator[tuple[Reach, str]]:
     """As `core.server.reached`, of any kind that leads somewhere."""
     if isinstance(spec, Server):
         yield from reached(spec.transport)
-    elif isinstance(spec, AuditSink) and spec.to.allow_private:
-        yield "private", "spec.to.allow_private"
+    elif isinstance(spec, AuditSink):
+        if isinstance(spec.to, FileTo):
+            yield "files", "spec.to.type"
+        elif spec.to.allow_private:
+            yield "private", "spec.to.allow_private"
     elif isinstance(spec, IdentityProvider | Webhook | SecretStore) and spec.allow_private:
         yield "private", "spec.allow_private"
 

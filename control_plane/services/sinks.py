@@ -13,7 +13,20 @@ from typing import Final
 from control_plane.services.secrets import Vault
 from core.admin import AuditRow, Rejected
 from core.audit import AuditRows, Wanted
-from core.audit_sink import Place, Places, request_of, secrets_of
+from core.audit_sink import (
+    FileTo,
+    LineFiles,
+    OtlpTo,
+    Place,
+    Places,
+    Syslog,
+    SyslogTo,
+    WebhookTo,
+    lines,
+    messages,
+    request_of,
+    secrets_of,
+)
 from core.bound import Bound
 from core.resource import Ref
 from core.sealing import SealBroken
@@ -41,6 +54,8 @@ class Sinks:
         web: Web,
         statuses: Statuses,
         *,
+        syslog: Syslog,
+        files: LineFiles | None,
         sealed: SealedValues,
         vault: Vault,
         clock: Callable[[], float] = time.time,
@@ -48,6 +63,8 @@ class Sinks:
         self._places = places
         self._rows = rows
         self._web = web
+        self._syslog = syslog
+        self._files = files
         self._statuses = statuses
         self._sealed = sealed
         self._vault = vault
@@ -118,15 +135,30 @@ class Sinks:
 
     async def _sent(self, place: Place, rows: list[AuditRow]) -> str:
         """Why they did not arrive; empty: they did."""
+        to = place.spec.to
+        try:
+            if isinstance(to, SyslogTo):
+                await self._syslog.send(to, messages(place.tenant, rows, to))
+                return ""
+            if isinstance(to, FileTo):
+                return await self._written(place, to, rows)
+            return await self._posted(place, to, rows)
+        except Unreachable as failure:
+            return str(failure)
+
+    async def _written(self, place: Place, to: FileTo, rows: list[AuditRow]) -> str:
+        if self._files is None:
+            return "this control plane keeps no such files: TOOLGATE_AUDIT_FILES names no folder"
+        await self._files.append(place, to, b"".join(line + b"\n" for line in lines(place.tenant, rows, to.format)))
+        return ""
+
+    async def _posted(self, place: Place, to: WebhookTo | OtlpTo, rows: list[AuditRow]) -> str:
         try:
             secrets = await self._secrets(place)
         except (LookupError, SealBroken) as missing:
             return f"a secret cannot be had: {missing}"
-        request = request_of(place, rows, secrets, int(self._clock()))
-        try:
-            answer = await self._web.fetch(request)
-        except Unreachable as failure:
-            return str(failure)
+        request = request_of(place, to, rows, secrets, int(self._clock()))
+        answer = await self._web.fetch(request)
         return "" if 200 <= answer.status < 300 else f"{request.url}: answered {answer.status}"
 
     async def _secrets(self, place: Place) -> dict[str, str]:

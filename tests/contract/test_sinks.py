@@ -6,11 +6,14 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
+from adapters.files.sinks import SinkFiles
 from adapters.postgres.secrets import PostgresSealedValues
 from adapters.postgres.sinks import PostgresPlaces
+from adapters.syslog.sender import SyslogSender
 from adapters.web.client import WebClient
 from control_plane.services.sinks import Sinks
 from core.admin import Rejected
@@ -65,9 +68,18 @@ async def web() -> AsyncIterator[WebClient]:
     client.close()
 
 
-def sinks(plane: Plane, web: WebClient) -> Sinks:
-    places, sealed = PostgresPlaces(plane.database), PostgresSealedValues(plane.database)
-    return Sinks(places, plane.rows, web, plane.store, sealed=sealed, vault=plane.vault, clock=plane.clock)
+def sinks(plane: Plane, web: WebClient, files: Path | None = None) -> Sinks:
+    return Sinks(
+        PostgresPlaces(plane.database),
+        plane.rows,
+        web,
+        plane.store,
+        syslog=SyslogSender(),
+        files=SinkFiles(files) if files is not None else None,
+        sealed=PostgresSealedValues(plane.database),
+        vault=plane.vault,
+        clock=plane.clock,
+    )
 
 
 async def declare(plane: Plane, to: dict[str, object], **more: object) -> None:
@@ -152,6 +164,49 @@ async def test_a_collector_gets_opentelemetry_logs(plane: Plane, web: WebClient)
         assert json.loads(record["body"]["stringValue"]) == {"n": 0}
 
 
+async def test_files_get_each_row_once_and_where_there_is_no_folder_the_sink_says_so(
+    plane: Plane, web: WebClient, tmp_path: Path
+) -> None:
+    await plane.apply("AuditSink", "siem", {"to": {"type": "file"}, "types": ["call"]})
+    await drained(sinks(plane, web))
+    await add(plane, 0, 5)
+    await drained(sinks(plane, web))
+    assert "TOOLGATE_AUDIT_FILES" in str((await plane.get("AuditSink", "siem")).status["error"])
+    await due(plane)
+    await drained(sinks(plane, web, tmp_path))
+    await drained(sinks(plane, web, tmp_path))
+    told = [json.loads(line) for line in (tmp_path / "acme/siem.jsonl").read_bytes().splitlines()]
+    assert [one["detail"] for one in told] == [{"n": n} for n in range(5)]
+    assert not (await plane.get("AuditSink", "siem")).status.get("error")
+
+
+async def test_syslog_gets_rows_again_until_it_takes_them(plane: Plane, web: WebClient) -> None:
+    got: list[bytes] = []
+    gone = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        got.append(await reader.read())
+        writer.close()
+        gone.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    await declare(plane, {"type": "syslog", "host": "127.0.0.1", "port": port, "transport": "tcp"}, types=["call"])
+    await drained(sinks(plane, web))
+    server.close()
+    await server.wait_closed()
+    await add(plane, 0, 3)
+    await sinks(plane, web).send()
+    assert "refused" in str((await plane.get("AuditSink", "siem")).status["error"])
+    server = await asyncio.start_server(serve, "127.0.0.1", port)
+    async with server:
+        await due(plane)
+        await drained(sinks(plane, web))
+        await asyncio.wait_for(gone.wait(), 5)
+    assert got[0].count(b" acme call [meta sequenceId=") == 3
+    assert got[0].count(b"CEF:0|Toolgate|") == 3
+
+
 async def test_a_tenants_administrators_reach_no_private_address(plane: Plane) -> None:
     await plane.apply("Secret", "key", {"value": "s3cret"})
     to = {"type": "webhook", "url": "http://10.0.0.1/", "secret": "key", "allow_private": True}
@@ -164,3 +219,7 @@ async def test_a_tenants_administrators_reach_no_private_address(plane: Plane) -
     with pytest.raises(Rejected):
         await plane.apply("AuditSink", "siem", public, admin=admin_of("acme", "editor"))
     await plane.apply("AuditSink", "siem", public, admin=admin_of("acme"))
+    with pytest.raises(Rejected) as rejected:
+        await plane.apply("AuditSink", "files", {"to": {"type": "file"}}, admin=admin_of("acme"))
+    assert [p.path for p in rejected.value.problems] == ["spec.to.type"]
+    await plane.apply("AuditSink", "files", {"to": {"type": "file"}})

@@ -94,6 +94,7 @@ REACHING: dict[str, list[dict[str, object]]] = {
     "AuditSink.to.allow_private": [
         {"to": {"type": "webhook", "url": NEAR, "secret": "s", "allow_private": True}},
         {"to": {"type": "otlp", "url": NEAR, "allow_private": True}},
+        {"to": {"type": "syslog", "host": "10.0.0.1", "allow_private": True}},
     ],
     "SecretStore.allow_private": [{"url": NEAR, "login": {"type": "token", "token": "s"}, "allow_private": True}],
     "Webhook.allow_private": [{"url": NEAR, "secret": "s", "allow_private": True}],
