@@ -10,6 +10,7 @@ from typing import Literal, Protocol, runtime_checkable
 import msgspec
 
 from core.certificate import Shown
+from core.dpop import Possession
 from core.guard import Finding
 from core.identity import Caller
 from core.snapshot import Backend, CompiledPrompt, CompiledResource, CompiledTool
@@ -142,6 +143,8 @@ class Inbound(msgspec.Struct, kw_only=True):
     client_address: str = ""
     shown: Shown | None = None
     """The client's certificate, where it showed one."""
+    possession: Possession | None = None
+    """Proof that the caller has the key its token is bound to, where one came."""
     traceparent: str = ""
     tracestate: str = ""
     received_ns: int = 0

@@ -6,6 +6,7 @@ only chooses among the keys its issuer has, and its `alg` must be one the issuer
 
 import binascii
 import math
+import re
 from collections.abc import Mapping
 from typing import Final, Protocol, TypeGuard
 
@@ -21,6 +22,7 @@ MAX_LIST: Final = 256
 """Groups, roles or scopes of one token."""
 MAX_CHAIN: Final = 8
 
+_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 _ALPHABET = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
@@ -76,10 +78,7 @@ def read(credential: bytes) -> Token:
     """Raises BadToken."""
     if len(credential) > MAX_TOKEN_BYTES:
         raise BadToken(f"the token is larger than {MAX_TOKEN_BYTES} bytes")
-    parts = credential.split(b".")
-    if len(parts) != 3:
-        raise BadToken("the token has not three parts")
-    head, payload, signature = (_decoded(part) for part in parts)
+    head, payload, signature, signed = parts(credential)
     try:
         header = msgspec.json.decode(head, type=Header)
         claims = msgspec.json.decode(payload, type=dict[str, object])
@@ -92,7 +91,16 @@ def read(credential: bytes) -> Token:
     issuer = claims.get("iss")
     if not isinstance(issuer, str) or not issuer:
         raise BadToken("the token has no issuer")
-    return Token(header, claims, issuer, parts[0] + b"." + parts[1], signature)
+    return Token(header, claims, issuer, signed, signature)
+
+
+def parts(raw: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    """Header, payload and signature of a JWS, and what is signed. Raises BadToken."""
+    found = raw.split(b".")
+    if len(found) != 3:
+        raise BadToken("the token has not three parts")
+    head, payload, signature = (_decoded(part) for part in found)
+    return head, payload, signature, found[0] + b"." + found[1]
 
 
 def _decoded(part: bytes) -> bytes:
@@ -112,6 +120,15 @@ _STANDARD = bytes.maketrans(b"-_", b"+/")
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
+class Binding(msgspec.Struct, frozen=True, kw_only=True):
+    """What the bearer of a token must show (RFC 7800). Of two, both."""
+
+    jkt: str = ""
+    """A key of its own, by thumbprint, with a proof for each request (RFC 9449, section 6.1)."""
+    x5t: str = ""
+    """A client certificate, by thumbprint (RFC 8705, section 3.1)."""
+
+
 class Proven(msgspec.Struct, frozen=True, kw_only=True):
     """A token whose signature, type and times were good."""
 
@@ -119,10 +136,16 @@ class Proven(msgspec.Struct, frozen=True, kw_only=True):
     audiences: frozenset[str]
     expires_unix: float
     """With the issuer's leeway."""
+    binding: Binding | None = None
 
 
-def prove(token: Token, provider: IdentityProvider, keys: PublicKeys, now_unix: float) -> Proven:
-    """All but the audience, which depends on the door. Raises BadToken."""
+def prove(
+    token: Token, provider: IdentityProvider, keys: PublicKeys, now_unix: float, *, takes_bound: bool = False
+) -> Proven:
+    """All but the audience, which depends on the door. Raises BadToken.
+
+    `takes_bound`: whoever asks sees to what a token is bound to.
+    """
     header, claims = token.header, token.claims
     if token.issuer != provider.issuer:
         raise BadToken("the token is of another issuer")
@@ -145,11 +168,24 @@ def prove(token: Token, provider: IdentityProvider, keys: PublicKeys, now_unix: 
         moment = _time(claims, name)
         if moment is not None and moment > now_unix + leeway:
             raise BadToken(f"the token {public}")
-    if claims.get("cnf") is not None:
-        # RFC 7800: bound to a key that its bearer must show, which nobody here can check. As a bearer token it is
-        # what it was bound against: one that was stolen (RFC 9449, section 7.2; RFC 8705, section 3).
+    if claims.get("cnf") is not None and not takes_bound:
+        # RFC 7800. As a bearer token it is what it was bound against: one that was stolen (RFC 9449, section 7.2;
+        # RFC 8705, section 3).
         raise BadToken("the token is bound to a key (cnf), and no proof of that is taken")
-    return Proven(claims=claims, audiences=_audiences(claims), expires_unix=expires + leeway)
+    return Proven(
+        claims=claims, audiences=_audiences(claims), expires_unix=expires + leeway, binding=binding(claims.get("cnf"))
+    )
+
+
+def binding(cnf: object) -> Binding | None:
+    """None: anybody who has the token may use it. Raises BadToken for a binding nobody here can check."""
+    if cnf is None:
+        return None
+    if not isinstance(cnf, dict) or not cnf or not cnf.keys() <= {"jkt", "x5t#S256"}:
+        raise BadToken("the token is bound to what nobody here can check (cnf)")
+    if not all(isinstance(one, str) and _THUMBPRINT.fullmatch(one) for one in cnf.values()):
+        raise BadToken("what the token is bound to is no thumbprint (cnf)")
+    return Binding(jkt=cnf.get("jkt", ""), x5t=cnf.get("x5t#S256", ""))
 
 
 def _time(claims: Mapping[str, object], name: str) -> float | None:

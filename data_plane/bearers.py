@@ -11,12 +11,16 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
 
+from core import dpop
 from core.bound import Bound, Hits
 from core.certificate import Anchors, CertificateAuthority, Shown
+from core.dpop import BadProof, Possession
+from core.errors import Reason, Unavailable
 from core.identity import Caller
 from core.issuer import IdentityProvider, KeySet
 from core.snapshot import Authorities, CompiledIssuer, Issuers
-from core.token import PublicKeys, Token, TokenVerifier
+from core.token import Binding, PublicKeys, Token, TokenVerifier
+from data_plane.replays import Replays
 
 TOKENS_REMEMBERED: Final = 4096
 """Per tenant: tokens found good."""
@@ -27,6 +31,8 @@ ASK_EVERY_S: Final = 5.0
 """Of the supervisor, for one issuer: a flood of tokens with keys nobody has costs no more than this."""
 WAIT_S: Final = 8.0
 
+FirstUse = Callable[[bytes], Awaitable[bool]]
+"""Whether a proof, by its mark, is used for the first time on the node. Raises Unavailable."""
 AskKeys = Callable[[str, str, str], Awaitable[KeySet]]
 """(tenant, provider, kid or nothing) to the keys the node has by now. Raises nothing."""
 
@@ -39,6 +45,8 @@ class Good:
     audiences: frozenset[str]
     provider: str
     expires_unix: float
+    binding: Binding | None = None
+    """What must be shown beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +146,12 @@ def mark(credential: bytes) -> bytes:
 class Bearers:
     """One per worker."""
 
-    def __init__(self, verifier: TokenVerifier, ask: AskKeys) -> None:
+    def __init__(self, verifier: TokenVerifier, ask: AskKeys, first_use: FirstUse | None = None) -> None:
+        """`first_use`: None where there is no other worker to ask."""
         self._verifier = verifier
         self._ask = ask
+        self._alone = Replays()
+        self._first_use = first_use or self._first_here
         self._learnt: OrderedDict[tuple[str, str], KeySet] = OrderedDict()
         self._asking: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._asked_at: OrderedDict[tuple[str, str], float] = OrderedDict()
@@ -149,6 +160,30 @@ class Bearers:
     @property
     def bound(self) -> Bound:
         return Bound(len(self._learnt), LEARNT_KEPT, self._full)
+
+    def prove(self, possession: Possession, token: bytes, url: str, now_unix: float) -> None:
+        """That a proof is good for this token and request, but for whether it was used. Raises BadProof."""
+        held = mark(token)
+        if possession.token == held:
+            return
+        proof = dpop.read(possession.proof)
+        dpop.judge(proof, method=possession.method, url=url, now_unix=now_unix, token=token)
+        public = self._verifier.ready(proof.keys)
+        if not public.fits(proof.signed.header) or not public.verifies(proof.signed):
+            raise BadProof("the signature is not of the key in the proof")
+        possession.thumbprint, possession.token, possession.mark = proof.thumbprint, held, proof.mark
+
+    async def spend(self, possession: Possession) -> bool:
+        """Whether a good proof is used for the first time. Raises Unavailable where nobody can tell."""
+        if possession.spent is None:
+            possession.spent = asyncio.ensure_future(self._first_use(possession.mark))
+        return await asyncio.shield(possession.spent)
+
+    async def _first_here(self, used: bytes) -> bool:
+        first = self._alone.first(used)
+        if first is None:
+            raise Unavailable(Reason.OVERLOADED, "Too many proofs are used here.", retry_after_s=5)
+        return first
 
     def public(self, tenant: str, trusted: Trusted, issuer: Issuer, now_unix: float) -> PublicKeys | None:
         """The issuer's keys in force; None: there are none yet, or they are older than its grace."""

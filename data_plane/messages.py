@@ -202,6 +202,16 @@ class Stale(msgspec.Struct, frozen=True, array_like=True, tag=40):
     server: str
 
 
+class ProofUsed(msgspec.Struct, frozen=True, array_like=True, tag=71):
+    """Worker asks: was this proof of possession never used before? Answered by FirstUse, or Failed("busy")."""
+
+    mark: bytes
+
+
+class FirstUse(msgspec.Struct, frozen=True, array_like=True, tag=72):
+    first: bool
+
+
 class KeysWanted(msgspec.Struct, frozen=True, array_like=True, tag=41):
     """Worker asks: the keys of a tenant's issuer, with this one among them if it can be had. Answered by KeysFound."""
 
@@ -333,6 +343,7 @@ Question = (
     | AskApproval
     | TokenWanted
     | TurnWanted
+    | ProofUsed
 )
 Answer = (
     Granted
@@ -345,6 +356,7 @@ Answer = (
     | KeysFound
     | Approved
     | TokenHad
+    | FirstUse
     | TurnHad
     | TurnRefused
     | Failed

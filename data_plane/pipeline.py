@@ -51,6 +51,8 @@ async def handle(gateway: Gateway, inbound: Inbound) -> Result:
                 _known(gateway, inbound, now)
             tenant = await authn.claimed(inbound, gateway.tenants, gateway.bearers, now)
             caller = authn.identify(inbound, tenant, now, gateway.bearers, gateway.urls)
+            if inbound.possession is not None:
+                await authn.unused(inbound.possession, gateway.bearers)
         except Refused as refused:
             raise await _turned_away(gateway, inbound, refused) from refused
         recording.called_by(caller, tenant.manifest, tenant.secrets.key_pepper, tenant.policy_digest)
@@ -135,6 +137,8 @@ async def knock(gateway: Gateway, inbound: Inbound) -> None:
         _known(gateway, inbound, now)
         tenant = await authn.claimed(inbound, gateway.tenants, gateway.bearers, now)
         caller = authn.identify(inbound, tenant, now, gateway.bearers, gateway.urls)
+        if inbound.possession is not None:
+            await authn.unused(inbound.possession, gateway.bearers)
         tenancy.admit(inbound, caller, tenant, gateway.silence_s)
     except (Refused, Unavailable) as failure:
         with gateway.meter.record(inbound):
@@ -148,6 +152,8 @@ async def prove(gateway: Gateway, inbound: Inbound) -> None:
         _known(gateway, inbound, now)
         tenant = await authn.claimed(inbound, gateway.tenants, gateway.bearers, now)
         authn.identify(inbound, tenant, now, gateway.bearers, gateway.urls)
+        if inbound.possession is not None:
+            await authn.unused(inbound.possession, gateway.bearers)
     except Refused as refused:
         with gateway.meter.record(inbound):
             raise await _turned_away(gateway, inbound, refused) from None

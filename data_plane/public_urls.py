@@ -27,6 +27,10 @@ class PublicUrls(msgspec.Struct, frozen=True, kw_only=True):
         """Scheme and authority for who asked at `host`."""
         return self.base or f"http{'s' if self.secure else ''}://{host.lower()}"
 
+    def asked(self, inbound: Inbound, path: str) -> str:
+        """The URL of a request; empty where a request may name any `Host`, and so says itself what that is."""
+        return "" if self.any_host and not self.base else self.of(inbound.host) + path
+
     def metadata(self, inbound: Inbound) -> str:
         """Where the endpoint is described that this request came to; empty for one that names no tenant."""
         if inbound.tenant is None:

@@ -39,11 +39,13 @@ from data_plane.messages import (
     Delivered,
     Events,
     Failed,
+    FirstUse,
     Get,
     GiveBack,
     Granted,
     KeysFound,
     KeysWanted,
+    ProofUsed,
     Publish,
     Put,
     Question,
@@ -83,6 +85,24 @@ class RemoteIssuerKeys:
         except ChannelLost:
             return KeySet()
         return answer.keys if isinstance(answer, KeysFound) else KeySet()
+
+
+class RemoteProofs:
+    """`bearers.FirstUse`: the node's supervisor knows which proofs its workers saw."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def first_use(self, mark: bytes) -> bool:
+        """Raises Unavailable."""
+        try:
+            answer = await self._channel.ask(ProofUsed(mark))
+        except ChannelLost:
+            answer = Failed("away")
+        if isinstance(answer, FirstUse):
+            return answer.first
+        public = "Whether a proof was used before cannot be told now."
+        raise Unavailable(Reason.OVERLOADED, public, detail=_why(answer), retry_after_s=5)
 
 
 class RemoteExchange:

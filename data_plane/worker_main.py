@@ -58,6 +58,7 @@ from data_plane.remote import (
     RemoteEvents,
     RemoteExchange,
     RemoteIssuerKeys,
+    RemoteProofs,
     RemoteTurns,
 )
 from data_plane.sessions import SessionNotes
@@ -130,7 +131,7 @@ async def run(settings: WorkerSettings) -> None:
         leases = Leases(counters)
         doorstep = Doorstep(counters, settings.bad_credentials_per_minute)
         stack.push_async_callback(leases.close)
-        bearers = Bearers(JoseVerifier(), RemoteIssuerKeys(channel).keys)
+        bearers = Bearers(JoseVerifier(), RemoteIssuerKeys(channel).keys, RemoteProofs(channel).first_use)
         on_behalf = OnBehalf(RemoteExchange(channel).obtain, time.time)
         stack.push_async_callback(on_behalf.close)
         gateway = Gateway(

@@ -32,10 +32,14 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     bearer_methods_supported: list[str]
     scopes_supported: list[str] = []
     resource_name: str = ""
+    dpop_signing_alg_values_supported: list[str] = []
+    """RFC 9449, section 5.1."""
 
 
-def metadata(resource: str, issuers: Iterable[str], scopes: Iterable[str], name: str) -> bytes:
-    """JSON. `scopes`: all that anything here may need, in no order."""
+def metadata(
+    resource: str, issuers: Iterable[str], scopes: Iterable[str], name: str, proofs: Iterable[str] = ()
+) -> bytes:
+    """JSON. `scopes`: all that anything here may need, in no order. `proofs`: algorithms of proofs of possession."""
     return msgspec.json.encode(
         Metadata(
             resource=resource,
@@ -43,5 +47,6 @@ def metadata(resource: str, issuers: Iterable[str], scopes: Iterable[str], name:
             bearer_methods_supported=["header"],
             scopes_supported=sorted(set(scopes)),
             resource_name=name,
+            dpop_signing_alg_values_supported=list(proofs),
         )
     )

@@ -16,7 +16,7 @@ from core.token import looks_like
 ROUTING = frozenset({b"mcp-protocol-version", b"mcp-method", b"mcp-name"})
 """Headers that repeat what the body says; two copies of one could be read differently by two readers."""
 
-_SINGLE = frozenset({b"authorization", b"x-api-key", b"mcp-session-id", b"host", b"content-type", b"origin"})
+_SINGLE = frozenset({b"authorization", b"x-api-key", b"mcp-session-id", b"host", b"content-type", b"origin", b"dpop"})
 _PARAM = b"mcp-param-"
 _OFFERED = "bearer."
 _SENTINEL = re.compile(r"=\?base64\?(.*)\?=", re.DOTALL)
@@ -105,6 +105,13 @@ def credential(head: Head) -> bytes:
         return authorization[7:]
     scheme, _, key = authorization.partition(b" ")
     return key.strip(b" ") if scheme.lower() == b"bearer" else b""
+
+
+def possessed(head: Head) -> bytes:
+    """The token of `Authorization: DPoP <token>` (RFC 9449, section 7.1); empty if there is none."""
+    scheme, _, token = head.values.get(b"authorization", b"").partition(b" ")
+    token = token.strip(b" ")
+    return token if scheme.lower() == b"dpop" and looks_like(token) else b""
 
 
 def offered_key(subprotocols: Sequence[str]) -> bytes:

@@ -11,6 +11,9 @@ Header = tuple[bytes, bytes]
 SHOWN = "toolgate.certificate"
 """Scope member holding the client's certificate (`core.certificate.Shown`), where it showed one."""
 
+POSSESSION = "toolgate.possession"
+"""Scope member holding the request's proof of possession (`core.dpop.Possession`), where it brought one."""
+
 JSON: Header = (b"content-type", b"application/json")
 NOSNIFF: Header = (b"x-content-type-options", b"nosniff")
 NO_STORE: Header = (b"cache-control", b"no-store")

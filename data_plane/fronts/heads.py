@@ -7,12 +7,13 @@ import msgspec
 
 from core.call import Inbound
 from core.certificate import Shown
+from core.dpop import Possession
 from core.errors import Limited, Reason, Refused, StepUp, Unavailable
 from core.mcp import classify, errors, headers
 from core.mcp.errors import WireError
 from core.mcp.headers import Head
 from core.mcp.origin import origin_allowed
-from data_plane.fronts.asgi import JSON, NO_STORE, NOSNIFF, SHOWN, Header, Scope
+from data_plane.fronts.asgi import JSON, NO_STORE, NOSNIFF, POSSESSION, SHOWN, Header, Scope
 
 WHOLE: tuple[Header, ...] = (JSON, NOSNIFF)
 """Of an answer that is one JSON message. Answers to POST are not stored by anyone unless they say so."""
@@ -33,6 +34,19 @@ def client_address(scope: Scope) -> str:
     return str(client[0]) if isinstance(client, tuple) else ""
 
 
+def credential(head: Head, scope: Scope) -> tuple[bytes, Possession | None]:
+    """What the caller brings, and the proof that it is its own, where it brings one."""
+    found = headers.credential(head)
+    if found or b"dpop" not in head.values:
+        return found, None
+    # One for all messages that come in one request.
+    known = scope.get(POSSESSION)
+    if not isinstance(known, Possession):
+        method, path = str(scope["method"]), str(scope["path"])
+        known = scope[POSSESSION] = Possession(proof=head.values[b"dpop"], method=method, path=path)
+    return headers.possessed(head), known
+
+
 def certificate(scope: Scope) -> Shown | None:
     """What the client showed, to TLS or to a trusted proxy."""
     found = scope.get(SHOWN)
@@ -41,7 +55,7 @@ def certificate(scope: Scope) -> Shown | None:
 
 def tell(inbound: Inbound, head: Head, scope: Scope) -> None:
     """Who asks, from where, from which page, in which trace."""
-    inbound.credential = headers.credential(head)
+    inbound.credential, inbound.possession = credential(head, scope)
     inbound.client_address = client_address(scope)
     if SHOWN in scope:
         inbound.shown = certificate(scope)

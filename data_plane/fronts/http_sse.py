@@ -269,10 +269,12 @@ class _Events:
 
 
 def _party(scope: Scope, head: Head, place: Address) -> Party:
+    credential, possession = heads.credential(head, scope)
     return Party(
         place=place,
         transport="sse",
-        credential=headers.credential(head),
+        credential=credential,
+        possession=possession,
         origin=head.text(b"origin"),
         host=head.text(b"host"),
         client_address=heads.client_address(scope),

@@ -7,6 +7,7 @@ import msgspec
 
 from core.call import Inbound
 from core.certificate import Shown
+from core.dpop import Possession
 from data_plane.fronts.address import Address
 
 
@@ -20,6 +21,8 @@ class Party(msgspec.Struct, frozen=True, kw_only=True):
     host: str = ""
     client_address: str = ""
     shown: Shown | None = None
+    possession: Possession | None = None
+    """Of what it began with; for all that follows."""
 
     @property
     def evidence(self) -> bytes:
@@ -29,6 +32,7 @@ class Party(msgspec.Struct, frozen=True, kw_only=True):
     def told(self, inbound: Inbound) -> Inbound:
         """With what is so of every message of this party."""
         inbound.transport, inbound.server = self.transport, self.place.server
+        inbound.possession = self.possession
         inbound.credential, inbound.origin, inbound.host = self.credential, self.origin, self.host
         inbound.client_address, inbound.shown = self.client_address, self.shown
         return inbound

@@ -65,10 +65,12 @@ class WebSockets:
             raise Rejected(400, 400, "an upgrade to WebSocket has no body")
         wire = WSConnection(ConnectionType.SERVER)
         request = _request(wire, scope)
+        credential, possession = heads.credential(head, scope)
         party = Party(
             place=place,
             transport="websocket",
-            credential=headers.credential(head) or headers.offered_key(request.subprotocols),
+            credential=credential or headers.offered_key(request.subprotocols),
+            possession=possession,
             origin=head.text(b"origin"),
             host=head.text(b"host"),
             client_address=heads.client_address(scope),

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from core.certificate import BadCertificate, Named, NotOurs, named, until_revocable
+from core.dpop import ALGORITHMS, BadProof
 from core.errors import Reason, Refused, Unavailable
 from core.identity import BY_KEY, Caller, Principal, Proof, key_tenant
 from core.issuer import OWN
-from core.token import MAX_NAME, BadToken, Said, looks_like, prove, read, said
+from core.token import MAX_NAME, BadToken, Binding, Said, looks_like, prove, read, said
 from data_plane.bearers import Good, Looked
 
 if TYPE_CHECKING:
     from core.call import Inbound
     from core.certificate import Names, Shown
+    from core.dpop import Possession
     from core.snapshot import KeyEntry
     from data_plane.bearers import Authority, Bearers, Issuer
     from data_plane.public_urls import PublicUrls
@@ -155,8 +157,48 @@ def _by_token(
         raise _refused(f"tokens of {issuer.name} are not taken at this endpoint")
     if good.audiences.isdisjoint(issuer.provider.audiences) and good.audiences.isdisjoint(urls.audiences(inbound)):
         raise _refused(f"the token is for {sorted(good.audiences)[:3]}, and not for this endpoint")
+    if good.binding is not None or inbound.possession is not None:
+        _possessed(inbound, good.binding, bearers, urls, now_unix)
     bearers.keep_fresh(snapshot.tenant, trusted, issuer, now_unix)
     return good.caller
+
+
+def _possessed(inbound: Inbound, binding: Binding | None, bearers: Bearers, urls: PublicUrls, now_unix: float) -> None:
+    """Has the caller what its token is bound to? Raises Refused.
+
+    One that is bound to nothing and comes with a proof is refused as well: whoever sends that takes it for bound.
+    """
+    bound = binding or Binding()
+    if bound.x5t and (inbound.shown is None or inbound.shown.thumbprint != bound.x5t):
+        raise _refused("the token is bound to a client certificate, and it was not shown")
+    possession = inbound.possession
+    if possession is None:
+        if bound.jkt:
+            raise _unproven("the token is bound to a key, and no proof of it came", "invalid_token")
+        return
+    if not bound.jkt:
+        raise _unproven("a proof came with a token that is bound to no key", "invalid_token")
+    url = urls.asked(inbound, possession.path)
+    if not url:
+        raise _unproven("TOOLGATE_PUBLIC_URL is not set where any Host may be named", "invalid_dpop_proof")
+    try:
+        bearers.prove(possession, inbound.credential, url, now_unix)
+    except BadProof as bad:
+        raise _unproven(str(bad), "invalid_dpop_proof") from bad
+    if possession.thumbprint != bound.jkt:
+        raise _unproven("the proof is of another key than the token is bound to", "invalid_token")
+
+
+async def unused(possession: Possession, bearers: Bearers) -> None:
+    """A proof counts once. Of one that `identify` found good. Raises Refused, or Unavailable where nobody can tell."""
+    if not await bearers.spend(possession):
+        raise _unproven("the proof was used before", "invalid_dpop_proof")
+
+
+def _unproven(detail: str, error: str) -> Refused:
+    algorithms = " ".join(ALGORITHMS)
+    said = f'DPoP realm="toolgate", error="{error}", algs="{algorithms}"'
+    return Refused(Reason.UNAUTHENTICATED, _PUBLIC, detail=detail, challenge=said)
 
 
 def _verified(inbound: Inbound, snapshot: TenantSnapshot, bearers: Bearers, now_unix: float) -> Good:
@@ -167,13 +209,13 @@ def _verified(inbound: Inbound, snapshot: TenantSnapshot, bearers: Bearers, now_
     public = bearers.public(snapshot.tenant, snapshot.trusted, issuer, now_unix)
     if public is None:
         raise BadToken(f"the keys of {issuer.name} cannot be had")
-    proven = prove(token, issuer.provider, public, now_unix)
+    proven = prove(token, issuer.provider, public, now_unix, takes_bound=True)
     caller = _spoken_for(said(proven.claims, issuer.provider.claims), snapshot, issuer, proven.expires_unix)
     if issuer.name == OWN:
         # There is one of it: what tells its tokens apart is the client they were given to.
         client = str(proven.claims.get("client_id", ""))[:MAX_NAME]
         caller = msgspec.structs.replace(caller, credential=f"{caller.credential}/{client}")
-    return Good(caller, proven.audiences, issuer.name, proven.expires_unix)
+    return Good(caller, proven.audiences, issuer.name, proven.expires_unix, proven.binding)
 
 
 def _spoken_for(who: Said, snapshot: TenantSnapshot, issuer: Issuer, expires_unix: float) -> Caller:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from core.dpop import ALGORITHMS
 from core.errors import Reason, Refused
 from core.mcp import challenge
 from core.snapshot import CompiledTool
@@ -42,6 +43,9 @@ def challenged(refused: Refused, inbound: Inbound, snapshot: TenantSnapshot | No
         return refused
     if inbound.server and endpoint.narrowed(inbound.server) is None:
         return refused
+    if refused.challenge:
+        refused.challenge += f', resource_metadata="{urls.metadata(inbound)}"'
+        return refused
     error = "invalid_token" if inbound.credential else ""
     refused.challenge = challenge.challenge(urls.metadata(inbound), endpoint.catalogue.scopes, error)
     return refused
@@ -58,4 +62,4 @@ def metadata(snapshot: TenantSnapshot, endpoint: str, server: str, resource: str
     if not issuers:
         return None
     scopes = (*found.catalogue.scopes, *(scope for tool in found.catalogue.tools for scope in tool.scopes))
-    return challenge.metadata(resource, issuers, scopes, found.catalogue.endpoint)
+    return challenge.metadata(resource, issuers, scopes, found.catalogue.endpoint, ALGORITHMS)

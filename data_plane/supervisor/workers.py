@@ -32,6 +32,7 @@ from data_plane.messages import (
     Done,
     Drain,
     Failed,
+    FirstUse,
     Forget,
     Found,
     Get,
@@ -43,6 +44,7 @@ from data_plane.messages import (
     News,
     Pointed,
     Prepare,
+    ProofUsed,
     Publish,
     Put,
     Question,
@@ -63,6 +65,7 @@ from data_plane.messages import (
     Watch,
 )
 from data_plane.on_behalf import OnBehalf
+from data_plane.replays import Replays
 from data_plane.supervisor.bus import Shared, Subscriptions
 from data_plane.supervisor.process import Process
 from data_plane.turns import NodeTurns
@@ -171,6 +174,7 @@ class Workers:
         self._children = children
         self._shared = shared
         self._condition: Condition | None = None
+        self._proofs = Replays()
         self._anchors: tuple[bytes, ...] = ()
         self._draining = False
         self._somebody_serves = asyncio.Event()
@@ -275,7 +279,8 @@ class Workers:
         for channel in self._channels():
             for what, bound in channel.bounds().items():
                 fullest[what] = max(bound, fullest.get(what, bound), key=lambda one: one.held)
-        return {**fullest, **self.turns.bounds(), "wishes": Bound(self._wishes, WISHES_MAX, self._wishes_refused)}
+        wishes = Bound(self._wishes, WISHES_MAX, self._wishes_refused)
+        return {**fullest, **self.turns.bounds(), "wishes": wishes, "proofs": self._proofs.bound}
 
     # === keeping them informed ===
 
@@ -395,6 +400,9 @@ class Workers:
                 return Failed("missing")
             seat.asked_for.add(question.tenant)
             return found
+        if isinstance(question, ProofUsed):
+            first = self._proofs.first(question.mark)
+            return Failed("busy") if first is None else FirstUse(first)
         if isinstance(question, KeysWanted):
             return KeysFound(await self.find_keys(question.tenant, question.provider, question.kid))
         if isinstance(question, TokenWanted):

@@ -169,6 +169,7 @@ SUPERVISOR: Iterable[Kept] = (
     Kept("issuers", "issuers whose keys the node fetched", "10,000", _OLDEST, "their `grace_s`"),
     Kept("exchanged_tokens", "tokens had on callers' behalf", "10,000", _OLDEST, "their own end"),
     Kept("exchanges", "requests for them to token endpoints", "256", "the calls that wait are refused", "8 s"),
+    Kept("proofs", "proofs of possession (DPoP) used lately", "200,000", "refused with 503", "90 s"),
     Kept(
         "client_anchors", "authorities whose client certificates TLS takes", "5,000", "the newest are left out", _EACH
     ),

@@ -266,6 +266,7 @@ async def test_every_place_that_takes_tokens_is_described_and_a_stranger_is_told
             "bearer_methods_supported": ["header"],
             "scopes_supported": ["echo:call", "mcp"],
             "resource_name": "default",
+            "dpop_signing_alg_values_supported": ["ES256", "ES384", "EdDSA", "PS256", "RS256"],
         }
     for nothing in ("/acme/nothing/mcp", "/nobody/default/mcp", "/acme/default/servers/none/mcp", "/mcp", "", "/x"):
         assert (await get(port, WELL_KNOWN + nothing)).status == 404
