@@ -117,6 +117,8 @@ def _verify_export(args: argparse.Namespace) -> int:
                 proof.see(line)
     except OSError as failure:
         raise Failure(USAGE, f"--export: {args.export} cannot be read: {failure.strerror}") from failure
+    if proof.foreign:
+        raise Failure(USAGE, f"--export: {args.export} is no export of an audit log: {proof.foreign}")
     found = proof.verdict()
     answer = pb.VerifyAuditResponse(
         intact=found.intact,

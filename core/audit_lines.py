@@ -144,6 +144,17 @@ def _announcement(line: KeysLine) -> Announcement:
     )
 
 
+def _why_foreign(first: Start | KeysLine | CheckpointLine | RowLine | End) -> str:
+    """An export whose start line was taken away begins with a key or a checkpoint: that one was harmed."""
+    if isinstance(first, RowLine):
+        return "it begins with a row, as what an AuditSink or a reader wrote does"
+    if isinstance(first, Start) and first.format != FORMAT:
+        return f"{first.format!r} is another format than {FORMAT}"
+    if isinstance(first, Start) and first.partial:
+        return "it is a selection of rows: only a whole export can be proven"
+    return ""
+
+
 class Proof:
     """Checks an export line by line. Nothing in it is believed but what a trusted key has signed."""
 
@@ -160,11 +171,17 @@ class Proof:
         self._end: End | None = None
         self._bad: tuple[int, str] | None = None
         self._lines = 0
+        self._foreign = ""
 
     @property
     def tenant(self) -> str:
         """Whose log it says it is."""
         return self._start.tenant if self._start is not None else ""
+
+    @property
+    def foreign(self) -> str:
+        """Why it is no whole export, so that nothing can be said of it; empty: it is one, good or not."""
+        return self._foreign if self._lines else "it is empty"
 
     @property
     def failed(self) -> bool:
@@ -176,8 +193,13 @@ class Proof:
         if self.failed:
             return
         try:
-            self._take(_line.decode(line))
+            decoded = _line.decode(line)
+            if self._lines == 1:
+                self._foreign = _why_foreign(decoded)
+            self._take(decoded)
         except (ValueError, RecursionError) as wrong:
+            if self._lines == 1 and isinstance(wrong, msgspec.MsgspecError | RecursionError):
+                self._foreign = "its first line is not an export's"
             self._bad = (0, f"line {self._lines}: {wrong}")
 
     def _take(self, line: Start | KeysLine | CheckpointLine | RowLine | End) -> None:

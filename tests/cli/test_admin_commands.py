@@ -451,6 +451,20 @@ async def test_an_audit_log_is_proven_away_from_the_control_plane(
         export.write_bytes(harmed)
         done = await offline()
         assert (done.code, done.out.startswith("acme: TAMPERED"), where in done.out) == (1, True, True), done.out
+    one_row = next(line for line in lines if b'"line":"row"' in line)
+    selection = lines[0].replace(b'"partial":false', b'"partial":true')
+    for foreign, why in (
+        (b"", "it is empty"),
+        (b"From: ada\n", "its first line is not an export's"),
+        (b"\xff\x00", "its first line is not an export's"),
+        (b'{"class_uid":6003}\n', "its first line is not an export's"),
+        (one_row, "it begins with a row"),
+        (b"".join([selection, *lines[1:]]), "it is a selection of rows"),
+    ):
+        export.write_bytes(foreign)
+        done = await offline()
+        assert (done.code, "TAMPERED" in done.out) == (2, False), done.out
+        assert f"is no export of an audit log: {why}" in done.err
     export.write_bytes(b"".join(lines))
     assert (await offline("--public-key", "zz")).code == 2
     assert (await toolgate("audit", "verify", "--export", str(export))).code == 2

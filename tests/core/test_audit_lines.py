@@ -173,3 +173,25 @@ def test_keys_that_came_and_went_vouch_for_the_checkpoints_of_their_time() -> No
     # Without that announcement the first key is a stranger to it.
     del lines[2]
     assert "checkpoint 2 is not signed" in verdict(lines, {NEXT.key_id: NEXT.public_key}).reason
+
+
+@pytest.mark.parametrize(
+    ("first", "why"),
+    [
+        (lambda lines: [], "it is empty"),
+        (lambda lines: [b"no json", *lines], "its first line is not an export's"),
+        (lambda lines: [b"[" * 100_000, *lines], "its first line is not an export's"),
+        (lambda lines: [line for line in lines if b'"line":"row"' in line], "it begins with a row"),
+        (lambda lines: [lines[0].replace(b"audit/1", b"audit/9"), *lines[1:]], "is another format than"),
+        (lambda lines: [lines[0].replace(b'"partial":false', b'"partial":true'), *lines[1:]], "selection"),
+        (lambda lines: lines, ""),
+        (lambda lines: lines[1:], ""),
+        (lambda lines: [lines[0], b"no json", *lines[1:]], ""),
+    ],
+)
+def test_what_is_no_export_is_told_from_one_that_was_harmed(first: Callable[[Lines], Lines], why: str) -> None:
+    proof = Proof(ROOTS, Ed25519Verifier)
+    for line in first(exported(4, 7)):
+        proof.see(line)
+    assert why in proof.foreign
+    assert bool(proof.foreign) == bool(why)
