@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need and a fresh machine lacks. Quiet when all is there; says plainly what cannot be had.
 #
-#   tests/setup.sh                 opa, redis and node
-#   tests/setup.sh PART...         of opa, redis, node, conformance (the official MCP suite), bench (wrk and haproxy)
+#   tests/setup.sh                 opa, redis, node and chromium
+#   tests/setup.sh PART...         of these, conformance (the official MCP suite), bench (wrk and haproxy)
 #   tests/setup.sh beside          opa, unless there is one: in the background, and nothing waits for it or fails with it
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -79,6 +79,15 @@ redis() {
   debian redis-server redis-server
 }
 
+# Any of them will do; the one without windows is the smallest (100 MB, a quarter of a minute).
+chromium() {
+  local one
+  for one in chromium-headless-shell chromium chromium-browser google-chrome; do
+    if command -v "$one" >/dev/null; then return; fi
+  done
+  debian chromium-headless-shell chromium-headless-shell
+}
+
 bench() {
   debian wrk wrk haproxy haproxy
 }
@@ -104,10 +113,10 @@ conformance() {
     fail "the node package has no binary: its install script did not run (npm config ignore-scripts)"
 }
 
-if [ $# -eq 0 ]; then set -- opa redis node; fi
+if [ $# -eq 0 ]; then set -- opa redis node chromium; fi
 for part in "$@"; do
   case "$part" in
-    opa | redis | node | conformance | bench | beside) "$part" ;;
-    *) fail "no part $part: there are opa, redis, node, conformance, bench and beside" ;;
+    opa | redis | node | chromium | conformance | bench | beside) "$part" ;;
+    *) fail "no part $part: there are opa, redis, node, chromium, conformance, bench and beside" ;;
   esac
 done

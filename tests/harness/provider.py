@@ -16,8 +16,9 @@ CLIENT, SECRET = "toolgate", "s3cret of the company"
 class Provider(Issuer):
     """Whoever comes is `user`. Tests change what it says."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str) -> None:
         super().__init__()
+        self.host = host
         self.user = "ada"
         self.said: dict[str, object] = {}
         """Claims of ID tokens besides, or in place of, the usual ones."""
@@ -26,6 +27,10 @@ class Provider(Issuer):
         self.seen: list[dict[str, str]] = []
         """Authorization requests."""
         self._codes: dict[str, dict[str, str]] = {}
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
 
     def answer(self, verb: str, path: str, headers: dict[str, str], body: str) -> tuple[str, list[str], bytes]:
         place = urlsplit(path)
@@ -76,8 +81,8 @@ class Provider(Issuer):
 
 
 @asynccontextmanager
-async def providing() -> AsyncIterator[Provider]:
-    provider = Provider()
+async def providing(host: str = "127.0.0.1") -> AsyncIterator[Provider]:
+    provider = Provider(host)
     await provider.start()
     try:
         yield provider
