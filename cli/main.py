@@ -252,6 +252,7 @@ def _actions(verbs: Parsers) -> None:
 def _policy(verbs: Parsers) -> None:
     policy = _group(verbs, "policy", "see what policies decide, and what a candidate would")
     _differences(policy)
+    _sidecars(policy)
     for verb, what in (
         ("simulate", "decide a call that nobody makes; exit 1 where it is denied"),
         ("explain", "show which permissions and policies decide a call, and why the others do not"),
@@ -312,6 +313,11 @@ def _differences(policy: Parsers) -> None:
     parser = _admin(policy, "differences", "policy:differences", what)
     parser.add_argument("--days", type=int, default=0, metavar="N", help="days back (default: all kept)")
     output.add_format_flag(parser)
+
+
+def _sidecars(policy: Parsers) -> None:
+    what = "show the OPA sidecars that decide for the tenant; exit 1 where one has not the newest rules"
+    output.add_format_flag(_admin(policy, "sidecars", "policy:sidecars", what))
 
 
 def _approvals(verbs: Parsers) -> None:

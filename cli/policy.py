@@ -1,4 +1,4 @@
-"""`toolgate policy simulate | explain | test | replay`: what policies decide and why, and what others would."""
+"""`toolgate policy`: what policies decide and why, what others would, and who decides."""
 
 import argparse
 import json
@@ -73,6 +73,28 @@ def differences(args: argparse.Namespace) -> int:
     rows = ((str(f.calls), f.caller, f.name, f.endpoint, f.before, f.after) for f in found.flips)
     output.show(args.output, json_of(found), rows, ("CALLS", "CALLER", "NAME", "ENDPOINT", "NOW", "ON TRIAL"))
     return NEGATIVE if found.flips else OK
+
+
+def sidecars(args: argparse.Namespace) -> int:
+    """Exit 1 where one has no rules, or did not take the newest."""
+    request = pb.ListSidecarsRequest(tenant=tenant_of(args, "Policy"))
+    with AdminApi(admin_connection(args)) as api:
+        found = api.call(api.policies.ListSidecars, request)
+    rows = (
+        (
+            one.id,
+            one.version,
+            one.revision or "-",
+            str(one.decisions),
+            str(one.denied),
+            str(one.failed),
+            one.problem or "-",
+        )
+        for one in found.sidecars
+    )
+    header = ("SIDECAR", "OPA", "RULES", "DECISIONS", "DENIED", "FAILED", "PROBLEM")
+    output.show(args.output, json_of(found), rows, header)
+    return NEGATIVE if any(one.problem or not one.revision for one in found.sidecars) else OK
 
 
 def _request(args: argparse.Namespace) -> pb.SimulateRequest:

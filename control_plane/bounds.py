@@ -54,5 +54,7 @@ CONTROL_PLANE: Iterable[Kept] = (
     Kept("signing_in", "tokens of servers being obtained or refreshed", "16", "the next ones wait", "90 s"),
     Kept("approvals_waited_for", "calls held while somebody is asked", "2,000", "told to come again", "60 s"),
     Kept("webhooks", "events being sent to webhooks", "16", "the next ones wait", "12 attempts, 10 s each"),
+    Kept("opa_bundles", "bundles made for OPA sidecars", "64", _OLDEST, "a newer one"),
+    Kept("opa_bundles_awaited", "sidecars that wait for a newer bundle", "1,000", "told to come again", "60 s"),
     Kept("policy_compilers", "OPA processes", "2", "the next ones wait", "their deadline"),
 )

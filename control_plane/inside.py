@@ -16,6 +16,7 @@ from adapters.crypto.sealing import AesGcmSealer, AesSivSealer, Ed25519Signer, E
 from adapters.files.mounted import MountedFiles
 from adapters.files.objects import FileObjects
 from adapters.files.sinks import SinkFiles
+from adapters.jose.es256 import Es256Signer
 from adapters.jose.tokens import PyJwtTokens
 from adapters.jose.verifier import JoseVerifier
 from adapters.opa.compiler import OpaCompiler
@@ -32,6 +33,7 @@ from adapters.postgres.definitions import PostgresDefinitions
 from adapters.postgres.issuers import PostgresIssuerKeys
 from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.oauth import PostgresOAuth
+from adapters.postgres.opa import PostgresSidecars
 from adapters.postgres.people import PostgresPeople
 from adapters.postgres.resources import PostgresStore
 from adapters.postgres.secret_sources import PostgresDueSecrets
@@ -71,6 +73,8 @@ from control_plane.services.definitions import Approvals
 from control_plane.services.fleet_view import FleetView
 from control_plane.services.issuers import Issuers
 from control_plane.services.keys import Keys
+from control_plane.services.opa_sidecars import OpaSidecars
+from control_plane.services.opa_sidecars import Ports as SidecarPorts
 from control_plane.services.passwords import UserPasswords
 from control_plane.services.policies import RegoPolicies
 from control_plane.services.resources import Resources
@@ -150,8 +154,8 @@ def made(
     decisions = DecisionLog(inputs, store)
     audit = AuditLog(rows, store, store, decided=decisions.note)
     ends = Signing(checkpoints, signing.signer, objects, every_s=wanted.checkpoint_s)
-    compiler = OpaCompiler(policies.sources(), opa=wanted.opa or None)
-    rego = RegoPolicies(policies.platform_module(), compiler)
+    compiler = OpaCompiler(policies.sources(), opa=wanted.opa or None, sidecars_ask=wanted.sidecars_ask)
+    rego = RegoPolicies(policies.platform_module(), compiler, policies.sources())
     engine = WasmPolicyEngine(live_cap=8)
     plane = FleetPlane(
         Stores(
@@ -162,7 +166,7 @@ def made(
             statuses=store,
             policies=rego,
             open_sealed=vault.open,
-            data_key=partial(_data_key, vault),
+            data_key=vault.data_key,
             sealer=sealer,
             signing=signing,
             connect_url=outside.public_url,
@@ -222,6 +226,17 @@ def made(
     plane.learning.challenged = obtaining.challenged
     webhooks = Webhooks(PostgresOutbox(database), store, store, sealed_values, vault, outside.web)
     call_approvals = CallApprovals(PostgresApprovals(database), store)
+    sidecars = OpaSidecars(
+        SidecarPorts(
+            publishing=plane.hub,
+            parts=plane.hub.parts.get,
+            secret=vault.session_key,
+            signer=Es256Signer,
+            identify=access.identify_node,
+            book=PostgresSidecars(database),
+            store=store,
+        )
+    )
     services = Services(
         resources=Resources(
             store,
@@ -246,6 +261,7 @@ def made(
         revealing=Revealing(vault, AesSivSealer(), audit.note),
         simulations=Simulations(store, PostgresPublications(database), rego, engine, inputs),
         accounts=Accounts(accounts),
+        sidecars=sidecars,
     )
     fleet = FleetServicer(
         plane,
@@ -267,6 +283,7 @@ def made(
             "decisions": decisions.prune,
             **sign_on.chores,
             "approvals": call_approvals.prune,
+            "opa_sidecars": sidecars.prune,
         }
     )
 
@@ -317,6 +334,7 @@ def made(
             "webhooks": webhooks.bound,
             **{f"simulated_{what}": bound for what, bound in engine.bounds().items()},
             "signing_in": obtaining.bound,
+            **sidecars.bounds(),
         }
 
     work = (services.watch, housekeeping, webhooks, ends, sinks, issuers, obtaining, sources)
@@ -339,10 +357,3 @@ def _objects(wanted: Settings) -> Objects | None:
         return FileObjects(Path(wanted.objects))
     bucket, _, prefix = wanted.objects.removeprefix("s3://").partition("/")
     return S3Objects(bucket, prefix, wanted.s3_endpoint)
-
-
-async def _data_key(vault: Vault, tenant: str) -> bytes:
-    keys = await vault.tenant_keys(tenant)
-    if keys is None:
-        raise LookupError(f"{tenant} has no keys")
-    return keys.data_key

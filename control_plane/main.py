@@ -35,6 +35,7 @@ from control_plane.api.connect_pages import ConnectPages, Signing
 from control_plane.api.grpc_edge import GrpcEdge
 from control_plane.api.handlers import admin_rpcs
 from control_plane.api.metrics import Metrics
+from control_plane.api.opa_edge import OpaEdge
 from control_plane.api.rest_edge import RestEdge
 from control_plane.fleet.plane import CHANNELS, FleetPlane
 from control_plane.keyfiles import KeyFileRefused
@@ -154,13 +155,14 @@ async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving]
             outside.bodies,
             metrics.registry,
         )
+        opas = OpaEdge(made.services.sidecars, outside.bodies, outside.public_url)
         rest = RestEdge(
             rpcs,
             Calls("rest", identify, metrics),
             figures=metrics,
             ready=ready,
             bodies=outside.bodies,
-            fronts=[pages.answer, made.sign_on.edge.answer, own.answer],
+            fronts=[pages.answer, made.sign_on.edge.answer, own.answer, opas.answer],
             described=described(),
             proxies=Proxies(wanted.trusted_proxies, wanted.forwarded_header) if wanted.trusted_proxies else None,
         )
@@ -196,6 +198,7 @@ async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving]
             )
             await stop.wait()
             log.info("stopping")
+            made.services.sidecars.depart()
             await grpc_edge.stop(wanted.drain_s)
             await http
             for task in running:

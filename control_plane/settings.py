@@ -46,6 +46,7 @@ class Settings:
     reset_bootstrap_token: bool
     node_token_file: Path | None
     opa: str
+    sidecars_ask: bool
     """Path of the `opa` binary that compiles tenants' own Rego; empty: looked up in PATH."""
     checkpoint_s: float
     secret_files: Path | None
@@ -208,6 +209,12 @@ OPTIONS: tuple[Option, ...] = (
         "Write a gateway's node token here (mode 0600) instead of printing it",
     ),
     Option("opa", options.text, "", "The `opa` binary that compiles tenants' Rego; empty: the one in PATH"),
+    Option(
+        "sidecars_ask",
+        options.flag,
+        "false",
+        "Let Rego that OPA sidecars decide by use `http.send`: it asks from beside gateways, in their network",
+    ),
     Option(
         "checkpoint_s",
         options.number(0.1, 86_400, " seconds"),

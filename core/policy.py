@@ -95,6 +95,14 @@ class Canary(msgspec.Struct, frozen=True):
     input: bytes
     """JSON of the policy input."""
     allow: bool
+    name: str = ""
+    """"<policy>/<canary>" of one the tenant declared; empty: it follows from the roles."""
+
+    def wrong(self, number: int, decision: "Decision") -> str | None:
+        """What is wrong with the decision of the canary of this number; None: nothing is."""
+        if decision not in FAILURES and decision.allow is self.allow:
+            return None
+        return f"canary {self.name or number} must {'allow' if self.allow else 'deny'}, and gives {decision}"
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -112,6 +120,15 @@ ERROR = Decision(allow=False, reasons=("policy_error",))
 
 UNDEFINED = Decision(allow=False, reasons=("policy_undefined",))
 """The policy has no opinion, or one that is not `{"allow": bool, "reasons": [string...]}`."""
+
+UNAVAILABLE = Decision(allow=False, reasons=("policy_unavailable",))
+"""Who decides elsewhere is away or late, or has no policy to decide by."""
+
+STALE = Decision(allow=False, reasons=("policy_stale",))
+"""Who decides elsewhere has older rules than the tenant's snapshot here."""
+
+FAILURES: Final = frozenset((ERROR, UNDEFINED, UNAVAILABLE, STALE))
+"""What is no opinion of the policy: not to be remembered."""
 
 
 class Duties(msgspec.Struct, frozen=True):
@@ -171,8 +188,33 @@ def package_path(policy: str) -> tuple[str, ...]:
     return ("toolgate", "tenant", policy.replace("-", "_"))
 
 
+class RemotePolicy(Protocol):
+    """A policy that is decided by somebody else, on this machine."""
+
+    async def decide(self, input_json: bytes) -> Decision:
+        """One decision, within a fraction of a second. Never raises: no answer is a deny with its reason."""
+        ...
+
+    async def visible(self, input_json: bytes) -> frozenset[str] | None:
+        """As `PreparedPolicy.visible`."""
+        ...
+
+    async def rehearse(self) -> None:
+        """Wait a while until it decides by the rules of the snapshot, or newer ones, and run the canaries.
+
+        Raises ValueError for one that comes out wrong. Who is away, or slow to learn the rules, keeps no snapshot from
+        being in force, which may end a key: it decides once that is made good, and until then says no.
+        """
+        ...
+
+
 class PreparedPolicy(Protocol):
     """A policy ready to decide; immutable, one per tenant snapshot, used from one event loop."""
+
+    @property
+    def remote(self) -> RemotePolicy | None:
+        """Who is to be asked instead: then `decide` says no, `visible` None. None: it is decided in this process."""
+        ...
 
     def decide(self, input_json: bytes) -> Decision:
         """One decision. Never raises: a trap, a deadline or a malformed result is a deny with its reason."""
@@ -203,6 +245,48 @@ class PolicyEngine(Protocol):
         ...
 
 
+class RegoModules(msgspec.Struct, frozen=True):
+    """Instead of a module: all the Rego of a tenant that a sidecar decides for, the shipped policy's with it."""
+
+    files: dict[str, str]
+    """Path in the bundle to text."""
+
+
+class Revision(msgspec.Struct, frozen=True):
+    """Which rules a sidecar decides by, and which a snapshot has. Travels as text, in a bundle's manifest."""
+
+    generation: int
+    """Of the snapshot they were taken from."""
+    digest: bytes
+    """`Manifest.policy_digest`."""
+
+    def __str__(self) -> str:
+        return f"{self.generation}-{self.digest.hex()}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Revision | None":
+        """None: it is no revision of ours."""
+        number, _, mark = text.partition("-")
+        if not number.isascii() or not number.isdigit() or len(number) > 18:
+            return None
+        try:
+            return cls(int(number), bytes.fromhex(mark))
+        except ValueError:
+            return None
+
+    def serves(self, snapshot: "Revision") -> bool:
+        """Whether who decides by these rules may decide for a snapshot with those: the same, or newer ones."""
+        return self.digest == snapshot.digest or self.generation > snapshot.generation
+
+
+class PolicySidecars(Protocol):
+    """Stock policy engines beside this process, one a tenant, which get their rules from the control plane."""
+
+    def attach(self, tenant: str, revision: Revision, canaries: tuple[Canary, ...]) -> PreparedPolicy:
+        """What asks the tenant's. Asks nothing yet. Raises ValueError where none is configured."""
+        ...
+
+
 class PolicyCompiler(Protocol):
     """Checks, tests and compiles Rego. Lives in the control plane."""
 
@@ -211,6 +295,10 @@ class PolicyCompiler(Protocol):
 
         All of one tenant. Raises RegoRejected with every problem found, PolicyCompilerMissing where there is no `opa`.
         """
+        ...
+
+    async def check(self, modules: dict[str, str], tests: dict[str, str]) -> None:
+        """The same but for the WASM: Rego for a sidecar, which has builtins that WASM lacks. Raises likewise."""
         ...
 
 

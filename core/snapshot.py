@@ -1,7 +1,7 @@
 """What the control plane compiles a tenant into: a small signed manifest over content-addressed parts.
 
-Parts are msgpack of the Structs below (`policy_module` is the WASM itself); a part's digest is BLAKE2b-256 of its
-bytes, so equal content has one address and a push carries only what a gateway lacks.
+Parts are msgpack of the Structs below (`policy_module` is the WASM itself, or RegoModules for a sidecar); a part's
+digest is BLAKE2b-256 of its bytes, so equal content has one address and a push carries only what a gateway lacks.
 """
 
 from typing import Literal, Protocol
@@ -284,6 +284,8 @@ class PolicyData(msgspec.Struct, frozen=True, kw_only=True):
     """Dotted paths of arguments that any rule reads: only these are sent, and only these key the decision cache."""
     record: Literal["off", "redacted", "arguments"] = "off"
     """Which inputs a gateway reports with its records, as `Tenant.decisions`."""
+    engine: Literal["wasm", "sidecar"] = "wasm"
+    """As `Tenant.policy_engine`. With a sidecar the module's part holds RegoModules."""
 
 
 class CompiledLimit(msgspec.Struct, frozen=True, kw_only=True):

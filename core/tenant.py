@@ -27,6 +27,8 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     revocation_epoch: int = 0
     """Raising it ends every decision cached and every legacy session begun before."""
     retention_days: int = 90
+    policy_engine: Literal["wasm", "sidecar"] = "wasm"
+    """What decides on gateways: the policy compiled to WASM, in process, or a stock OPA beside each gateway."""
     decisions: Literal["off", "redacted", "arguments"] = "redacted"
     """What is kept of what policies were asked, to replay candidates on: nothing, all but arguments, or those too that
     a policy declares.

@@ -4,7 +4,7 @@ A list changes for everybody at the moment it is served, on every replica, witho
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Final
 
@@ -64,6 +64,8 @@ class Listener:
     end: Callable[[], None]
     generation: int
     """Of the snapshot the sight is of."""
+    ahead: Callable[[TenantSnapshot], Awaitable[None]] | None = None
+    """Comes before `look` where the snapshot's policy is remote."""
 
 
 class Listeners:
@@ -136,6 +138,8 @@ class Listeners:
 
     async def _tell(self, snapshot: TenantSnapshot) -> None:
         for done, listener in enumerate(list(self._of.get(snapshot.tenant, ())), 1):
+            if listener.ahead is not None and snapshot.authorizer.remote is not None:
+                await listener.ahead(snapshot)
             self._look_again(listener, snapshot)
             if not done % AT_ONCE:
                 await asyncio.sleep(0)

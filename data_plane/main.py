@@ -300,6 +300,7 @@ def _starter(
             public_url=settings.public_url,
             tls=settings.tls,
             agent_grpc=agent_grpc,
+            opa_sidecar=settings.opa_sidecar,
             drain_s=settings.drain_s,
             trace_ratio=settings.trace_ratio,
             log_level=settings.log_level,

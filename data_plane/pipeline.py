@@ -4,7 +4,9 @@ Each stage returns a stronger value or raises Refused or Unavailable; there is n
 is read once, so a call never sees two versions of the rules. Every MCP method of every transport comes through here.
 """
 
-from core.call import Inbound, Opening, Result, Subject, SubjectMethod
+from collections.abc import Sequence
+
+from core.call import Inbound, Opening, Result, Subject, SubjectMethod, Target
 from core.errors import NotConnected, Reason, Refused, Unavailable
 from core.identity import Caller
 from core.snapshot import Offer
@@ -42,6 +44,10 @@ _GREETING = frozenset({"initialize", "server/discover"})
 """Whose answers say what the endpoint can do, and what servers say of themselves. Lists name those away."""
 
 
+_FILTERED = frozenset({*_GREETING, *lists.METHODS, *about.METHODS, *listening.STREAMS.values()})
+"""What is answered by what the caller sees."""
+
+
 async def handle(gateway: Gateway, inbound: Inbound) -> Result:
     """The answer to one MCP request. Cancelling it cancels the call upstream; it is recorded either way."""
     now = gateway.clock()
@@ -62,15 +68,21 @@ async def handle(gateway: Gateway, inbound: Inbound) -> Result:
         )
         found = target.find(inbound, caller, endpoint, tenant.secrets, gateway.sealer)
         # Where a limit would tell what is there, the policy is asked first.
-        verdict = policy.judge(inbound, caller, found, tenant.authorizer, now) if tenant.limiter.tells_tools else None
+        verdict, remote = None, tenant.authorizer.remote is not None
+        if tenant.limiter.tells_tools and not remote:
+            verdict = policy.judge(inbound, caller, found, tenant.authorizer, now)
+        elif tenant.limiter.tells_tools:
+            verdict = await policy.consult(inbound, caller, found, tenant.authorizer, now)
         seen = found if verdict is None or verdict.decision.allow else None
         await limit.spend(inbound, caller, tenant.limiter, gateway.counters, seen)
         if inbound.method not in target.ROUTED:
             if caller.proof.scopes is not None:
                 scopes.demand(inbound, caller, endpoint, None, gateway.urls)
-            return recording.done(await _answer(gateway, inbound, caller, endpoint, tenant, notes))
+            return recording.done(await _answer(gateway, inbound, caller, endpoint, tenant, notes, now))
         if inbound.ask is not None:
             inbound.principal = caller.principal
+        if remote and verdict is None:
+            verdict = await policy.consult(inbound, caller, found, tenant.authorizer, now)
         permit = recording.permitted(
             policy.authorize(inbound, caller, found, tenant.authorizer, now, recording, verdict)
         )
@@ -217,6 +229,39 @@ def sight(gateway: Gateway, inbound: Inbound, tenant: TenantSnapshot, subjects: 
     return Sight(tools, prompts, resources + templates, tuple(subject for subject in seen if subject is not None))
 
 
+async def foresee(gateway: Gateway, inbound: Inbound, tenant: TenantSnapshot, subjects: tuple[Subject, ...]) -> None:
+    """Ask a remote policy all that `sight` needs to know of it; where it does not answer, nothing is seen."""
+    now = gateway.clock()
+    try:
+        caller = authn.identify(inbound, tenant, now, gateway.bearers, gateway.urls)
+        endpoint = tenancy.admit(inbound, caller, tenant, gateway.silence_s)
+    except (Refused, Unavailable):
+        return
+    await tenant.authorizer.foresee(inbound, caller, endpoint.entries().values(), now)
+    await _consulted(
+        gateway, inbound, caller, endpoint, tenant, [(subject.method, subject.exposed) for subject in subjects], now
+    )
+
+
+async def _consulted(  # noqa: PLR0917 - as above
+    gateway: Gateway,
+    inbound: Inbound,
+    caller: Caller,
+    endpoint: EndpointView,
+    tenant: TenantSnapshot,
+    named: Sequence[tuple[SubjectMethod, str]],
+    now: float,
+) -> None:
+    """Ask a remote policy about single resources and tasks."""
+    for method, exposed in named:
+        if method == listening.UPDATED:
+            entry: Target | None = endpoint.resource(exposed)
+        else:
+            task = target.of_task(exposed, inbound, caller, endpoint, tenant.secrets, gateway.sealer)
+            entry = task[0] if task is not None else None
+        await policy.consult(inbound, caller, entry, tenant.authorizer, now)
+
+
 async def _answer(  # noqa: PLR0917 - as above
     gateway: Gateway,
     inbound: Inbound,
@@ -224,9 +269,11 @@ async def _answer(  # noqa: PLR0917 - as above
     endpoint: EndpointView,
     tenant: TenantSnapshot,
     notes: Notes,
+    now: float,
 ) -> Result:
     """What needs no upstream; for lists, the policy is a filter."""
-    now = gateway.clock()
+    if tenant.authorizer.remote is not None and inbound.method in _FILTERED:
+        await tenant.authorizer.foresee(inbound, caller, endpoint.entries().values(), now)
     offers = frozenset[Offer]()
     if inbound.method in _GREETING or (endpoint.catalogue.unavailable and inbound.method in lists.METHODS):
         seen = _seen(inbound, caller, endpoint, tenant, now)
@@ -238,7 +285,7 @@ async def _answer(  # noqa: PLR0917 - as above
             inbound, endpoint, visible, tenant.lists, tenant.secrets, gateway.sealer, now, gateway.version
         )
     if inbound.method == listening.STREAMS[inbound.era]:
-        return _opening(gateway, inbound, caller, endpoint, tenant, notes)
+        return await _opening(gateway, inbound, caller, endpoint, tenant, notes, now)
     if inbound.method == about.CONNECT:
         return about.place(inbound, endpoint, caller)
     if inbound.method in about.METHODS:
@@ -260,19 +307,22 @@ def _seen(inbound: Inbound, caller: Caller, endpoint: EndpointView, tenant: Tena
     }
 
 
-def _opening(  # noqa: PLR0917 - as above
+async def _opening(  # noqa: PLR0917 - as above
     gateway: Gateway,
     inbound: Inbound,
     caller: Caller,
     endpoint: EndpointView,
     tenant: TenantSnapshot,
     notes: Notes,
+    now: float,
 ) -> Result:
     """A stream of what changes: of the lists as this caller sees them, and of resources it may read."""
-    offers = tenant.lists.offered(endpoint, _seen(inbound, caller, endpoint, tenant, gateway.clock()))
+    offers = tenant.lists.offered(endpoint, _seen(inbound, caller, endpoint, tenant, now))
     wanted = listening.wanted(inbound, notes, offers)
     named: list[tuple[SubjectMethod, str]] = [(listening.UPDATED, uri) for uri in wanted.resource_subscriptions]
     named += [(listening.TASK, task) for task in wanted.task_ids]
+    if tenant.authorizer.remote is not None:
+        await _consulted(gateway, inbound, caller, endpoint, tenant, named, now)
     found = [_subject(gateway, inbound, caller, endpoint, tenant, *one) for one in named]
     subjects = tuple(subject for subject in found if subject is not None)
     return Result(
@@ -356,6 +406,8 @@ async def _set(  # noqa: PLR0917 - as above
     notes = gateway.sessions.at_hand(inbound.session) or notes
     if inbound.method == "resources/subscribe":
         inbound.name = uri = listening.uri(inbound)
+        if tenant.authorizer.remote is not None:
+            await _consulted(gateway, inbound, caller, endpoint, tenant, [(listening.UPDATED, uri)], gateway.clock())
         if _resource(gateway, inbound, caller, endpoint, tenant, uri) is None:
             raise listening.unknown(uri)
         changed = listening.subscribed(notes, uri)

@@ -15,6 +15,7 @@ from core.forwarded import HeaderName
 from core.mcp.origin import host_name
 from core.options import Option, SettingsRejected
 from core.resource import NAME, NAME_RULE
+from core.sidecar import place
 from data_plane.fronts.tls import TlsFiles
 
 _EVERY_ADDRESS = ("", "0.0.0.0", "::")
@@ -60,6 +61,7 @@ class Settings:
     redis_url: str
     max_loaded_tenants: int
     max_connections: int
+    opa_sidecar: str
     spool_max_mib: int
     drain_s: float
     ship_s: float
@@ -121,6 +123,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     forwarded_header: HeaderName = "x-forwarded-for"
     bad_credentials_per_minute: int = 0
     agent_grpc: AgentGrpc | None = None
+    opa_sidecar: str = ""
     drain_s: float
     trace_ratio: float
     log_level: str
@@ -140,6 +143,12 @@ def _public_url(text: str) -> str:
     if url and (parts.scheme not in ("http", "https") or not host_name(parts.netloc) or parts.path or parts.query):
         raise ValueError(f"{text!r} is not http:// or https:// with a host and no path")
     return url.lower()
+
+
+def _sidecar(text: str) -> str:
+    if text:
+        place(text, "tenant")
+    return text
 
 
 def _targets(text: str) -> tuple[str, ...]:
@@ -292,6 +301,13 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("max_loaded_tenants", options.whole(1, 1_000_000), "512", "Tenants a worker holds in memory at once"),
     Option("max_connections", options.whole(1, 1_000_000), "10000", "Agents' connections per worker"),
+    Option(
+        "opa_sidecar",
+        _sidecar,
+        "",
+        "Where the OPA of a tenant with `policy_engine: sidecar` listens, such as `unix:///run/opa/{tenant}.sock`; "
+        "empty: there is none, and such tenants are refused",
+    ),
     Option(
         "spool_max_mib",
         options.whole(4, 1_000_000),

@@ -15,7 +15,7 @@ from core.call import Target
 from core.certificate import CertificateReader
 from core.guard import Matcher
 from core.identity import Caller, key_hash
-from core.policy import PolicyEngine, PreparedPolicy
+from core.policy import PolicyEngine, PolicySidecars, PreparedPolicy, Revision
 from core.resource import digest
 from core.sealing import Sealer
 from core.snapshot import (
@@ -154,6 +154,7 @@ class Assembler:
     full: Full = field(default_factory=Full)
     value_sealer: Sealer | None = None
     """What tokens are made with: it seals equal values alike. None: what is to be tokenised is masked."""
+    sidecars: PolicySidecars | None = None
 
     def assemble(self, manifest_bytes: bytes, read: ReadPart, data_key: bytes) -> TenantSnapshot:
         """Decode and prepare everything; slow (milliseconds), so off the event loop.
@@ -175,7 +176,7 @@ class Assembler:
         endpoints = dict(_endpoints(parts, backends))
         tokens = ValueTokens(manifest.tenant, data_key, self.value_sealer) if self.value_sealer is not None else None
         tenant_guards = TenantGuards(guards, self.matcher, self.scanning, tokens)
-        policy = self.engine.prepare(parts.one("policy_module"), data.data, data.canaries)
+        policy = self._policy(parts, manifest, data)
         authorizer = Authorizer(
             policy,
             data,
@@ -218,6 +219,15 @@ class Assembler:
             ),
             certificates_full=self.full.certificates,
         )
+
+    def _policy(self, parts: "_Parts", manifest: Manifest, data: PolicyData) -> PreparedPolicy:
+        if data.engine == "wasm":
+            return self.engine.prepare(parts.one("policy_module"), data.data, data.canaries)
+        if self.sidecars is None:
+            raise ValueError("policy: an OPA sidecar decides for this tenant, and there are none here")
+        # The rules themselves reach it from the control plane.
+        revision = Revision(manifest.generation, manifest.policy_digest())
+        return self.sidecars.attach(manifest.tenant, revision, data.canaries)
 
     def _tokens(self, parts: "_Parts", tenant: str, data_key: bytes) -> Iterator[tuple[str, Token]]:
         for name, raw in parts.many("tokens"):

@@ -1,7 +1,7 @@
 """Streams that outlive their request: what one may hear is told on it until either side ends it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -26,8 +26,13 @@ class Streams:
         watches: Watches,
         sight: Callable[[Inbound, TenantSnapshot, tuple[Subject, ...]], Sight | None],
         snapshot: Callable[[str], TenantSnapshot | None],
+        foresee: Callable[[Inbound, TenantSnapshot, tuple[Subject, ...]], Awaitable[None]] | None = None,
     ) -> None:
-        """`sight`: what whoever sent a request sees, of subjects too; `snapshot`: a tenant's, as far as loaded."""
+        """`sight`: what whoever sent a request sees, of subjects too; `snapshot`: a tenant's, as far as loaded.
+
+        `foresee`: comes before `sight` where a policy is remote.
+        """
+        self._foresee = foresee
         self._listeners = listeners
         self._watches = watches
         self._sight = sight
@@ -50,11 +55,16 @@ class Streams:
                 stream.narrow(now.subjects)
             return now
 
+        async def ahead(newer: TenantSnapshot) -> None:
+            if self._foresee is not None:
+                await self._foresee(inbound, newer, stream.asked_for)
+
         listener = Listener(
             tenant=opening.tenant,
             principal=opening.principal,
             wanted=Wanted(opening.tools, opening.prompts, opening.resources),
             look=look,
+            ahead=ahead,
             sight=seen,
             tell=tell,
             end=end,

@@ -148,6 +148,8 @@ class Worker:
             return Verdict([])
         try:
             snapshot = await self._assembled(tenant, pointer)
+            if snapshot.policy.remote is not None:
+                await snapshot.policy.remote.rehearse()
         except (OSError, ValueError, SealBroken, Unavailable) as failure:
             return Verdict([Problem("snapshot", str(failure))])
         if snapshot.digest != pointer.manifest_digest:

@@ -23,6 +23,7 @@ from adapters.crypto.jwt import JwtProver
 from adapters.crypto.sealing import AesGcmSealer, AesSivSealer
 from adapters.jose.verifier import JoseVerifier
 from adapters.logs.json_lines import log_to_stderr
+from adapters.opa.sidecar import OpaSidecars
 from adapters.re2.matcher import Re2Matcher
 from adapters.wasmtime.policy import WasmPolicyEngine
 from adapters.x509.certificates import X509Certificates
@@ -47,7 +48,7 @@ from data_plane.meter import Meter
 from data_plane.on_behalf import OnBehalf
 from data_plane.packs import Packs
 from data_plane.parked import Parked
-from data_plane.pipeline import describe, handle, knock, prove, sight
+from data_plane.pipeline import describe, foresee, handle, knock, prove, sight
 from data_plane.public_urls import PublicUrls
 from data_plane.remote import (
     RemoteApprovers,
@@ -104,6 +105,8 @@ async def run(settings: WorkerSettings) -> None:
         spool = Spool(data_dir / "spool", settings.spool_max_bytes)
         stack.callback(spool.close)
         engine = stack.enter_context(WasmPolicyEngine(cache_dir=data_dir / "modules"))
+        sidecars = OpaSidecars(settings.opa_sidecar)
+        stack.callback(sidecars.close)
         sealer = AesGcmSealer()
         # One thread of its own: a long look holds up other long ones, never a snapshot or a name to be resolved.
         scanning = ThreadPoolExecutor(1, "scan")
@@ -113,7 +116,9 @@ async def run(settings: WorkerSettings) -> None:
             prover=JwtProver(),
         )
         stack.push_async_callback(network.close)
-        assembler = Assembler(engine, Re2Matcher(), sealer, X509Certificates(), scanning, value_sealer=AesSivSealer())
+        assembler = Assembler(
+            engine, Re2Matcher(), sealer, X509Certificates(), scanning, value_sealer=AesSivSealer(), sidecars=sidecars
+        )
         worker = Worker(
             Packs(data_dir / "parts"),
             assembler,
@@ -159,7 +164,7 @@ async def run(settings: WorkerSettings) -> None:
         watches = Watches(gateway.backends)
         stack.push_async_callback(watches.close)
         worker.listeners = listeners = Listeners(worker.tenants.loaded, settle_s=SETTLE_S)
-        streams = Streams(listeners, watches, partial(sight, gateway), worker.tenants.loaded)
+        streams = Streams(listeners, watches, partial(sight, gateway), worker.tenants.loaded, partial(foresee, gateway))
         options = FrontOptions(public_hosts=frozenset(settings.public_hosts))
         bodies = Bodies(options.max_body_bytes, options.max_buffered_bytes)
         others = Others(
@@ -208,6 +213,7 @@ async def run(settings: WorkerSettings) -> None:
                 "scans": Bound(scanning._work_queue.qsize(), settings.max_connections),  # noqa: SLF001 - no other look
                 **of_snapshots(worker.tenants, assembler.full),
                 **engine.bounds(),
+                **sidecars.bounds(),
                 **leases.bounds(),
                 **network.bounds(),
                 **front.bounds(),

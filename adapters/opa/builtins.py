@@ -5,6 +5,8 @@ Rego (rego.parse_module), what changes from one moment to the next (time.now_ns,
 handling no gateway policy has a use for (io.jwt.*, crypto.*).
 """
 
+from collections.abc import Callable
+
 import msgspec
 
 from core.policy import HOST_BUILTINS
@@ -45,12 +47,25 @@ class _Capabilities(msgspec.Struct):
     features: list[str] = []
 
 
+REFUSED_BESIDE = frozenset(("http.send", "net.lookup_ip_addr", "opa.runtime", "rego.parse_module", "trace"))
+"""Of what OPA itself can: what reaches the network from a gateway, or tells of its process."""
+
+
 def restricted(capabilities: bytes) -> bytes:
     """A capabilities file with what is allowed of the binary's own, and no host to reach."""
+    return _with(capabilities, ALLOWED.__contains__)
+
+
+def beside(capabilities: bytes, *, http: bool) -> bytes:
+    """The same for Rego that stock OPA decides by. `http`: it may ask others over HTTP."""
+    return _with(capabilities, lambda name: name not in REFUSED_BESIDE or (http and name == "http.send"))
+
+
+def _with(capabilities: bytes, allows: Callable[[str], bool]) -> bytes:
     known = msgspec.json.decode(capabilities, type=_Capabilities)
     return msgspec.json.encode(
         {
-            "builtins": [builtin for builtin in known.builtins if builtin.get("name") in ALLOWED],
+            "builtins": [builtin for builtin in known.builtins if allows(str(builtin.get("name")))],
             "future_keywords": known.future_keywords,
             "features": known.features,
             "allow_net": [],

@@ -3,8 +3,9 @@
 import asyncio
 import tarfile
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,8 +97,13 @@ class OpaCompiler:
         opa: str | None = None,
         deadline_s: float = DEADLINE_S,
         at_once: int = 2,
+        sidecars_ask: bool = False,
     ) -> None:
-        """`shipped`: file name to Rego of the policy every tenant's Rego is compiled together with."""
+        """`shipped`: file name to Rego of the policy every tenant's Rego is compiled together with.
+
+        `sidecars_ask`: Rego for sidecars may use `http.send`.
+        """
+        self._http = sidecars_ask
         self._shipped = dict(shipped)
         self._opa = opa
         self._deadline_s = deadline_s
@@ -110,15 +116,28 @@ class OpaCompiler:
         return self._slots.bound
 
     async def compile(self, modules: dict[str, str], tests: dict[str, str]) -> bytes:
+        async with self._sound(modules, tests, builtins.restricted) as job:
+            return await job.build(sorted(self._shipped), modules)
+
+    async def check(self, modules: dict[str, str], tests: dict[str, str]) -> None:
+        async with self._sound(modules, tests, partial(builtins.beside, http=self._http)):
+            return
+
+    @asynccontextmanager
+    async def _sound(
+        self, modules: dict[str, str], tests: dict[str, str], may: Callable[[bytes], bytes]
+    ) -> "AsyncIterator[_Job]":
+        """What checks and passes its tests, in its folder. `may`: makes a capabilities file of the binary's own."""
         opa = binary.find(self._opa)
         try:
             capabilities = await self._known(opa)
-            async with _folder(_files(self._shipped, modules, tests, builtins.restricted(capabilities))) as folder:
+            async with _folder(_files(self._shipped, modules, tests, may(capabilities))) as folder:
                 job = _Job(opa, folder, self._deadline_s, self._slots, builtins.names(capabilities))
                 found = await job.inspect(modules, tests)
                 found = found or (await job.test(tests) if tests else [])
                 if not found:
-                    return await job.build(sorted(self._shipped), modules)
+                    yield job
+                    return
         except OpaOverran as overrun:
             found = [Found("", 0, str(overrun))]
         raise _rejected(found, several=len(modules) > 1)

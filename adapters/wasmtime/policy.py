@@ -16,7 +16,7 @@ from adapters.wasmtime.guest import Guest, GuestFailed
 from adapters.wasmtime.modules import Modules
 from adapters.wasmtime.ticker import Ticker
 from core.bound import Bound
-from core.policy import ERROR, HOST_BUILTINS, UNDEFINED, Canary, Decision, normalise
+from core.policy import ERROR, HOST_BUILTINS, Canary, Decision, normalise
 
 DEADLINE_TICKS = 5
 """Of a decision: it is cut off after 40-50 ms, a thousand times what one takes."""
@@ -89,6 +89,8 @@ class _Shared:
 class WasmPolicy:
     """A module with a tenant's data. The guest is made when it is needed, and anew after any failure."""
 
+    remote: None = None
+
     def __init__(self, shared: "_Shared", module: Module, data: bytes) -> None:
         self._shared = shared
         self._module = module
@@ -141,9 +143,9 @@ class WasmPolicy:
             raise ValueError(f"policy: has no entry point {missing}") from missing
         for number, canary in enumerate(canaries):
             decision = normalise(_only(guest.evaluate(self._decision, canary.input, PREPARE_TICKS)))
-            if decision == UNDEFINED or decision.allow is not canary.allow:
-                expected = "allow" if canary.allow else "deny"
-                raise ValueError(f"policy: canary {number} must {expected}, and gives {decision}")
+            wrong = canary.wrong(number, decision)
+            if wrong is not None:
+                raise ValueError(f"policy: {wrong}")
 
     def hibernate(self) -> None:
         """Give the guest's memory back. An evaluation under way keeps it until it is done."""

@@ -32,6 +32,7 @@ from control_plane.services.connections import Accounts
 from control_plane.services.definitions import Approvals
 from control_plane.services.fleet_view import FleetView
 from control_plane.services.keys import Keys
+from control_plane.services.opa_sidecars import OpaSidecars
 from control_plane.services.passwords import UserPasswords
 from control_plane.services.resources import Resources, change_entry
 from control_plane.services.revealing import Revealing
@@ -79,6 +80,7 @@ class Services:
     accounts: Accounts
     call_approvals: CallApprovals
     revealing: Revealing
+    sidecars: OpaSidecars
 
 
 def admin_rpcs(services: Services) -> list[Rpc]:
@@ -90,7 +92,7 @@ def admin_rpcs(services: Services) -> list[Rpc]:
         "Connections": _methods(ConnectionHandlers(services.accounts)),
         "FleetView": _methods(FleetHandlers(services.fleet)),
         "CallApprovals": _methods(CallApprovalHandlers(services.call_approvals)),
-        "Policies": _methods(PolicyHandlers(services.simulations)),
+        "Policies": _methods(PolicyHandlers(services.simulations, services.sidecars)),
         "Audit": _methods(AuditHandlers(services.audit, services.proof)),
         "Tokens": _methods(TokenHandlers(services.revealing)),
         "Usage": _methods(UsageHandlers(services.usage)),

@@ -5,9 +5,11 @@ import msgspec
 from control_plane.api.envelope import json_of, struct_of, timestamp_of, unix_of
 from control_plane.services.call_approvals import CallApprovals
 from control_plane.services.explanation import Explanation, Situation
+from control_plane.services.opa_sidecars import OpaSidecars
 from control_plane.services.simulation import Candidate, Replay, Simulations
 from core.admin import Admin
 from core.approval import Approval
+from core.opa import SidecarDecision, SidecarState
 from core.policy import Decision
 from toolgate.v1 import policy_pb2 as pb
 
@@ -36,8 +38,9 @@ class CallApprovalHandlers:
 
 
 class PolicyHandlers:
-    def __init__(self, simulations: Simulations) -> None:
+    def __init__(self, simulations: Simulations, sidecars: OpaSidecars) -> None:
         self._simulations = simulations
+        self._sidecars = sidecars
 
     async def simulate(self, admin: Admin, request: pb.SimulateRequest) -> pb.SimulateResponse:
         active, candidate, asked = await self._simulations.simulate(
@@ -66,6 +69,44 @@ class PolicyHandlers:
         found = await self._simulations.differences(admin, request.tenant, request.days)
         flips = _replay(found).flips
         return pb.DifferencesResponse(flips=flips, flipped_calls=found.flipped_calls)
+
+    async def list_sidecars(self, admin: Admin, request: pb.ListSidecarsRequest) -> pb.ListSidecarsResponse:
+        found = await self._sidecars.sidecars(admin, request.tenant)
+        return pb.ListSidecarsResponse(sidecars=[_sidecar(one) for one in found])
+
+    async def list_sidecar_decisions(
+        self, admin: Admin, request: pb.ListSidecarDecisionsRequest
+    ) -> pb.ListSidecarDecisionsResponse:
+        found = await self._sidecars.decisions(admin, request.tenant, request.limit)
+        return pb.ListSidecarDecisionsResponse(decisions=[_sidecar_decision(*one) for one in found])
+
+
+_OUTCOMES = {True: "allow", False: "deny", None: "failed"}
+
+
+def _sidecar(one: SidecarState) -> pb.Sidecar:
+    return pb.Sidecar(
+        id=one.id,
+        version=one.version,
+        revision=one.revision,
+        problem=one.problem,
+        seen_at=timestamp_of(one.seen_unix),
+        decisions=one.decisions,
+        denied=one.denied,
+        failed=one.failed,
+    )
+
+
+def _sidecar_decision(sidecar: str, one: SidecarDecision) -> pb.SidecarDecision:
+    return pb.SidecarDecision(
+        id=one.id,
+        sidecar=sidecar,
+        at=timestamp_of(one.at_unix),
+        revision=one.revision,
+        path=one.path,
+        outcome=_OUTCOMES[one.allowed],
+        reasons=one.reasons,
+    )
 
 
 def _call_approval(one: Approval) -> pb.CallApproval:

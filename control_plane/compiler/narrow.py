@@ -128,6 +128,7 @@ def narrowed(policy: PolicyData, roles: Mapping[str, Role], left: Iterable[str])
         nameless=tuple(kind for kind in policy.nameless if kind in fresh.nameless),
         arguments=tuple(sorted({*policy.arguments, *fresh.arguments})),
         record=policy.record,
+        engine=policy.engine,
     )
 
 

@@ -113,6 +113,8 @@ class Hub:
         self._able: dict[str, set[str]] = {}
         self._first_able = asyncio.Event()
         """Set, and replaced, when a tenant's newest snapshot is in force on a first node."""
+        self._awaited: dict[str, asyncio.Event] = {}
+        """Tenant to who waits for its next publication, one event for all."""
         self._watched: dict[str, set[tuple[str, str]]] = {}
         """Node to the servers it was asked to watch, which say when they change."""
         self._unwatched = 0
@@ -155,11 +157,22 @@ class Hub:
             self._in_force[one.tenant] = one
             if before is None or before.generation != one.generation:
                 self._able.pop(one.tenant, None)
+            news = self._awaited.pop(one.tenant, None)
+            if news is not None:
+                news.set()
             for session in self._sessions.values():
                 session.want(one)
 
     def in_force(self) -> list[Published]:
         return list(self._in_force.values())
+
+    def published(self, tenant: str) -> Published | None:
+        """The newest; None: none ever, as far as it is known here."""
+        return self._in_force.get(tenant)
+
+    async def next(self, tenant: str) -> None:
+        """Until something newer is published than what `published` gives now."""
+        await self._awaited.setdefault(tenant, asyncio.Event()).wait()
 
     def generation(self, tenant: str) -> int:
         """Of the newest publication; 0: none, or withdrawn."""

@@ -1,8 +1,8 @@
 """A tenant's policy: the shipped module, or one with the tenant's own Rego in it, and the data made of its roles."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -10,11 +10,12 @@ from control_plane.compiler.policy import ARGUMENTS_MAX, policy_data, role_probl
 from control_plane.compiler.source import Found, TenantPolicy, found_in
 from core.bound import Bound, Hits
 from core.identity import Role
-from core.policy import Policy, PolicyCompiler, PolicyCompilerMissing, PolicyTrial, RegoRejected
+from core.policy import Policy, PolicyCompiler, PolicyCompilerMissing, PolicyTrial, RegoModules, RegoRejected
 from core.resource import Problem, Ref, Resource, digest, encode
 from core.tenant import Tenant
 
 _Value = TypeVar("_Value")
+Engine = Literal["wasm", "sidecar"]
 
 MODULES_KEPT = 64
 REFUSALS_KEPT = 256
@@ -23,9 +24,11 @@ REFUSALS_KEPT = 256
 class RegoPolicies:
     """Compiles a set of Rego modules once; tenants without any share the shipped module."""
 
-    def __init__(self, platform: bytes, compiler: PolicyCompiler) -> None:
+    def __init__(self, platform: bytes, compiler: PolicyCompiler, shipped: Mapping[str, str] | None = None) -> None:
+        """`platform`: the shipped module; `shipped`: its Rego by file name, for sidecars."""
         self._platform = platform
         self._compiler = compiler
+        self._shipped = dict(shipped or {})
         self._modules: OrderedDict[bytes, bytes] = OrderedDict()
         self._refusals: OrderedDict[bytes, dict[str, list[Problem]]] = OrderedDict()
         self._modules_full, self._refusals_full = Hits(), Hits()
@@ -36,20 +39,24 @@ class RegoPolicies:
             "policy_refusals": Bound(len(self._refusals), REFUSALS_KEPT, self._refusals_full.count),
         }
 
-    async def make(self, resources: Sequence[Resource]) -> TenantPolicy | list[Found]:
-        """The policy, or everything wrong with the roles and the Rego it is made of."""
+    async def make(self, resources: Sequence[Resource], *, in_process: bool = False) -> TenantPolicy | list[Found]:
+        """The policy, or everything wrong with the roles and the Rego it is made of.
+
+        `in_process`: as WASM, whatever decides on gateways.
+        """
+        tenant = next((r.spec for r in resources if isinstance(r.spec, Tenant)), Tenant())
+        engine: Engine = "wasm" if in_process else tenant.policy_engine
         roles = {r.name: r.spec for r in resources if isinstance(r.spec, Role)}
         own = [(r.ref, r.spec) for r in resources if isinstance(r.spec, Policy) and not r.spec.disabled]
         found = list(_role_faults(resources))
-        module = await self._module(own)
+        module = await self._module(own, engine)
         if isinstance(module, list):
             return found + module
         if found:
             return found
         arguments = {path for _, policy in own for path in policy.arguments}
         data = policy_data(roles, [policy.rego for _, policy in own], arguments)
-        tenant = next((r.spec for r in resources if isinstance(r.spec, Tenant)), Tenant())
-        data = msgspec.structs.replace(data, record=tenant.decisions)
+        data = msgspec.structs.replace(data, record=tenant.decisions, engine=engine)
         if len(data.arguments) > ARGUMENTS_MAX:
             rule = (
                 f"all policies and roles together may read at most {ARGUMENTS_MAX} arguments, not {len(data.arguments)}"
@@ -66,22 +73,22 @@ class RegoPolicies:
         if others:
             rule = f"PolicyTrial/{trial.name} is being tried already: one at a time, disable the others"
             return [Found(other.ref, "spec", rule) for other, _ in others]
-        made = await self.make(tried(resources, trial, spec))
+        made = await self.make(tried(resources, trial, spec), in_process=True)
         if isinstance(made, TenantPolicy):
             # What gateways report is what the policy in force was asked.
             return TenantPolicy(made.module, msgspec.structs.replace(made.data, record="off", canaries=()))
         return [_of_trial(found, trial.ref, spec) for found in made]
 
-    async def _module(self, own: Sequence[tuple[Ref, Policy]]) -> bytes | list[Found]:
+    async def _module(self, own: Sequence[tuple[Ref, Policy]], engine: Engine) -> bytes | list[Found]:
         if not own:
-            return self._platform
+            return self._platform if engine == "wasm" else encode(RegoModules(self._shipped))
         modules = {ref.name: policy.rego for ref, policy in own}
         tests = {ref.name: policy.tests for ref, policy in own if policy.tests.strip()}
-        source = digest(encode((modules, tests)))
+        source = digest(encode((engine, modules, tests)))
         if source in self._refusals:
             return list(_faults(own, self._refusals[source]))
         try:
-            module = self._modules.get(source) or await self._compiler.compile(modules, tests)
+            module = self._modules.get(source) or await self._compiled(modules, tests, engine)
         except RegoRejected as rejected:
             if not rejected.by_policy.get(""):  # What is no policy's own fault, such as a deadline, may pass.
                 _keep(self._refusals, source, rejected.by_policy, REFUSALS_KEPT, self._refusals_full)
@@ -90,6 +97,13 @@ class RegoPolicies:
             return [Found(ref, "spec.rego", str(missing), passing=True, cheap=True) for ref, _ in own]
         _keep(self._modules, source, module, MODULES_KEPT, self._modules_full)
         return module
+
+    async def _compiled(self, modules: dict[str, str], tests: dict[str, str], engine: Engine) -> bytes:
+        if engine == "wasm":
+            return await self._compiler.compile(modules, tests)
+        await self._compiler.check(modules, tests)
+        own = {f"policies/{name}.rego": text for name, text in modules.items()}
+        return encode(RegoModules({**self._shipped, **own}))
 
 
 def tried(resources: Iterable[Resource], trial: Resource, spec: PolicyTrial) -> list[Resource]:

@@ -92,6 +92,17 @@ class Vault:
         except UnicodeDecodeError:
             return None
 
+    async def data_key(self, tenant: str) -> bytes:
+        """Raises LookupError."""
+        keys = await self.tenant_keys(tenant)
+        if keys is None:
+            raise LookupError(f"{tenant} has no keys")
+        return keys.data_key
+
+    async def session_key(self, tenant: str) -> bytes | None:
+        keys = await self.tenant_keys(tenant)
+        return keys.session_key if keys is not None else None
+
     def open_keys(self, ref: Ref, value: Sealed) -> TenantKeys:
         plain = self.open(ref, value)
         return TenantKeys(*(plain[i : i + KEY_BYTES] for i in range(0, 3 * KEY_BYTES, KEY_BYTES)))

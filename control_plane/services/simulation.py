@@ -77,7 +77,7 @@ class Replay(msgspec.Struct, kw_only=True):
 
 
 class Policies(Protocol):
-    async def make(self, resources: Sequence[Resource]) -> TenantPolicy | list[Found]: ...
+    async def make(self, resources: Sequence[Resource], *, in_process: bool = False) -> TenantPolicy | list[Found]: ...
 
 
 class Parts(Protocol):
@@ -236,7 +236,7 @@ class Simulations:
     @asynccontextmanager
     async def _ready(self, resources: list[Resource]) -> AsyncIterator[_Policy]:
         """Raises Rejected (INVALID) where it does not check."""
-        made = await self._policies.make(resources)
+        made = await self._policies.make(resources, in_process=True)
         if isinstance(made, list):
             raise Rejected(
                 Why.INVALID, "the policy does not check", [Problem(f"{f.ref} {f.path}", f.rule) for f in made]

@@ -7,7 +7,7 @@ callers alike share decisions. A cached one costs 2 us where the engine costs 25
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
 
@@ -18,7 +18,7 @@ from core.call import Inbound, Permit, Target
 from core.decision_inputs import MARK_BYTES
 from core.errors import Reason, Refused
 from core.identity import BY_KEY, Caller
-from core.policy import ERROR, UNDEFINED, Decision, PreparedPolicy, parsed, unmet
+from core.policy import ERROR, FAILURES, Decision, PreparedPolicy, parsed, unmet
 from core.policy_input import (
     ASKED,
     CONTEXT,
@@ -62,6 +62,10 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 Targets = tuple[Target, ...]
+Alike = dict[object, list[Target]]
+
+
+DecisionKey = tuple[bytes, str, type, str, str, Context, bytes]
 
 
 class Verdict(NamedTuple):
@@ -95,6 +99,8 @@ class Authorizer:
         `decisions_full`, `lists_full`: count what is forgotten to make room.
         """
         self._prepared = prepared
+        self.remote = prepared.remote
+        """Who is to be asked beforehand, with `consult` and `foresee`: then the others know. None: nobody."""
         self._names = data.names
         self._context = tuple(CONTEXT[member] for member in data.context)
         self._members = data.context
@@ -105,9 +111,7 @@ class Authorizer:
         self._salt = encode((digest, epoch))
         self.shadow: Shadow | None = None
         """A policy on trial beside it."""
-        self._decisions = _Kept[tuple[bytes, str, type, str, str, Context, bytes], Verdict](
-            DECISIONS_CAP, decisions_full or Hits()
-        )
+        self._decisions = _Kept[DecisionKey, Verdict](DECISIONS_CAP, decisions_full or Hits())
         self._lists = _Kept[tuple[bytes, str, int, Context], tuple[Targets, Targets]](LISTS_CAP, lists_full or Hits())
         self._alike: dict[tuple[str, int, frozenset[str]], tuple[Targets, Targets]] = {}
 
@@ -136,23 +140,61 @@ class Authorizer:
 
         Raises Refused (INVALID) for arguments that could be read in two ways, where any rule reads arguments.
         """
-        context = self.context(inbound, caller, now_unix) if self._context else ()
-        arguments = self.arguments(inbound) if self._arguments else b""
-        kind = type(target)
-        # With the server: a URI may be of another one where the endpoint is narrowed to it.
-        key = (caller.policy_class, inbound.endpoint, kind, target.server, target.name, context, arguments)
+        key = self._key(inbound, caller, target, now_unix)
         verdict = self._decisions.get(key, now_unix)
         if verdict is not None:
             return verdict
-        about = ASKED[kind]
+        asked = self._question(inbound, caller, target, key)
+        decision = self._prepared.decide(asked) if _is_sane(asked) else ERROR
+        return self._decided(key, decision, asked, inbound, caller, target, now_unix)
+
+    async def consult(self, inbound: Inbound, caller: Caller, target: Target, now_unix: float) -> Verdict:
+        """As `decide`, by a policy that is remote."""
+        assert self.remote is not None
+        key = self._key(inbound, caller, target, now_unix)
+        verdict = self._decisions.get(key, now_unix)
+        if verdict is not None:
+            return verdict
+        asked = self._question(inbound, caller, target, key)
+        decision = await self.remote.decide(asked) if _is_sane(asked) else ERROR
+        return self._decided(key, decision, asked, inbound, caller, target, now_unix)
+
+    def _key(self, inbound: Inbound, caller: Caller, target: Target, now_unix: float) -> DecisionKey:
+        context = self.context(inbound, caller, now_unix) if self._context else ()
+        arguments = self.arguments(inbound) if self._arguments else b""
+        # With the server: a URI may be of another one where the endpoint is narrowed to it.
+        return (
+            caller.policy_class,
+            inbound.endpoint,
+            type(target),
+            target.server,
+            target.name,
+            context,
+            arguments,
+        )
+
+    def _question(self, inbound: Inbound, caller: Caller, target: Target, key: DecisionKey) -> bytes:
+        *_, context, arguments = key
+        about = ASKED[type(target)]
         subject: dict[str, object] = {about.one: shown(target)}
         if arguments:
             subject["args"] = msgspec.Raw(arguments)
-        asked = self._input(inbound.endpoint, caller, context, about.action, subject)
-        decision = self._prepared.decide(asked) if _is_sane(asked) else ERROR
-        if decision in (ERROR, UNDEFINED):
+        return self._input(inbound.endpoint, caller, context, about.action, subject)
+
+    def _decided(  # noqa: PLR0917 - what was asked
+        self,
+        key: DecisionKey,
+        decision: Decision,
+        asked: bytes,
+        inbound: Inbound,
+        caller: Caller,
+        target: Target,
+        now_unix: float,
+    ) -> Verdict:
+        if decision in FAILURES:
             return Verdict(decision, cached=False, mark=b"", input=b"")
-        kept = self._kept(asked, inbound.endpoint, caller, context, about, target, arguments)
+        *_, context, arguments = key
+        kept = self._kept(asked, inbound.endpoint, caller, context, ASKED[type(target)], target, arguments)
         mark = blake2b(kept, digest_size=MARK_BYTES).digest() if kept else b""
         self._decisions.put(key, Verdict(decision, cached=True, mark=mark, input=b""), _until(caller, now_unix))
         return Verdict(decision, cached=False, mark=mark, input=kept)
@@ -182,12 +224,30 @@ class Authorizer:
         key = (caller.policy_class, inbound.endpoint, id(targets), context)
         held = self._lists.get(key, now_unix)
         if held is None or held[0] is not targets:
-            names = self._visible_names(inbound.endpoint, caller, targets, context)
-            if names is None:
+            alike = self._alike_of(targets)
+            questions = self._questions(inbound.endpoint, caller, targets, alike, context)
+            seen = (self._prepared.visible(asked) if _is_sane(asked) else None for asked in questions)
+            held = self._seen(inbound.endpoint, targets, alike, seen)
+            if held is None:
                 return ()
-            held = self._shared(inbound.endpoint, targets, names)
             self._lists.put(key, held, _until(caller, now_unix))
         return cast(tuple[T, ...], held[1])
+
+    async def foresee(self, inbound: Inbound, caller: Caller, collections: Iterable[Targets], now_unix: float) -> None:
+        """Ask a remote policy what `visible` is going to be asked of each of them; of what fails nothing is seen."""
+        assert self.remote is not None
+        context = self.context(inbound, caller, now_unix)
+        for targets in collections:
+            key = (caller.policy_class, inbound.endpoint, id(targets), context)
+            held = self._lists.get(key, now_unix)
+            if not targets or (held is not None and held[0] is targets):
+                continue
+            alike = self._alike_of(targets)
+            questions = self._questions(inbound.endpoint, caller, targets, alike, context)
+            seen = [await self.remote.visible(asked) if _is_sane(asked) else None for asked in questions]
+            held = self._seen(inbound.endpoint, targets, alike, seen)
+            if held is not None:
+                self._lists.put(key, held, _until(caller, now_unix))
 
     def _shared(self, endpoint: str, targets: Targets, names: frozenset[str]) -> tuple[Targets, Targets]:
         key = (endpoint, id(targets), names)
@@ -198,22 +258,29 @@ class Authorizer:
             held = self._alike[key] = (targets, tuple(one for one in targets if one.name in names))
         return held
 
-    def _visible_names(
-        self, endpoint: str, caller: Caller, targets: Targets, context: Context
-    ) -> frozenset[str] | None:
-        """None where the policy fails."""
+    def _alike_of(self, targets: Targets) -> Alike | None:
+        """None: each is asked about by itself."""
+        return _alike(targets) if ASKED[type(targets[0])].many in self._nameless else None
+
+    def _questions(
+        self, endpoint: str, caller: Caller, targets: Targets, alike: Alike | None, context: Context
+    ) -> Iterator[bytes]:
         about = ASKED[type(targets[0])]
-        alike = _alike(targets) if about.many in self._nameless else None
-        names: set[str] = set()
         for some in _portions(targets if alike is None else tuple(several[0] for several in alike.values())):
-            asked = self._input(endpoint, caller, context, about.action, {about.many: [shown(one) for one in some]})
-            seen = self._prepared.visible(asked) if _is_sane(asked) else None
+            yield self._input(endpoint, caller, context, about.action, {about.many: [shown(one) for one in some]})
+
+    def _seen(
+        self, endpoint: str, targets: Targets, alike: Alike | None, answers: Iterable[frozenset[str] | None]
+    ) -> tuple[Targets, Targets] | None:
+        """All and those that are visible; None where the policy failed."""
+        names: set[str] = set()
+        for seen in answers:
             if seen is None:
                 return None
             names |= seen
         if alike is not None:
             names = {one.name for several in alike.values() if several[0].name in names for one in several}
-        return frozenset(names)
+        return self._shared(endpoint, targets, frozenset(names))
 
     def _input(self, endpoint: str, caller: Caller, context: Context, action: str, about: dict[str, object]) -> bytes:
         ctx = circumstances(self._members, context)
@@ -241,6 +308,16 @@ class Authorizer:
 
     def _caller(self, user: str, agent: str) -> dict[str, object]:
         return caller_input(self._identity, user, agent, names=self._names)
+
+
+async def consult(
+    inbound: Inbound, caller: Caller, target: Target | None, authorizer: Authorizer, now_unix: float
+) -> Verdict | None:
+    """As `judge`, where the policy is remote."""
+    if target is None:
+        authorizer.arguments(inbound)
+        return None
+    return await authorizer.consult(inbound, caller, target, now_unix)
 
 
 def judge(
@@ -324,7 +401,7 @@ def visible(
     return authorizer.visible(inbound, caller, targets, now_unix)
 
 
-def _alike(targets: Targets) -> dict[object, list[Target]]:
+def _alike(targets: Targets) -> Alike:
     """By all that a policy sees of them but their names."""
     found: dict[object, list[Target]] = {}
     for one in targets:

@@ -71,6 +71,8 @@ WORKER: Iterable[Kept] = (
     Kept("lists", "lists of what a policy class sees", "2,000 a tenant", _OLDEST, "60 s"),
     Kept("policy_guests", "policies with an instance in memory", "512", "one not used lately gives it up", _EACH),
     Kept("policy_modules", "compiled policy modules", "64", _OLDEST, "-"),
+    Kept("opa_sidecars", "tenants' OPA sidecars asked", "1,024", _OLDEST, "-"),
+    Kept("opa_connections", "connections to the busiest of them", "64", "the call waits", "0.25 s; 30 s idle"),
     Kept("sessions_noted", "sessions whose log level and subscriptions are known here", "4,096", _OLDEST, "24 h"),
     Kept(
         "parked_calls",

@@ -293,3 +293,36 @@ def _with_program(folder, behaviour: str, deadline_s: float = 0.5) -> OpaCompile
     program.write_text(f'#!/bin/sh\nif [ "$1" = capabilities ]; then exec {real} "$@"; fi\n{behaviour}\n')
     program.chmod(0o755)
     return OpaCompiler(sources(), opa=str(program), deadline_s=deadline_s, at_once=8)
+
+
+BESIDE = """package toolgate.tenant.hours
+
+deny contains "jwt" if not io.jwt.decode(input.args.token)
+
+deny contains "hash" if crypto.sha256(input.tool.name) == "x"
+"""
+ASKS = """package toolgate.tenant.hours
+
+deny contains "asked" if http.send({"method": "get", "url": "https://example.com"}).status_code == 403
+
+deny contains "told" if opa.runtime().env
+"""
+
+
+async def test_rego_for_a_sidecar_may_use_what_wasm_lacks_and_not_what_reaches_out():
+    await opa.compiler().check({"hours": BESIDE}, {})
+    with pytest.raises(RegoRejected) as refused:
+        await opa.compiler().compile({"hours": BESIDE}, {})
+    assert "line 3: io.jwt.decode is not available to policies" in [p.rule for p in refused.value.problems]
+    for may, wrong in (({}, ["http.send", "opa.runtime"]), ({"sidecars_ask": True}, ["opa.runtime"])):
+        with pytest.raises(RegoRejected) as refused:
+            await opa.compiler(**may).check({"hours": ASKS}, {})
+        said = " ".join(p.rule for p in refused.value.problems)
+        assert [name for name in ("http.send", "opa.runtime") if f"{name} is not available" in said] == wrong
+
+
+async def test_tests_of_rego_for_a_sidecar_are_run_too():
+    with pytest.raises(RegoRejected, match="does not hold"):
+        await opa.compiler().check(
+            {"hours": GOOD}, {"hours": "package toolgate.tenant.hours_test\n\ntest_a if 1 == 2\n"}
+        )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from adapters.opa.binary import find
@@ -10,8 +11,9 @@ from control_plane import policies as shipped
 from control_plane.compiler.source import TenantPolicy
 from control_plane.services.policies import RegoPolicies
 from core.identity import Condition, Permission, Role
-from core.policy import Policy
+from core.policy import Policy, PolicyTrial, RegoModules
 from core.resource import Resource, Spec
+from core.tenant import Tenant
 
 NIGHT = 'package toolgate.tenant.night\n\nimport rego.v1\n\ndeny contains "closed" if input.ctx.hour < 6\n'
 
@@ -34,6 +36,10 @@ class Counting:
         self.compiled += 1
         return await self._compiler.compile(modules, tests)
 
+    async def check(self, modules: dict[str, str], tests: dict[str, str]) -> None:
+        self.compiled += 1
+        await self._compiler.check(modules, tests)
+
 
 @pytest.fixture
 def compiler() -> Counting:
@@ -42,7 +48,7 @@ def compiler() -> Counting:
 
 @pytest.fixture
 def policies(compiler: Counting) -> RegoPolicies:
-    return RegoPolicies(b"the shipped module", compiler)
+    return RegoPolicies(b"the shipped module", compiler, shipped.sources())
 
 
 async def test_a_tenant_without_rego_shares_the_shipped_module(policies: RegoPolicies, compiler: Counting) -> None:
@@ -107,3 +113,25 @@ async def test_an_opa_that_fails_may_be_well_again_and_then_compiles(tmp_path: P
     opa.unlink()
     opa.symlink_to(find(None))
     assert isinstance(await policies.make([a(Policy(rego=NIGHT), "night")]), TenantPolicy)
+
+
+async def test_for_a_sidecar_the_rego_itself_is_published_and_tried_as_wasm(
+    policies: RegoPolicies, compiler: Counting
+) -> None:
+    beside = a(Tenant(policy_engine="sidecar"), "acme")
+    made = await policies.make([beside, a(Policy(rego=NIGHT), "night")])
+    assert isinstance(made, TenantPolicy)
+    assert made.data.engine == "sidecar"
+    files = msgspec.msgpack.decode(made.module, type=RegoModules).files
+    assert files == {**shipped.sources(), "policies/night.rego": NIGHT}
+    plain = await policies.make([beside])
+    assert isinstance(plain, TenantPolicy)
+    assert msgspec.msgpack.decode(plain.module, type=RegoModules).files == shipped.sources()
+    here = await policies.make([beside, a(Policy(rego=NIGHT), "night")], in_process=True)
+    assert isinstance(here, TenantPolicy)
+    assert (here.data.engine, here.module[:4]) == ("wasm", b"\0asm")
+    assert compiler.compiled == 2
+    trial = a(PolicyTrial(policies={"night": Policy(rego=NIGHT)}), "stricter")
+    shadow = await policies.shadow([beside, trial])
+    assert isinstance(shadow, TenantPolicy)
+    assert shadow.module[:4] == b"\0asm"

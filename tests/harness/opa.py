@@ -19,8 +19,8 @@ def program() -> str:
     return find(str(made)) if made.exists() else find(None)
 
 
-def compiler(**limits: float) -> OpaCompiler:
-    return OpaCompiler(sources(), opa=program(), **limits)
+def compiler(*, sidecars_ask: bool = False, **limits: float) -> OpaCompiler:
+    return OpaCompiler(sources(), opa=program(), sidecars_ask=sidecars_ask, **limits)
 
 
 def evaluate(rule: str, inputs: list[dict], data: bytes, folder: Path) -> list:

@@ -271,3 +271,67 @@ class DifferencesResponse(_message.Message):
     flips: _containers.RepeatedCompositeFieldContainer[ReplayResponse.Flip]
     flipped_calls: int
     def __init__(self, flips: _Optional[_Iterable[_Union[ReplayResponse.Flip, _Mapping]]] = ..., flipped_calls: _Optional[int] = ...) -> None: ...
+
+class Sidecar(_message.Message):
+    __slots__ = ("id", "version", "revision", "problem", "seen_at", "decisions", "denied", "failed")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    SEEN_AT_FIELD_NUMBER: _ClassVar[int]
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    DENIED_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    version: str
+    revision: str
+    problem: str
+    seen_at: _timestamp_pb2.Timestamp
+    decisions: int
+    denied: int
+    failed: int
+    def __init__(self, id: _Optional[str] = ..., version: _Optional[str] = ..., revision: _Optional[str] = ..., problem: _Optional[str] = ..., seen_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., decisions: _Optional[int] = ..., denied: _Optional[int] = ..., failed: _Optional[int] = ...) -> None: ...
+
+class ListSidecarsRequest(_message.Message):
+    __slots__ = ("tenant",)
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    def __init__(self, tenant: _Optional[str] = ...) -> None: ...
+
+class ListSidecarsResponse(_message.Message):
+    __slots__ = ("sidecars",)
+    SIDECARS_FIELD_NUMBER: _ClassVar[int]
+    sidecars: _containers.RepeatedCompositeFieldContainer[Sidecar]
+    def __init__(self, sidecars: _Optional[_Iterable[_Union[Sidecar, _Mapping]]] = ...) -> None: ...
+
+class SidecarDecision(_message.Message):
+    __slots__ = ("id", "sidecar", "at", "revision", "path", "outcome", "reasons")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SIDECAR_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    sidecar: str
+    at: _timestamp_pb2.Timestamp
+    revision: str
+    path: str
+    outcome: str
+    reasons: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., sidecar: _Optional[str] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[str] = ..., path: _Optional[str] = ..., outcome: _Optional[str] = ..., reasons: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListSidecarDecisionsRequest(_message.Message):
+    __slots__ = ("tenant", "limit")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    limit: int
+    def __init__(self, tenant: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListSidecarDecisionsResponse(_message.Message):
+    __slots__ = ("decisions",)
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    decisions: _containers.RepeatedCompositeFieldContainer[SidecarDecision]
+    def __init__(self, decisions: _Optional[_Iterable[_Union[SidecarDecision, _Mapping]]] = ...) -> None: ...

@@ -211,6 +211,16 @@ class PoliciesStub:
                 request_serializer=toolgate_dot_v1_dot_policy__pb2.TestPolicyRequest.SerializeToString,
                 response_deserializer=toolgate_dot_v1_dot_policy__pb2.TestPolicyResponse.FromString,
                 _registered_method=True)
+        self.ListSidecars = channel.unary_unary(
+                '/toolgate.v1.Policies/ListSidecars',
+                request_serializer=toolgate_dot_v1_dot_policy__pb2.ListSidecarsRequest.SerializeToString,
+                response_deserializer=toolgate_dot_v1_dot_policy__pb2.ListSidecarsResponse.FromString,
+                _registered_method=True)
+        self.ListSidecarDecisions = channel.unary_unary(
+                '/toolgate.v1.Policies/ListSidecarDecisions',
+                request_serializer=toolgate_dot_v1_dot_policy__pb2.ListSidecarDecisionsRequest.SerializeToString,
+                response_deserializer=toolgate_dot_v1_dot_policy__pb2.ListSidecarDecisionsResponse.FromString,
+                _registered_method=True)
         self.Differences = channel.unary_unary(
                 '/toolgate.v1.Policies/Differences',
                 request_serializer=toolgate_dot_v1_dot_policy__pb2.DifferencesRequest.SerializeToString,
@@ -240,6 +250,18 @@ class PoliciesServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Test(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSidecars(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSidecarDecisions(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -276,6 +298,16 @@ def add_PoliciesServicer_to_server(servicer, server):
                     servicer.Test,
                     request_deserializer=toolgate_dot_v1_dot_policy__pb2.TestPolicyRequest.FromString,
                     response_serializer=toolgate_dot_v1_dot_policy__pb2.TestPolicyResponse.SerializeToString,
+            ),
+            'ListSidecars': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSidecars,
+                    request_deserializer=toolgate_dot_v1_dot_policy__pb2.ListSidecarsRequest.FromString,
+                    response_serializer=toolgate_dot_v1_dot_policy__pb2.ListSidecarsResponse.SerializeToString,
+            ),
+            'ListSidecarDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSidecarDecisions,
+                    request_deserializer=toolgate_dot_v1_dot_policy__pb2.ListSidecarDecisionsRequest.FromString,
+                    response_serializer=toolgate_dot_v1_dot_policy__pb2.ListSidecarDecisionsResponse.SerializeToString,
             ),
             'Differences': grpc.unary_unary_rpc_method_handler(
                     servicer.Differences,
@@ -370,6 +402,60 @@ class Policies:
             '/toolgate.v1.Policies/Test',
             toolgate_dot_v1_dot_policy__pb2.TestPolicyRequest.SerializeToString,
             toolgate_dot_v1_dot_policy__pb2.TestPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSidecars(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/toolgate.v1.Policies/ListSidecars',
+            toolgate_dot_v1_dot_policy__pb2.ListSidecarsRequest.SerializeToString,
+            toolgate_dot_v1_dot_policy__pb2.ListSidecarsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSidecarDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/toolgate.v1.Policies/ListSidecarDecisions',
+            toolgate_dot_v1_dot_policy__pb2.ListSidecarDecisionsRequest.SerializeToString,
+            toolgate_dot_v1_dot_policy__pb2.ListSidecarDecisionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

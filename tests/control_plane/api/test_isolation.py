@@ -99,6 +99,8 @@ REQUESTS: dict[str, list[Fields]] = {
     "Policies.Explain": [{**TENANTS, "situation": SITUATION}],
     "Policies.Test": [TENANTS],
     "Policies.Differences": [TENANTS],
+    "Policies.ListSidecars": [TENANTS],
+    "Policies.ListSidecarDecisions": [TENANTS],
     "Policies.Replay": [{**TENANTS, "candidate": {"removed": [f"Policy/{HAS}"]}}],
     "Passwords.Set": [{**TENANTS, "user": HAS, "password": "correct horse battery staple"}],
     "Passwords.Clear": [{**TENANTS, "user": HAS}],

@@ -51,6 +51,8 @@ def inbound(
 class NothingAllowed:
     """A policy engine, for stages that ask no policy."""
 
+    remote = None
+
     def prepare(self, module: bytes, data: bytes, canaries: tuple[Canary, ...]) -> "NothingAllowed":
         return self
 

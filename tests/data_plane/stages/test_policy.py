@@ -27,6 +27,7 @@ class Counted:
     real: object = None
     answers: list = field(default_factory=list)
     asked: list[dict] = field(default_factory=list)
+    remote = None
 
     def decide(self, input_json):
         self.asked.append(json.loads(input_json))
