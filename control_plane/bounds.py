@@ -26,7 +26,7 @@ CONTROL_PLANE: Iterable[Kept] = (
         "5 s",
     ),
     Kept("audit_sinks", "audit sinks being served", "4", "the next ones wait", "10 s"),
-    Kept("secret_sources", "secrets being read from where they come from", "8", "the next ones wait", "20 s"),
+    Kept("secret_sources", "secrets being read from where they come from", "16", "the next ones wait", "20 s"),
     Kept("secret_stores", "stores of secrets that are logged in to", "1,000", _OLDEST, "its token"),
     Kept("secret_store_requests", "requests to them, on threads of their own", "256", "tried again later", "5 s"),
     Kept("issuers_asked", "issuers whose keys are being fetched", "8", "the next ones wait", "5 s"),

@@ -10,6 +10,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Final
 
@@ -34,8 +35,10 @@ from core.secret import (
 from core.secret_store import SecretStore, credentials
 from core.store import Put, Statuses, Store
 
-AT_ONCE: Final = 8
+AT_ONCE: Final = 16
 LEASE_S: Final = 60.0
+FILES_AT_ONCE: Final = 2
+FILE_S: Final = 10.0
 TICK_S: Final = 1.0
 RETRY_S: Final = (5.0, 60.0)
 """First and longest pause after what failed; never longer than what is stated for the source."""
@@ -68,44 +71,56 @@ class SecretSources:
         self.readings = {"current": 0, "stale": 0, "absent": 0}
         """How often each came of reading one."""
         self._wake = asyncio.Event()
-        self._under_way = 0
+        self._under_way: set[asyncio.Task[None]] = set()
         self._full = 0
+        # Of a folder that hangs no other work is to know.
+        self._threads = ThreadPoolExecutor(FILES_AT_ONCE, "secret-files")
 
     @property
     def bound(self) -> Bound:
-        return Bound(self._under_way, AT_ONCE, self._full)
+        return Bound(len(self._under_way), AT_ONCE, self._full)
 
     def changed(self, tenant: str) -> None:  # noqa: ARG002 - whose it is, the database knows better.
         """Something is declared otherwise: it may be due at once."""
         self._wake.set()
 
     async def run(self) -> None:
-        while True:
-            self._wake.clear()
-            try:
-                some = await self.look()
-            except Rejected as away:
-                log.warning("reading secrets from their sources waits: %s", away.public)
-                some = 0
-            if some < AT_ONCE:
+        try:
+            while True:
+                self._wake.clear()
+                try:
+                    await self.look()
+                except Rejected as away:
+                    log.warning("reading secrets from their sources waits: %s", away.public)
+                    await asyncio.sleep(TICK_S)
                 try:
                     async with asyncio.timeout(TICK_S):
                         await self._wake.wait()
                 except TimeoutError:
                     pass
-
-    async def look(self) -> int:
-        """Read those that are due, a few at once; how many there were. Raises Rejected(UNAVAILABLE)."""
-        claimed = await self._due.claim(AT_ONCE, LEASE_S)
-        self._full += len(claimed) == AT_ONCE
-        self._under_way = len(claimed)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for due in claimed:
-                    tasks.create_task(self._one(due))
         finally:
-            self._under_way = 0
-        return len(claimed)
+            for task in self._under_way:
+                task.cancel()
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def look(self) -> list[asyncio.Task[None]]:
+        """Begin to read those that are due, as far as there is room: a slow one keeps no other waiting.
+
+        Raises Rejected(UNAVAILABLE).
+        """
+        room = AT_ONCE - len(self._under_way)
+        if room <= 0:
+            self._full += 1
+            return []
+        tasks = [asyncio.create_task(self._one(due)) for due in await self._due.claim(room, LEASE_S)]
+        self._under_way.update(tasks)
+        for task in tasks:
+            task.add_done_callback(self._done)
+        return tasks
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._wake.set()
 
     async def _one(self, due: DueSecret) -> None:
         try:
@@ -153,11 +168,19 @@ class SecretSources:
     async def _read(self, due: DueSecret, store: SecretStore | None) -> tuple[str, float]:
         source = due.spec.source
         if isinstance(source, FileSource):
-            return await asyncio.to_thread(self._file, due.tenant, source), float(source.refresh_s)
+            return await self._from_file(due.tenant, source), float(source.refresh_s)
         assert isinstance(source, VaultSource)
         if store is None:
             raise NoValue(f"there is no SecretStore/{source.store}")
         return await self._stores.read(due.tenant, store, await self._credentials(due.tenant, store), source)
+
+    async def _from_file(self, tenant: str, source: FileSource) -> str:
+        reading = asyncio.get_running_loop().run_in_executor(self._threads, self._file, tenant, source)
+        try:
+            async with asyncio.timeout(FILE_S):
+                return await reading
+        except TimeoutError as late:
+            raise NoValue(f"{source.path} cannot be read within {FILE_S:g} s") from late
 
     def _file(self, tenant: str, source: FileSource) -> str:
         try:

@@ -13,14 +13,16 @@ from core.secret_store import RENEW_SHARE, SHORT_S, Denied, Lease, SecretStore
 from core.web import Unreachable, Web
 
 SESSIONS_MAX = 1_000
-AWAY_S = 5.0
-"""A store that did not answer is not asked again for so long, however many Secrets come from it."""
+AWAY_S = (5.0, 60.0)
+"""A store that did not answer is not asked again for so long, first and at most, however many Secrets come from it: one
+that never answers takes little of what there is for all.
+"""
 
 
 class _Session:
     """A token of a store, while it is good. One login or renewal at a time."""
 
-    __slots__ = ("away", "away_until", "ends", "lease", "lock", "renew_at")
+    __slots__ = ("away", "away_until", "ends", "failures", "lease", "lock", "renew_at")
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
@@ -29,11 +31,22 @@ class _Session:
         self.ends = 0.0
         self.away = ""
         self.away_until = 0.0
+        self.failures = 0
 
     def hold(self, lease: Lease | None, now: float) -> None:
         self.lease = lease
         lasts = float("inf") if lease is None or lease.lasts_s is None else lease.lasts_s
         self.ends, self.renew_at = now + lasts, now + lasts * RENEW_SHARE
+
+    def check(self, now: float) -> None:
+        """Raises NoValue while it is to be left alone."""
+        if now < self.away_until:
+            raise NoValue(self.away)
+
+    def did_not_answer(self, failure: Unreachable, now: float) -> None:
+        pause_s = min(AWAY_S[1], AWAY_S[0] * float(1 << min(self.failures, 10)))
+        self.away, self.away_until = f"the store is away: {failure}", now + pause_s
+        self.failures += 1
 
 
 class SecretStores:
@@ -57,8 +70,7 @@ class SecretStores:
         Raises NoValue.
         """
         session = self._session(tenant, store, values)
-        if self._monotonic() < session.away_until:
-            raise NoValue(session.away)
+        session.check(self._monotonic())
         try:
             token = await self._token(session, store, values)
             answer = await self._web.fetch(secret_store.read_request(store, source, token))
@@ -66,9 +78,10 @@ class SecretStores:
                 # The token may have been ended at the store: once more with another.
                 token = await self._token(session, store, values, instead_of=token)
                 answer = await self._web.fetch(secret_store.read_request(store, source, token))
+            session.failures = 0
             return secret_store.read_value(store, source, answer)
         except Unreachable as failure:
-            session.away, session.away_until = f"the store is away: {failure}", self._monotonic() + AWAY_S
+            session.did_not_answer(failure, self._monotonic())
             raise NoValue(session.away) from failure
 
     async def _token(
@@ -76,6 +89,7 @@ class SecretStores:
     ) -> str:
         async with session.lock:
             now, lease = self._monotonic(), session.lease
+            session.check(now)
             if lease is not None and lease.token == instead_of:
                 lease = None
             if lease is not None and now < session.renew_at:

@@ -172,15 +172,27 @@ async def test_a_wrong_mount_is_no_word_either(world: World) -> None:
     assert not none.value.gone
 
 
-async def test_a_store_that_does_not_answer_is_left_alone_for_a_moment(world: World) -> None:
-    port, world.server.port = world.server.port, 1
-    with pytest.raises(NoValue, match="away") as none:
-        await world.read()
-    assert not none.value.gone
-    with pytest.raises(NoValue, match="away"):
-        await world.read()
+async def test_a_store_that_does_not_answer_is_left_alone_for_ever_longer_moments(world: World) -> None:
+    world.server.silent = True
+
+    async def away() -> None:
+        with pytest.raises(NoValue, match="away") as none:
+            await world.read()
+        assert not none.value.gone
+
+    for pause_s in (5.0, 10.0, 20.0, 40.0, 60.0, 60.0):
+        asked = len(world.server.asked)
+        await away()
+        world.server.now += pause_s - 1.0
+        await away()
+        assert len(world.server.asked) == asked + 1
+        world.server.now += 1.0
+    world.server.silent = False
+    assert await world.read() == "first"
+    world.server.silent = True
+    await away()
+    world.server.silent = False
     world.server.now += 5.0
-    world.server.port = port
     assert await world.read() == "first"
 
 

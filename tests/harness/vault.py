@@ -45,6 +45,10 @@ class VaultServer:
     tokens: dict[str, Token] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     """`METHOD path` of every request."""
+    silent: bool = False
+    """Connections are closed without an answer."""
+    hold: asyncio.Event = field(default_factory=asyncio.Event)
+    """Cleared: requests wait."""
     said: list[tuple[int, bytes]] = field(default_factory=list)
     """Answers that somebody in between gives to the next requests instead."""
 
@@ -137,6 +141,10 @@ class VaultServer:
             method, target, _ = head[0].split(" ")
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:]) if name}
             body = await reader.readexactly(int(headers.get("content-length", "0")))
+            await self.hold.wait()
+            if self.silent:
+                self.asked.append("nothing")
+                return
             status, said = self._answered(method, target, headers, body)
             writer.write(
                 b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
@@ -159,6 +167,7 @@ class VaultServer:
 @asynccontextmanager
 async def vault(tls: ssl.SSLContext | None = None) -> AsyncIterator[VaultServer]:
     made = VaultServer(secure=tls is not None)
+    made.hold.set()
     server = await asyncio.start_server(made.serve, "127.0.0.1", 0, ssl=tls)
     made.port = server.sockets[0].getsockname()[1]
     async with server:

@@ -1,5 +1,6 @@
 """Secrets that come from elsewhere: kept up to date, kept for a while without their source, then taken away."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +28,13 @@ class World:
     sources: SecretSources
     folder: Path
 
-    async def look(self) -> int:
-        """As if everything were due."""
-        await self.plane.column("UPDATE secret_sources SET due_at = '-infinity' RETURNING name")
-        return await self.sources.look()
+    async def look(self, *, all_due: bool = True) -> int:
+        """How many were read. `all_due`: as if everything were."""
+        if all_due:
+            await self.plane.column("UPDATE secret_sources SET due_at = '-infinity' RETURNING name")
+        reading = await self.sources.look()
+        await asyncio.gather(*reading)
+        return len(reading)
 
     async def value(self, name: str = "db") -> str | None:
         ref = Ref("Secret", "acme", name)
@@ -80,12 +84,12 @@ async def world(plane: Plane, tmp_path: Path) -> AsyncIterator[World]:
 async def test_a_value_comes_from_the_store_and_follows_it_and_who_reads_the_api_sees_none(world: World) -> None:
     await world.from_the_store()
     assert await world.value() is None
-    assert await world.sources.look() == 1
+    assert await world.look(all_due=False) == 1
     assert await world.value() == "first"
     assert (await world.source())["state"] == "current"
 
     before = await world.revision()
-    assert await world.sources.look() == 0, "not due"
+    assert await world.look(all_due=False) == 0, "not due"
     assert await world.look() == 1
     assert await world.revision() == before, "the same value is nothing new for gateways"
     world.server.write("shop/db", {"password": "second"})
@@ -106,7 +110,7 @@ async def test_while_the_store_is_away_the_last_value_goes_on_for_its_grace_and_
     world: World,
 ) -> None:
     await world.from_the_store()
-    await world.sources.look()
+    await world.look(all_due=False)
     world.server.sealed = True
     world.plane.clock.now += 599.0
     await world.look()
@@ -135,7 +139,7 @@ async def test_while_the_store_is_away_the_last_value_goes_on_for_its_grace_and_
 
 async def test_the_end_of_the_grace_is_looked_at_when_it_comes(world: World) -> None:
     await world.from_the_store()
-    await world.sources.look()
+    await world.look(all_due=False)
     world.server.sealed = True
     world.plane.clock.now += 590.0
     await world.look()
@@ -146,7 +150,7 @@ async def test_the_end_of_the_grace_is_looked_at_when_it_comes(world: World) -> 
 
 async def test_what_was_deleted_at_the_store_is_taken_away_at_once(world: World) -> None:
     await world.from_the_store()
-    await world.sources.look()
+    await world.look(all_due=False)
     world.server.write("shop/db", None)
     await world.look()
     assert await world.value() is None
@@ -154,9 +158,9 @@ async def test_what_was_deleted_at_the_store_is_taken_away_at_once(world: World)
 
 async def test_a_value_of_another_place_does_not_stand_in_for_one_that_cannot_be_read(world: World) -> None:
     await world.from_the_store()
-    await world.sources.look()
+    await world.look(all_due=False)
     await world.plane.apply("Secret", "db", {"source": {**VAULT, "path": "shop/elsewhere"}})
-    assert await world.sources.look() == 1, "another declaration is due at once"
+    assert await world.look(all_due=False) == 1, "another declaration is due at once"
     assert await world.value() is None
 
 
@@ -172,7 +176,7 @@ async def test_a_static_value_and_a_source_take_each_others_place(world: World) 
 
 async def test_a_login_never_needs_what_it_opens(world: World) -> None:
     await world.from_the_store()
-    await world.sources.look()
+    await world.look(all_due=False)
     await world.plane.apply("Secret", "sid", {"source": {**VAULT, "path": "shop/sid"}})
     world.plane.clock.now += 1.0
     await world.look()
@@ -182,7 +186,7 @@ async def test_a_login_never_needs_what_it_opens(world: World) -> None:
 async def test_a_mounted_file_is_followed(world: World) -> None:
     file = world.mount("first\n")
     await world.plane.apply("Secret", "db", {"source": {"type": "file", "path": "password", "grace_s": 60}})
-    await world.sources.look()
+    await world.look(all_due=False)
     assert await world.value() == "first"
     file.write_text("second")
     await world.look()
@@ -201,7 +205,7 @@ async def test_one_tenants_secret_reads_no_other_tenants_files(world: World) -> 
     world.mount("acme's")
     source = {"source": {"type": "file", "path": "password"}}
     await world.plane.apply("Secret", "db", source, tenant="umbrella")
-    await world.sources.look()
+    await world.look(all_due=False)
     assert await world.plane.vault.sealed(Ref("Secret", "umbrella", "db")) is None
 
 
@@ -221,4 +225,20 @@ async def test_a_store_inside_is_the_platforms_to_declare_and_one_in_use_stays(w
 async def test_replicas_share_the_work_and_none_writes_over_another(world: World) -> None:
     await world.from_the_store()
     assert len(await PostgresDueSecrets(world.plane.database).claim(10, 60.0)) == 1
-    assert await world.sources.look() == 0, "another replica has it"
+    assert await world.look(all_due=False) == 0, "another replica has it"
+
+
+async def test_a_store_that_keeps_one_waiting_keeps_nobody_else(world: World) -> None:
+    await world.from_the_store()
+    await world.plane.apply("Secret", "file", {"source": {"type": "file", "path": "password"}})
+    world.mount("quick")
+    world.server.hold.clear()
+    slow, quick = sorted(await world.sources.look(), key=lambda task: task.get_name())
+    done, waiting = await asyncio.wait({slow, quick}, return_when=asyncio.FIRST_COMPLETED)
+    assert (len(done), len(waiting)) == (1, 1)
+    assert await world.value("file") == "quick"
+    assert await world.sources.look() == [], "what is being read is not claimed twice"
+    assert world.sources.bound.held == 1
+    world.server.hold.set()
+    await asyncio.gather(*waiting)
+    assert await world.value() == "first"
