@@ -160,7 +160,8 @@ async def _run(settings: Settings) -> int:
         # Threads of its own: a slow token endpoint keeps nobody's keys waiting.
         exchange_web = WebClient()
         stack.callback(exchange_web.close)
-        workers.on_behalf = on_behalf = OnBehalf(Exchanging(exchange_web, JwtProver()).obtain, time.time)
+        exchanging = Exchanging(exchange_web, JwtProver())
+        workers.on_behalf = on_behalf = OnBehalf(exchanging.obtain, time.time)
         stack.push_async_callback(on_behalf.close)
         metrics, calls = CallMetrics(), CallLog(settings.call_log)
         spans = _spans(settings, release)
@@ -186,6 +187,7 @@ async def _run(settings: Settings) -> int:
                 "issuers": issuer_keys.bound,
                 "exchanged_tokens": on_behalf.bound,
                 "exchanges": exchange_web.bound,
+                "exchanges_away": exchanging.bound,
                 "client_anchors": anchors.bound,
                 "spool_segments": Bound(pump.segments, max(2, settings.spool_max_mib), pump.dropped),
                 "call_log_bytes": calls.bound,

@@ -4,13 +4,18 @@ It is the node that asks and not the control plane: it has the caller's token al
 and a caller can begin to use a server while the control plane is away.
 """
 
+import asyncio
 import logging
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from core import exchange
 from core import oauth_client as oauth
+from core.bound import Bound
 from core.exchange import Declined, Request, Wanted
 from core.oauth_client import NotBelieved, Prover, TokenAnswer
 from core.snapshot import Token
@@ -21,6 +26,20 @@ log = logging.getLogger("toolgate.exchange")
 
 TIMEOUT_S = 8.0
 MOST_BYTES = 64 * 1024
+AT_ONCE = 4
+"""Of one tenant: half of the threads there are, so that endpoints of one that never answer leave some to others."""
+AWAY_S = (2.0, 20.0)
+"""An endpoint that did not answer is not asked again for so long, first and at most, for whomever."""
+AWAY_KEPT = 1_000
+
+
+@dataclass(slots=True)
+class _Away:
+    """A server's token endpoint, since it did not answer."""
+
+    until: float
+    failures: int
+    why: str
 
 
 class Exchanging:
@@ -30,8 +49,43 @@ class Exchanging:
         self._web = web
         self._prover = prover
         self._clock = clock
+        self._away: OrderedDict[tuple[str, str, str], _Away] = OrderedDict()
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._full = 0
+
+    @property
+    def bound(self) -> Bound:
+        """Of endpoints that did not answer."""
+        return Bound(len(self._away), AWAY_KEPT, self._full)
 
     async def obtain(self, wanted: Wanted) -> Token | Declined:
+        turn = self._turns.get(wanted.tenant)
+        if turn is None:
+            turn = self._turns[wanted.tenant] = asyncio.Semaphore(AT_ONCE)
+        async with turn:
+            place = (wanted.tenant, wanted.server, wanted.made_for)
+            away = self._away.get(place)
+            if away is not None and self._clock() < away.until:
+                return Declined(refused=False, detail=away.why)
+            found = await self._asked(wanted)
+            if isinstance(found, Declined) and not found.refused:
+                self._note(place, found.detail)
+            else:
+                self._away.pop(place, None)
+            return found
+
+    def _note(self, place: tuple[str, str, str], why: str) -> None:
+        """Those that waited with it and failed too are one failure."""
+        away, now = self._away.get(place), self._clock()
+        failures = 0 if away is None else away.failures + (now >= away.until)
+        pause_s = min(AWAY_S[1], AWAY_S[0] * float(1 << min(failures, 10)))
+        self._away[place] = _Away(now + pause_s, failures, why)
+        self._away.move_to_end(place)
+        if len(self._away) > AWAY_KEPT:
+            self._away.popitem(last=False)
+            self._full += 1
+
+    async def _asked(self, wanted: Wanted) -> Token | Declined:
         try:
             answer = await self._redeem(wanted, exchange.first(wanted))
             then = exchange.second(wanted, answer)

@@ -175,6 +175,7 @@ SUPERVISOR: Iterable[Kept] = (
     Kept(
         "client_anchors", "authorities whose client certificates TLS takes", "5,000", "the newest are left out", _EACH
     ),
+    Kept("exchanges_away", "servers whose token endpoints did not answer lately", "1,000", _OLDEST, "20 s"),
     Kept("watched_servers", "servers listened to between looks", "2,000", "found at the next look", "1.5 `refresh_s`"),
     Kept("fleet_probes", "looks at servers asked for", "256", "answered `too many`", "40 s"),
     Kept("bus_subscriptions", "topics its workers listen to", "200,000", "refused to the worker", "its channel"),

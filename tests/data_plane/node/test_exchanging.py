@@ -1,8 +1,9 @@
 """A node at token endpoints: what it sends to which of them, and what becomes of each answer."""
 
+import asyncio
 import json
 from base64 import b64decode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import parse_qs
 
@@ -39,11 +40,14 @@ class Endpoints:
         self.sent: list[tuple[str, dict[str, str], str]] = []
         """(path, form, client as HTTP Basic says it)"""
         self.answers: dict[str, Answer] = {}
+        self.slow: dict[str, Callable[[dict[str, str]], Awaitable[Response]]] = {}
 
     async def serve(self, request: Request) -> Response:
         form = {name: values[0] for name, values in parse_qs((await request.body()).decode()).items()}
         kind, _, pair = request.headers.get("authorization", "").partition(" ")
         self.sent.append((request.url.path, form, b64decode(pair).decode() if kind == "Basic" else ""))
+        if request.url.path in self.slow:
+            return await self.slow[request.url.path](form)
         return self.answers[request.url.path](form)
 
     def wanted(self, **auth: object) -> Wanted:
@@ -173,6 +177,54 @@ async def test_a_no_and_no_answer_are_told_apart_and_neither_holds_a_token(
     assert found.refused is refused
     for text in (SUBJECT, "secret"):
         assert text not in found.detail + caplog.text
+
+
+async def test_an_endpoint_that_does_not_answer_is_left_alone_for_ever_longer_moments(endpoints: Endpoints) -> None:
+    web, now = WebClient(), [NOW]
+    node = Exchanging(web, JwtProver(), lambda: now[0])
+    endpoints.answers["/as"] = says(500, "")
+    for pause_s in (2.0, 4.0, 8.0, 16.0, 20.0, 20.0):
+        before = len(endpoints.sent)
+        for late_s in (0.0, pause_s - 0.5):
+            now[0] += late_s
+            found = await node.obtain(endpoints.wanted())
+            assert isinstance(found, Declined)
+            assert not found.refused
+        assert len(endpoints.sent) == before + 1
+        other = msgspec.structs.replace(endpoints.wanted(), server="other")
+        assert isinstance(await node.obtain(other), Declined), "another server's is another matter"
+        now[0] += 0.5
+    endpoints.answers["/as"] = gives()
+    assert isinstance(await node.obtain(endpoints.wanted()), Token)
+    endpoints.answers["/as"] = says(400, "")
+    for _ in range(2):
+        found = await node.obtain(endpoints.wanted())
+        assert isinstance(found, Declined)
+        assert found.refused, "a no is an answer: the next caller's may be another"
+    web.close()
+
+
+async def test_one_tenants_slow_endpoint_leaves_room_for_anothers(endpoints: Endpoints, node: Exchanging) -> None:
+    going, go = asyncio.Event(), asyncio.Event()
+    under_way = 0
+
+    async def slow(_: dict[str, str]) -> Response:
+        nonlocal under_way
+        under_way += 1
+        going.set()
+        await go.wait()
+        return gives()({})
+
+    endpoints.answers = {"/as": gives()}
+    endpoints.slow["/idp"] = slow
+    mine = endpoints.wanted(token_endpoint=f"{endpoints.url}/idp")
+    waiting = [asyncio.ensure_future(node.obtain(mine)) for _ in range(12)]
+    await going.wait()
+    theirs = msgspec.structs.replace(endpoints.wanted(), tenant="beta")
+    assert isinstance(await node.obtain(theirs), Token)
+    assert under_way <= 4
+    go.set()
+    assert all(isinstance(found, Token) for found in await asyncio.gather(*waiting))
 
 
 async def test_an_endpoint_inside_is_asked_only_where_the_server_may_be_inside(
