@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check conformance matrix bench proto policy clean
+.PHONY: help setup run test check conformance matrix bench audit proto policy clean
 
 help: ## Print this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ matrix: $(STAMP) ## Every revision and transport of client and server through a 
 
 bench: $(STAMP) ## Measure speed and memory; figures and commands are in bench/README.md
 	bash bench/run.sh $(ARGS)
+
+audit: $(STAMP) ## Known vulnerabilities of what is pinned; says so where nobody can be asked
+	@bash tests/audit.sh
 
 proto: $(STAMP) ## Regenerate the protobuf code in toolgate/
 	$(BIN)/python -m tests.harness.protoc .
