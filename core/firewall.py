@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from core.deep import Deep, joined
 from core.detect import Detector
 from core.errors import Refused
 from core.firewall_signals import Judgement, Signals
@@ -57,8 +58,9 @@ class FirewallScanner(Scanner):
         *,
         partial: bool = False,
         tokens: ValueTokens | None = None,
+        deep: Deep | None = None,
     ) -> None:
-        super().__init__(actions, direction, matcher, own, partial=partial, tokens=tokens)
+        super().__init__(actions, direction, matcher, own, partial=partial, tokens=tokens, deep=deep)
         self._signals = Signals(matcher)
         self._limits = limits
         self._least = min(filter(None, (limits.report, limits.strip, limits.block)), default=101)
@@ -66,25 +68,28 @@ class FirewallScanner(Scanner):
     def mask(self, raw: bytes, *, is_result: bool = False) -> tuple[bytes, tuple[Finding, ...]]:
         """As Scanner's; what gives orders is reported, removed or refused first."""
         if not self._signals.may_hold(raw):
-            return super().mask(raw, is_result=is_result) if self.actions else (raw, ())
-        with self.refusing():
-            raw, found = self._screened(raw, is_result=is_result)
+            return self.cut(raw, is_result=is_result) if self.actions else (raw, ())
+        raw, found = self.screen(raw, is_result=is_result, score=0)
         if not self.actions:
             return raw, found
         try:
-            masked, more = super().mask(raw, is_result=is_result)
+            masked, more = self.cut(raw, is_result=is_result)
         except Refused as refusal:
             refusal.findings = (*found, *refusal.findings)
             raise
         return masked, found + more
 
+    def screen(self, raw: bytes, *, is_result: bool, score: int) -> tuple[bytes, tuple[Finding, ...]]:
+        with self.refusing():
+            return self._screened(raw, is_result=is_result, model=score)
+
     def is_clean(self, raw: bytes) -> bool:
         return not self._signals.may_hold(raw) and (not self.actions or super().is_clean(raw))
 
-    def _screened(self, raw: bytes, *, is_result: bool) -> tuple[bytes, tuple[Finding, ...]]:
+    def _screened(self, raw: bytes, *, is_result: bool, model: int) -> tuple[bytes, tuple[Finding, ...]]:
         text = raw.decode()
         said = [(scalar, words) for scalar, words in _said(text, is_result=is_result)]
-        judged = self._signals.judge("\n\n".join(words for _, words in said))
+        judged = _with(self._signals.judge("\n\n".join(words for _, words in said)), model)
         if judged.score < self._least:
             return raw, ()
         if self._limits.block and judged.score >= self._limits.block:
@@ -93,6 +98,9 @@ class FirewallScanner(Scanner):
         if not self._limits.strip or judged.score < self._limits.strip:
             return raw, (self._finding("report", judged),)
         finding = self._finding("mask", judged)
+        if model >= self._limits.strip:
+            # Which sentences the model means, it does not say.
+            raise self.refusal(NAME, findings=(msgspec.structs.replace(finding, action="block"),))
         stripped = self._stripped(text, said)
         if (
             self._signals.judge("\n\n".join(w for _, w in _said(stripped, is_result=is_result))).score
@@ -131,6 +139,13 @@ class FirewallScanner(Scanner):
                 kept.append(REMOVED + piece[len(piece.rstrip()) :])
         rest = "".join(kept)
         return rest if self._signals.judge(rest).score < limit else REMOVED
+
+
+def _with(judged: Judgement, model: int) -> Judgement:
+    """What signals and a model say together."""
+    if not model:
+        return judged
+    return Judgement(joined(judged.score, model), (*judged.reasons, f"classifier={model}"))
 
 
 def _said(text: str, *, is_result: bool) -> Iterator[tuple[Scalar, str]]:

@@ -5,6 +5,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from core.deep import PREFIX, Asked, Classifier, Presidio
 from core.own_detector import NAME as OWN_NAME
 from core.own_detector import OWN_PER_GUARD, OwnDetector
 from core.resource import Problem, Ref
@@ -74,11 +75,16 @@ class Firewall(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """From here on the sentences that say so are removed."""
     block_at: int | None = None
 
+    classifier: Classifier | None = None
+    """A model that is asked too: its score is joined with that of the signals."""
+
     def problems(self) -> Iterator[Problem]:
         for field in ("report_at", "strip_at", "block_at"):
             score = getattr(self, field)
             if score is not None and not 0 <= score <= 100:
                 yield Problem(f"spec.firewall.{field}", "must be 0-100; 0: never")
+        if self.classifier is not None:
+            yield from self.classifier.problems("spec.firewall.classifier")
 
 
 class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -106,6 +112,8 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """What the session may not do any more once it was shown a result in which this guard found something."""
     firewall: Firewall | None = None
     """Looks for prompt injections too; None: it does not."""
+    presidio: Presidio | None = None
+    """Asked about every text too: people, places and what else patterns cannot tell."""
     disabled: bool = False
 
     def problems(self) -> Iterator[Problem]:
@@ -120,15 +128,18 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         for name in self.actions:
             if name not in looked_for:
                 yield Problem(f"spec.actions.{name}", "must be one of spec.detectors")
+        if self.presidio is not None:
+            yield from self.presidio.problems("spec.presidio")
         if self.taint is not None:
             yield from self.taint.problems()
-            if "out" not in self.directions or not (self.detectors or self.firewall):
+            if "out" not in self.directions or not (self.looks_for() or self.firewall):
                 yield Problem("spec.taint", "needs a guard that looks at results: directions with out, and detectors")
         for i, name in enumerate(self.reveal):
             if name not in DETECTORS and name not in CLASSES and not OWN_NAME.fullmatch(name):
                 yield Problem(f"spec.reveal[{i}]", "must name a detector or a class of them")
-        if not self.detectors and self.firewall is None and not self.reveal:
-            yield Problem("spec.detectors", "must name at least one detector where there is no firewall or reveal")
+        if not self.detectors and self.firewall is None and self.presidio is None and not self.reveal:
+            rule = "must name at least one detector where there is no firewall, presidio or reveal"
+            yield Problem("spec.detectors", rule)
 
     def looks_for(self) -> dict[str, Action]:
         """Every detector with its action, classes resolved; where any secret is looked for, OWN_KEY too."""
@@ -137,6 +148,8 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             for one in CLASSES.get(name, ()):
                 found.setdefault(one, self.actions.get(one, self.actions.get(name, self.action)))
         found.update((name, self.actions.get(name, self.action)) for name in self.detectors if name not in CLASSES)
+        if self.presidio is not None:
+            found.update((name, self.actions.get(name, self.action)) for name in self.presidio.names())
         if found.keys() & set(CLASSES["@secrets"]):
             found.setdefault(OWN_KEY, self.action)
         return found
@@ -150,8 +163,9 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             yield Problem("spec.own", f"must be at most {OWN_PER_GUARD}")
         for name, own in self.own.items():
             path = f"spec.own.{name}"
-            if not OWN_NAME.fullmatch(name) or name in DETECTORS:
-                yield Problem(path, "must be named with 1-40 of a-z, 0-9, '-' and '_', and not as a shipped detector")
+            if not OWN_NAME.fullmatch(name) or name in DETECTORS or name.startswith(PREFIX):
+                rule = f"must be named with 1-40 of a-z, 0-9, '-' and '_', not as a shipped detector, nor {PREFIX}..."
+                yield Problem(path, rule)
             if name not in self.detectors:
                 yield Problem(path, "must be in spec.detectors too")
             yield from own.problems(path)
@@ -159,7 +173,15 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             yield Problem("spec.confidence", "must be 1-100")
 
     def references(self) -> Iterator[tuple[str, Ref]]:
-        yield from ()
+        for path, asked in self.asks():
+            yield from asked.references(path)
+
+    def asks(self) -> Iterator[tuple[str, Asked]]:
+        """Services that are asked about texts, with the path of the field."""
+        if self.firewall is not None and self.firewall.classifier is not None:
+            yield "spec.firewall.classifier", self.firewall.classifier
+        if self.presidio is not None:
+            yield "spec.presidio", self.presidio
 
 
 class Finding(msgspec.Struct, frozen=True, array_like=True):

@@ -7,12 +7,13 @@ undone, look-alike characters folded, candidates checked, and what is real cut o
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 
 import msgspec
 
+from core.deep import PREFIX, Deep
 from core.detect import DETECT, Detector
 from core.errors import Reason, Refused
 from core.guard import Action, Direction, Finding, Matcher
@@ -59,19 +60,26 @@ class Scanner:
         *,
         partial: bool = False,
         tokens: ValueTokens | None = None,
+        deep: Deep | None = None,
     ) -> None:
         """`actions`: detector name to what is done. Raises KeyError for a detector that does not exist.
 
         `own`: detectors beside the shipped ones. `partial`: masks show what tells values apart. `tokens`: what
-        tokenises; the tenant's own tokens are nobody's secrets. None: what was to be tokenised is masked.
+        tokenises; the tenant's own tokens are nobody's secrets. None: what was to be tokenised is masked. `deep`:
+        others who look at the same texts, and whose findings `cut` is told.
         """
         known = {**DETECT, **(own or {})}
         self.actions = dict(actions)
         self.direction: Direction = direction
         self.detectors: list[Detector] = [known[name] for name in known if name in actions]
+        told = sorted(name for name in actions if name.startswith(PREFIX))
+        self._names = [*(d.name for d in self.detectors), *told]
+        self.deep = deep
+        if deep is not None:
+            self.at_once_bytes = -1
         self._partial = partial
         self._tokens = tokens
-        if unknown := actions.keys() - known.keys():
+        if unknown := actions.keys() - known.keys() - set(told):
             raise KeyError(f"no such detector: {sorted(unknown)}")
         triggers = [d.trigger or d.find for d in self.detectors]
         # Own detectors may look for letters that no shipped one knows, and so for any that are written as their codes.
@@ -88,12 +96,22 @@ class Scanner:
         `is_result`: pictures, sounds and files of an MCP result are left alone. Raises Refused (GUARD_BLOCKED) where a
         detector blocks, the text cannot be read, or looking at it fails in any way.
         """
+        return self.cut(raw, is_result=is_result)
+
+    def screen(self, raw: bytes, *, is_result: bool, score: int) -> tuple[bytes, tuple[Finding, ...]]:  # noqa: ARG002
+        """What comes before `cut`: nothing here. `score`: that of a model, 0 to 100."""
+        return raw, ()
+
+    def cut(
+        self, raw: bytes, *, is_result: bool = False, told: Sequence[Hit] = ()
+    ) -> tuple[bytes, tuple[Finding, ...]]:
+        """`mask` without `screen`. `told`: what others found, by its place in the text of `raw`."""
         fired = self._triggers.hits(raw)
-        if not fired and raw.isascii():
+        if not fired and not told and raw.isascii():
             return raw, ()
         with self.refusing():
             text = raw.decode()
-            return self._mask(raw, text, fired, is_result) if fired else (raw, ())
+            return self._mask(raw, text, fired, is_result, told) if fired or told else (raw, ())
 
     def is_clean(self, raw: bytes) -> bool:
         """Whether a first pass finds nothing to look at more closely; linear and fast. False says nothing yet."""
@@ -164,13 +182,13 @@ class Scanner:
                 counts[hit.detector] += 1
                 reach = hit.end
         return tuple(
-            Finding(d.name, self.actions[d.name], self.direction, counts[d.name])
-            for d in self.detectors
-            if d.name in counts
+            Finding(name, self.actions[name], self.direction, counts[name]) for name in self._names if name in counts
         )
 
-    def _mask(self, raw: bytes, text: str, fired: list[int], is_result: bool) -> tuple[bytes, tuple[Finding, ...]]:
-        hits = self._find(text, fired)
+    def _mask(
+        self, raw: bytes, text: str, fired: list[int], is_result: bool, told: Sequence[Hit]
+    ) -> tuple[bytes, tuple[Finding, ...]]:
+        hits = [*self._find(text, fired), *told]
         exponents = self._exponent in fired
         if not hits and not exponents:
             return raw, ()
@@ -185,7 +203,7 @@ class Scanner:
         cuts = self._cuts(text, hits)
         if not cuts:
             return raw, self.findings(hits)
-        return self._cut(text, cuts, within, NESTED).encode(), self.findings(hits)
+        return self._cut(text, cuts, within, NESTED, told).encode(), self.findings(hits)
 
     def _find(self, text: str, fired: list[int]) -> list[Hit]:
         hits = self._all(text, fired)
@@ -232,10 +250,15 @@ class Scanner:
             start += first + 1
         return []
 
-    def _cut(self, text: str, cuts: list[Cut], within: list[Scalar], depth: int) -> str:
-        """Strings that are JSON themselves are masked as JSON; all else is cut out where it stands."""
+    def _cut(self, text: str, cuts: list[Cut], within: list[Scalar], depth: int, told: Sequence[Hit] = ()) -> str:
+        """Strings that are JSON themselves are masked as JSON; all else is cut out where it stands.
+
+        So is a string in which others found something: they said where it is here, and not in the JSON within.
+        """
         whole: dict[int, str] = {}
         for scalar in {scalar.start: scalar for _, _, _, scalar in pieces(cuts, within)}.values():
+            if any(hit.start < scalar.end and scalar.start < hit.end for hit in told):
+                continue
             if depth and scalar.is_string and not scalar.is_key:
                 replacement = self._mask_nested(text[scalar.start : scalar.end], depth)
                 if replacement is not None:

@@ -10,6 +10,7 @@ import msgspec
 
 from core.certificate import CertificateAuthority
 from core.concurrency import PriorityClass, Rules
+from core.deep import Classifier, Presidio
 from core.guard import Action, Direction, Thresholds
 from core.identity import Principal, Risk
 from core.issuer import IdentityProvider, KeySet
@@ -341,6 +342,8 @@ class CompiledGuard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     reveal: tuple[str, ...] = ()
     """Detectors whose tokens become values again on the way to the tools it covers."""
     taint: Taint | None = None
+    classifier: Classifier | None = None
+    presidio: Presidio | None = None
 
 
 class Guards(msgspec.Struct, frozen=True):

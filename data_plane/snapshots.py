@@ -44,6 +44,7 @@ from core.snapshot import (
 )
 from core.tokenise import ValueTokens
 from data_plane.bearers import Authority, Trusted
+from data_plane.deep_looks import DeepLooks
 from data_plane.endpoint_view import EndpointView, view
 from data_plane.shadow import Shadow
 from data_plane.stages.limit import Limiter
@@ -155,6 +156,8 @@ class Assembler:
     value_sealer: Sealer | None = None
     """What tokens are made with: it seals equal values alike. None: what is to be tokenised is masked."""
     sidecars: PolicySidecars | None = None
+    looks: DeepLooks | None = None
+    """What asks classifiers and Presidio; None: they are away."""
 
     def assemble(self, manifest_bytes: bytes, read: ReadPart, data_key: bytes) -> TenantSnapshot:
         """Decode and prepare everything; slow (milliseconds), so off the event loop.
@@ -175,7 +178,9 @@ class Assembler:
         backends = msgspec.msgpack.decode(parts.one("backends"), type=Backends).servers
         endpoints = dict(_endpoints(parts, backends))
         tokens = ValueTokens(manifest.tenant, data_key, self.value_sealer) if self.value_sealer is not None else None
-        tenant_guards = TenantGuards(guards, self.matcher, self.scanning, tokens)
+        tenant_guards = TenantGuards(
+            guards, self.matcher, self.scanning, tokens, looks=self.looks, secrets=secrets.values
+        )
         policy = self._policy(parts, manifest, data)
         authorizer = Authorizer(
             policy,

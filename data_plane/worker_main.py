@@ -21,17 +21,20 @@ import uvloop
 
 from adapters.crypto.jwt import JwtProver
 from adapters.crypto.sealing import AesGcmSealer, AesSivSealer
+from adapters.examiners.http import HttpClassifier, HttpPresidio
 from adapters.jose.verifier import JoseVerifier
 from adapters.logs.json_lines import log_to_stderr
 from adapters.opa.sidecar import OpaSidecars
 from adapters.re2.matcher import Re2Matcher
 from adapters.wasmtime.policy import WasmPolicyEngine
+from adapters.web.client import WebClient
 from adapters.x509.certificates import X509Certificates
 from core.bound import Bound, Hits
 from core.forwarded import Proxies
 from core.server import StdioTransport
 from data_plane.bearers import Bearers
 from data_plane.channel import open_channel
+from data_plane.deep_looks import DeepLooks
 from data_plane.doorstep import Doorstep
 from data_plane.fronts.bodies import Bodies
 from data_plane.fronts.others import Others
@@ -81,6 +84,8 @@ if TYPE_CHECKING:
 POINTED_WITHIN_S = 10.0
 THREADS = 2
 """Assembling snapshots and looking up hosts; more would only cost memory."""
+EXAMINERS_AT_ONCE = 16
+"""Threads for questions to classifiers and Presidio; none is made before the first is asked."""
 
 
 def main() -> int:
@@ -116,8 +121,18 @@ async def run(settings: WorkerSettings) -> None:
             prover=JwtProver(),
         )
         stack.push_async_callback(network.close)
+        examiners_web = WebClient(at_once=EXAMINERS_AT_ONCE)
+        stack.callback(examiners_web.close)
+        looks = DeepLooks(HttpClassifier(examiners_web), HttpPresidio(examiners_web), time.monotonic)
         assembler = Assembler(
-            engine, Re2Matcher(), sealer, X509Certificates(), scanning, value_sealer=AesSivSealer(), sidecars=sidecars
+            engine,
+            Re2Matcher(),
+            sealer,
+            X509Certificates(),
+            scanning,
+            value_sealer=AesSivSealer(),
+            looks=looks,
+            sidecars=sidecars,
         )
         worker = Worker(
             Packs(data_dir / "parts"),
@@ -210,6 +225,7 @@ async def run(settings: WorkerSettings) -> None:
                 "exchanged_tokens": on_behalf.bound,
                 "held_off": doorstep.bound,
                 "taints": taints.bound,
+                **looks.bounds(),
                 "scans": Bound(scanning._work_queue.qsize(), settings.max_connections),  # noqa: SLF001 - no other look
                 **of_snapshots(worker.tenants, assembler.full),
                 **engine.bounds(),

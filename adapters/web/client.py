@@ -26,9 +26,10 @@ Lookup = Callable[[str], Sequence[str]]
 class WebClient:
     """Belongs to one loop; `close` it at the end."""
 
-    def __init__(self, *, lookup: Lookup | None = None) -> None:
+    def __init__(self, *, lookup: Lookup | None = None, at_once: int = AT_ONCE) -> None:
+        """`at_once`: threads, and so requests that do not wait for another."""
         self._lookup = lookup or _getaddrinfo
-        self._threads = ThreadPoolExecutor(AT_ONCE, "web")
+        self._threads = ThreadPoolExecutor(at_once, "web")
         self._under_way = 0
         self._turned_away = 0
 

@@ -138,4 +138,6 @@ def _guard(name: str, guard: Guard) -> CompiledGuard:
         partial=guard.partial,
         reveal=guard.reveals(),
         taint=guard.taint,
+        classifier=guard.firewall.classifier if guard.firewall is not None else None,
+        presidio=guard.presidio,
     )

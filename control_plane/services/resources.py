@@ -14,6 +14,7 @@ from core import onbehalf
 from core.admin import Admin, Applied, Draft, Outcome, Page, Rejected, Why
 from core.audit import Entry
 from core.audit_sink import AuditSink, FileTo
+from core.guard import Guard
 from core.identity import Agent, Role
 from core.issuer import IdentityProvider
 from core.kinds import KINDS, PLATFORM_SCOPE, kind_named
@@ -270,6 +271,9 @@ def _place(spec: Spec) -> object:
     if isinstance(spec, IdentityProvider):
         return spec.source
     return (spec.url, spec.ca_pem, spec.allow_private) if isinstance(spec, Webhook | SecretStore) else None
+    if isinstance(spec, Guard):
+        return tuple(spec.asks())
+    return (spec.url, spec.ca_pem, spec.allow_private) if isinstance(spec, Webhook) else None
 
 
 def _reached(spec: Spec) -> Iterator[tuple[Reach, str]]:
@@ -283,6 +287,10 @@ def _reached(spec: Spec) -> Iterator[tuple[Reach, str]]:
             yield "private", "spec.to.allow_private"
     elif isinstance(spec, IdentityProvider | Webhook | SecretStore) and spec.allow_private:
         yield "private", "spec.allow_private"
+    elif isinstance(spec, Guard):
+        for path, asked in spec.asks():
+            if asked.allow_private:
+                yield "private", f"{path}.allow_private"
 
 
 def known(text: str) -> str:

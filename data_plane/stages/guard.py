@@ -63,7 +63,9 @@ async def inspect(inbound: Inbound, permit: Permit, guards: TenantGuards, *, lis
     arguments, findings = scanner.mask(raw) if len(raw) <= scanner.at_once_bytes else await guards.mask(scanner, raw)
     restored = guards.restored(permit, arguments) if guards.reveals else b""
     if not listed:
-        findings = _summed(findings + _of_uri(permit.tool.name, scanner))
+        told = _uri_said(permit.tool.name)
+        _, more = await guards.mask(scanner, told) if scanner.deep is not None else scanner.mask(told)
+        findings = _summed(findings + _as_it_is(more, scanner))
     if not inbound.input_responses and not inbound.meta:
         return Clean(arguments=arguments, findings=findings, restored=restored)
     responses, more = await guards.mask(scanner, inbound.input_responses) if inbound.input_responses else (b"", ())
@@ -77,7 +79,9 @@ def may_leave(uri: str, endpoint: str, guards: TenantGuards) -> bool:
     scanner = guards.scanner(endpoint, uri, "in")
     try:
         if scanner is not None:
-            _of_uri(uri, scanner)
+            if _must_be_asked(scanner):
+                return False
+            _as_it_is(scanner.mask(_uri_said(uri))[1], scanner)
     except Refused:
         return False
     return True
@@ -93,7 +97,7 @@ def overheard(target: Target, endpoint: str, guards: TenantGuards, masks: tuple[
         return None
 
     def looked_at(notification: Notification) -> Notification | None:
-        if len(notification.params) > NOTIFICATION_BYTES:
+        if len(notification.params) > NOTIFICATION_BYTES or _must_be_asked(scanner):
             return None
         try:
             params, _ = scanner.mask(notification.params, is_result=True)
@@ -104,9 +108,18 @@ def overheard(target: Target, endpoint: str, guards: TenantGuards, masks: tuple[
     return looked_at
 
 
-def _of_uri(uri: str, scanner: Scanner) -> tuple[Finding, ...]:
-    """What is in a URI. Raises Refused where it blocks or would be masked: a masked one names something else."""
-    _, findings = scanner.mask(msgspec.json.encode((uri, unescaped(uri)) if "%" in uri else uri))
+def _must_be_asked(scanner: Scanner) -> bool:
+    """Whether others must look at a text, for whom nobody waits here."""
+    return scanner.deep is not None and scanner.deep.demanded
+
+
+def _uri_said(uri: str) -> bytes:
+    """A URI as a text that is looked at."""
+    return msgspec.json.encode((uri, unescaped(uri)) if "%" in uri else uri)
+
+
+def _as_it_is(findings: tuple[Finding, ...], scanner: Scanner) -> tuple[Finding, ...]:
+    """What was found in a URI. Raises Refused where it would be masked: a masked one names something else."""
     for finding in findings:
         if finding.action in ("mask", "tokenise"):
             raise scanner.refusal(finding.detector, findings=findings)
@@ -243,7 +256,7 @@ class GuardedNotify:
         if self._scanner is None:
             self._notify(notification)
             return
-        if self._refused is not None or len(notification.params) > NOTIFICATION_BYTES:
+        if self._refused is not None or len(notification.params) > NOTIFICATION_BYTES or _must_be_asked(self._scanner):
             return
         if not self._began:
             self._begin()

@@ -64,6 +64,8 @@ WORKER: Iterable[Kept] = (
     Kept("certificates", "clients' certificates that were verified", "4,096 a tenant", "all are verified anew", _EACH),
     Kept("issuers", "issuers whose keys the node fetched", "10,000", _OLDEST, "their `grace_s`"),
     Kept("exchanged_tokens", "tokens had on callers' behalf", "10,000", _OLDEST, "their own end"),
+    Kept("deep_looks", "questions to classifiers and Presidio", "64", "counts as away", "their `timeout_ms`"),
+    Kept("deep_answers", "answers of theirs", "4,096", _OLDEST, "10 min"),
     Kept("taints", "sessions and callers a guard's `taint` holds for", "8,192", _OLDEST, "its `for_s`"),
     Kept("held_off", "addresses that showed too many bad credentials", "10,000", "the first may try again", "its wait"),
     Kept("pages", "pages of lists as they were sent", "1,024 a tenant", "the oldest is made anew", _EACH),

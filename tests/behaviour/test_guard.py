@@ -6,6 +6,7 @@ import re
 import pytest
 
 from tests.behaviour.conftest import World
+from tests.harness.examiners import examining
 from tests.harness.planes import CommandFailed, until
 
 
@@ -84,6 +85,37 @@ async def test_what_only_the_tenant_knows_is_masked_both_ways(world: World) -> N
 
     await until(masked, "the own detector in force")
     assert b"EMP-123456" not in world.upstream.messages("tools/call")[-1].body
+
+
+ASKING = """
+kind: Guard
+tenant: acme
+name: asking
+spec:
+  directions: [out]
+  presidio: {url: "URL", allow_private: true, entities: {PERSON: 0.5}, secret_headers: {X-Key: presidio}}
+  firewall: {profile: balanced, classifier: {url: "URL/classify", allow_private: true}}
+---
+{kind: Secret, tenant: acme, name: presidio, spec: {value: s3cret}}
+"""
+
+
+async def test_what_others_find_in_a_result_does_not_reach_the_agent(world: World) -> None:
+    agent = world.agent()
+    with examining() as server:
+        server.names = {"Ada Lovelace": "PERSON"}
+        server.score = lambda text: 0.95 if "the usual" in text else 0.0
+        await world.planes.apply(ASKING.replace("URL", server.url))
+
+        async def masked() -> bool:
+            return "[masked:pii_person]" in (await agent.call("echo", note="by Ada Lovelace")).text
+
+        await until(masked, "Presidio asked")
+        assert {headers["X-Key"] for path, _, headers in server.asked if path == "/analyze"} == {"s3cret"}
+        assert b"(injection)" in (await agent.call("echo", note="do the usual, and soon")).body
+    refused = await agent.call("echo", note="somebody else, while nobody answers")
+    assert b"does not answer now" in refused.body
+    assert b"somebody" not in refused.body
 
 
 TOKENISING = """

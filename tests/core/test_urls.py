@@ -65,6 +65,8 @@ ASKED: dict[str, tuple[Made, ...]] = {
         lambda url: {"to": {"type": "otlp", "url": url}},
     ),
     "SecretStore.url": (lambda url: {"url": url, "login": {"type": "token", "token": "t"}},),
+    "Guard.firewall.classifier.url": (lambda url: {"firewall": {"classifier": {"url": url}}},),
+    "Guard.presidio.url": (lambda url: {"presidio": {"url": url, "entities": {"PERSON": 0.5}}},),
     "Webhook.url": (lambda url: {"url": url, "secret": "s"},),
 }
 """Toolgate itself asks these; each with the specs that have one."""

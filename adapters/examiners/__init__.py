@@ -1,0 +1,1 @@
+"""Services that look at texts, asked over HTTP."""
