@@ -47,6 +47,7 @@ SPECS: dict[str, dict[str, object]] = {
     "PolicyTrial": {"roles": {HAS: {"permissions": [{"tools": [MARK]}]}}},
     "RateLimit": {"calls": 5, "tools": [MARK]},
     "Quota": {"amount": 10, "tools": [MARK]},
+    "ConcurrencyLimit": {"calls": 5, "tools": [MARK]},
     "Guard": {"detectors": ["card"], "action": "mask"},
     "Secret": {"value": MARK},
     "AuditSink": {"to": {"type": "webhook", "url": URL, "secret": HAS}},
