@@ -22,7 +22,7 @@ MAX_LIST: Final = 256
 """Groups, roles or scopes of one token."""
 MAX_CHAIN: Final = 8
 
-_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
+THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 _ALPHABET = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
@@ -183,7 +183,7 @@ def binding(cnf: object) -> Binding | None:
         return None
     if not isinstance(cnf, dict) or not cnf or not cnf.keys() <= {"jkt", "x5t#S256"}:
         raise BadToken("the token is bound to what nobody here can check (cnf)")
-    if not all(isinstance(one, str) and _THUMBPRINT.fullmatch(one) for one in cnf.values()):
+    if not all(isinstance(one, str) and THUMBPRINT.fullmatch(one) for one in cnf.values()):
         raise BadToken("what the token is bound to is no thumbprint (cnf)")
     return Binding(jkt=cnf.get("jkt", ""), x5t=cnf.get("x5t#S256", ""))
 

@@ -17,6 +17,7 @@ from control_plane.oauth.documents import Documents
 from control_plane.oauth.edge import OAuthEdge
 from control_plane.oauth.federation import Federation, OpenSecret, Ways
 from control_plane.oauth.issuers import OwnIssuers
+from control_plane.oauth.possession import Possessions
 from control_plane.oauth.providers import Providers
 from control_plane.oauth.refusals import Refusals
 from control_plane.oauth.registration import Registration
@@ -113,6 +114,7 @@ def assemble(
         proofs=proofs,
         rules=rules,
         grants=ports.books,
+        possessions=Possessions(ports.jose, ports.books),
         token_ids=ports.books,
         assertions=Assertions(providers, ports.books),
         audit=ports.audit,

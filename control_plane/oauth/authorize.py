@@ -25,6 +25,7 @@ from core.oauth.client import LOOPBACK, Client, split
 from core.oauth.errors import OAuthError
 from core.oauth.grant import Code, Grant, challenge_problem, scopes_for
 from core.oauth.stores import Grants, People, Session
+from core.token import THUMBPRINT
 
 CODE_S = 60.0
 CONSENT_S = 365 * 86_400.0
@@ -57,6 +58,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     resource: str
     prompt: tuple[str, ...]
     nonce: str
+    jkt: str
+    """The key the code shall be bound to (RFC 9449 section 10); empty: none."""
     max_age_s: int | None
     """How long ago a person may have signed in at most; None: it does not matter."""
 
@@ -148,6 +151,8 @@ class Authorization:
         for name, most in (("state", STATE_MAX), ("nonce", NONCE_MAX)):
             if len(asked.get(name, "")) > most:
                 raise OAuthError("invalid_request", f"{name} must be at most {most} letters")
+        if not THUMBPRINT.fullmatch(asked.get("dpop_jkt", "A" * 43)):
+            raise OAuthError("invalid_request", "dpop_jkt must be 43 letters of base64url")
         fault = challenge_problem(asked.get("code_challenge", ""), asked.get("code_challenge_method", ""))
         if fault:
             raise OAuthError("invalid_request", fault)
@@ -165,6 +170,7 @@ class Authorization:
             resource=await self._rules.resource(issuer, asked.get("resource", "")),
             prompt=prompt,
             nonce=asked.get("nonce", ""),
+            jkt=asked.get("dpop_jkt", ""),
             max_age_s=int(max_age) if max_age else None,
         )
 
@@ -275,7 +281,7 @@ class Authorization:
         grant = self._grant(issuer, asked, session)
         text = secrets.token_urlsafe(32)
         code = Code(
-            grant=grant,
+            grant=msgspec.structs.replace(grant, jkt=asked.jkt),
             redirect_uri=asked.redirect_uri,
             challenge=asked.challenge,
             family=uuid.uuid4().hex,

@@ -33,6 +33,8 @@ class Proven(msgspec.Struct, frozen=True):
 
     client: Client
     limits: Limits = UNLIMITED
+    jkt: str = ""
+    """Thumbprint of the key it proved to have; empty: its tokens are bound to nothing."""
 
     @property
     def confidential(self) -> bool:

@@ -34,7 +34,7 @@ OPEN = {OPEN_TO: "*"}
 _PREFLIGHT = {
     **OPEN,
     "access-control-allow-methods": "GET, POST",
-    "access-control-allow-headers": "authorization, content-type, mcp-protocol-version",
+    "access-control-allow-headers": "authorization, content-type, dpop, mcp-protocol-version",
     "access-control-max-age": "86400",
 }
 _CACHED = {**OPEN, "cache-control": "public, max-age=300"}
@@ -153,7 +153,8 @@ class OAuthEdge:
     async def _token(self, issuer: Issuer, request: Request) -> Response:
         form = await self._form(request)
         authorization = request.headers.get("authorization", "")
-        answer = await self._tokens.answer(issuer, authorization, form, _address(request))
+        proofs = request.headers.getlist("dpop")
+        answer = await self._tokens.answer(issuer, authorization, form, _address(request), proofs)
         return JSONResponse(answer, headers={**OPEN, "pragma": "no-cache"})
 
     async def _introspect(self, issuer: Issuer, request: Request) -> Response:

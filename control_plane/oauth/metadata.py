@@ -1,6 +1,7 @@
 """What an issuer says of itself (RFC 8414)."""
 
 from control_plane.oauth.issuers import Issuer
+from core.dpop import ALGORITHMS
 from core.oauth.client import AUTH_METHODS, JWT_BEARER, TOKEN_EXCHANGE
 from core.oauth.server import OPENID
 
@@ -35,6 +36,7 @@ def document(issuer: Issuer) -> dict[str, object]:
         "introspection_endpoint_auth_signing_alg_values_supported": SIGNED_WITH,
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
+        "dpop_signing_alg_values_supported": list(ALGORITHMS),
         "client_id_metadata_document_supported": server.client_metadata_documents,
     }
     if server.dynamic_registration:

@@ -46,6 +46,8 @@ class Registration:
             "response_types": ["code"],
             "token_endpoint_auth_method": auth,
         }
+        if about.dpop_bound_access_tokens:
+            answer["dpop_bound_access_tokens"] = True
         if about.scope:
             answer["scope"] = " ".join(one for one in about.scope.split() if one in issuer.server.scopes)
         if auth.startswith("client_secret"):

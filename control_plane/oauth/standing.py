@@ -14,7 +14,7 @@ from core.oauth.grant import Grant
 from core.oauth.jose import BadToken, Claims
 from core.oauth.stores import Grants, TokenIds
 
-_SHOWN = ("iss", "sub", "aud", "client_id", "scope", "iat", "exp", "jti", "user", "agent", "act", "auth_time")
+_SHOWN = ("iss", "sub", "aud", "client_id", "scope", "iat", "exp", "jti", "user", "agent", "act", "auth_time", "cnf")
 Form = Mapping[str, str]
 
 
@@ -65,7 +65,7 @@ class Standing:
         who = Grant(
             tenant=issuer.tenant, client_id="", user=str(claims.get("user", "")), agent=str(claims.get("agent", ""))
         )
-        return {**claims, "token_type": "Bearer"} if await self._is_alive(who) else None
+        return {**claims, "token_type": "DPoP" if "cnf" in claims else "Bearer"} if await self._is_alive(who) else None
 
     async def _refresh(self, issuer: Issuer, token: str) -> Claims | None:
         found = await self._grants.family(issuer.tenant, key_hash(issuer.secrets.pepper, token.encode()))

@@ -2,13 +2,14 @@
 
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
 from control_plane.oauth.assertions import Assertions
 from control_plane.oauth.clients import ClientProofs, Proven
 from control_plane.oauth.issuers import Issuer, OwnIssuers, auth_entry
+from control_plane.oauth.possession import Possessions
 from core.audit import AuditRows, Entry
 from core.endpoint import Endpoint
 from core.identity import Agent, User, key_hash
@@ -91,6 +92,7 @@ class Tokens:
         rules: Rules,
         grants: Grants,
         token_ids: TokenIds,
+        possessions: Possessions,
         assertions: Assertions,
         audit: AuditRows,
         clock: Callable[[], float] = time.time,
@@ -100,12 +102,15 @@ class Tokens:
         self._rules = rules
         self._grants = grants
         self._token_ids = token_ids
+        self._possessions = possessions
         self._assertions = assertions
         self._audit = audit
         self._clock = clock
 
-    async def answer(self, issuer: Issuer, authorization: str, form: Form, address: str) -> Answer:
-        """Of RFC 6749 section 5.1. Raises OAuthError."""
+    async def answer(
+        self, issuer: Issuer, authorization: str, form: Form, address: str, proofs: Sequence[str] = ()
+    ) -> Answer:
+        """Of RFC 6749 section 5.1. `proofs`: the request's `DPoP` headers. Raises OAuthError."""
         wanted = form.get("grant_type", "")
         if not wanted:
             raise OAuthError("invalid_request", "grant_type is required")
@@ -118,9 +123,14 @@ class Tokens:
         }.get(wanted)
         if run is None:
             raise OAuthError("unsupported_grant_type", "this grant type is not served here")
+        proof = self._possessions.read(issuer, proofs)
         proven = await self._proofs.prove(issuer, authorization, form, address)
         if wanted not in proven.client.grant_types:
             raise OAuthError("unauthorized_client", f"this client may not use {wanted}")
+        if proof is None and proven.client.bound_tokens:
+            raise OAuthError("invalid_dpop_proof", "this client gets bound tokens alone: a DPoP proof is required")
+        if proof is not None:
+            proven = msgspec.structs.replace(proven, jkt=await self._possessions.spend(issuer, proof))
         return await run(issuer, proven, form)
 
     async def _client_credentials(self, issuer: Issuer, proven: Proven, form: Form) -> Answer:
@@ -132,6 +142,7 @@ class Tokens:
             agent=client.agent,
             resource=await self._rules.resource(issuer, form.get("resource", ""), proven.limits),
             scopes=scopes_for(form.get("scope", ""), issuer.server, client, proven.limits),
+            jkt=proven.jkt,
         )
         return await self.issued(issuer, grant, "issued")
 
@@ -142,7 +153,7 @@ class Tokens:
         grant, word = await self._assertions.grant(issuer, proven, form)
         resource = await self._rules.resource(issuer, grant.resource, proven.limits)
         await self._assertions.once(issuer, word)
-        named = msgspec.structs.replace(grant, resource=resource)
+        named = msgspec.structs.replace(grant, resource=resource, jkt=proven.jkt)
         return await self.issued(issuer, named, "vouched for", {"provider": word.by.name})
 
     async def issued(self, issuer: Issuer, grant: Grant, outcome: str, more: dict[str, object] | None = None) -> Answer:
@@ -170,13 +181,16 @@ class Tokens:
             raise OAuthError("invalid_grant", "code_verifier does not fit the code_challenge")
         if form.get("resource", grant.resource) != grant.resource:
             raise OAuthError("invalid_target", "resource is not the one that was allowed")
+        _same_key(grant, proven, "the code")
         await self._rules.alive(grant)
         await self._rules.resource(issuer, grant.resource, proven.limits)
-        narrow = msgspec.structs.replace(grant, scopes=proven.limits.within(grant.scopes))
+        narrow = msgspec.structs.replace(grant, scopes=proven.limits.within(grant.scopes), jkt=proven.jkt)
         token_id = secrets.token_hex(16)
         if not issuer.server.refresh_token_s or "refresh_token" not in proven.client.grant_types:
             await self._audit.store({issuer.tenant: [self._entry(narrow, "issued", token_id)]})
             return self._with_id_token(issuer, narrow, self._access(issuer, narrow, token_id), code.nonce)
+        # RFC 9449 section 5: a client that can prove who it is may come with another key.
+        grant = msgspec.structs.replace(grant, jkt="" if proven.confidential else proven.jkt)
         family = Family(id=code.family, grant=grant, expires_unix=self._clock() + issuer.server.refresh_token_s)
         begun = await self.begun(issuer, family, narrow, "issued", code.nonce)
         if begun is None:
@@ -198,13 +212,15 @@ class Tokens:
         """RFC 6749 section 6; each token counts once (RFC 9700 section 4.14.2)."""
         family, old_hash = await self.held(issuer, _required(form, "refresh_token"), proven.client.client_id)
         grant = family.grant
+        _same_key(grant, proven, "the refresh token")
         if form.get("resource", grant.resource) != grant.resource:
             raise OAuthError("invalid_target", "resource is not the one that was allowed")
         may = proven.limits.within([scope for scope in grant.scopes if issuer.server.offers(scope)])
         scopes = narrowed(form.get("scope", ""), may)
         await self._rules.alive(grant)
         await self._rules.resource(issuer, grant.resource, proven.limits)
-        return await self.turned(issuer, family, old_hash, msgspec.structs.replace(grant, scopes=scopes))
+        shown = msgspec.structs.replace(grant, scopes=scopes, jkt=proven.jkt)
+        return await self.turned(issuer, family, old_hash, shown)
 
     async def held(self, issuer: Issuer, text: str, client_id: str) -> tuple[Family, bytes]:
         """The family of a refresh token that is good now, and the token's hash. Raises OAuthError(invalid_grant)."""
@@ -243,7 +259,7 @@ class Tokens:
             raise OAuthError("invalid_request", f"requested_token_type must be {ACCESS_TOKEN}")
         if "actor_token" in form or "audience" in form:
             raise OAuthError("invalid_request", "the actor is the client, and what the token is for is its resource")
-        had = await self.standing(issuer, form.get("subject_token", ""))
+        had = await self.standing(issuer, form.get("subject_token", ""), proven.jkt)
         if form.get("resource", had.resource) != had.resource:
             raise OAuthError("invalid_target", "resource must be the one the subject_token is for")
         await self._rules.resource(issuer, had.resource, proven.limits)
@@ -254,17 +270,20 @@ class Tokens:
             agent=client.agent,
             scopes=narrowed(form.get("scope", ""), may),
             act=had.act if client.agent == had.agent else acted(had),
+            jkt=proven.jkt,
         )
         return {**await self.issued(issuer, grant, "exchanged"), "issued_token_type": ACCESS_TOKEN}
 
-    async def standing(self, issuer: Issuer, token: str) -> Grant:
-        """What an access token of ours stands for. Raises OAuthError."""
+    async def standing(self, issuer: Issuer, token: str, jkt: str = "") -> Grant:
+        """What an access token of ours stands for, with whoever proved to have the key `jkt`. Raises OAuthError."""
         try:
             claims = self._issuers.verify(issuer, token, TOKEN_TYPE).claims
         except BadToken as bad:
             raise OAuthError("invalid_grant", f"the subject_token is not valid: {bad}") from bad
         if await self._token_ids.used(issuer.tenant, OURS, str(claims.get("jti"))):
             raise OAuthError("invalid_grant", "the subject_token is not valid: it was revoked")
+        if "cnf" in claims and claims["cnf"] != {"jkt": jkt}:
+            raise OAuthError("invalid_grant", "the subject_token is bound to a key, and no proof of that came")
         grant = granted(issuer.tenant, claims)
         await self._rules.alive(grant)
         return grant
@@ -289,6 +308,8 @@ class Tokens:
             "exp": ends,
             "jti": token_id,
         }
+        if grant.jkt:
+            claims["cnf"] = {"jkt": grant.jkt}
         if grant.user:
             claims["user"] = grant.user
         if grant.auth_unix:
@@ -301,7 +322,7 @@ class Tokens:
             claims["act"] = {"sub": grant.agent, **({"act": grant.act} if grant.act is not None else {})}
         return {
             "access_token": self._issuers.sign(issuer, TOKEN_TYPE, claims),
-            "token_type": "Bearer",
+            "token_type": "DPoP" if grant.jkt else "Bearer",
             "expires_in": ends - now,
             "scope": " ".join(grant.scopes),
         }
@@ -334,6 +355,12 @@ class Tokens:
         }
         caller = f"{grant.user}/{grant.agent}"
         return auth_entry(f"oauth-{token_id}", "oauth/token", outcome, caller, detail=detail, now=self._clock())
+
+
+def _same_key(grant: Grant, proven: Proven, what: str) -> None:
+    """Raises OAuthError where it was given to the owner of another key."""
+    if grant.jkt and grant.jkt != proven.jkt:
+        raise OAuthError("invalid_grant", f"{what} is bound to a key, and no proof of that came")
 
 
 def _required(form: Form, name: str) -> str:

@@ -52,6 +52,8 @@ class AgentClient(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     redirect_uris: list[str] = msgspec.field(default_factory=list)
     scopes: list[str] = msgspec.field(default_factory=list)
     """Scopes it may have; empty: all."""
+    bound_tokens: bool = False
+    """It gets tokens with a proof of possession alone, which are bound to the key of that (DPoP)."""
 
     def problems(self, path: str) -> Iterator[Problem]:
         yield from redirect_problems(f"{path}.redirect_uris", self.redirect_uris)
@@ -81,6 +83,8 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     """Scopes it may have; empty: all."""
     secret_hash: bytes = b""
     """Of a registered client that has a secret."""
+    bound_tokens: bool = False
+    """As `AgentClient.bound_tokens`."""
 
     @property
     def agent(self) -> str:
@@ -117,6 +121,7 @@ def agent_client(name: str, shown: str, declared: AgentClient) -> Client:
         redirect_uris=tuple(declared.redirect_uris),
         jwks=tuple(declared.jwks),
         scopes=tuple(declared.scopes),
+        bound_tokens=declared.bound_tokens,
     )
 
 
@@ -198,6 +203,8 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     scope: str = ""
     jwks: dict[str, list[Jwk]] | None = None
     client_id: str = ""
+    dpop_bound_access_tokens: bool = False
+    """RFC 9449 section 5.2."""
 
     def problems(self) -> Iterator[Problem]:
         if not self.redirect_uris:
@@ -231,4 +238,5 @@ def described(client_id: str, about: Metadata, source: Literal["registered", "do
         grant_types=("authorization_code", "refresh_token"),
         redirect_uris=tuple(about.redirect_uris),
         jwks=tuple(about.keys),
+        bound_tokens=about.dpop_bound_access_tokens,
     )

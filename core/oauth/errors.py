@@ -19,8 +19,10 @@ Code = Literal[
     "invalid_redirect_uri",
     "invalid_client_metadata",
     "slow_down",
+    "invalid_dpop_proof",
 ]
-"""RFC 6749 sections 4.1.2.1 and 5.2, RFC 8707 section 2, RFC 7591 section 3.2.2, OpenID Connect Core 3.1.2.6."""
+"""RFC 6749 sections 4.1.2.1 and 5.2, RFC 8707 section 2, RFC 7591 section 3.2.2, RFC 9449 section 12.2, OpenID Connect
+Core 3.1.2.6."""
 
 
 class OAuthError(Exception):

@@ -42,6 +42,8 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How the user proved it (RFC 8176)."""
     act: dict[str, object] | None = None
     """RFC 8693 section 4.1: who acted before the agent."""
+    jkt: str = ""
+    """The key it is bound to (RFC 9449): whoever brings the token, or asks for one by it, must have that key."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,17 +3,25 @@
 import asyncio
 import json
 import ssl
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 import pytest
 import pytest_asyncio
 from cryptography import x509
 
+from adapters.crypto.jwt import JwtProver
+from core.certificate import shown
+from core.dpop import token_hash
 from tests.behaviour.conftest import World, settle
 from tests.harness.agent import Reply
 from tests.harness.certificates import Authority, Made, Signer, uri
+from tests.harness.issuer import issuing
 from tests.harness.planes import CommandFailed, Node, running, until
 from tests.harness.postgres import Server
 from tests.harness.secure_agent import SecureAgent
@@ -205,3 +213,100 @@ async def test_a_proxy_that_is_named_tells_of_its_clients_certificates(mesh: Mes
 
     await until(taken, "names on the proxy's word")
     await mesh.declare()
+
+
+# === tokens that are bound ===
+
+OWN = """
+{kind: AuthorizationServer, tenant: acme, name: default, spec: {}}
+---
+kind: Agent
+tenant: acme
+name: robot
+spec: {groups: [staff], oauth: {grants: [client_credentials], bound_tokens: true}}
+"""
+PROVER = JwtProver()
+
+
+@dataclass
+class Robot:
+    """An agent whose tokens are bound to its key."""
+
+    mesh: Mesh
+    secret: str
+    key: bytes = field(default_factory=PROVER.new_key)
+
+    @property
+    def here(self) -> str:
+        return f"https://127.0.0.1:{self.mesh.world.node.port}{HERE}"
+
+    def proof(self, method: str, url: str, token: str = "", key: bytes = b"", **claims: object) -> str:
+        said: dict[str, object] = {"jti": token_hex(8), "htm": method, "htu": url, "iat": time.time()}
+        if token:
+            said["ath"] = token_hash(token.encode())
+        return PROVER.prove({**said, **claims}, key or self.key)
+
+    async def token(self) -> str:
+        url = f"http://127.0.0.1:{self.mesh.world.planes.admin_port}/oauth/acme/token"
+        form = {"grant_type": "client_credentials", "client_id": "robot", "client_secret": self.secret}
+        # The issuer knows loopback by the name agents have for it.
+        form["resource"] = self.here
+        request = Request(url, urlencode(form).encode(), {"DPoP": self.proof("POST", url)})
+        answer = json.loads(await asyncio.to_thread(lambda: urlopen(request, timeout=10).read()))
+        assert answer["token_type"] == "DPoP"
+        return str(answer["access_token"])
+
+    async def asks(self, authorization: str, proof: str = "") -> Reply:
+        agent = self.mesh.agent()
+        try:
+            return await agent.request("tools/list", {}, {"Authorization": authorization, "DPoP": proof})
+        finally:
+            await agent.close()
+
+
+async def test_a_token_bound_to_a_key_opens_the_gateway_with_a_fresh_proof_and_never_without(mesh: Mesh) -> None:
+    await mesh.world.planes.apply(OWN)
+    robot = Robot(mesh, await mesh.world.planes.key("acme", "robot", agent="robot"))
+    token = await robot.token()
+
+    async def taken() -> bool:
+        return (await robot.asks(f"DPoP {token}", robot.proof("POST", robot.here, token))).status == 200
+
+    await until(taken, "a bound token of the tenant's own issuer")
+    used = robot.proof("POST", robot.here, token)
+    assert (await robot.asks(f"DPoP {token}", used)).status == 200
+    thief = PROVER.new_key()
+    for authorization, proof, error in (
+        (f"DPoP {token}", used, "invalid_dpop_proof"),
+        (f"Bearer {token}", robot.proof("POST", robot.here, token), "invalid_token"),
+        (f"Bearer {token}", "", "invalid_token"),
+        (f"DPoP {token}", robot.proof("POST", robot.here, token, thief), "invalid_token"),
+        (f"DPoP {token}", robot.proof("GET", robot.here, token), "invalid_dpop_proof"),
+        (f"DPoP {token}", robot.proof("POST", f"{robot.here}/other", token), "invalid_dpop_proof"),
+        (f"DPoP {token}", robot.proof("POST", robot.here, "another"), "invalid_dpop_proof"),
+        (f"DPoP {token}", robot.proof("POST", robot.here, token, iat=time.time() - 900), "invalid_dpop_proof"),
+        (f"DPoP {token}", "rubbish", "invalid_dpop_proof"),
+    ):
+        reply = await robot.asks(authorization, proof)
+        assert reply.status == 401, (authorization[:6], error)
+        assert reply.headers["www-authenticate"].startswith(f'DPoP realm="toolgate", error="{error}", algs="ES256 ')
+    assert (await robot.asks(f"DPoP {mesh.world.key}", used)).status == 401, "a key is bound to nothing"
+    assert (await robot.asks(f"Bearer {mesh.world.key}", used)).status == 200
+
+
+async def test_a_token_bound_to_a_certificate_is_good_on_connections_that_show_it(mesh: Mesh) -> None:
+    async with issuing() as issuer:
+        spec = {"issuer": issuer.url, "allow_private": True, "audiences": ["toolgate"]}
+        declared = {"kind": "IdentityProvider", "tenant": "acme", "name": "okta", "spec": spec}
+        await mesh.world.planes.apply(json.dumps(declared))
+        own, other = web(mesh.acme), web(mesh.beta)
+        x5t = shown([own.der]).thumbprint
+        token = issuer.token(aud="toolgate", azp="helper", cnf={"x5t#S256": x5t})
+
+        async def taken() -> bool:
+            return (await mesh.call(own, key=token)).ok
+
+        await until(taken, "a token bound to a certificate")
+        for wrong in (other, None):
+            assert (await mesh.call(wrong, key=token)).status == 401
+        assert (await mesh.call(own, key=issuer.token(aud="toolgate", cnf={"kid": "x"}))).status == 401

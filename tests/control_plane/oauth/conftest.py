@@ -4,12 +4,14 @@ import base64
 import hashlib
 import json
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
+from adapters.crypto.jwt import JwtProver
 from adapters.jose.tokens import PyJwtTokens
 from tests.harness.browser import Browser, Page
 from tests.harness.control_plane import Answer, Plane, control_plane_apart
@@ -30,6 +32,17 @@ class Issuer:
 
     plane: Plane
     tenant: str
+    held: bytes = b""
+    """A key: whoever asks proves to have it (DPoP), with another proof each time."""
+    proof: str | None = None
+    """Shown in place of one made with `held`."""
+    source: str = "127.0.0.1"
+    """Address whoever asks comes from."""
+
+    def proven(self, **claims: object) -> str:
+        """A proof for the token endpoint."""
+        now = {"jti": secrets.token_hex(8), "htm": "POST", "htu": f"{self.url}/token", "iat": time.time()}
+        return JwtProver().prove({**now, **claims}, self.held)
 
     @property
     def base(self) -> str:
@@ -82,8 +95,12 @@ class Issuer:
         headers = {"content_type": "application/x-www-form-urlencoded"}
         if authorization:
             headers["authorization"] = authorization
+        if self.proof is not None or self.held:
+            headers["dpop"] = self.proven() if self.proof is None else self.proof
         body = urlencode(form).encode()
-        return await self.plane.http("POST", f"/oauth/{self.tenant}/{endpoint}", token="", raw=body, **headers)
+        return await self.plane.http(
+            "POST", f"/oauth/{self.tenant}/{endpoint}", token="", raw=body, source=self.source, **headers
+        )
 
     async def jwks(self) -> list[dict[str, object]]:
         answer = await self.plane.http("GET", f"/oauth/{self.tenant}/jwks", token="")
