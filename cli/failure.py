@@ -14,6 +14,8 @@ AWAY = 4
 
 BUG = 5
 """A fault of the command itself."""
+INTERRUPTED = 130
+"""By Ctrl-C, before it was done."""
 
 
 class Failure(Exception):

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TypeAlias
 
 from cli import connection, output, scope
-from cli.failure import BUG, Failure
+from cli.failure import BUG, INTERRUPTED, Failure
 
 EPILOG = """exit codes: 0 done; 1 the answer is no (different, tampered, the tool failed); 2 wrong usage or
 invalid input; 3 refused, not found or in conflict; 4 a server cannot be reached or cannot answer;
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output.progress(f"toolgate: {failure}")
         return failure.code
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -20,7 +20,7 @@ from cli import demonstration
 from cli.admin import AdminApi
 from cli.child import Child, Keep, await_end, await_ready
 from cli.connection import AdminConnection, McpConnection
-from cli.failure import OK, USAGE, Failure
+from cli.failure import INTERRUPTED, OK, USAGE, Failure
 from cli.output import progress
 from control_plane.settings import OPTIONS as CONTROL_PLANE
 from core.options import Option
@@ -100,7 +100,7 @@ class Urls:
 
 
 def up(args: argparse.Namespace) -> int:
-    """Runs until Ctrl-C or SIGTERM (0), or until a child ended too often (4, with the end of its log)."""
+    """Runs until Ctrl-C or SIGTERM (0, or 130 before it was up), or until a child ended too often (4, with its log)."""
     if args.workers < 1:
         raise Failure(USAGE, "--workers: must be at least 1")
     for flag, value in (("--log-mib", args.log_mib), ("--log-files", args.log_files)):
@@ -108,6 +108,7 @@ def up(args: argparse.Namespace) -> int:
             raise Failure(USAGE, f"{flag}: must be at least 1")
     keep = Keep(max_bytes=args.log_mib * 1024 * 1024, files=args.log_files)
     place = Place(Path(args.data_dir).expanduser().absolute(), keep)
+    is_up = False
     with ExitStack() as stack:
         try:
             _catch_signals()
@@ -115,13 +116,14 @@ def up(args: argparse.Namespace) -> int:
             urls = Urls(take_ports({name: getattr(args, f"{name}_port") for name in PORTS}))
             children = start(place, urls, args.workers, demo=not args.no_demo, stack=stack)
             _say(urls, place, demo=not args.no_demo)
+            is_up = True
             attend(children)
         except Stopped:
             progress("stopping ...")
             _ignore_signals()
             stack.close()
             progress("stopped")
-            return OK
+            return OK if is_up else INTERRUPTED
 
 
 def start(place: Place, urls: Urls, workers: int, *, demo: bool, stack: ExitStack) -> list[Child]:

@@ -307,7 +307,9 @@ def _named(raw: object) -> str:
 
 
 def _hint(word: object, choices: tuple[str, ...]) -> str:
-    close = get_close_matches(str(word), choices, n=1)
+    """Slips of the pen seldom begin a word: where that differs another thing is meant, as by HS256 for RS256."""
+    begin = [choice for choice in choices if choice[:1].lower() == str(word)[:1].lower()]
+    close = get_close_matches(str(word), begin, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

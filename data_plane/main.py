@@ -229,7 +229,7 @@ def _own_key(settings: Settings) -> X25519NodeKey:
     try:
         return X25519NodeKey(node_key(settings.data_dir, settings.node_key_file))
     except (OSError, ValueError) as failure:
-        raise CannotStart(f"TOOLGATE_NODE_KEY_FILE: {failure}") from failure
+        raise CannotStart(f"the node's key (TOOLGATE_NODE_KEY_FILE): {failure}") from failure
 
 
 def _check_tls(settings: Settings) -> None:

@@ -186,9 +186,13 @@ def node_key(data_dir: Path, file: Path | None = None) -> bytes:
     path = file or data_dir / "node.key"
     if not path.exists():
         _write(path, base64.b64encode(os.urandom(32)), sync=True)
-    key = base64.b64decode(path.read_bytes().strip(), validate=True)
+    try:
+        key = base64.b64decode(path.read_bytes().strip(), validate=True)
+    except ValueError:
+        key = b""
     if len(key) != 32:
-        raise ValueError(f"{path.name}: not 32 bytes")
+        again = "put back a copy, or remove it: a new one is made, and what was sealed for it is sent again"
+        raise ValueError(f"{path} does not hold a key, 32 bytes in base64; {again}")
     return key
 
 

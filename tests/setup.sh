@@ -46,7 +46,11 @@ beside() {
   mkdir -p "$TOOLS"
   (
     if command -v flock >/dev/null; then exec 9>"$TOOLS/opa.lock" && flock -n 9 || exit 0; fi
-    exec nice -n 19 timeout 1800 bash tests/setup.sh opa
+    if nice -n 19 timeout 1800 bash tests/setup.sh opa; then
+      echo "opa $OPA_VERSION is there: tenants' own Rego is checked and compiled from now on"
+    else
+      echo "opa could not be had (exit $?): the lines above say why; the next make run tries again"
+    fi
   ) >>"$TOOLS/opa.log" 2>&1 </dev/null &
   echo "getting opa in the background, for tenants' own Rego (Policy): it is used once it is there, see .tools/opa.log"
 }

@@ -88,6 +88,8 @@ class Child:
         """Nobody is to listen to it any more."""
         self.gone = asyncio.Event()
         self.exited = asyncio.Event()
+        self._end = ""
+        """How it ended, once it has."""
         loop = asyncio.get_running_loop()
         self.started_at = loop.time()
         self._process = process
@@ -274,10 +276,15 @@ class Child:
         loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         self.exited.set()
-        loop.call_later(_LAST_WORDS_S, self._fail, self._how_it_ended())
+        self._end = self._how_it_ended()
+        loop.call_later(_LAST_WORDS_S, self._fail, self._end)
 
     def _closed_output(self) -> None:
-        self._fail(self._how_it_ended() or "its process has closed its output")
+        """Most often because it ends, which takes a moment longer and says more."""
+        asyncio.get_running_loop().call_later(_LAST_WORDS_S, self._silent)
+
+    def _silent(self) -> None:
+        self._fail(self._end or self._how_it_ended() or "its process has closed its output")
 
     def _how_it_ended(self) -> str:
         """Empty: it runs, as far as can be told. Asks without reaping, so that its number stays its own."""

@@ -203,3 +203,15 @@ def test_a_data_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     done = subprocess.run(given, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith(f"toolgate: --data-dir {occupied}: cannot be used")
+
+
+def test_whoever_interrupts_it_before_it_is_up_gets_130(tmp_path: Path) -> None:
+    free = [word for name in ("mcp", "admin", "grpc", "ops", "agent-grpc") for word in (f"--{name}-port", "0")]
+    given = [*COMMAND, "up", "--no-demo", "--data-dir", str(tmp_path / "data"), *free]
+    with subprocess.Popen(given, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        assert running.stderr.readline() == "starting the control plane ...\n"
+        running.send_signal(signal.SIGINT)
+        said = running.stderr.read()
+    assert running.returncode == 130, said
+    assert said.endswith("stopped\n")

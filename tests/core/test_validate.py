@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from core.guard import Guard
 from core.identity import ApiKey, Condition, Permission, Role, User
+from core.issuer import IdentityProvider
 from core.kinds import KINDS
 from core.resource import Problem, Spec, encode
 from core.server import HttpTransport, Server, StdioTransport, ToolOverlay
-from core.validate import MAX_PROBLEMS, decode, envelope
+from core.validate import MAX_PROBLEMS, decode, envelope, examine
 
 HTTP = {"type": "http", "url": "http://x/mcp"}
 
@@ -218,6 +219,11 @@ def test_the_envelope_is_checked_as_a_whole(
     values: tuple[str, str, str, str, dict[str, str]], paths: list[str]
 ) -> None:
     assert [problem.path for problem in envelope(*values)] == paths
+
+
+def test_what_begins_otherwise_is_another_thing_and_no_slip_of_the_pen() -> None:
+    (symmetric,) = examine(IdentityProvider, {"issuer": "https://a.example", "algorithms": ["HS256"]})[1]
+    assert symmetric.rule.endswith("not 'HS256'")
 
 
 def test_a_mistyped_kind_gets_a_hint() -> None:

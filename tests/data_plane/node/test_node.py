@@ -409,6 +409,15 @@ def test_two_nodes_do_not_share_a_folder_or_a_port(tmp_path: Path) -> None:
         assert gateway.ready()
 
 
+@pytest.mark.parametrize("content", [b"", b"AAAA", b"\xff\xfe"])
+def test_a_damaged_key_is_named_and_says_what_to_do(tmp_path: Path, content: bytes) -> None:
+    with node(tmp_path / "a", 1) as gateway:
+        (gateway.data_dir / "node.key").write_bytes(content)
+        with pytest.raises(AssertionError, match=r"node\.key does not hold a key, .* remove it"):
+            gateway.start()
+        assert "Traceback" not in gateway.log.read_text()
+
+
 def test_memory_after_start_is_small(tmp_path: Path, slow: Upstream) -> None:
     with node(tmp_path, 1) as gateway:
         started(gateway, served("acme", upstream=slow.url))

@@ -164,7 +164,7 @@ async def test_a_killed_child_fails_its_calls_and_the_next_call_gets_another(ser
     with pytest.raises(Unavailable) as caught:
         await hanging
     assert caught.value.reason is Reason.UPSTREAM_UNAVAILABLE
-    assert caught.value.detail in ("its process has ended by signal 9", "its process has closed its output")
+    assert caught.value.detail == "its process has ended by signal 9"
     assert await run(servers, "echo", {"text": "back"}) == "back"
     assert servers.children()[0].pid != killed
     assert servers.children()[0].starts == 2
@@ -185,7 +185,7 @@ async def test_a_child_that_keeps_crashing_is_restarted_with_growing_pauses() ->
 
 
 async def test_a_program_that_ends_at_once_is_an_error_of_its_tools(servers: StdioServers) -> None:
-    with pytest.raises(Unavailable, match=r"process has (ended with exit code 3|closed its output)"):
+    with pytest.raises(Unavailable, match="process has ended with exit code 3"):
         await run(servers, "echo", transport=program("dies"))
     assert await run(servers, "echo", {"text": "x"}, server="other") == "x"
 
@@ -194,7 +194,7 @@ async def test_a_program_that_ends_at_once_is_an_error_of_its_tools(servers: Std
 async def test_a_program_that_does_not_exist_is_named_in_the_log_and_the_path_is_pointed_at(
     command: str, servers: StdioServers, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told = pytest.raises(Unavailable, match=r"(127: is its command in the gateway's PATH\?|closed its output)")
+    told = pytest.raises(Unavailable, match=r"127: is its command in the gateway's PATH\?")
     with caplog.at_level(logging.INFO, "toolgate.stdio"), told:
         await run(servers, "echo", transport=as_program(command))
     await until(lambda: f"cannot run {command}: No such file or directory" in caplog.text)
