@@ -143,4 +143,7 @@ def _state(status: object) -> str:
         found = status.get(member)
         if found:
             return f"{word}: {len(found)}"
+    source = status.get("source")
+    if isinstance(source, dict) and source.get("state") in ("stale", "absent"):
+        return str(source["state"])
     return "error" if status.get("error") else "ok"

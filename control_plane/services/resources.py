@@ -203,7 +203,7 @@ class Resources:
                     yield Problem("spec.revocation_epoch", f"must be at least {floor}: what it ended would begin again")
             return
         if isinstance(spec, Secret) and spec.value is None and spec.source is None:
-            yield Problem("spec.value", "is required when a Secret without source is created")
+            yield Problem("spec.value", "is required when the Secret is created")
         if isinstance(spec, AuthorizationServer) and draft.name != ONLY_ONE:
             yield Problem("name", f"must be {ONLY_ONE}: a tenant has one")
         most = MAX_PER_TENANT.get(draft.kind, MAX_TENANTS)

@@ -1,7 +1,14 @@
 """Agents act for one another: each further token says who, and is never worth more than the one before."""
 
 import pytest
+from msgspec.structs import replace
 
+from adapters.crypto.jwt import JwtProver
+from adapters.web.client import WebClient
+from core.exchange import Declined, Wanted
+from core.onbehalf import TokenExchange
+from core.snapshot import Token
+from data_plane.supervisor.exchanging import Exchanging
 from tests.control_plane.oauth.conftest import REDIRECT, Dance, Issuer, basic
 from tests.control_plane.oauth.test_client_credentials import namespaced, refused, wanted
 from tests.harness.control_plane import Answer
@@ -55,6 +62,37 @@ async def test_each_who_acts_is_named_in_order(chain: Chain, issuer: Issuer) -> 
     assert (claims["aud"], claims["scope"], claims["auth_time"]) == (before["aud"], "mcp", before["auth_time"])
     assert float(str(claims["exp"])) <= float(str(before["exp"]))
     assert ("oauth/token", "exchanged", "ada/searcher") in await issuer.audit()
+
+
+async def test_a_gateway_exchanges_its_callers_tokens_here_as_anywhere(chain: Chain, issuer: Issuer) -> None:
+    """What a Server of `auth: token_exchange` makes a gateway send, and what it understands of the answer."""
+    token = await chain.users_token()
+    secret = await issuer.agent("gateway", grants=["token_exchange"])
+    where = {"token_endpoint": f"{issuer.url}/token", "resource": issuer.resource}
+    auth = TokenExchange(client_id="gateway", client_secret="s", scopes=["mcp"], **where)
+    asked = Wanted(
+        tenant="acme",
+        server="desk",
+        made_for="m",
+        url="https://desk.example/mcp",
+        auth=auth,
+        private=True,
+        ca_pem="",
+        values={"s": secret},
+        subject=token,
+    )
+    web = WebClient()
+    given = await Exchanging(web, JwtProver()).obtain(asked)
+    refused = await Exchanging(web, JwtProver()).obtain(replace(asked, auth=replace(auth, audience="else")))
+    web.close()
+    assert isinstance(given, Token), given
+    claims = await issuer.claims(given.value)
+    assert claims["act"] == {"sub": "gateway", "act": {"sub": "app"}}
+    assert claims["scope"] == "mcp"
+    assert given.expires_unix is not None
+    assert abs(given.expires_unix - float(str(claims["exp"]))) < 5
+    assert isinstance(refused, Declined)
+    assert refused.refused
 
 
 async def test_an_agents_own_token_stays_its_own_word(chain: Chain, issuer: Issuer) -> None:
