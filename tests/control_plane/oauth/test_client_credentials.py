@@ -342,4 +342,4 @@ async def test_who_cannot_prove_to_be_the_client_is_on_record(issuer: Issuer) ->
         ("refused", "nobody"),
         ("refused", "robot"),
     ]
-    assert all(row["detail"]["address"] == "127.0.0.1" for row in rows)
+    assert all(row["detail"]["address"] == issuer.source for row in rows)
