@@ -10,10 +10,10 @@ from time import monotonic
 from types import TracebackType
 
 import msgspec
-from wasmtime import Config, Engine, Module
+from wasmtime import Engine, Module
 
 from adapters.wasmtime.guest import Guest, GuestFailed
-from adapters.wasmtime.modules import Modules
+from adapters.wasmtime.modules import Modules, new_engine
 from adapters.wasmtime.ticker import Ticker
 from core.bound import Bound
 from core.policy import ERROR, HOST_BUILTINS, Canary, Decision, normalise
@@ -46,9 +46,7 @@ class WasmPolicyEngine:
         self, *, cache_dir: Path | None = None, live_cap: int = LIVE_CAP, clock: Callable[[], float] = monotonic
     ) -> None:
         """`cache_dir`: a folder of this user's own for machine code, so that a start does not compile again."""
-        config = Config()
-        config.epoch_interruption = True
-        engine = Engine(config)
+        engine = new_engine()
         self._modules = Modules(engine, cache_dir)
         self._shared = _Shared(engine, Ticker(engine), _Live(live_cap), clock)
 

@@ -348,6 +348,12 @@ def test_machine_code_is_kept_on_disk_and_a_damaged_file_is_not_loaded(make_engi
     assert make_engine(cache_dir=cache_dir).prepare(platform_module(), EVERYTHING, ()).decide(asked()).allow
 
 
+def test_what_is_no_module_is_refused_by_the_process_that_compiles_too(make_engine, tmp_path):
+    with pytest.raises(ValueError, match="policy module: .*unexpected end"):
+        make_engine(cache_dir=tmp_path).prepare(platform_module()[:1000], EVERYTHING, ())
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_others_may_write_to_is_not_trusted_with_machine_code(make_engine, tmp_path):
     tmp_path.chmod(0o777)
     with pytest.raises(ValueError, match="writable by no other"):
