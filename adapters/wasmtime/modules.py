@@ -91,7 +91,7 @@ class Modules:
 
 
 def _compiled_apart(wasm: bytes) -> bytes | None:
-    """Machine code; None where there may be no more processes. Raises ValueError for no WASM, or what takes too long."""
+    """Machine code; None where there may be no more processes. Raises ValueError for no WASM, or what takes long."""
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "adapters.wasmtime.compile"],

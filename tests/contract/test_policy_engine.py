@@ -349,7 +349,7 @@ def test_machine_code_is_kept_on_disk_and_a_damaged_file_is_not_loaded(make_engi
 
 
 def test_what_is_no_module_is_refused_by_the_process_that_compiles_too(make_engine, tmp_path):
-    with pytest.raises(ValueError, match="policy module: .*unexpected end"):
+    with pytest.raises(ValueError, match=r"(?s)policy module: .*unexpected end"):
         make_engine(cache_dir=tmp_path).prepare(platform_module()[:1000], EVERYTHING, ())
     assert not list(tmp_path.iterdir())
 
