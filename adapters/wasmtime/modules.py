@@ -29,9 +29,9 @@ def new_engine() -> Engine:
 class Modules:
     """Compiles each module once. Loading machine code from the folder takes 1 ms where compiling takes 150.
 
-    With a folder a process of its own compiles: the compiler leaves 14 MiB behind in the one that runs it. The folder is
-    trusted as code: it must belong to this user alone, and is never filled from the wire. A file's name carries the
-    digest of its content, so a damaged one is compiled anew.
+    With a folder a process of its own compiles: the compiler leaves 14 MiB behind in the one that runs it. The folder
+    is trusted as code: it must belong to this user alone, and is never filled from the wire. A file's name carries
+    the digest of its content, so a damaged one is compiled anew.
     """
 
     def __init__(self, engine: Engine, folder: Path | None) -> None:
