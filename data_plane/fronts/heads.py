@@ -55,7 +55,9 @@ def certificate(scope: Scope) -> Shown | None:
 
 def tell(inbound: Inbound, head: Head, scope: Scope) -> None:
     """Who asks, from where, from which page, in which trace."""
-    inbound.credential, inbound.possession = credential(head, scope)
+    inbound.credential = headers.credential(head)
+    if not inbound.credential and b"dpop" in head.values:
+        inbound.credential, inbound.possession = credential(head, scope)
     inbound.client_address = client_address(scope)
     if SHOWN in scope:
         inbound.shown = certificate(scope)
