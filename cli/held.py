@@ -4,8 +4,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
+from msgspec import ValidationError, convert
+
 from cli import output
 from cli.admin import AdminApi, Refusal, json_of
+from core.endpoint import Endpoint, not_offered
+from core.oauth.server import NAME, AuthorizationServer
 from core.resource import Ref
 from toolgate.v1 import resources_pb2 as pb
 
@@ -36,8 +40,9 @@ def tell(api: AdminApi, there: Sequence[Ref], changed: Sequence[Ref]) -> list[ou
         try:
             told += _tell(api, tenant, [ref for ref in refs if ref in changed])
             if any(ref.kind in ("Endpoint", "AuthorizationServer") for ref in refs if ref in changed):
-                _tell_scopes(api, [ref for ref in refs if ref.kind == "Endpoint"])
-        except Refusal:  # Deleted meanwhile, or not ours to see: what was done is done all the same.
+                _tell_scopes(api, tenant, [ref for ref in refs if ref.kind == "Endpoint"])
+        except (Refusal, ValidationError):
+            # Deleted meanwhile, not ours to see, or of a newer server: what was done is done all the same.
             continue
     return told
 
@@ -70,13 +75,14 @@ def _tell(api: AdminApi, tenant: str, changed: Sequence[Ref]) -> Iterator[output
         output.progress(f"  {line}")
 
 
-def _tell_scopes(api: AdminApi, endpoints: Sequence[Ref]) -> None:
-    """What is in force, and opens to fewer than was meant."""
+def _tell_scopes(api: AdminApi, tenant: str, endpoints: Sequence[Ref]) -> None:
+    """What is in force, and opens to fewer than was meant. Raises Refusal where the tenant has no issuer."""
+    server = convert(_get(api, Ref("AuthorizationServer", tenant, NAME)).get("spec"), AuthorizationServer)
     for ref in endpoints:
-        missing = _status(_get(api, ref)).get("scopes_not_offered")
-        if isinstance(missing, list) and missing:
+        missing = not_offered(convert(_get(api, ref).get("spec"), Endpoint), server)
+        if missing:
             output.progress(
-                f"{ref} demands scopes no token of the tenant's AuthorizationServer has: {', '.join(map(str, missing))}"
+                f"{ref} demands scopes no token of the tenant's AuthorizationServer has: {', '.join(missing)}"
                 " (its spec.scopes does not offer them)"
             )
 

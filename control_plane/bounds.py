@@ -49,6 +49,7 @@ CONTROL_PLANE: Iterable[Kept] = (
     Kept(
         "refused_addresses", "addresses clients failed to prove themselves from", "10,000", _OLDEST, "a minute's rows"
     ),
+    Kept("providers_hastened", "providers asked for keys before it is time", "10,000", _OLDEST, "ten seconds each"),
     Kept("registration_addresses", "addresses clients register from", "10,000", _OLDEST, "a minute's attempts"),
     Kept("passwords", "passwords being hashed, or waiting for it", "64", "refused: try again", "-"),
     Kept("signing_in", "tokens of servers being obtained or refreshed", "16", "the next ones wait", "90 s"),

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from core.mcp.challenge import SCOPE, SCOPE_RULE
+from core.oauth.server import AuthorizationServer
 from core.resource import Problem, Ref
 
 NAME_BUDGET = 64
@@ -98,9 +99,12 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             yield f"spec.providers[{i}]", Ref("IdentityProvider", "", name)
 
 
-def demanded(endpoint: Endpoint) -> list[str]:
-    """Scopes that some request must have been granted, sorted."""
-    return sorted({*endpoint.scopes, *(scope for rule in endpoint.tool_scopes for scope in rule.scopes)})
+def not_offered(endpoint: Endpoint, server: AuthorizationServer) -> list[str]:
+    """Scopes it demands that no token of the tenant's own authorization server can have, where it takes those."""
+    if endpoint.disabled or endpoint.providers:
+        return []
+    demanded = {*endpoint.scopes, *(scope for rule in endpoint.tool_scopes for scope in rule.scopes)}
+    return sorted(scope for scope in demanded if not server.offers(scope))
 
 
 def _scope_problems(path: str, scopes: list[str]) -> Iterator[Problem]:

@@ -157,6 +157,7 @@ def assemble(
             "sign_in_addresses": sign_in.pace.bound,
             "registration_addresses": registration.pace.bound,
             "refused_addresses": refusals.pace.bound,
+            "providers_hastened": providers.pace.bound,
         }
 
     return SignOn(

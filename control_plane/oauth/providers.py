@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from control_plane.browser.pace import Pace
 from core.identity import User
 from core.issuer import IdentityProvider, KeySet, KnownKeys, given
 from core.oauth.stores import Addresses
@@ -46,6 +47,8 @@ class Providers:
         self._addresses = addresses
         self._verifier = verifier
         self._clock = clock
+        self.pace = Pace(burst=1, per_minute=6)
+        """By provider, not by address: how often one is asked for keys nobody here knows yet."""
 
     async def declared(self, tenant: str) -> list[Declared]:
         """By name."""
@@ -63,7 +66,7 @@ class Providers:
         if keys.source != by.spec.source or self._clock() - keys.seen_unix > by.spec.grace_s:
             keys = KeySet()
         public = self._verifier.ready(keys.keys)
-        if by.spec.is_fetched and not public.fits(token.header):
+        if by.spec.is_fetched and not public.fits(token.header) and self.pace.admits(f"{tenant}/{by.name}"):
             await self._keys.hasten(tenant, by.name)
         proven = prove(token, msgspec.structs.replace(by.spec, types=list(types)), public, self._clock())
         return Vouched(by, proven.claims, said(proven.claims, by.spec.claims))

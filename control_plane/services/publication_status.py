@@ -8,7 +8,7 @@ import msgspec
 
 from control_plane.compiler.source import Dropped, Found
 from control_plane.services.retries import Try
-from core.endpoint import Endpoint, demanded
+from core.endpoint import Endpoint, not_offered
 from core.fleet import Published
 from core.oauth.server import AuthorizationServer
 from core.publication import Draft, Rows
@@ -61,25 +61,19 @@ def _wanted(one: Made, rows: Rows, published: Published | None) -> dict[Ref, dic
     if published is not None:
         own["generation"] = published.generation if published.signed else None
         own["published_at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+    own_server = next((r.spec for r in rows.resources if isinstance(r.spec, AuthorizationServer)), None)
     for resource in rows.resources:
         if resource.kind == "Policy":  # Compiling takes a while: whoever waits for it must see that it is done.
             wanted[resource.ref]["checked_generation"] = resource.generation
         if isinstance(resource.spec, Endpoint):
-            wanted[resource.ref]["scopes_not_offered"] = _not_offered(resource.spec, rows) or None
+            missing = not_offered(resource.spec, own_server) if own_server is not None else []
+            wanted[resource.ref]["scopes_not_offered"] = missing or None
             told = [msgspec.to_builtins(shadow) for shadow in one.shadows.get(resource.name, ())]
             wanted[resource.ref]["shadowing"] = told or None
         if resource.kind == "Server":
             dropped = [{"tool": d.tool, "reason": d.reason} for d in one.dropped if d.server == resource.name]
             wanted[resource.ref]["dropped"] = dropped or None
     return wanted
-
-
-def _not_offered(endpoint: Endpoint, rows: Rows) -> list[str]:
-    """Scopes it demands that no token of the tenant's own authorization server can have, where it takes those."""
-    own = next((r.spec for r in rows.resources if isinstance(r.spec, AuthorizationServer)), None)
-    if own is None or endpoint.disabled or endpoint.providers:
-        return []
-    return [scope for scope in demanded(endpoint) if not own.offers(scope)]
 
 
 def _held_back(one: Made) -> list[str]:

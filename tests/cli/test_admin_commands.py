@@ -1,9 +1,7 @@
 """Admin commands against a real control plane."""
 
 import asyncio
-import io
 import json
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -12,63 +10,8 @@ import pytest
 from cli.main import main
 from core.offering import Offering
 from core.server import ObservedEntry
+from tests.cli.conftest import MANIFEST, Run, Toolgate
 from tests.harness.control_plane import Plane
-
-MANIFEST = """
-kind: Endpoint
-name: default
-spec: {members: [{server: shop}]}
----
-kind: Server
-name: shop
-labels: {team: shop}
-spec:
-  transport: {type: http, url: "https://mcp.example.com/mcp"}
----
-kind: Tenant
-name: acme
-spec: {display_name: Acme}
----
-kind: User
-name: ada
-spec: {email: ada@example.com}
-"""
-
-
-class Run:
-    """What a command left behind."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    def json(self) -> dict[str, object]:
-        value = json.loads(self.out)
-        assert isinstance(value, dict)
-        return value
-
-
-Toolgate = Callable[..., Awaitable[Run]]
-
-
-@pytest.fixture
-def toolgate(plane: Plane, capsys: pytest.CaptureFixture[str]) -> Toolgate:
-    """Runs a command in a thread of its own, as the control plane has this one."""
-
-    async def run(*words: str, tenant: str = "acme", target: str = plane.target, token: str = plane.token) -> Run:
-        connection = ["--server", target, "--token", token]
-        scope = ["--tenant", tenant] if tenant else []
-        code = await asyncio.to_thread(main, [*words, *connection, *scope])
-        out, err = capsys.readouterr()
-        return Run(code, out, err)
-
-    return run
-
-
-@pytest.fixture
-def manifest(tmp_path: Path) -> Path:
-    path = tmp_path / "acme.yaml"
-    path.write_text(MANIFEST)
-    return path
 
 
 async def outcomes(toolgate: Toolgate, *words: str) -> dict[str, str]:
@@ -477,25 +420,3 @@ async def test_an_audit_log_is_proven_away_from_the_control_plane(
     # With the database's password somebody rewrites a row and all that follows it: the chain fits, the signature not.
     await plane.execute("UPDATE audit SET caller = 'eve' WHERE tenant = 'acme' AND seq = 1")
     assert (await toolgate("audit", "verify")).code == 1
-
-
-async def test_a_users_password_is_read_from_stdin_and_taken_away(
-    toolgate: Toolgate, manifest: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await toolgate("apply", "-f", str(manifest))
-    monkeypatch.setattr("sys.stdin", io.StringIO("correct horse battery\n"))
-    assert (await toolgate("user", "password", "ada", "--email-verified")).out == "User/ada has a new password\n"
-    monkeypatch.setattr("sys.stdin", io.StringIO("short\n"))
-    refused = await toolgate("user", "password", "ada")
-    assert (refused.code, "password: must be 12-1024 letters" in refused.err) == (2, True)
-    assert (await toolgate("user", "password", "ada", "--clear")).out == "User/ada has no password\n"
-    rows = (await toolgate("audit", "list", "-o", "json")).json()["entries"]
-    assert [row["outcome"] for row in rows][:2] == ["password cleared", "password set"]  # type: ignore[index, attr-defined]
-
-
-async def test_an_issuers_keys_are_rotated(toolgate: Toolgate, manifest: Path, tmp_path: Path) -> None:
-    await toolgate("apply", "-f", str(manifest))
-    assert (await toolgate("issuer", "rotate-keys")).code == 3
-    (tmp_path / "as.yaml").write_text("{kind: AuthorizationServer, name: default, spec: {}}")
-    await toolgate("apply", "-f", str(tmp_path / "as.yaml"))
-    assert "signs tokens in ten minutes" in (await toolgate("issuer", "rotate-keys")).out

@@ -8,7 +8,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -151,6 +152,8 @@ def test_the_demo_is_governed_and_a_second_run_finds_it_as_it_was(folder: Path) 
         assert [row["tool"] for row in rows["entries"]] == ["refund_order"]
         assert "  (tools/list)\n" in again.toolgate("audit", "list").stdout
         assert again.toolgate("audit", "verify").returncode == 0
+        token = _own_token(again, second["admin_url"])
+        _until(lambda: again.toolgate("tools", "--key", token, "--url", _of_demo(second["mcp_url"])).returncode == 0)
         assert again.stop(signal.SIGINT) == 0
         assert again.left_behind() == []
     finally:
@@ -180,6 +183,29 @@ def test_a_plane_that_dies_is_started_again_until_it_dies_too_often(folder: Path
         assert up.left_behind() == []
     finally:
         up.close()
+
+
+def _own_token(up: Up, admin_url: str) -> str:
+    """Of the demo's own issuer, for an agent that names no endpoint."""
+    declared = up.folder / "issuer.yaml"
+    declared.write_text(ISSUER)
+    assert up.toolgate("apply", "-f", str(declared)).returncode == 0
+    made = up.toolgate("key", "create", "--tenant", "demo", "--name", "robot", "--agent", "robot", "-o", "json")
+    form = {"grant_type": "client_credentials", "client_id": "robot", "client_secret": json.loads(made.stdout)["key"]}
+    with urlopen(Request(f"{admin_url}/oauth/demo/token", urlencode(form).encode()), timeout=10) as answer:
+        return str(json.loads(answer.read())["access_token"])
+
+
+def _of_demo(mcp_url: str) -> str:
+    """A token is of the tenant its path names."""
+    return mcp_url.replace("/mcp", "/demo/default/mcp")
+
+
+ISSUER = """
+{kind: AuthorizationServer, tenant: demo, name: default, spec: {default_endpoint: default}}
+---
+{kind: Agent, tenant: demo, name: robot, spec: {groups: [support], oauth: {grants: [client_credentials]}}}
+"""
 
 
 def _until(condition: Callable[[], bool]) -> None:
