@@ -357,12 +357,18 @@ def _checked(draft: Draft) -> tuple[Spec | None, list[Problem]]:
 
 
 def _of_owners(admin: Admin, spec: Spec | None, current: Resource | None) -> Iterator[Problem]:
-    """An agent's keys and redirect URIs are credentials: whoever sets them can be the agent."""
-    if admin.role == "owner" or not isinstance(spec, Agent):
+    """Who can be whom: an agent's keys and redirect URIs are credentials, and whoever says where callers' tokens are
+    exchanged, and which server gets what they are exchanged for, could have them come to himself.
+    """
+    if admin.role == "owner":
         return
-    before = current.spec.oauth if current is not None and isinstance(current.spec, Agent) else None
-    if spec.oauth != before:
-        yield Problem("spec.oauth", f"is for owners to declare; {admin.name} has the role {admin.role}")
+    before, whose = current.spec if current is not None else None, f"{admin.name} has the role {admin.role}"
+    if isinstance(spec, Agent) and spec.oauth != (before.oauth if isinstance(before, Agent) else None):
+        yield Problem("spec.oauth", f"is for owners to declare; {whose}")
+    if isinstance(spec, Server) and onbehalf.exchanged(spec.auth) is not None:
+        known = (before.transport, before.auth) if isinstance(before, Server) else None
+        if known != (spec.transport, spec.auth):
+            yield Problem("spec.auth", f"is for owners to declare where callers' tokens are exchanged; {whose}")
 
 
 def _references(draft: Draft, spec: Spec | None) -> list[tuple[str, Ref]]:

@@ -18,6 +18,7 @@ from cli.connect import CLIENTS, block
 from cli.connection import McpConnection
 from cli.failure import Failure
 from cli.main import _parsed, _parser, main
+from cli.resources import _row as resource_row
 from cli.tools import arguments
 from cli.when import expiry, past
 from toolgate.v1.actions_pb2 import AuditEntry
@@ -188,6 +189,28 @@ def test_a_fault_of_the_command_itself_is_a_line_and_not_a_traceback(capsys: pyt
 )
 def test_who_is_held_back_is_named(status: dict[str, object], said: str) -> None:
     assert held._held_back("acme", {"status": status}) == said
+
+
+@pytest.mark.parametrize(
+    ("secret", "read"),
+    [
+        ({"generation": "1", "spec": {}}, True),
+        ({"generation": "2", "spec": {"source": {"type": "file"}}}, False),
+        ({"generation": "2", "spec": {"source": {"type": "file"}}, "status": {"source": {"generation": 1}}}, False),
+        ({"generation": "2", "spec": {"source": {"type": "file"}}, "status": {"source": {"generation": 2}}}, True),
+    ],
+)
+def test_a_secret_is_waited_for_until_its_source_was_tried(secret: dict[str, object], *, read: bool) -> None:
+    assert held._is_read(secret) is read
+
+
+@pytest.mark.parametrize(
+    ("status", "word"),
+    [({}, "-"), ({"source": {"state": "current"}}, "ok"), ({"source": {"state": "stale"}}, "stale")],
+)
+def test_a_list_shows_secrets_whose_source_gives_nothing(status: dict[str, object], word: str) -> None:
+    resource = {"kind": "Secret", "tenant": "acme", "name": "db", "generation": 1, "spec": {}, "status": status}
+    assert resource_row(resource)[4] == word
 
 
 def test_what_is_tried_again_by_itself_says_when() -> None:

@@ -84,6 +84,25 @@ async def test_neither_is_where_a_server_inside_has_its_tokens_from(plane: Plane
     assert paths(rejected) == ["spec.transport.allow_private"]
 
 
+async def test_where_callers_tokens_go_is_for_owners_to_say(plane: Plane) -> None:
+    editor = admin_of("acme", "editor")
+    auth = {"type": "token_exchange", "token_endpoint": "https://as.example/token", "client_id": "toolgate"}
+    spec = {"transport": {"type": "http", "url": "https://desk.example/mcp"}, "auth": auth}
+    with pytest.raises(Rejected) as rejected:
+        await plane.apply("Server", "desk", spec, admin=editor)
+    assert paths(rejected) == ["spec.auth"]
+    await plane.apply("Server", "desk", spec, admin=admin_of("acme"))
+    assert (await plane.apply("Server", "desk", {**spec, "risk": "high"}, admin=editor)).outcome is Outcome.CHANGED
+    for change in (
+        {"auth": {**auth, "token_endpoint": "https://evil.example/token"}},
+        {"transport": {"type": "http", "url": "https://evil.example/mcp"}},
+    ):
+        with pytest.raises(Rejected) as rejected:
+            await plane.apply("Server", "desk", {**spec, **change}, admin=editor)
+        assert paths(rejected) == ["spec.auth"]
+    await plane.apply("Server", "desk", {"transport": spec["transport"]}, admin=editor)
+
+
 NEAR = "http://10.0.0.1/in"
 REACHING: dict[str, list[dict[str, object]]] = {
     "Server.transport.allow_private": [
