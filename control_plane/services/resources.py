@@ -212,14 +212,12 @@ class Resources:
 
     def _out_of_reach(self, admin: Admin, spec: Spec | None, current: Resource | None) -> Iterator[Problem]:
         """What only the platform's administrators may have reach so far, unless it is there already."""
-        if (
-            admin.tenant is not None
-            and spec is not None
-            and _place(spec) != (_place(current.spec) if current else None)
-        ):
-            for reach, path in _reached(spec):
-                if reach not in self._tenants_may:
-                    yield Problem(path, f"is for the platform's administrators to declare here ({REACH[reach]})")
+        before = _place(current.spec) if current is not None else None
+        if admin.tenant is None or spec is None or (before is not None and before == _place(spec)):
+            return
+        for reach, path in _reached(spec):
+            if reach not in self._tenants_may:
+                yield Problem(path, f"is for the platform's administrators to declare here ({REACH[reach]})")
 
     async def _plan(
         self, writing: Writing, admin: Admin, draft: Draft, spec: Spec, current: Resource | None
@@ -263,17 +261,16 @@ class Resources:
 
 
 def _place(spec: Spec) -> object:
-    """Where it leads to, whatever else of it changes."""
+    """Where it leads to, whatever else of it changes. None is like nothing, so what is missing here is refused."""
     if isinstance(spec, Server):
         return spec.transport, onbehalf.places(spec.auth)
     if isinstance(spec, AuditSink):
         return spec.to
     if isinstance(spec, IdentityProvider):
         return spec.source
-    return (spec.url, spec.ca_pem, spec.allow_private) if isinstance(spec, Webhook | SecretStore) else None
     if isinstance(spec, Guard):
         return tuple(spec.asks())
-    return (spec.url, spec.ca_pem, spec.allow_private) if isinstance(spec, Webhook) else None
+    return (spec.url, spec.ca_pem, spec.allow_private) if isinstance(spec, Webhook | SecretStore) else None
 
 
 def _reached(spec: Spec) -> Iterator[tuple[Reach, str]]:

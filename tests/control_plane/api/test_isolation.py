@@ -14,6 +14,7 @@ import pytest_asyncio
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from control_plane.account.edge import OPERATIONS
 from control_plane.api.jsonwire import template_variables
 from control_plane.api.rpc import Binding, Rpc, Unary, rpcs
 from control_plane.oauth.edge import AGENTS_PATH, ENDPOINTS, WELL_KNOWN
@@ -54,6 +55,11 @@ SPECS: dict[str, dict[str, object]] = {
     "Webhook": {"url": URL, "secret": HAS},
     "IdentityProvider": {"issuer": f"https://{MARK}.example.com"},
     "AuthorizationServer": {},
+    "SecretStore": {"url": f"https://{MARK}.example.com", "login": {"type": "token", "token": HAS}},
+    "CertificateAuthority": {
+        "forwarded": "names",
+        "names": [{"kind": "uri", "match": f"spiffe://{MARK}/*", "agent": "$1"}],
+    },
 }
 """Of each kind one, in an order in which what is named is there. They name what only this tenant has."""
 
@@ -217,6 +223,8 @@ async def test_every_method_and_every_kind_is_asked_for(asking: Asking) -> None:
     published = (await asking.plane.http("GET", "/openapi.json", token="")).json["paths"]
     assert isinstance(published, dict)
     templates = {binding.template for rpc in RPCS.values() for binding in rpc.bindings}
+    templates |= {one.path for one in OPERATIONS}
+    assert {one.id for one in OPERATIONS} == ACCOUNTS.keys()
     for path in published:
         assert any(_fits(path, template) for template in templates), path
 
@@ -262,6 +270,34 @@ async def test_what_is_listed_without_a_tenant_is_ones_own(asking: Asking) -> No
         got = await asking.plane.http("GET", path, token="")
         assert MARK not in got.body.decode(), path
         assert f'"{THERE}"' not in got.body.decode(), path
+
+
+ACCOUNTS: dict[str, Fields | None] = {
+    "login": {**TENANTS, "user": HAS, "password": "wrong battery horse stapled"},
+    "refreshLogin": {"refresh_token": f"tgr_{THERE}_{HAS}"},
+    "logout": {"refresh_token": f"tgr_{THERE}_{HAS}"},
+    "listOwnKeys": None,
+    "makeOwnKey": {"name": HAS},
+    "endOwnKey": None,
+    "getProfile": None,
+    "putProfile": {"display_name": HAS},
+}
+"""What is sent to people's own accounts, by operation."""
+
+
+async def test_a_persons_account_tells_nobody_else_of_itself(asking: Asking) -> None:
+    for at, one in enumerate(OPERATIONS):
+        fields = ACCOUNTS[one.id]
+        for token in ("", asking.mine, asking.agents, "eyJhbGciOiJub25lIn0.e30."):
+            answers = set()
+            for more in variants(fields or {}):
+                path = one.path.replace("{id}", HAS)
+                sent = more if fields is not None else None
+                # Each operation from an address of its own: too many attempts from one are another answer.
+                got = await asking.plane.http(one.verb, path, sent, token=token, source=f"127.3.0.{at + 1}")
+                answers.add((got.status, alike(got.body.decode())))
+            assert len(answers) == 1, (one, answers)
+            assert next(iter(answers))[0] in ((200, 400, 401) if one.id == "logout" else (400, 401)), (one, answers)
 
 
 async def test_an_authorization_server_that_is_not_there_is_like_a_tenant_that_is_not(asking: Asking) -> None:

@@ -115,6 +115,10 @@ REACHING: dict[str, list[dict[str, object]]] = {
         {"to": {"type": "otlp", "url": NEAR, "allow_private": True}},
         {"to": {"type": "syslog", "host": "10.0.0.1", "allow_private": True}},
     ],
+    "Guard.firewall.classifier.allow_private": [{"firewall": {"classifier": {"url": NEAR, "allow_private": True}}}],
+    "Guard.presidio.allow_private": [
+        {"action": "mask", "presidio": {"url": NEAR, "entities": {"PERSON": 0.5}, "allow_private": True}}
+    ],
     "SecretStore.allow_private": [{"url": NEAR, "login": {"type": "token", "token": "s"}, "allow_private": True}],
     "Webhook.allow_private": [{"url": NEAR, "secret": "s", "allow_private": True}],
 }
