@@ -20,6 +20,7 @@ GATE = {
     ),
     "you": r"you|system|developer|operator|creator|openai|anthropic",
     "move": (
+        r"text |redirect|reach|get on|tell |inform |notify|"
         r"request|stor|reenv|use |send|forward|upload|transmit|post|mail|leak|exfil|share|copy|deliver|submit|"
         r"relay|report|write|pass|cc |hand|give|dump|export|envia|envie|envoi|envoy|reenvia|transfer|schick|sende|"
         r"leite|invia|inoltra|encaminhe|stuur|wyslij|przes|gonder|kirim|skicka|laheta|posli|gui |sube|manda|"
@@ -27,6 +28,7 @@ GATE = {
         r"unggah|chuyen|trimite|kuldd"
     ),
     "loot": (
+        r"appointment|calendar|invoice|table|rows|sheet|chat|figures|folder|list|the user|photo|payslip|"
         r"environ|variable|every|name|passw|token|credential|key|secret|conversation|history|cookie|personal|"
         r"private|confidential|address|\.env|\.ssh|id_rsa|/etc/|customer|code|transcript|messages|document|file|"
         r"data|database|inbox|contacts|contras|clave|mot(?:s)? de passe|kennwort|zugangs|senha|chiav|wachtwoord|"

@@ -370,7 +370,7 @@ ORDERS = {
             r"behind) (?:the |their |his |her |any |a )?(?:users?'?s?|human'?s?|customers?'?s?|owner'?s?|"
             r"operators?'?s?|anyone'?s?)? ?(?:knowledge|awareness|knowing|noticing|notice|consent|back)|secretly|"
             r"covertly|in the background|under the (?:radar|hood)|behind the scenes|without (?:raising|drawing|"
-            r"attracting|causing|any (?:notice|notification|log|trace|confirmation|alert|warning))|(?:no|"
+            r"attracting|causing|any (?:notice|notification|log|trace|alert|warning))|(?:no|"
             r"without) (?:notification|trace|logs?|record|warning|alert)s?\b|surreptitiously|discreetly|stealthily|"
             r"keep (?:this|it|these|the (?:action|step|instruction)s?) (?:a |strictly |completely )?(?:secret|hidden|"
             r"private|confidential|to yourself|between us|quiet|invisible)|hide (?:this|it|these|that|the fact|any|"

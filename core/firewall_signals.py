@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import msgspec
 
+from core.firewall_audience import MORE, joined
 from core.firewall_deeds import DEEDS
 from core.firewall_gate import GATE, META, TELLING, alone
 from core.firewall_orders import ORDERS
@@ -17,7 +18,7 @@ from core.firewall_readings import Reader, Via
 from core.guard import Matcher, PatternSet
 
 Span = tuple[int, int]
-_CONCEPTS = {**ORDERS, **DEEDS}
+_CONCEPTS = joined(ORDERS, DEEDS, MORE)
 _NAMES = tuple(_CONCEPTS)
 _INDEX = {name: at for at, name in enumerate(_NAMES)}
 _QUOTES = frozenset("\"'`“”‘’«»「」„")
@@ -262,11 +263,15 @@ def _override(at: _Places) -> Iterator[Signal]:
                 continue
             start, end = min(span[0], rules[0]), max(span[1], rules[1])
             scoped = at.between("prior", start - 25, end + 30)
-            own = " my " in at.text[start:end] or " our " in at.text[start:end]
+            own = _OWN.search(at.text, start, end) is not None
             weight = plain if own or not scoped else strong
             if verb != "drop" and not _SECOND_PERSON.search(at.text, max(start - 30, 0), end + 30):
                 weight = min(weight, 0.2)
             yield Signal("override", weight, (start, end))
+
+
+_OWN = re.compile(r"\b(?:my|our|i (?:said|wrote|told|sent|asked))\b")
+"""Who takes back words of their own gives no orders."""
 
 
 def _persona(at: _Places) -> Iterator[Signal]:
@@ -285,10 +290,11 @@ def _persona(at: _Places) -> Iterator[Signal]:
 def _leak(at: _Places) -> Iterator[Signal]:
     for span in at.of("prompt"):
         verb = at.near(span, "reveal", 40, 50) or (span if _ASKED.match(at.text, *span) else None)
-        if verb:
+        if verb and not _PASSIVE.search(at.text, max(verb[0] - 8, 0), verb[0]):
             yield Signal("leak", 0.55, (min(verb[0], span[0]), max(verb[1], span[1])))
 
 
+_PASSIVE = re.compile(r"\b(?:is|are|was|were|be|been|being|gets?) $")
 _ASKED = re.compile(r"(?:what|which|how) (?:did|were|are|do)\b")
 
 
@@ -302,7 +308,9 @@ def _told_secrets(at: _Places) -> Iterator[Signal]:
 def _exfiltration(at: _Places) -> Iterator[Signal]:
     for span in at.of("send"):
         secret = at.near(span, "secret", 110, 60) or at.near(span, "path", 110, 80)
-        soft = secret or at.near(span, "asset", 70, 40)
+        # The verb's pattern takes articles with it, which what is sent begins with.
+        verb = (span[0], span[0] + 2)
+        soft = secret or at.near(verb, "asset", 70 + span[1] - span[0], 40)
         if soft is None and _PRONOUN.search(at.text, *span):
             soft = at.near(span, "secret", 0, 140, within=False)
         if soft is None or _denied(at.text, span[0]):
@@ -312,8 +320,8 @@ def _exfiltration(at: _Places) -> Iterator[Signal]:
         if secret:
             yield Signal("exfiltration", 0.5 if dest else 0.25, (start, end))
         else:
-            whole = _WHOLE.search(at.text, start, end)
-            yield Signal("exfiltration", (0.42 if whole else 0.3) if dest else 0.1, (start, end))
+            whole = _WHOLE.search(at.text, start, end) or at.near(span, "read", 0, 120)
+            yield Signal("exfiltration", (0.5 if whole else 0.3) if dest else 0.1, (start, end))
     for span in at.of("steal"):
         yield Signal("exfiltration", 0.5 if at.near(span, "dest", 140) or at.near(span, "secret", 60) else 0.2, span)
     for name, weight in (("path", 0.55), ("secret", 0.4)):
@@ -356,7 +364,7 @@ def _voice(at: _Places) -> Iterator[Signal]:
     for name, weight in (("turn", 0.4), ("important", 0.3), ("sysline", 0.3)):
         for span in at.of(name)[:4]:
             yield Signal("fake_turn", weight, span)
-    for name, weight in (("address", 0.38), ("granted", 0.3), ("noask", 0.15)):
+    for name, weight in (("address", 0.38), ("granted", 0.3), ("audience", 0.25), ("noask", 0.15)):
         for span in at.of(name)[:4]:
             yield Signal(name, weight, span)
     tasks = at.of("newtask")
@@ -365,7 +373,15 @@ def _voice(at: _Places) -> Iterator[Signal]:
     for span in tasks[:4]:
         line = at.text[max(span[0] - 3, 0) : span[0]].strip(' *#-[(>"')
         opens = not line or line[-1] in ".!?\n:"
-        yield Signal("newtask", 0.45 if opens else 0.3, span)
+        everyday = _EVERYDAY.match(at.text, *span)
+        yield Signal("newtask", 0.2 if everyday else 0.45 if opens else 0.3, span)
+
+
+_EVERYDAY = re.compile(
+    r"(?:run|execute|perform|follow|do|complete) the following|(?:i|we) (?:need|want|would like|expect) you to|"
+    r"change of plans?"
+)
+"""What manuals and colleagues say as well."""
 
 
 def _secrecy(at: _Places) -> Iterator[Signal]:
@@ -394,7 +410,8 @@ def _deeds(at: _Places) -> Iterator[Signal]:
         ordered = any(
             at.of(name) for name in ("address", "granted", "newtask", "turn", "important", "sysline", "tellnot", "drop")
         )
-        yield Signal("harm", 0.35 if ordered else 0.2, span)
+        aside = bool(at.of("audience") or at.near(span, "noask", 100) or at.near(span, "secrecy", 160, within=False))
+        yield Signal("harm", 0.42 if ordered and aside else 0.35 if ordered or aside else 0.2, span)
     for span in at.of("tool"):
         if at.near(span, "must", 80, within=False):
             worse = (
@@ -403,9 +420,13 @@ def _deeds(at: _Places) -> Iterator[Signal]:
                 or at.near(span, "secrecy", 200, within=False)
             )
             yield Signal("tool_order", 0.35 if worse else 0.12, span)
+    others = at.of("crosstool")
+    for span in others:
+        fed = at.of("must") or at.of("slot") or at.of("dest")
+        yield Signal("tool_order", 0.52 if len(others) > 1 else 0.42 if fed else 0.3, span)
     grades = at.of("grade")
     for span in grades:
-        yield Signal("steering", 0.5 if len(grades) > 1 or at.of("address") else 0.3, span)
+        yield Signal("steering", 0.5 if len(grades) > 1 or at.of("address") or at.of("audience") else 0.3, span)
     for span in at.of("steer"):
         yield Signal(
             "steering", 0.35 if at.near(span, "model", 120) or grades or any(map(at.of, _SPOKEN_TO)) else 0.15, span
@@ -439,6 +460,9 @@ _ANCHORS = (
     "newtask",
     "address",
     "granted",
+    "audience",
+    "crosstool",
+    "noask",
     "secrecy",
     "tellnot",
     "turn",
