@@ -1,5 +1,7 @@
 """Limits as agents meet them: by address behind a proxy, over every method, told in standard headers."""
 
+import asyncio
+
 from tests.behaviour.conftest import World, settle
 from tests.harness.agent import Agent
 from tests.harness.planes import Planes, until
@@ -62,6 +64,58 @@ async def test_an_address_behind_a_trusted_proxy_has_a_limit_of_its_own(planes: 
         assert {row["detail"]["client_address"] for row in rows} <= {"203.0.113.1", "203.0.113.2"}  # type: ignore[index]
 
 
+AT_ONCE = """
+kind: Server
+tenant: acme
+name: odd
+spec: {timeout_s: 60, max_result_bytes: 1048576, transport: {type: http, url: "URL", allow_private: true}}
+---
+kind: ConcurrencyLimit
+tenant: acme
+name: one-at-once
+spec:
+  calls: 1
+  queue: 1
+  wait_s: 60
+  tools: [never_answers, echo]
+  classes: [{name: interactive}, {name: batch, tools: [never_answers]}]
+"""
+
+
+async def calls_take_turns_and_whoever_hangs_up_gives_its_own_back(world: World) -> None:
+    await world.planes.apply(AT_ONCE.replace("URL", world.upstream.url))
+    hanging, waiting, asking = world.agent(), world.agent(), world.agent()
+
+    async def in_force() -> bool:
+        reply = await asking.call("echo")
+        assert reply.ok, reply.body
+        return 'toolgate_turns_total{class="0",' in await world.node.metrics()
+
+    async def queued() -> bool:
+        return 'toolgate_held{process="supervisor",what="turns_waiting"} 1.0' in await world.node.metrics()
+
+    await until(in_force, "the limit")
+    before = world.hostile.calls.count("never_answers")
+    runs = asyncio.ensure_future(hanging.call("never_answers"))
+
+    async def runs_there() -> bool:
+        return world.hostile.calls.count("never_answers") > before
+
+    await until(runs_there, "a call that runs")
+    batch = asyncio.ensure_future(waiting.call("never_answers"))
+    await until(queued, "one that waits")
+    # It is of the higher class: it takes the place of the one that waits, which is told so.
+    interactive = asyncio.ensure_future(asking.call("echo"))
+    displaced = await asyncio.wait_for(batch, 10)
+    assert displaced.status == 429, (displaced.headers, displaced.body)
+    assert int(displaced.headers["retry-after"]) >= 1
+    assert not interactive.done()
+    runs.cancel()
+    await asyncio.gather(runs, return_exceptions=True)
+    await hanging.close()
+    assert (await asyncio.wait_for(interactive, 10)).ok
+
+
 async def test_nobody_is_believed_who_is_not_named(planes: Planes) -> None:
     async with settle(planes, TOOLGATE_TRUSTED_PROXIES="10.0.0.0/8") as world:
         await planes.apply(BY_ADDRESS)
@@ -75,3 +129,4 @@ async def test_nobody_is_believed_who_is_not_named(planes: Planes) -> None:
             return reply.status == 429
 
         await until(limited, "one limit for all that a stranger says it is")
+        await calls_take_turns_and_whoever_hangs_up_gives_its_own_back(world)
