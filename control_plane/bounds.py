@@ -37,6 +37,7 @@ CONTROL_PLANE: Iterable[Kept] = (
     Kept("audit_tenants", "tenants known to exist, for records", "10,000", _OLDEST, "5 s"),
     Kept("audit_keys", "API keys whose last use was reported", "50,000", _OLDEST, "60 s"),
     Kept("policy_modules", "compiled policies", "64", _OLDEST, "-"),
+    Kept("policy_canaries", "sets of canaries that were run, and what was wrong", "256", _OLDEST, "-"),
     Kept("policy_refusals", "policies that do not compile, and why", "256", _OLDEST, "-"),
     Kept("decision_inputs", "inputs of policies known to be kept; 20,000 of a tenant are", "100,000", "not kept", "-"),
     Kept("simulated_policy_guests", "policies being simulated", "8", _OLDEST, "its request"),

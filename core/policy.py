@@ -1,8 +1,8 @@
 """May this caller use this tool: policies as declared, decisions as made, and the ports to what decides."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -27,6 +27,72 @@ HOST_BUILTINS = (
 OBLIGATIONS_MAX: Final = 64
 
 
+class PolicyCanary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A decision a Policy must lead to, of the whole policy of the tenant: its roles and other policies with it."""
+
+    name: str
+    input: dict[str, object] = msgspec.field(default_factory=dict)
+    """Of what the policy is asked, as `toolgate.rego` describes it; what is left out is as in `PLAIN`."""
+    expect: Literal["allow", "deny"]
+    reasons: list[str] = msgspec.field(default_factory=list)
+    """Each must be among the decision's."""
+    obligations: list[str] | None = None
+    """Exactly these; None: whichever."""
+
+    def vector(self, policy: str) -> "Canary":
+        """As gateways run it."""
+        asked = {**PLAIN, **self.input}
+        for about in ("tool", "prompt", "resource"):
+            given = asked.get(about)
+            if isinstance(given, dict):
+                name = given.get("name", PLAIN_TARGET["name"])
+                asked[about] = {**PLAIN_TARGET, "upstream_name": name, **given}
+        if not {"tool", "prompt", "resource"} & asked.keys():
+            asked["tool"] = PLAIN_TARGET
+        return Canary(
+            input=_encode(asked),
+            allow=self.expect == "allow",
+            name=f"{policy}/{self.name}",
+            reasons=tuple(sorted(self.reasons)),
+            obligations=tuple(sorted(set(self.obligations))) if self.obligations is not None else None,
+        )
+
+    def problems(self, path: str) -> Iterator[Problem]:
+        if not NAME.fullmatch(self.name):
+            yield Problem(f"{path}.name", NAME_RULE)
+        for unknown in sorted(self.input.keys() - INPUT_MEMBERS):
+            yield Problem(f"{path}.input.{unknown}", f"must be one of {', '.join(sorted(INPUT_MEMBERS))}")
+        if len(_encode(self.input)) > CANARY_BYTES:
+            yield Problem(f"{path}.input", f"must be at most {CANARY_BYTES // 1024} KiB")
+        if self.obligations and parsed(tuple(self.obligations)) is None:
+            yield Problem(
+                f"{path}.obligations", 'must be "approval", "mask:<guard>", "rate:<limit>" or "step_up:<acr>"'
+            )
+
+
+PLAIN: Final[dict[str, object]] = {
+    "user": None,
+    "agent": None,
+    "roles": [],
+    "auth": {"method": "key"},
+    "endpoint": "default",
+    "action": "tools/call",
+    "ctx": {},
+}
+PLAIN_TARGET: Final[dict[str, object]] = {
+    "name": "t",
+    "upstream_name": "t",
+    "server": "s",
+    "risk": "low",
+    "labels": {},
+    "read_only": False,
+}
+INPUT_MEMBERS: Final = frozenset({*PLAIN, "tool", "prompt", "resource", "args"})
+CANARIES_MAX: Final = 32
+CANARY_BYTES: Final = 16 * 1024
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A tenant's own Rego beside the shipped policy. It can only take away: its `deny` reasons refuse a call, and what
     its `oblige` says must be met besides.
@@ -41,9 +107,18 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A Rego test module; every `test_` rule in it must hold before the policy is published."""
     arguments: list[str] = msgspec.field(default_factory=list)
     """Dotted paths of the arguments it reads: `input.args` holds these and no others, `input.args["issue.title"]`."""
+    canaries: list[PolicyCanary] = msgspec.field(default_factory=list)
+    """Run before it is published, and by every gateway before it is in force there."""
     disabled: bool = False
 
     def problems(self) -> Iterator[Problem]:
+        names = [canary.name for canary in self.canaries]
+        for i, canary in enumerate(self.canaries):
+            yield from canary.problems(f"spec.canaries[{i}]")
+            if canary.name in names[:i]:
+                yield Problem(f"spec.canaries[{i}].name", "is another one's already")
+        if len(names) > CANARIES_MAX:
+            yield Problem("spec.canaries", f"must be at most {CANARIES_MAX}")
         for i, path in enumerate(self.arguments):
             if not all(path.split(".")):
                 yield Problem(f"spec.arguments[{i}]", 'must be a dotted path such as "issue.title"')
@@ -97,12 +172,20 @@ class Canary(msgspec.Struct, frozen=True):
     allow: bool
     name: str = ""
     """"<policy>/<canary>" of one the tenant declared; empty: it follows from the roles."""
+    reasons: tuple[str, ...] = ()
+    """Each must be among the decision's."""
+    obligations: tuple[str, ...] | None = None
+    """Sorted; None: whichever."""
 
     def wrong(self, number: int, decision: "Decision") -> str | None:
         """What is wrong with the decision of the canary of this number; None: nothing is."""
-        if decision not in FAILURES and decision.allow is self.allow:
+        right = decision not in FAILURES and decision.allow is self.allow and set(self.reasons) <= set(decision.reasons)
+        if right and self.obligations in (None, decision.obligations):
             return None
-        return f"canary {self.name or number} must {'allow' if self.allow else 'deny'}, and gives {decision}"
+        because = f" because of {', '.join(self.reasons)}" if self.reasons else ""
+        duties = f" and oblige to {', '.join(self.obligations) or 'nothing'}" if self.obligations is not None else ""
+        wanted = f"{'allow' if self.allow else 'deny'}{because}{duties}"
+        return f"canary {self.name or number} must {wanted}, and gives {decision}"
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -294,6 +377,13 @@ class PolicyCompiler(Protocol):
         """The WASM of the shipped policy together with `modules`: a Policy's name to its Rego, `tests` likewise.
 
         All of one tenant. Raises RegoRejected with every problem found, PolicyCompilerMissing where there is no `opa`.
+        """
+        ...
+
+    async def decide(self, modules: dict[str, str], data: bytes, inputs: Sequence[bytes]) -> list[object]:
+        """What OPA itself says of each input (JSON), with `data`; None where it says nothing. Of modules that check.
+
+        Raises RegoRejected, PolicyCompilerMissing.
         """
         ...
 

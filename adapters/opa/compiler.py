@@ -3,7 +3,7 @@
 import asyncio
 import tarfile
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -123,6 +123,18 @@ class OpaCompiler:
         async with self._sound(modules, tests, partial(builtins.beside, http=self._http)):
             return
 
+    async def decide(self, modules: dict[str, str], data: bytes, inputs: Sequence[bytes]) -> list[object]:
+        opa = binary.find(self._opa)
+        capabilities = builtins.beside(await self._known(opa), http=self._http)
+        files = _files(self._shipped, modules, {}, capabilities)
+        asked = b'{"cases":[%b]}' % b",".join(inputs)
+        async with _folder({**files, "data.json": data, "input.json": asked}) as folder:
+            job = _Job(opa, folder, self._deadline_s, self._slots, frozenset())
+            try:
+                return await job.decide(len(inputs))
+            except OpaOverran as overrun:
+                raise _rejected([Found("", 0, str(overrun))], several=False) from overrun
+
     @asynccontextmanager
     async def _sound(
         self, modules: dict[str, str], tests: dict[str, str], may: Callable[[bytes], bytes]
@@ -183,6 +195,20 @@ class _Job:
         silent = set(tests) - {_policy_of(test.location.file) for test in ran}
         found += [Found(_tests_file(policy), 1, "declares no test_ rule") for policy in silent]
         return sorted(found) if found or done.code == 0 else _unreadable(done)
+
+    async def decide(self, inputs: int) -> list[object]:
+        sources = [word for file in ("data.json", *_rego(self._folder)) for word in ("-d", file)]
+        query = "[said | some case in input.cases; said := data.toolgate.authz.decision with input as case]"
+        done = await self._run(
+            ["eval", "-f", "raw", "--capabilities", _CAPABILITIES, "-i", "input.json", *sources, query]
+        )
+        try:
+            said = msgspec.json.decode(done.out, type=list[object])
+        except msgspec.DecodeError:
+            raise _rejected(_unreadable(done), several=False) from None
+        if done.code != 0 or len(said) != inputs:
+            raise _rejected([Found("", 0, "a canary gets no decision")], several=False)
+        return said
 
     async def build(self, shipped: list[str], modules: Iterable[str]) -> bytes:
         entries = [word for entrypoint in ENTRYPOINTS for word in ("-e", entrypoint)]

@@ -124,7 +124,8 @@ def narrowed(policy: PolicyData, roles: Mapping[str, Role], left: Iterable[str])
         data=_encoder.encode(_Data(kept, obliges=published.obliges or declared.obliges)),
         names=policy.names or fresh.names,
         context=tuple(sorted({*policy.context, *fresh.context})),
-        canaries=tuple(canary for canary in policy.canaries if not canary.allow),
+        # Why something is denied, and on which conditions it is not, may be otherwise by now.
+        canaries=tuple(canary for canary in policy.canaries if not canary.allow and not canary.name),
         nameless=tuple(kind for kind in policy.nameless if kind in fresh.nameless),
         arguments=tuple(sorted({*policy.arguments, *fresh.arguments})),
         record=policy.record,

@@ -10,7 +10,16 @@ from control_plane.compiler.policy import ARGUMENTS_MAX, policy_data, role_probl
 from control_plane.compiler.source import Found, TenantPolicy, found_in
 from core.bound import Bound, Hits
 from core.identity import Role
-from core.policy import Policy, PolicyCompiler, PolicyCompilerMissing, PolicyTrial, RegoModules, RegoRejected
+from core.policy import (
+    Canary,
+    Policy,
+    PolicyCompiler,
+    PolicyCompilerMissing,
+    PolicyTrial,
+    RegoModules,
+    RegoRejected,
+    normalise,
+)
 from core.resource import Problem, Ref, Resource, digest, encode
 from core.tenant import Tenant
 
@@ -31,11 +40,14 @@ class RegoPolicies:
         self._shipped = dict(shipped or {})
         self._modules: OrderedDict[bytes, bytes] = OrderedDict()
         self._refusals: OrderedDict[bytes, dict[str, list[Problem]]] = OrderedDict()
-        self._modules_full, self._refusals_full = Hits(), Hits()
+        self._proved: OrderedDict[bytes, list[str | None]] = OrderedDict()
+        """What was wrong with canaries, each."""
+        self._modules_full, self._refusals_full, self._proved_full = Hits(), Hits(), Hits()
 
     def bounds(self) -> dict[str, Bound]:
         return {
             "policy_modules": Bound(len(self._modules), MODULES_KEPT, self._modules_full.count),
+            "policy_canaries": Bound(len(self._proved), REFUSALS_KEPT, self._proved_full.count),
             "policy_refusals": Bound(len(self._refusals), REFUSALS_KEPT, self._refusals_full.count),
         }
 
@@ -57,6 +69,13 @@ class RegoPolicies:
         arguments = {path for _, policy in own for path in policy.arguments}
         data = policy_data(roles, [policy.rego for _, policy in own], arguments)
         data = msgspec.structs.replace(data, record=tenant.decisions, engine=engine)
+        canaries = [(ref, i, c.vector(ref.name)) for ref, policy in own for i, c in enumerate(policy.canaries)]
+        if canaries:
+            wrong = await self._wrong(own, data.data, canaries)
+            if wrong:
+                return wrong
+            declared = tuple(canary for _, _, canary in canaries)
+            data = msgspec.structs.replace(data, canaries=(*data.canaries, *declared))
         if len(data.arguments) > ARGUMENTS_MAX:
             rule = (
                 f"all policies and roles together may read at most {ARGUMENTS_MAX} arguments, not {len(data.arguments)}"
@@ -97,6 +116,33 @@ class RegoPolicies:
             return [Found(ref, "spec.rego", str(missing), passing=True, cheap=True) for ref, _ in own]
         _keep(self._modules, source, module, MODULES_KEPT, self._modules_full)
         return module
+
+    async def _wrong(
+        self, own: Sequence[tuple[Ref, Policy]], data: bytes, canaries: Sequence[tuple[Ref, int, Canary]]
+    ) -> list[Found]:
+        """What of them does not come out as declared."""
+        modules = {ref.name: policy.rego for ref, policy in own}
+        key = digest(encode((modules, data, [canary for _, _, canary in canaries])))
+        known = self._proved.get(key)
+        if known is None:
+            try:
+                said = await self._compiler.decide(modules, data, [canary.input for _, _, canary in canaries])
+            except RegoRejected as rejected:
+                told = [Problem("spec.canaries", problem.rule) for problem in rejected.problems]
+                return [found for ref in {ref for ref, _, _ in canaries} for found in found_in(ref, told)]
+            except PolicyCompilerMissing as missing:
+                refs = {ref for ref, _, _ in canaries}
+                return [Found(ref, "spec.canaries", str(missing), passing=True, cheap=True) for ref in refs]
+            known = [
+                canary.wrong(at, normalise(one))
+                for at, (one, (_, _, canary)) in enumerate(zip(said, canaries, strict=True))
+            ]
+            _keep(self._proved, key, known, REFUSALS_KEPT, self._proved_full)
+        return [
+            Found(ref, f"spec.canaries[{i}]", rule)
+            for rule, (ref, i, _) in zip(known, canaries, strict=True)
+            if rule is not None
+        ]
 
     async def _compiled(self, modules: dict[str, str], tests: dict[str, str], engine: Engine) -> bytes:
         if engine == "wasm":

@@ -1,5 +1,6 @@
 """Tenants' policies made with the real compiler."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -7,11 +8,13 @@ import pytest
 
 from adapters.opa.binary import find
 from adapters.opa.compiler import OpaCompiler
+from adapters.wasmtime.policy import WasmPolicyEngine
 from control_plane import policies as shipped
+from control_plane.compiler.policy import policy_data
 from control_plane.compiler.source import TenantPolicy
 from control_plane.services.policies import RegoPolicies
 from core.identity import Condition, Permission, Role
-from core.policy import Policy, PolicyTrial, RegoModules
+from core.policy import Policy, PolicyCanary, PolicyTrial, RegoModules
 from core.resource import Resource, Spec
 from core.tenant import Tenant
 
@@ -29,12 +32,16 @@ class Counting:
     """The real compiler, with its uses counted."""
 
     def __init__(self) -> None:
-        self.compiled = 0
+        self.compiled = self.decided = 0
         self._compiler = OpaCompiler(shipped.sources())
 
     async def compile(self, modules: dict[str, str], tests: dict[str, str]) -> bytes:
         self.compiled += 1
         return await self._compiler.compile(modules, tests)
+
+    async def decide(self, modules: dict[str, str], data: bytes, inputs: Sequence[bytes]) -> list[object]:
+        self.decided += 1
+        return await self._compiler.decide(modules, data, inputs)
 
     async def check(self, modules: dict[str, str], tests: dict[str, str]) -> None:
         self.compiled += 1
@@ -135,3 +142,56 @@ async def test_for_a_sidecar_the_rego_itself_is_published_and_tried_as_wasm(
     shadow = await policies.shadow([beside, trial])
     assert isinstance(shadow, TenantPolicy)
     assert shadow.module[:4] == b"\0asm"
+
+
+CANARY = PolicyCanary(
+    name="nobody-at-night",
+    input={"roles": ["reader"], "ctx": {"hour": 3}},
+    expect="deny",
+    reasons=["tenant:closed"],
+)
+
+
+async def test_canaries_are_run_before_publishing_and_shipped_to_gateways(
+    policies: RegoPolicies, compiler: Counting
+) -> None:
+    at_noon = PolicyCanary(
+        name="noon", input={"roles": ["reader"], "ctx": {"hour": 12}}, expect="allow", obligations=[]
+    )
+    night = a(Policy(rego=NIGHT, canaries=[CANARY, at_noon]), "night")
+    made = await policies.make([READER, night])
+    assert isinstance(made, TenantPolicy)
+    assert [canary.name for canary in made.data.canaries[-2:]] == ["night/nobody-at-night", "night/noon"]
+    await policies.make([READER, night])
+    assert compiler.decided == 1
+    with WasmPolicyEngine() as engine:
+        engine.prepare(made.module, made.data.data, made.data.canaries).close()
+        without = policy_data({})
+        with pytest.raises(ValueError, match="canary night/noon must allow and oblige to nothing, and gives"):
+            engine.prepare(made.module, without.data, made.data.canaries[-2:])
+
+
+async def test_a_canary_that_comes_out_otherwise_is_told_at_its_place(policies: RegoPolicies) -> None:
+    wrong = PolicyCanary(name="noon", input={"roles": ["reader"], "ctx": {"hour": 12}}, expect="deny")
+    why = msgspec.structs.replace(CANARY, name="why", reasons=["tenant:open"])
+    found = await policies.make([READER, a(Policy(rego=NIGHT, canaries=[CANARY, wrong, why]), "night")])
+    assert isinstance(found, list)
+    assert [(str(one.ref), one.path) for one in found] == [
+        ("Policy/night", "spec.canaries[1]"),
+        ("Policy/night", "spec.canaries[2]"),
+    ]
+    assert found[0].rule.startswith("canary night/noon must deny, and gives Decision(allow=True")
+    assert "must deny because of tenant:open" in found[1].rule
+
+
+def test_what_is_wrong_with_a_canary_itself_is_told() -> None:
+    odd = PolicyCanary(name="Odd", input={"toll": {}}, expect="deny", obligations=["masks"])
+    assert [problem.path for problem in Policy(rego=NIGHT, canaries=[odd, odd]).problems()] == [
+        "spec.canaries[0].name",
+        "spec.canaries[0].input.toll",
+        "spec.canaries[0].obligations",
+        "spec.canaries[1].name",
+        "spec.canaries[1].input.toll",
+        "spec.canaries[1].obligations",
+        "spec.canaries[1].name",
+    ]
