@@ -238,7 +238,8 @@ def _exchange_problems(auth: Auth, *, private: bool) -> Iterator[Problem]:
     if auth.dialect == "entra":
         if not auth.scopes:
             yield Problem("spec.auth.scopes", "must say what for: dialect entra has no other way")
-        for field in ("audience", "resource", "actor_token", "actors"):
+        # Its client assertions name a certificate, and ours name none.
+        for field in ("audience", "resource", "actor_token", "actors", "private_key"):
             if getattr(auth, field):
                 yield Problem(f"spec.auth.{field}", "is nothing that dialect entra knows")
     for field in ("audience", "resource"):

@@ -19,6 +19,7 @@ JAG: dict[str, object] = {
     "idp_client_id": "i",
     "idp_client_secret": "t",
 }
+ENTRA: dict[str, object] = {"dialect": "entra", "scopes": ["a"]}
 ENDS = {"idp_token_endpoint": "https://idp.example/token", "token_endpoint": "https://as.example/token"}
 
 
@@ -166,6 +167,17 @@ def test_what_is_whole_is_taken(declared: dict[str, object]) -> None:
         (
             {"type": "token_exchange", **SOUND, "dialect": "entra", "scopes": ["a"], "audience": "b"},
             {"spec.auth.audience"},
+        ),
+        (
+            {
+                "type": "token_exchange",
+                **SOUND,
+                "dialect": "entra",
+                "scopes": ["a"],
+                "client_secret": "",
+                "private_key": "k",
+            },
+            {"spec.auth.private_key"},
         ),
         ({"type": "token_exchange", **SOUND, "resource": "a\nb"}, {"spec.auth.resource"}),
         (

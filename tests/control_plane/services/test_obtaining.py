@@ -119,6 +119,19 @@ async def test_a_server_called_with_callers_own_tokens_has_one_of_its_own_only_t
     assert await kept.list("acme", "desk") == []
 
 
+async def test_a_secret_without_a_value_is_waited_for_and_is_no_refusal(plane: Plane, upstream: Machines) -> None:
+    await plane.apply("Secret", "later", {"source": {"type": "file", "path": "later"}})
+    await declare(plane, upstream, client_secret="later")
+    async with replicas(plane, 1) as [one]:
+        one.changed("acme")
+        waiting = await becomes(plane, lambda one: one.failures > 0)
+        assert (waiting.state, "has no value" in waiting.error) == ("waiting", True)
+        await plane.apply("Secret", "later", {"value": SECRET})
+        await plane.column("UPDATE connections SET due_at = now() RETURNING server")
+        one.wake()
+        await becomes(plane, lambda one: one.state == "connected")
+
+
 async def test_a_no_is_not_asked_again_until_it_is_declared_otherwise(plane: Plane, upstream: Machines) -> None:
     upstream.secret = "another"
     await declare(plane, upstream)
