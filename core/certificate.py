@@ -5,7 +5,7 @@ revoked, is judged here.
 """
 
 import re
-from base64 import urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b, sha256
 from typing import Final, Literal, Protocol
@@ -33,6 +33,7 @@ _PLACE: Final = re.compile(r"\$(.?)")
 _TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}")
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9._-]+")
 _PEM: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----[A-Za-z0-9+/=\s]+-----END \1-----")
+_ARMOUR: Final = re.compile(r"-----(?:BEGIN|END) CERTIFICATE-----")
 _SPIFFE: Final = "spiffe://"
 
 
@@ -151,6 +152,14 @@ def _pem_problems(path: str, pem: str, label: str, most: int) -> Iterator[Proble
 def blocks(pem: str) -> list[str]:
     """The single blocks of a PEM text."""
     return [found[0] for found in _PEM.finditer(pem)]
+
+
+def ders(pem: str) -> list[bytes]:
+    """The certificates of a PEM text. Raises ValueError (which `binascii.Error` is) where it is none."""
+    found = blocks(pem)
+    if not found:
+        raise ValueError("no certificate")
+    return [b64decode("".join(_ARMOUR.sub("", block).split()), validate=True) for block in found]
 
 
 # === what is shown ===

@@ -4,22 +4,19 @@ Of several elements the last counts: the nearest proxy's word on who is connecte
 no certificate at all.
 """
 
-import binascii
 import re
-from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from core.certificate import CHAIN_MAX, Names, Shown, blocks, shown, told
+from core.certificate import CHAIN_MAX, Names, Shown, ders, shown, told
 
 HEADER: Final = b"x-forwarded-client-cert"
 MAX_CHARS: Final = 32 * 1024
 
 _PAIR: Final = re.compile(r'\s*([A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^",;]*)\s*([;,]|\Z)')
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
-_ARMOUR: Final = re.compile(r"-----(?:BEGIN|END) CERTIFICATE-----")
 _ATTRIBUTE: Final = re.compile(r"(?:\\.|[^,+\\])+", re.DOTALL)
 _HEXADECIMAL: Final = re.compile(r"\\[0-9A-Fa-f]{2}")
 
@@ -34,7 +31,7 @@ def certificate(lines: Sequence[str]) -> Shown | None:
         return None
     try:
         return _read(element)
-    except (ValueError, binascii.Error):
+    except ValueError:
         return None
 
 
@@ -59,7 +56,7 @@ def _plain(value: str) -> str:
 
 
 def _read(element: Sequence[tuple[str, str]]) -> Shown | None:
-    """Raises ValueError or binascii.Error."""
+    """Raises ValueError."""
     for key in ("hash", "cert", "chain", "subject"):
         if len(_all(element, key)) > 1:
             raise ValueError(key)
@@ -101,10 +98,5 @@ def _all(element: Sequence[tuple[str, str]], key: str) -> list[str]:
     return [value for name, value in element if name == key and value]
 
 
-def _certificates(value: str) -> Iterator[bytes]:
-    pem = unquote_to_bytes(value).decode("ascii")
-    found = blocks(pem)
-    if not found:
-        raise ValueError("no certificate")
-    for block in found:
-        yield b64decode("".join(_ARMOUR.sub("", block).split()), validate=True)
+def _certificates(value: str) -> list[bytes]:
+    return ders(unquote_to_bytes(value).decode("ascii"))

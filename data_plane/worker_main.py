@@ -259,7 +259,13 @@ def _agents(settings: WorkerSettings, gateway: Gateway, streams: Streams) -> "Ag
     from data_plane.fronts.grpc_agent.server import AgentServer, AgentServerOptions
     from data_plane.fronts.grpc_agent.service import AgentService
 
-    service = AgentService(partial(handle, gateway), partial(prove, gateway), streams, version=settings.version)
+    service = AgentService(
+        partial(handle, gateway),
+        partial(prove, gateway),
+        streams,
+        version=settings.version,
+        certified=bool(settings.agent_grpc.client_ca_file),
+    )
     place = msgspec.structs.asdict(settings.agent_grpc)
     return AgentServer(service, AgentServerOptions(**place, max_connections=settings.max_connections))
 

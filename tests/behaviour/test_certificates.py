@@ -215,6 +215,28 @@ async def test_a_proxy_that_is_named_tells_of_its_clients_certificates(mesh: Mes
     await mesh.declare()
 
 
+async def test_a_stream_is_its_certificates_and_nobody_elses_posts_reach_it(mesh: Mesh) -> None:
+    own, other = web(mesh.acme), web(mesh.acme, agent="helper")
+    assert await mesh.taken(other), "the other one is good as well"
+    reader, writer = await asyncio.open_connection("127.0.0.1", mesh.world.node.port, ssl=mesh.tls(own))
+    host = f"Host: 127.0.0.1:{mesh.world.node.port}\r\n"
+    writer.write(f"GET /acme/default/sse HTTP/1.1\r\n{host}Accept: text/event-stream\r\n\r\n".encode())
+    path = (await reader.readuntil(b"\n\n")).decode().rpartition("data: ")[2].strip()
+    while not path.startswith("/acme"):
+        path = (await reader.readuntil(b"\n\n")).decode().rpartition("data: ")[2].strip()
+    ping = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode()
+
+    async def posted(certificate: Made | None) -> int:
+        agent = mesh.agent(certificate, path=path)
+        try:
+            return (await agent.post(ping)).status
+        finally:
+            await agent.close()
+
+    assert [await posted(one) for one in (other, None, own)] == [404, 401, 202]
+    writer.close()
+
+
 # === tokens that are bound ===
 
 OWN = """

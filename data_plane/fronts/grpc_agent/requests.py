@@ -1,6 +1,7 @@
 """From a gRPC request to an Inbound: revision 2026-07-28, without the headers that repeat a body."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -8,6 +9,7 @@ from google.protobuf.message import Message
 from msgspec import Struct
 
 from core.call import OTHER, Inbound
+from core.certificate import Shown, ders, shown
 from core.mcp import classify, headers, jsonrpc
 from core.mcp.errors import INVALID_PARAMS, INVALID_REQUEST, NOTHING_HERE, Rejected
 from core.mcp.notifications import LEVELS
@@ -34,6 +36,7 @@ class Envelope(Struct, frozen=True, kw_only=True):
     id: str
     credential: bytes
     client_address: str
+    shown: Shown | None
     traceparent: str
     tracestate: str
     deadline_s: float | None
@@ -51,6 +54,7 @@ def envelope(  # noqa: PLR0917 - read off a context in one place
     deadline_s: float | None,
     received_ns: int,
     size_bytes: int,
+    certificate: Shown | None = None,
 ) -> Envelope:
     """Raises Rejected for metadata that must not come twice. `peer`: as gRPC writes it, `ipv4:192.0.2.1:5123`."""
     raw = [(name.encode(), value.encode("ascii", "replace")) for name, value in metadata if isinstance(value, str)]
@@ -60,12 +64,30 @@ def envelope(  # noqa: PLR0917 - read off a context in one place
         id=id,
         credential=headers.credential(head),
         client_address=address_of(peer),
+        shown=certificate,
         traceparent=traceparent,
         tracestate=tracestate,
         deadline_s=deadline_s,
         received_ns=received_ns,
         size_bytes=size_bytes,
     )
+
+
+def certificate_of(proven: Mapping[str, Iterable[bytes]]) -> Shown | None:
+    """What the client showed to TLS, out of what gRPC tells of a connection (its `auth_context`)."""
+    own = next(iter(proven.get("x509_pem_cert", ())), b"")
+    return _shown(own, next(iter(proven.get("x509_pem_cert_chain", ())), b"")) if own else None
+
+
+@lru_cache(maxsize=1024)
+def _shown(own: bytes, chain: bytes) -> Shown | None:
+    """Of one connection's each request brings the same."""
+    try:
+        (first,) = ders(own.decode("ascii"))
+        above = [one for one in ders(chain.decode("ascii")) if one != first] if chain else []
+    except ValueError:
+        return None
+    return shown([first, *above])
 
 
 def address_of(peer: str) -> str:
@@ -183,6 +205,7 @@ def _inbound(method: str, scope: pb.Scope, about: Envelope, params: Mapping[str,
         capabilities=capabilities,
         header_params=None,
         client_address=about.client_address,
+        shown=about.shown,
         traceparent=about.traceparent,
         tracestate=about.tracestate,
         received_ns=about.received_ns,

@@ -56,8 +56,12 @@ class Running:
 class AgentService(stubs.AgentServicer):
     """One per worker."""
 
-    def __init__(self, handle: Handle, prove: Prove, streams: Streams, *, version: str) -> None:
+    def __init__(
+        self, handle: Handle, prove: Prove, streams: Streams, *, version: str, certified: bool = False
+    ) -> None:
+        """`certified`: clients show certificates."""
         self._handle = handle
+        self._certified = certified
         self._prove = prove
         self._streams = streams
         self._version = version
@@ -235,6 +239,7 @@ class AgentService(stubs.AgentServicer):
                 None if left_s is None else max(left_s - _DEADLINE_MARGIN_S, 0.001),
                 monotonic_ns(),
                 request.ByteSize(),
+                requests.certificate_of(context.auth_context()) if self._certified else None,
             )
         except Rejected as rejected:
             await _abort(context, grpc_status.of_rejected(rejected))

@@ -20,7 +20,7 @@ from data_plane.fronts.grpc_agent.service import AgentService
 from data_plane.listeners import Listeners
 from data_plane.streams import Streams
 from data_plane.watches import Watches
-from tests.harness.certificates import Authority
+from tests.harness.certificates import Authority, Signer
 from tests.harness.grpc_agent import GrpcAgent, details, grpc_agent
 from toolgate.v1 import agent_pb2 as pb
 
@@ -28,10 +28,10 @@ KEY = "tgk_acme_k1_s3cret"
 
 
 @asynccontextmanager
-async def serving(pipeline: Pipeline, **options: object) -> AsyncIterator[AgentServer]:
+async def serving(pipeline: Pipeline, *, certified: bool = False, **options: object) -> AsyncIterator[AgentServer]:
     listeners, watches = Listeners(lambda _: None), Watches({})
     streams = Streams(listeners, watches, lambda _inbound, _tenant, _subjects: None, lambda _: None)
-    service = AgentService(pipeline.handle, pipeline.prove, streams, version="1")
+    service = AgentService(pipeline.handle, pipeline.prove, streams, version="1", certified=certified)
     server = AgentServer(service, AgentServerOptions(address="127.0.0.1", port=0, **options))  # type: ignore[arg-type]
     await server.start()
     try:
@@ -196,6 +196,31 @@ async def test_only_clients_with_a_certificate_get_in_and_renewed_files_count(
         os.replace(its_key, key)
         os.replace(fresh, certificate)
         assert await answers(renewed, good)
+
+
+async def test_the_certificate_a_client_showed_and_those_above_it_are_told_of_with_each_request(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    servers, clients = Authority(tmp_path, "servers"), Authority(tmp_path, "clients")
+    certificate, key = servers.issue("gateway")
+    files = {"cert_file": str(certificate), "key_file": str(key), "client_ca_file": str(clients.file)}
+    below = Signer("below", clients.signer)
+    straight, deep = clients.signer.sign("straight"), below.sign("deep")
+    async with serving(pipeline, certified=True, **files) as server:
+        for own, above in ((straight, ()), (deep, (below.made,))):
+            chain, private = (file.read_bytes() for file in own.files(tmp_path, "client", *above))
+            credentials = grpc.ssl_channel_credentials(servers.file.read_bytes(), private, chain)
+            async with grpc.aio.secure_channel(f"127.0.0.1:{server.port}", credentials) as channel:
+                await GrpcAgent(channel, KEY).call("echo", text="x")
+            told = pipeline.seen[-1].shown
+            assert told is not None
+            assert told.chain[: 1 + len(above)] == (own.der, *(one.der for one in above))
+    async with serving(pipeline, **files) as server:
+        chain, private = (file.read_bytes() for file in straight.files(tmp_path, "client"))
+        credentials = grpc.ssl_channel_credentials(servers.file.read_bytes(), private, chain)
+        async with grpc.aio.secure_channel(f"127.0.0.1:{server.port}", credentials) as channel:
+            await GrpcAgent(channel, KEY).call("echo", text="x")
+        assert pipeline.seen[-1].shown is None
 
 
 @pytest.mark.parametrize(
