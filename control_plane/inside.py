@@ -46,7 +46,7 @@ from adapters.postgres.webhooks import PostgresOutbox
 from adapters.re2.matcher import Re2Matcher
 from adapters.s3.objects import S3Objects
 from adapters.syslog.sender import SyslogSender
-from adapters.wasmtime.policy import WasmPolicyEngine
+from adapters.wasmtime.policy import PREPARE_TICKS, WasmPolicyEngine
 from adapters.web.client import WebClient
 from adapters.x509.certificates import authority_problems
 from control_plane import policies
@@ -155,8 +155,9 @@ def made(
     audit = AuditLog(rows, store, store, decided=decisions.note)
     ends = Signing(checkpoints, signing.signer, objects, every_s=wanted.checkpoint_s)
     compiler = OpaCompiler(policies.sources(), opa=wanted.opa or None, sidecars_ask=wanted.sidecars_ask)
-    rego = RegoPolicies(policies.platform_module(), compiler, policies.sources())
-    engine = WasmPolicyEngine(live_cap=8)
+    # In half the time that gateways take: what is published must run on the slowest of them too.
+    engine = WasmPolicyEngine(cache_dir=wanted.data_dir / "modules", live_cap=8, prepare_ticks=PREPARE_TICKS // 2)
+    rego = RegoPolicies(policies.platform_module(), compiler, policies.sources(), engine=engine)
     plane = FleetPlane(
         Stores(
             publications=MeasuredPublications(PostgresPublications(database), metrics.registry),

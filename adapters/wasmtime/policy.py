@@ -43,12 +43,20 @@ class WasmPolicyEngine:
     """One per process. Its ticker thread runs until `close`."""
 
     def __init__(
-        self, *, cache_dir: Path | None = None, live_cap: int = LIVE_CAP, clock: Callable[[], float] = monotonic
+        self,
+        *,
+        cache_dir: Path | None = None,
+        live_cap: int = LIVE_CAP,
+        prepare_ticks: int = PREPARE_TICKS,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`cache_dir`: a folder of this user's own for machine code, so that a start does not compile again."""
+        """`cache_dir`: a folder of this user's own for machine code, so that a start does not compile again.
+
+        `prepare_ticks`: of 10 ms, for a canary.
+        """
         engine = new_engine()
         self._modules = Modules(engine, cache_dir)
-        self._shared = _Shared(engine, Ticker(engine), _Live(live_cap), clock)
+        self._shared = _Shared(engine, Ticker(engine), _Live(live_cap), clock, prepare_ticks)
 
     def prepare(self, module: bytes, data: bytes, canaries: tuple[Canary, ...]) -> "WasmPolicy":
         policy = WasmPolicy(self._shared, self._modules.get(module), data)
@@ -82,6 +90,7 @@ class _Shared:
     ticker: Ticker
     live: "_Live"
     clock: Callable[[], float]
+    prepare_ticks: int
 
 
 class WasmPolicy:
@@ -140,7 +149,7 @@ class WasmPolicy:
         except KeyError as missing:
             raise ValueError(f"policy: has no entry point {missing}") from missing
         for number, canary in enumerate(canaries):
-            decision = normalise(_only(guest.evaluate(self._decision, canary.input, PREPARE_TICKS)))
+            decision = normalise(_only(guest.evaluate(self._decision, canary.input, self._shared.prepare_ticks)))
             wrong = canary.wrong(number, decision)
             if wrong is not None:
                 raise ValueError(f"policy: {wrong}")

@@ -1,5 +1,6 @@
 """A tenant's policy: the shipped module, or one with the tenant's own Rego in it, and the data made of its roles."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, TypeVar
@@ -15,6 +16,7 @@ from core.policy import (
     Policy,
     PolicyCompiler,
     PolicyCompilerMissing,
+    PolicyEngine,
     PolicyTrial,
     RegoModules,
     RegoRejected,
@@ -33,10 +35,18 @@ REFUSALS_KEPT = 256
 class RegoPolicies:
     """Compiles a set of Rego modules once; tenants without any share the shipped module."""
 
-    def __init__(self, platform: bytes, compiler: PolicyCompiler, shipped: Mapping[str, str] | None = None) -> None:
-        """`platform`: the shipped module; `shipped`: its Rego by file name, for sidecars."""
+    def __init__(
+        self,
+        platform: bytes,
+        compiler: PolicyCompiler,
+        shipped: Mapping[str, str] | None = None,
+        *,
+        engine: PolicyEngine,
+    ) -> None:
+        """`platform`: the shipped module; `shipped`: its Rego by file name, for sidecars. `engine`: as on gateways."""
         self._platform = platform
         self._compiler = compiler
+        self._engine = engine
         self._shipped = dict(shipped or {})
         self._modules: OrderedDict[bytes, bytes] = OrderedDict()
         self._refusals: OrderedDict[bytes, dict[str, list[Problem]]] = OrderedDict()
@@ -81,7 +91,8 @@ class RegoPolicies:
                 f"all policies and roles together may read at most {ARGUMENTS_MAX} arguments, not {len(data.arguments)}"
             )
             return [Found(ref, "spec", rule) for ref in _reading_arguments(resources)]
-        return TenantPolicy(module=module, data=data)
+        made = TenantPolicy(module=module, data=data)
+        return (await self._rehearsed(own, made) if own and engine == "wasm" else []) or made
 
     async def shadow(self, resources: Sequence[Resource]) -> TenantPolicy | list[Found] | None:
         """Of the tenant's PolicyTrial; problems are told of it alone."""
@@ -97,6 +108,17 @@ class RegoPolicies:
             # What gateways report is what the policy in force was asked.
             return TenantPolicy(made.module, msgspec.structs.replace(made.data, record="off", canaries=()))
         return [_of_trial(found, trial.ref, spec) for found in made]
+
+    async def _rehearsed(self, own: Sequence[tuple[Ref, Policy]], made: TenantPolicy) -> list[Found]:
+        """What gateways would refuse it for: none would take anything newer, nor end a key that is revoked."""
+        try:
+            prepared = await asyncio.to_thread(self._engine.prepare, made.module, made.data.data, made.data.canaries)
+        except ValueError as failure:
+            rule = f"does not run as it must on gateways: {failure}"
+            # On a busy machine it may have been cut off too early.
+            return [Found(ref, "spec.rego", rule, passing=True) for ref, _ in own]
+        prepared.close()
+        return []
 
     async def _module(self, own: Sequence[tuple[Ref, Policy]], engine: Engine) -> bytes | list[Found]:
         if not own:

@@ -4,10 +4,13 @@ import json
 import random
 import time
 
+import pytest
+
 from data_plane.telemetry.bounds import SUPERVISOR
 from tests.behaviour.conftest import World
+from tests.harness.agent import Agent
 from tests.harness.metrics import caps_told_wrong
-from tests.harness.planes import until
+from tests.harness.planes import CommandFailed, until
 
 IN_REDIS = frozenset(
     {"fleet_leases", "fleet_lease_waiters", "fleet_lent"}
@@ -23,6 +26,20 @@ spec: {}
 {kind: Endpoint, tenant: globex, name: default, spec: {members: []}}
 ---
 {kind: Endpoint, tenant: globex, name: secret, spec: {members: []}}
+"""
+
+
+ENDLESS = """
+kind: Policy
+tenant: acme
+name: endless
+spec:
+  rego: |
+    package toolgate.tenant.endless
+
+    import rego.v1
+
+    deny contains "x" if { some i in numbers.range(1, 100000000); i == -2 }
 """
 
 
@@ -102,6 +119,19 @@ async def test_an_invented_key_is_told_nothing(world: World) -> None:
 async def test_a_revoked_key_is_refused_within_a_second(world: World) -> None:
     agent = world.agent()
     assert (await agent.call("echo")).ok
+    await refused_once_revoked(world, agent)
+
+
+async def test_rego_that_no_gateway_could_run_is_told_and_keeps_no_revoked_key_alive(world: World) -> None:
+    agent = world.agent()
+    assert (await agent.call("echo")).ok
+    with pytest.raises(CommandFailed, match="does not run as it must on gateways"):
+        await world.planes.apply(ENDLESS)
+    assert (await agent.call("echo")).ok, "the policy before it goes on"
+    await refused_once_revoked(world, agent)
+
+
+async def refused_once_revoked(world: World, agent: Agent) -> None:
     await world.planes.toolgate("key", "revoke", "--tenant", "acme", "--name", "helper-ada")
     revoked_at = time.monotonic()
 

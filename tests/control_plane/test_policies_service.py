@@ -1,6 +1,6 @@
 """Tenants' policies made with the real compiler."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -54,8 +54,14 @@ def compiler() -> Counting:
 
 
 @pytest.fixture
-def policies(compiler: Counting) -> RegoPolicies:
-    return RegoPolicies(b"the shipped module", compiler, shipped.sources())
+def engine() -> Iterator[WasmPolicyEngine]:
+    with WasmPolicyEngine() as made:
+        yield made
+
+
+@pytest.fixture
+def policies(compiler: Counting, engine: WasmPolicyEngine) -> RegoPolicies:
+    return RegoPolicies(b"the shipped module", compiler, shipped.sources(), engine=engine)
 
 
 async def test_a_tenant_without_rego_shares_the_shipped_module(policies: RegoPolicies, compiler: Counting) -> None:
@@ -100,8 +106,25 @@ async def test_everything_wrong_with_roles_and_rego_is_told_where_it_is(
     assert compiler.compiled == 1
 
 
-async def test_without_a_compiler_rego_is_refused_with_what_to_do() -> None:
-    policies = RegoPolicies(b"the shipped module", OpaCompiler(shipped.sources(), opa="/nowhere/opa"))
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "some i in numbers.range(1, 100000000); i == -2",
+        "some i in numbers.range(1, 3000); some j in numbers.range(1, 3000); i * j == -3",
+        "count({i | some i in numbers.range(1, 400000)}) == 3",
+    ],
+    ids=["memory", "time", "a set"],
+)
+async def test_rego_that_gateways_would_refuse_is_not_published(policies: RegoPolicies, rule: str) -> None:
+    rego = f'package toolgate.tenant.loop\n\nimport rego.v1\n\ndeny contains "x" if {{ {rule} }}\n'
+    found = await policies.make([READER, a(Policy(rego=rego), "loop")])
+    assert isinstance(found, list)
+    assert [(str(one.ref), one.path) for one in found] == [("Policy/loop", "spec.rego")]
+    assert "on gateways" in found[0].rule
+
+
+async def test_without_a_compiler_rego_is_refused_with_what_to_do(engine: WasmPolicyEngine) -> None:
+    policies = RegoPolicies(b"the shipped module", OpaCompiler(shipped.sources(), opa="/nowhere/opa"), engine=engine)
     found = await policies.make([a(Policy(rego=NIGHT), "night")])
     assert isinstance(found, list)
     assert [(str(f.ref), f.path) for f in found] == [("Policy/night", "spec.rego")]
@@ -109,11 +132,11 @@ async def test_without_a_compiler_rego_is_refused_with_what_to_do() -> None:
     assert found[0].passing
 
 
-async def test_an_opa_that_fails_may_be_well_again_and_then_compiles(tmp_path: Path) -> None:
+async def test_an_opa_that_fails_may_be_well_again_and_then_compiles(tmp_path: Path, engine: WasmPolicyEngine) -> None:
     opa = tmp_path / "opa"
     opa.write_text("#!/bin/sh\nexit 3\n")
     opa.chmod(0o755)
-    policies = RegoPolicies(b"the shipped module", OpaCompiler(shipped.sources(), opa=str(opa)))
+    policies = RegoPolicies(b"the shipped module", OpaCompiler(shipped.sources(), opa=str(opa)), engine=engine)
     found = await policies.make([a(Policy(rego=NIGHT), "night")])
     assert isinstance(found, list)
     assert [f.passing for f in found] == [True]
