@@ -43,7 +43,7 @@ class Reason(StrEnum):
     STALE = "stale"
     POLICY_UNAVAILABLE = "policy_unavailable"
     GUARD_UNAVAILABLE = "guard_unavailable"
-    """What a guard must ask, or must know, is away: nothing passes that it could not look at."""
+    """What a guard must ask, or must know, is away: nothing passes that it could not look at. The call may be made."""
     LIMIT_UNAVAILABLE = "limit_unavailable"
     AUDIT_UNAVAILABLE = "audit_unavailable"
     UPSTREAM_UNAVAILABLE = "upstream_unavailable"

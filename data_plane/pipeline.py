@@ -106,6 +106,9 @@ async def handle(gateway: Gateway, inbound: Inbound) -> Result:
             before = rounds.resume(inbound, permit, tenant.secrets, gateway.sealer, now)
             if permit.obligations and before is None and obligations.needs_approval(inbound, permit):
                 await obligations.approved(inbound, permit, clean, gateway.approvers, tenant.secrets.key_pepper)
+                if tenant.guards.tainting:
+                    # The session may have seen more while somebody was asked.
+                    await taint.check(inbound, permit, clean, tenant.guards, gateway.taints, tenant.secrets.session_key)
             notify = guard.watch(permit, tenant.guards, inbound.notify)
             ask = expose.questions(guard.questioned(permit, tenant.guards, inbound.ask), permit, endpoint)
             over = None

@@ -264,7 +264,8 @@ def _away(scanner: Scanner, what: str, asked: Asked, away: Unexamined) -> Findin
             Reason.GUARD_UNAVAILABLE,
             "What a guard must ask about this text does not answer now.",
             detail=f"{what}: {away}",
-            retry_after_s=RETRY_S,
+            # A result is of a call that was made: nobody should repeat that by itself.
+            retry_after_s=RETRY_S if scanner.direction == "in" else None,
         ) from away
     return Finding(f"{what}_away", "report", scanner.direction, 1)
 

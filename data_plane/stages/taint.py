@@ -39,7 +39,7 @@ async def check(  # noqa: PLR0917 - the pipeline reads best in a line.
                     raise _forbidden(one.guard)
         except BusAway as away:
             if one.taint.required:
-                raise _unknown(away) from away
+                raise _unknown(away, _RETRY_S) from away
             unknown = Finding(taint.AWAY, "report", "in", 1, one.guard)
             clean = msgspec.structs.replace(clean, findings=(*clean.findings, unknown))
     return clean
@@ -82,5 +82,6 @@ def _forbidden(guard: str) -> Refused:
     )
 
 
-def _unknown(away: BusAway) -> Unavailable:
-    return Unavailable(Reason.GUARD_UNAVAILABLE, _AWAY, detail=f"taint: {away}", retry_after_s=_RETRY_S)
+def _unknown(away: BusAway, retry_after_s: float | None = None) -> Unavailable:
+    """`retry_after_s` where nothing was called yet: a call that was made is not to be repeated by itself."""
+    return Unavailable(Reason.GUARD_UNAVAILABLE, _AWAY, detail=f"taint: {away}", retry_after_s=retry_after_s)

@@ -8,11 +8,13 @@ from typing import cast
 import msgspec
 import pytest
 
+from adapters.crypto.sealing import AesSivSealer
 from adapters.re2.matcher import Re2Matcher
 from core.call import Clean, Notification, Question, Raw, Reply
 from core.errors import Reason, Refused, Unavailable
 from core.guard import Action, Direction, Finding, Thresholds
 from core.snapshot import CompiledGuard, CompiledResource, Guards
+from core.tokenise import ValueTokens
 from data_plane.stages.guard import (
     GuardedNotify,
     inspect,
@@ -411,3 +413,40 @@ async def test_a_notification_that_gives_orders_is_cleaned_and_one_that_blocks_i
     with pytest.raises(Refused):
         watched.finish()
     assert sent == []
+
+
+TOKENS = ValueTokens("acme", bytes(32), AesSivSealer())
+
+
+def revealing(*compiled: CompiledGuard, tools: tuple[str, ...] = ("echo",)) -> TenantGuards:
+    tokenising = guard(action="tokenise", detectors=("card", "email"))
+    teller = msgspec.structs.replace(guard("teller", detectors=(), tools=tools), reveal=("card",))
+    return TenantGuards(Guards((tokenising, teller, *compiled)), Re2Matcher(), tokens=TOKENS)
+
+
+async def test_tokens_become_values_for_the_server_alone_and_only_those_that_may() -> None:
+    card, mail = TOKENS.token("card", CARD), TOKENS.token("email", "ada@corp.example")
+    raw = json.dumps({"a": f"{card} {mail}", "b": CARD}).encode()
+    clean = await inspect(inbound(arguments=raw), permit(), revealing())
+    assert json.loads(clean.arguments) == {"a": f"{card} {mail}", "b": card}
+    assert json.loads(clean.sent) == {"a": f"{CARD} {mail}", "b": CARD}
+    elsewhere = await inspect(inbound(arguments=raw), permit("other"), revealing())
+    assert elsewhere.sent is elsewhere.arguments
+
+
+@pytest.mark.parametrize("action", ["mask", "block"])
+async def test_a_stricter_guard_keeps_tokens_what_they_are(action: Action) -> None:
+    raw = json.dumps({"a": TOKENS.token("card", CARD)}).encode()
+    strict = guard("strict", action, directions=("in",))
+    assert (await inspect(inbound(arguments=raw), permit(), revealing(strict))).sent == raw
+
+
+async def test_tokens_are_values_again_where_no_guard_looks_at_arguments() -> None:
+    raw = json.dumps({"a": TOKENS.token("card", CARD)}).encode()
+    teller = msgspec.structs.replace(guard("teller", detectors=(), directions=("out",)), reveal=("card",))
+    rules = TenantGuards(Guards((teller,)), Re2Matcher(), tokens=TOKENS)
+    assert json.loads((await inspect(inbound(arguments=raw), permit(), rules)).sent) == {"a": CARD}
+    assert (await inspect(inbound(), permit(), rules)).sent == b"{}"
+    deep = b'{"a":' + b"[" * 600 + b'"[token:x"' + b"]" * 600 + b"}"
+    with pytest.raises(Refused):
+        await inspect(inbound(arguments=deep), permit(), rules)

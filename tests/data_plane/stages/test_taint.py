@@ -136,10 +136,13 @@ async def test_what_the_guard_did_not_find_in_the_result_taints_nobody(
 
 async def test_where_it_must_be_known_nothing_goes_on_while_the_cache_is_away() -> None:
     guards, taints = rules(required=True), Taints(Away(), Clock())
+    repeated: list[float | None] = []
     for attempt in (check(guards, taints, session(b"b"), out()), note(guards, taints, session(b"a"), *SEEN)):
         with pytest.raises(Unavailable) as failure:
             await attempt
         assert failure.value.reason is Reason.GUARD_UNAVAILABLE
+        repeated.append(failure.value.retry_after_s)
+    assert repeated == [5, None], "what was called already is not to be called again"
     assert not await check(guards, taints, session(b"b"), permit())
 
 
