@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -31,7 +31,7 @@ class PolicyCanary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """A decision a Policy must lead to, of the whole policy of the tenant: its roles and other policies with it."""
 
     name: str
-    input: dict[str, object] = msgspec.field(default_factory=dict)
+    input: dict[str, Any] = msgspec.field(default_factory=dict)  # JSON Schema has no word for `object`
     """Of what the policy is asked, as `toolgate.rego` describes it; what is left out is as in `PLAIN`."""
     expect: Literal["allow", "deny"]
     reasons: list[str] = msgspec.field(default_factory=list)
