@@ -2,23 +2,18 @@
 
 import asyncio
 import json
-from dataclasses import dataclass, field
-from pathlib import Path
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from dataclasses import dataclass
+from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import pytest
-from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
-from mcp.client.client import Client
-from mcp.client.streamable_http import create_mcp_http_client, streamable_http_client
-from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 
 from tests.behaviour.conftest import World
+from tests.clients.oauth import REDIRECT, PythonClient, typescript
 from tests.harness.browser import Browser
 from tests.harness.planes import until
 
 PASSWORD = "correct horse battery staple"
-REDIRECT = "http://127.0.0.1:53682/callback"
 DECLARED = """
 {kind: AuthorizationServer, tenant: acme, name: default, spec: {dynamic_registration: true}}
 ---
@@ -111,53 +106,8 @@ async def test_a_new_signing_key_stops_nobody(protected: Protected) -> None:
         assert (await world.agent(token, "/acme/default/mcp").call("echo", text="hi")).ok
 
 
-@dataclass
-class Kept:
-    """The SDK's TokenStorage."""
-
-    tokens: OAuthToken | None = None
-    client: OAuthClientInformationFull | None = None
-
-    async def get_tokens(self) -> OAuthToken | None:
-        return self.tokens
-
-    async def set_tokens(self, tokens: OAuthToken) -> None:
-        self.tokens = tokens
-
-    async def get_client_info(self) -> OAuthClientInformationFull | None:
-        return self.client
-
-    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        self.client = client_info
-
-
-@dataclass
-class PythonClient:
-    """The official Python SDK's own OAuth client."""
-
-    protected: Protected
-    kept: Kept = field(default_factory=Kept)
-    opened: list[str] = field(default_factory=list)
-
-    async def echo(self, text: str) -> str:
-        about = OAuthClientMetadata.model_validate({"client_name": "Python tests", "redirect_uris": [REDIRECT]})
-        provider = OAuthClientProvider(self.protected.url, about, self.kept, self._open, self._led)
-        async with create_mcp_http_client(auth=provider) as http:
-            transport = streamable_http_client(self.protected.url, http_client=http)
-            async with Client(transport) as client:
-                result = await client.call_tool("echo", {"text": text})
-        return str(result.content[0].text)  # type: ignore[union-attr]
-
-    async def _open(self, link: str) -> None:
-        self.opened.append(link)
-
-    async def _led(self) -> AuthorizationCodeResult:
-        led = dict(parse_qsl(urlsplit(await self.protected.allowed(self.opened[-1])).query))
-        return AuthorizationCodeResult(code=led["code"], state=led["state"], iss=led["iss"])
-
-
 async def test_the_python_client_registers_is_allowed_calls_and_refreshes(protected: Protected) -> None:
-    client = PythonClient(protected)
+    client = PythonClient(protected.url, protected.allowed)
     assert "hi" in await client.echo("hi")
     assert len(client.opened) == 1
     assert client.kept.client is not None
@@ -177,17 +127,6 @@ async def test_the_python_client_registers_is_allowed_calls_and_refreshes(protec
 
 
 async def test_the_typescript_client_registers_is_allowed_and_calls(protected: Protected) -> None:
-    program = Path(__file__).parents[1] / "clients/oauth.mjs"
-    words = [program, protected.url, REDIRECT, "echo", '{"text": "hi"}']
-    process = await asyncio.create_subprocess_exec(
-        "node", *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    async with asyncio.timeout(60):
-        link = json.loads(await process.stdout.readline())["open"]
-        process.stdin.write((await protected.allowed(link) + "\n").encode())
-        answer = json.loads(await process.stdout.readline())
-        assert await process.wait() == 0
+    answer = await typescript(protected.url, protected.allowed)
     assert "hi" in answer["result"]["content"][0]["text"]
     assert answer["client"].startswith("reg_")
