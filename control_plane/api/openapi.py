@@ -102,10 +102,17 @@ def spec_name(kind: str) -> str:
 
 def _spec_schemas() -> Iterator[tuple[str, Json]]:
     """One `<Kind>Spec` per kind and the Structs inside them, under their own names."""
-    _, parts = msgspec.json.schema_components(KINDS.values(), ref_template=_REF + "{name}")
+    _, parts = msgspec.json.schema_components(KINDS.values(), schema_hook=_anything, ref_template=_REF + "{name}")
     names = {_REF + kind: _REF + spec_name(kind) for kind in KINDS}
     for name, schema in parts.items():
         yield (spec_name(name) if name in KINDS else name), _renamed(schema, names)
+
+
+def _anything(kind: type) -> Json:
+    """`object` is JSON of any shape, which msgspec knows by another name."""
+    if kind is object:
+        return {"description": "Any JSON"}
+    raise NotImplementedError
 
 
 def _renamed(node: object, names: dict[str, str]) -> Json:
