@@ -37,14 +37,14 @@ def client_address(scope: Scope) -> str:
 def credential(head: Head, scope: Scope) -> tuple[bytes, Possession | None]:
     """What the caller brings, and the proof that it is its own, where it brings one."""
     found = headers.credential(head)
-    if found or b"dpop" not in head.values:
+    if found or b"dpop" not in head.values or not (token := headers.possessed(head)):
         return found, None
     # One for all messages that come in one request.
     known = scope.get(POSSESSION)
     if not isinstance(known, Possession):
         method, path = str(scope["method"]), str(scope["path"])
         known = scope[POSSESSION] = Possession(proof=head.values[b"dpop"], method=method, path=path)
-    return headers.possessed(head), known
+    return token, known
 
 
 def certificate(scope: Scope) -> Shown | None:

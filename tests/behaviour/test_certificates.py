@@ -158,6 +158,9 @@ async def test_nobody_needs_a_certificate_and_a_key_comes_first(mesh: Mesh) -> N
     assert (await mesh.call(web(mesh.beta), key=mesh.world.key)).ok
     assert (await mesh.call(web(mesh.acme), key="tgk_acme_0000_0000")).status == 401
     assert (await mesh.call(web(mesh.acme, agent="stranger"))).status == 401
+    stray = mesh.agent(web(mesh.acme))
+    for _ in range(2):
+        assert (await stray.request("tools/list", {}, {"DPoP": "a proof of nothing"})).status == 200
 
 
 async def test_what_a_stranger_writes_into_the_proxies_header_is_nobodys_word(mesh: Mesh) -> None:

@@ -13,7 +13,7 @@ from types import CodeType, FrameType
 FOLDER = Path(__file__).parent / "corpus"
 NAMES = (
     "request", "bare", "values", "places", "ticket", "events", "answer", "http", "result", "channel", "websocket",
-    "front", "splice", "talk", "lines", "masked",
+    "front", "splice", "talk", "lines", "masked", "identity",
 )  # fmt: skip
 MAX_BYTES = 2048
 """Longer inputs are found again if they matter."""

@@ -131,6 +131,20 @@ def seeds(target: str) -> list[bytes]:
     posts, said = list(_posts()), _from_servers()
     http = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b"
     return {
+        "identity": [
+            b"By=spiffe://a/gw;Hash=" + b"ab" * 32 + b';Subject="CN=a\\,b,O=c";URI=spiffe://acme.example/web;DNS=d.example\n'
+            + _dumped({"typ": "dpop+jwt", "alg": "ES256", "jwk": {"kty": "EC", "crv": "P-256", "x": "f8", "y": "x_"}})
+            + b"\n"
+            + _dumped(
+                {
+                    "jti": "one",
+                    "htm": "POST",
+                    "htu": "https://mcp.example/acme/default/mcp",
+                    "iat": 1.8e9,
+                    "ath": "PEaenWxYddN6Q_NT1PiOYfz4EsZu7jRXRlpAsNpBU-A",
+                }
+            )
+        ],
         "request": [head + b"\n" + body for head, body in posts],
         "bare": [body for _, body in posts]
         + [b"[" + b",".join(body for _, body in posts[:3]) + b"]", b'{"jsonrpc":"2.0","id":"q","result":{}}'],

@@ -31,6 +31,7 @@ from data_plane.upstreams.jsonrpc import NotMcpError
 from data_plane.upstreams.rounds import translated
 from data_plane.upstreams.sse import Event, EventParser, TooLongError
 from tests.fuzz import wire
+from tests.fuzz.identities import identity
 
 Target = Callable[[bytes], None]
 
@@ -478,7 +479,7 @@ def _shape(value: object) -> object:
 
 _TARGETS: tuple[Target, ...] = (
     request, bare, values, places, ticket, events, answer, http, result, channel, websocket, front, splice, talk,
-    lines, masked,
+    lines, masked, identity,
 )  # fmt: skip
 
 

@@ -332,11 +332,12 @@ def _config() -> Any:
     )
     sessions, events = SessionNotes(MemoryCache(time.monotonic), bus), MemoryEvents(time.monotonic)
     shared = Shared(pipeline, streams, sessions, bus, events, quiet_s=3600.0, linger_s=0.0)
-    others = Others(pipeline, pipeline, streams, bus, bodies, version="1", quiet_s=3600.0)
+    others = Others(pipeline, pipeline, streams, bus, bodies, prove=pipeline, version="1", quiet_s=3600.0)
     return configuration(
         Application(
             pipeline,
             FrontOptions(max_body_bytes=4096, quiet_s=3600.0),
+            prove=pipeline,
             version="1",
             shared=shared,
             healthy=lambda: True,
