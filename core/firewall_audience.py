@@ -33,9 +33,11 @@ MORE = {
     "crosstool": Concept(
         latin=(
             r"(?:any|every|each|all) (?:use of |call (?:to|of) )?(?:any |the )?other tools?\b|(?:do not|don'?t|"
-            r"never|no longer|stop) (?:us(?:e|ing)|call(?:ing)?) [`'\x22]?[a-z]+(?:_[a-z]+)+|(?:has|have|needs?|"
+            r"never|no longer|stop) (?:us(?:e|ing)|call(?:ing)?) [`'\x22]?[a-z]+(?:_[a-z]+)+ "
+            r"(?:any ?more|again|directly|at "
+            r"all|from now)|(?:has|have|needs?|"
             r"must|should|is|are) (?:all )?(?:to )?(?:go|be (?:sent|routed|done)) (?:through|via|"
-            r"with) [`'\x22]?[a-z]+(?:_[a-z]+)+|(?:supersedes?|replaces?|instead of) [`'\x22]?[a-z]+(?:_[a-z]+)+|"
+            r"with) [`'\x22]?[a-z]+(?:_[a-z]+)+|(?:supersedes?|replaces?) [`'\x22]?[a-z]+(?:_[a-z]+)+|"
             r"(?:not (?:valid|complete|correct|ready)|wrong|incomplete|fails?|rejected) (?:until|"
             r"unless) you (?:have )?(?:also |first )?(?:call|run|us|invok)\w*|(?:everything|all|whatever|"
             r"anything) (?:that )?(?:the other|another|other|that|it|the) (?:tools? )?(?:has |have )?returned|"
