@@ -8,6 +8,7 @@ _OLDEST = "the one longest unused is let go"
 
 CONTROL_PLANE: Iterable[Kept] = (
     Kept("rest_requests", "REST requests being answered, watches among them", "2,000", "refused with 503", "-"),
+    Kept("rest_connections", "connections to the REST port", "10,000", "hung up on", "30 s without a request"),
     Kept("rest_body_bytes", "bodies of REST requests being read", "64 MiB", "refused with 503", "60 s to arrive"),
     Kept("watchers", "watches, over REST and gRPC", "1,000", "refused: unavailable", "1 h, or a change of its key"),
     Kept("watch_events", "events the slowest watcher is behind", "1,024", "its watch ends", "-"),

@@ -9,9 +9,13 @@ import ssl
 from hypercorn.config import Config
 
 from control_plane.api.grpc_edge import Tls
+from control_plane.capped import CONNECTIONS_MAX, Capped
 from control_plane.settings import Settings
+from core.bound import Bound
 
 LOOK_EVERY_S = 1.0
+HANDSHAKE_S = 5.0
+"""A client that takes longer is hung up on: nothing of it is known yet."""
 
 _log = logging.getLogger("toolgate.control_plane")
 
@@ -28,6 +32,21 @@ class HttpConfig(Config):
     def __init__(self) -> None:
         super().__init__()
         self._context: ssl.SSLContext | None = None
+        self._listener: Capped | None = None
+        self.most_connections = CONNECTIONS_MAX
+
+    def bounds(self) -> dict[str, Bound]:
+        """Empty until it is served."""
+        return {} if self._listener is None else {"rest_connections": self._listener.bound}
+
+    def _create_sockets(self, binds: list[str], type_: int = socket.SOCK_STREAM) -> list[socket.socket]:
+        """The one there is."""
+        made = super()._create_sockets(binds, type_)
+        if not made:
+            return made
+        (listener,) = made
+        self._listener = Capped(listener, self.most_connections)
+        return [self._listener]
 
     def create_ssl_context(self) -> ssl.SSLContext | None:
         self._context = super().create_ssl_context()
@@ -79,6 +98,7 @@ def http_config(wanted: Settings, listener: socket.socket) -> HttpConfig:
     config.bind = [f"fd://{os.dup(listener.fileno())}"]  # it closes what it is given
     config.graceful_timeout = wanted.drain_s
     config.keep_alive_timeout = 30
+    config.ssl_handshake_timeout = HANDSHAKE_S
     config.include_server_header = False
     config.errorlog = logging.getLogger("toolgate.http")
     config.h11_max_incomplete_size = 32 * 1024

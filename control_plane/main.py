@@ -167,7 +167,8 @@ async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving]
             proxies=Proxies(wanted.trusted_proxies, wanted.forwarded_header) if wanted.trusted_proxies else None,
         )
         metrics.chores(made.housekeeping.removed, made.housekeeping.failed)
-        metrics.bounds(lambda: {**rest.bounds(), **database.bounds(), **made.bounds()})
+        config = listening.http_config(wanted, listener)
+        metrics.bounds(lambda: {**rest.bounds(), **config.bounds(), **database.bounds(), **made.bounds()})
         access, keys_file = made.services.access, wanted.bootstrap_token_file
         bootstrap_token = await first_tokens.administrators(
             access, made.services.keys, keys_file, reset=wanted.reset_bootstrap_token
@@ -182,7 +183,7 @@ async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving]
                 *(tasks.create_task(run()) for run in made.at_work),
                 *([tasks.create_task(embedded.supervise())] if embedded else []),
             ]
-            config, tls = listening.http_config(wanted, listener), listening.tls(wanted)
+            tls = listening.tls(wanted)
             if tls is not None:
                 running.append(tasks.create_task(config.keep_renewed(tls)))
             http = tasks.create_task(serve_http(rest, config, shutdown_trigger=stop.wait))  # type: ignore[arg-type]

@@ -1,6 +1,8 @@
 """What the REST port says to browsers, and to clients that take their time."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from hypercorn.asyncio import serve
 
 from control_plane import listening, settings
 from control_plane.api.rest_edge import SECURITY_HEADERS
+from control_plane.listening import HttpConfig
 from control_plane.oauth.edge import ENDPOINTS
 from core.oauth.server import ISSUER_PATH
 from tests.harness.control_plane import Plane
@@ -54,26 +57,41 @@ def _shared(path: str, headers: object, where: str) -> None:
     assert "access-control-allow-credentials" not in headers, where
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: l", b"GET / HTTP/1.1\r\nHost: l\r\n\r\n"])
-async def test_a_client_that_takes_its_time_with_a_head_is_hung_up_on(tmp_path: Path, sent: bytes) -> None:
-    """However it drips: its clock is not set back by a byte."""
-    wanted = settings.read(["--data-dir", str(tmp_path)], {"TOOLGATE_DATABASE_URL": "postgresql://nowhere"})
+@asynccontextmanager
+async def served(folder: Path, **changes: float) -> AsyncIterator[tuple[HttpConfig, int]]:
+    """The port as the control plane has it, with nothing behind, and its limits."""
+    wanted = settings.read(["--data-dir", str(folder)], {"TOOLGATE_DATABASE_URL": "postgresql://nowhere"})
     listener = listening.bound_listener("127.0.0.1", 0)
     listener.listen()  # Who comes before it is served waits.
     config = listening.http_config(replace(wanted, drain_s=0.0), listener)
-    assert config.keep_alive_timeout == 30
-    config.keep_alive_timeout = 0.3
+    assert (config.keep_alive_timeout, config.ssl_handshake_timeout, config.most_connections) == (30, 5, 10_000)
+    for name, value in changes.items():
+        setattr(config, name, value)
     stop = asyncio.Event()
 
-    async def app(scope: dict[str, object], receive: object, send: object) -> None:
-        if scope["type"] != "http":
-            return
-        await send({"type": "http.response.start", "status": 204, "headers": []})  # type: ignore[operator]
-        await send({"type": "http.response.body", "body": b""})  # type: ignore[operator]
+    async def app(scope: dict[str, object], _: object, send: object) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 204, "headers": []})  # type: ignore[operator]
+            await send({"type": "http.response.body", "body": b""})  # type: ignore[operator]
 
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(serve(app, config, shutdown_trigger=stop.wait))  # type: ignore[arg-type]
-        reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
+    with listener:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(serve(app, config, shutdown_trigger=stop.wait))  # type: ignore[arg-type]
+            yield config, listener.getsockname()[1]
+            stop.set()
+
+
+async def gone(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: l", b"GET / HTTP/1.1\r\nHost: l\r\n\r\n"])
+async def test_a_client_that_takes_its_time_with_a_head_is_hung_up_on(tmp_path: Path, sent: bytes) -> None:
+    """However it drips: its clock is not set back by a byte."""
+    async with served(tmp_path, keep_alive_timeout=0.3) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(sent)
         async with asyncio.timeout(5):
             while not reader.at_eof():
@@ -85,6 +103,33 @@ async def test_a_client_that_takes_its_time_with_a_head_is_hung_up_on(tmp_path: 
                         writer.write(b"a")
                 except ConnectionError:
                     break
-        writer.close()
-        stop.set()
-    listener.close()
+        await gone(writer)
+
+
+async def test_more_connections_than_there_is_room_for_are_hung_up_on(tmp_path: Path) -> None:
+    asking = b"GET / HTTP/1.1\r\nHost: l\r\n\r\n"
+
+    async def answered(port: int) -> tuple[bytes, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(asking)
+        try:
+            async with asyncio.timeout(5):
+                return await reader.read(12), writer
+        except ConnectionError:
+            return b"", writer
+
+    async with served(tmp_path, most_connections=3, keep_alive_timeout=1.0) as (config, port):
+        first = [await answered(port) for _ in range(3)]
+        assert [said for said, _ in first] == [b"HTTP/1.1 204"] * 3
+        said, late = await answered(port)
+        assert said == b""
+        bound = config.bounds()["rest_connections"]
+        assert (bound.held, bound.cap, bound.hits) == (3, 3, 1)
+        first[0][1].close()
+        async with asyncio.timeout(5):
+            while config.bounds()["rest_connections"].held == 3:
+                await asyncio.sleep(0.01)
+        said, again = await answered(port)
+        assert said == b"HTTP/1.1 204"
+        for writer in (late, again, *(writer for _, writer in first)):
+            await gone(writer)
