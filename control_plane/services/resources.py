@@ -355,7 +355,8 @@ def _checked(draft: Draft) -> tuple[Spec | None, list[Problem]]:
 
 def _of_owners(admin: Admin, spec: Spec | None, current: Resource | None) -> Iterator[Problem]:
     """Who can be whom: an agent's keys and redirect URIs are credentials, and whoever says where callers' tokens are
-    exchanged, and which server gets what they are exchanged for, could have them come to himself.
+    exchanged, which server gets what they are exchanged for, or which tool gets values for tokens, could have them
+    come to himself.
     """
     if admin.role == "owner":
         return
@@ -366,6 +367,10 @@ def _of_owners(admin: Admin, spec: Spec | None, current: Resource | None) -> Ite
         known = (before.transport, before.auth) if isinstance(before, Server) else None
         if known != (spec.transport, spec.auth):
             yield Problem("spec.auth", f"is for owners to declare where callers' tokens are exchanged; {whose}")
+    if isinstance(spec, Guard) and spec.reveal and not spec.disabled:
+        told = (before.reveal, before.tools, before.endpoints, before.disabled) if isinstance(before, Guard) else None
+        if told != (spec.reveal, spec.tools, spec.endpoints, spec.disabled):
+            yield Problem("spec.reveal", f"is for owners to declare, and which tools it is for; {whose}")
 
 
 def _references(draft: Draft, spec: Spec | None) -> list[tuple[str, Ref]]:

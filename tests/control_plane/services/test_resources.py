@@ -103,6 +103,23 @@ async def test_where_callers_tokens_go_is_for_owners_to_say(plane: Plane) -> Non
     await plane.apply("Server", "desk", {"transport": spec["transport"]}, admin=editor)
 
 
+async def test_which_tools_get_values_for_tokens_is_for_owners_to_say(plane: Plane) -> None:
+    editor = admin_of("acme", "editor")
+    spec: dict[str, object] = {"reveal": ["card"], "tools": ["pay_charge"]}
+    with pytest.raises(Rejected) as rejected:
+        await plane.apply("Guard", "payments", spec, admin=editor)
+    assert paths(rejected) == ["spec.reveal"]
+    await plane.apply("Guard", "payments", {**spec, "disabled": True}, admin=editor)
+    await plane.apply("Guard", "payments", spec, admin=admin_of("acme"))
+    for change in ({"tools": ["*"]}, {"reveal": ["@all"]}, {"endpoints": ["other"]}):
+        with pytest.raises(Rejected):
+            await plane.apply("Guard", "payments", {**spec, **change}, admin=editor)
+    await plane.apply("Guard", "payments", {**spec, "detectors": ["iban"]}, admin=editor)
+    await plane.apply("Guard", "payments", {"detectors": ["iban"]}, admin=editor)
+    with pytest.raises(Rejected):
+        await plane.apply("Guard", "payments", spec, admin=editor)
+
+
 NEAR = "http://10.0.0.1/in"
 REACHING: dict[str, list[dict[str, object]]] = {
     "Server.transport.allow_private": [
