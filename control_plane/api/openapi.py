@@ -66,6 +66,7 @@ def document(rpcs: Sequence[Rpc], also: Part | None = None) -> Json:
     schemas["Problem"] = PROBLEM
     paths: dict[str, Json] = {}
     if also is not None:
+        assert not schemas.keys() & also.schemas.keys(), "two things of one name"
         paths |= also.paths
         schemas |= also.schemas
     for rpc in rpcs:

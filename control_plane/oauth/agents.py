@@ -21,7 +21,16 @@ LEAST_S, MOST_S = 30, 300
 CREDENTIAL_MAX = 16 * 1024
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AgentToken(msgspec.Struct, frozen=True, kw_only=True):
+    """What it is answered, as a token endpoint answers (RFC 6749 section 5.1)."""
+
+    access_token: str
+    token_type: str
+    expires_in: int
+    scope: str
+
+
+class AgentTokenRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /auth/a2a/token`."""
 
     resource: str = ""
@@ -67,7 +76,7 @@ class AgentTokens:
                 await self._refusals.note(tenant, "auth/a2a", "", address, refused.description)
             raise
 
-    async def _narrowed(self, issuer: Issuer, credential: str, wanted: Wanted) -> Answer:
+    async def _narrowed(self, issuer: Issuer, credential: str, wanted: AgentTokenRequest) -> Answer:
         is_key = credential.startswith(f"{KEY_PREFIX}_")
         had = await (self._of_key(issuer, credential, wanted) if is_key else self._of_token(issuer, credential, wanted))
         grant = msgspec.structs.replace(
@@ -90,7 +99,7 @@ class AgentTokens:
                 return ""
         return tenant if NAME.fullmatch(tenant) else ""
 
-    async def _of_key(self, issuer: Issuer, key: str, wanted: Wanted) -> Grant:
+    async def _of_key(self, issuer: Issuer, key: str, wanted: AgentTokenRequest) -> Grant:
         known = await self._credentials.key(key_hash(issuer.secrets.pepper, key.encode()))
         now = self._clock()
         spec = known.spec if known is not None and known.tenant == issuer.tenant else None
@@ -113,7 +122,7 @@ class AgentTokens:
         await self._rules.alive(grant)
         return grant
 
-    async def _of_token(self, issuer: Issuer, token: str, wanted: Wanted) -> Grant:
+    async def _of_token(self, issuer: Issuer, token: str, wanted: AgentTokenRequest) -> Grant:
         try:
             had = await self._tokens.standing(issuer, token)
         except OAuthError as refused:
@@ -126,9 +135,9 @@ class AgentTokens:
         return had
 
 
-def _read(body: bytes) -> Wanted:
+def _read(body: bytes) -> AgentTokenRequest:
     try:
-        wanted = msgspec.json.decode(body or b"{}", type=Wanted)
+        wanted = msgspec.json.decode(body or b"{}", type=AgentTokenRequest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as failure:
         raise OAuthError("invalid_request", f"the body is not as it must be: {failure}"[:300]) from failure
     if not LEAST_S <= wanted.expires_in <= MOST_S:

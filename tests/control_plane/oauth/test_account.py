@@ -223,4 +223,5 @@ async def test_the_openapi_document_has_it_all(issuer: Issuer) -> None:
         "/auth/api-keys": {"get", "post"},
         "/auth/api-keys/{id}": {"delete"},
         "/auth/profile": {"get", "put"},
+        "/auth/a2a/token": {"post"},
     }
