@@ -104,7 +104,7 @@ class RestEdge:
             response = await self._answer(Request(scope, receive)) if self._open <= REQUESTS_MAX else self._busy()
             for name, value in SECURITY_HEADERS.items():
                 response.headers.setdefault(name, value)
-            if scope["scheme"] == "https":
+            if scope.get("scheme") == "https":
                 response.headers.setdefault(*STAY_SECURE)
             await response(scope, receive, send)
         except ClientDisconnect:
