@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from core.audit import Entry
-from core.offering import Offering, offered
+from core.offering import UNNAMED, Offering, offered
 from core.resource import digest
 from core.server import ApprovedTool, Observation, ObservedTool
 
@@ -199,7 +199,7 @@ def _usable(tools: Iterable[ObservedTool]) -> tuple[dict[str, tuple[bytes, bytes
     for tool in tools:
         reason = _unusable_because(tool, usable)
         if reason:
-            unusable.append(f"{plain(tool.name, 128)}: {reason}")
+            unusable.append(f"{plain(tool.name, 128) or UNNAMED}: {reason}")
         else:
             usable[tool.name] = (tool.definition, canonical_digest(tool.definition))
     return usable, unusable
@@ -208,8 +208,8 @@ def _usable(tools: Iterable[ObservedTool]) -> tuple[dict[str, tuple[bytes, bytes
 def _unusable_because(tool: ObservedTool, usable: dict[str, tuple[bytes, bytes]]) -> str:
     if len(usable) >= TOOLS_PER_SERVER:
         return f"a server may offer at most {TOOLS_PER_SERVER} tools"
-    if not tool.name or len(tool.name) > 256 or "\0" in tool.name:
-        return "the name must be 1-256 characters"
+    if not 0 < len(tool.name) <= 256 or "\0" in tool.name:
+        return "the name must be 1-256 characters, none of them U+0000"
     if tool.name in usable:
         return "offered twice"
     if len(tool.definition) > DEFINITION_BYTES:

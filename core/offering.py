@@ -57,6 +57,10 @@ def offered(known: Offering, seen: Observation) -> tuple[Offering, list[str]]:
     return Offering(**lists, offers=offers), missing + room.refused
 
 
+UNNAMED = "an entry without a name"
+"""What is told of one that is no object, or whose name is no text."""
+
+
 class _Room:
     """How much more is taken of one server."""
 
@@ -72,7 +76,7 @@ class _Room:
         for entry in fresh:
             reason = self._refusal(kind, entry, found)
             if reason:
-                told = _CONTROL.sub("\ufffd", entry.name[:128])
+                told = _CONTROL.sub("\ufffd", entry.name[:128]) or UNNAMED
                 self.refused.append(f"{told}: {reason}")
                 continue
             old = before.get(entry.name)

@@ -1,13 +1,11 @@
 """Lines of a child's standard output, capped: a line too long is skipped to its end, and whose it was is guessed."""
 
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from data_plane.upstreams.jsonrpc import answered_id
+
 _EDGE_BYTES = 256
-# `{"jsonrpc":"2.0","id":7,` at the start, or `,"id":7}` at the very end: nothing inside a string can look like either.
-_ID_FIRST = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d{1,18})\s*,')
-_ID_LAST = re.compile(rb',\s*"id"\s*:\s*(\d{1,18})\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*\Z')
 
 
 class Overlong(NamedTuple):
@@ -53,10 +51,9 @@ class LineReader:
 
     def _take(self) -> bytes | Overlong:
         if self._skipping:
-            found = _ID_FIRST.match(self._head) or _ID_LAST.search(self._tail)
             self._skipping = False
             self._size = 0
-            return Overlong(int(found[1]) if found else None)
+            return Overlong(answered_id(self._head, self._tail))
         line = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
         self._size = 0

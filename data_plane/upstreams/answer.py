@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import msgspec
 
 from core.call import Notify, Raw
 from core.errors import Unavailable
+from core.mcp.errors import METHOD_NOT_FOUND
 from core.mcp.notifications import ELICITED
 from data_plane.upstreams import jsonrpc
 from data_plane.upstreams.connection import Connection, ExchangeError, Headers
@@ -144,7 +146,7 @@ class Answer:
             raise ChallengedError(status, clipped(challenge.decode("latin-1"), 2048), clipped(nonce.decode("latin-1")))
         if 300 <= status < 400:
             raise unavailable(f"redirects (HTTP {status}), which is never followed")
-        if status == 404 and self._in_session:
+        if status == 404 and self._in_session and not self._has_no_such_method(body):
             return SessionGone()
         message = self._message(body)
         if self._in_session and not _is_id(message.id, self._id) and _means_no_session(status, message):
@@ -154,6 +156,14 @@ class Answer:
         if status != 200 and message.result:
             raise NotMcpError(f"sends a result with HTTP {status}")
         return self._capped(jsonrpc.answer_of(message, len(body)))
+
+    def _has_no_such_method(self, body: bytes) -> bool:
+        """Some servers say so with HTTP 404 too; whoever has lost the session cannot know the request."""
+        with suppress(NotMcpError):
+            message = jsonrpc.decode(body)
+            error = jsonrpc.answer_of(message, 0).error if _is_id(message.id, self._id) else b""
+            return bool(error) and jsonrpc.error_code(error) == METHOD_NOT_FOUND
+        return False
 
     def _message(self, body: bytes) -> Message:
         try:

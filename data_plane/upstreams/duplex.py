@@ -8,6 +8,7 @@ to a call only where all calls that could be meant are of one caller: asking ano
 """
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 from typing import Final, Protocol
@@ -16,10 +17,10 @@ from core.call import Ask, Era, Notify, Outgoing, Raw, Route
 from core.mcp.notifications import ELICITED
 from data_plane.upstreams import declared, interests, jsonrpc, params, rounds
 from data_plane.upstreams.declared import Declared
-from data_plane.upstreams.failure import overloaded, too_large, unavailable, unsent
+from data_plane.upstreams.failure import overloaded, too_large, unavailable, unintelligible, unsent
 from data_plane.upstreams.greeting import Greeting, contradicts_itself, from_discover, from_initialize
 from data_plane.upstreams.interests import Ear
-from data_plane.upstreams.jsonrpc import Listener, Message, NotMcpError
+from data_plane.upstreams.jsonrpc import Listener, Message, NotMcpError, TooDeepError
 from data_plane.upstreams.questions import Clock, Elicited, Id, Questions, Unhurried, attribute, withdrawn_id
 
 _IN_FLIGHT = 4096
@@ -207,7 +208,12 @@ class Duplex:
 
     def heard(self, data: bytes) -> None:
         """One message. Raises NotMcpError for what is none: whether that ends the channel is for its owner to say."""
-        message = jsonrpc.decode(data)
+        try:
+            message = jsonrpc.decode(data)
+        except TooDeepError as failure:
+            told = unintelligible(str(failure))
+            self._fail(jsonrpc.answered_id(data, data), lambda _: told)
+            return
         if message.method is None:
             self._answer(message, len(data))
         elif message.id is None:
@@ -216,11 +222,15 @@ class Duplex:
             self._asked(message)
 
     def overlong(self, request_id: int | None) -> None:
-        """An answer beyond the cap fails its call; if it cannot be told whose it is, all that are under way."""
+        """An answer beyond the cap came."""
+        self._fail(request_id, lambda pending: too_large(pending.max_bytes))
+
+    def _fail(self, request_id: int | None, failure: Callable[[_Pending], Exception]) -> None:
+        """Of an answer that cannot be read its call fails; if it cannot be told whose it is, all that are under way."""
         failing = list(self._pending.values()) if request_id is None else [self._pending.get(request_id)]
         for pending in failing:
             if pending is not None:
-                pending.fail(too_large(pending.max_bytes))
+                pending.fail(failure(pending))
 
     def undelivered(self, request_id: int, failure: Exception) -> None:
         """A `Write` found out later that the request could not be sent."""

@@ -26,6 +26,14 @@ class ChallengedError(Unavailable):
         self.nonce = nonce
 
 
+class ForgottenError(Unavailable):
+    """The server does not know the session any more, so nothing was begun in it."""
+
+
+def forgotten(detail: str) -> ForgottenError:
+    return ForgottenError(Reason.UPSTREAM_UNAVAILABLE, "the tool's server is not available", detail=clipped(detail))
+
+
 def unsent(detail: str, *, retry_after_s: float | None = None) -> NotSentError:
     return NotSentError(
         Reason.UPSTREAM_UNAVAILABLE,

@@ -1,5 +1,6 @@
 """JSON-RPC as an upstream client needs it: the envelope is read, what it carries stays the bytes that came."""
 
+import re
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Final
@@ -24,8 +25,17 @@ _ENVELOPE: Final = (
 _NONE: Final = msgspec.Raw(b"")
 
 
+# `{"jsonrpc":"2.0","id":7,` at the start, or `,"id":7}` at the very end: nothing inside a string can look like either.
+_ID_FIRST = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d{1,18})\s*,')
+_ID_LAST = re.compile(rb',\s*"id"\s*:\s*(\d{1,18})\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*\Z')
+
+
 class NotMcpError(Exception):
     """The upstream sent what is no JSON-RPC message; the text says what is wrong, for the record."""
+
+
+class TooDeepError(NotMcpError):
+    """Nested so deep that it is not read: it may be an answer, and only a look at its ends tells to what."""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -49,15 +59,23 @@ def decode(data: bytes) -> Message:
         if not data.isascii():
             data.decode("utf-8")  # Raw members are relayed unread, so bad UTF-8 must be caught here.
         return _messages.decode(data)
+    except RecursionError as failure:
+        raise TooDeepError("its answer is nested too deep") from failure
     except (msgspec.MsgspecError, UnicodeDecodeError) as failure:
         raise NotMcpError(f"no JSON-RPC message: {failure}") from failure
+
+
+def answered_id(head: bytes, tail: bytes) -> int | None:
+    """The request that an unread message answers, by its first and last bytes; None if that cannot be told."""
+    found = _ID_FIRST.match(head) or _ID_LAST.search(tail)
+    return int(found[1]) if found else None
 
 
 def members(data: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
     """Of a JSON object, unread. Raises NotMcpError."""
     try:
         return _members.decode(data)
-    except msgspec.MsgspecError as failure:
+    except (msgspec.MsgspecError, RecursionError) as failure:
         raise NotMcpError(f"no JSON object: {failure}") from failure
 
 
@@ -78,7 +96,7 @@ def scalar(raw: msgspec.Raw | bytes) -> int | str | float | bool | None:
     """A member that is no object or array; None also for one that is."""
     try:
         return msgspec.json.decode(raw, type=int | str | float | bool | None)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None
 
 
@@ -93,7 +111,7 @@ _errors = msgspec.json.Decoder(_Error)
 def _check_error(error: bytes) -> None:
     try:
         _errors.decode(error)
-    except msgspec.MsgspecError as failure:
+    except (msgspec.MsgspecError, RecursionError) as failure:
         raise NotMcpError(f"an error without a code: {failure}") from failure
 
 

@@ -1,6 +1,7 @@
 """Requests to a server of the handshake era: in a session, on a stream that is taken up again when it breaks."""
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -12,7 +13,8 @@ from data_plane.upstreams.answer import Answer, Outcome, SessionGone, StreamEnde
 from data_plane.upstreams.deadlines import Deadline
 from data_plane.upstreams.declared import Declared
 from data_plane.upstreams.errands import Errands
-from data_plane.upstreams.failure import ChallengedError, not_sent, unavailable
+from data_plane.upstreams.failure import ChallengedError, ForgottenError, forgotten, not_sent, unavailable
+from data_plane.upstreams.greeting import Greeting
 from data_plane.upstreams.jsonrpc import Listener, Message
 from data_plane.upstreams.modern import trace_headers
 from data_plane.upstreams.questions import Questions, withdrawn_id
@@ -21,6 +23,8 @@ from data_plane.upstreams.sessions import CONTENT, ERRAND_S, Session, Sessions, 
 _RESUMES = 5
 """Streams in a row that bring no new event."""
 _RETRY_MS, _LONGEST_RETRY_MS = 1000, 30_000
+NOTHING: Final = b"{}"
+"""What the gateway declares for itself, as JSON."""
 _REPEATABLE: Final = frozenset(("prompts/get", "resources/read", "completion/complete"))
 """Doing them twice is doing them once."""
 
@@ -49,7 +53,7 @@ async def call(  # noqa: PLR0917 - what a call has, in the port's order.
 async def ask(  # noqa: PLR0917 - as `call`.
     session: Session, route: Route, method: str, sent: bytes, deadline: float, errands: Errands
 ) -> Raw:
-    """A request of the gateway's own, which answers no questions. Raises Unavailable."""
+    """A request of the gateway's own, which answers no questions. Raises Unavailable; ForgottenError of a session."""
 
     def refused(message: Message) -> None:
         if message.id is not None:
@@ -59,12 +63,26 @@ async def ask(  # noqa: PLR0917 - as `call`.
     request_id = next(upstream.ids)
     body = jsonrpc.request(request_id, method, sent)
     listener = Listener(None, "")
-    answer = Answer(request_id, route.backend.max_result_bytes, listener, lambda _: None, on_request=refused)
+    most, kept = route.backend.max_result_bytes, bool(session.id)
+    answer = Answer(request_id, most, listener, lambda _: None, on_request=refused, in_session=kept)
     request = upstream.post(route.headers, CONTENT + session.own, body)
     outcome = await upstream.exchange(request, answer, deadline)
     if isinstance(outcome, Raw):
         return outcome
+    if isinstance(outcome, SessionGone):
+        raise forgotten("does not know its session any more")
     raise unavailable(f"{method} got no answer")
+
+
+async def greeted(sessions: Sessions, route: Route, deadline: float) -> Greeting:
+    """What the server is now: of a session that it still knows, as it may be another one since. Raises Unavailable."""
+    known = sessions.known(route, NOTHING)
+    if known is not None:
+        try:
+            await ask(known, route, "ping", b"{}", deadline, sessions.errands)
+        except ForgottenError:
+            sessions.drop(known)
+    return (await sessions.get(route, NOTHING)).greeting
 
 
 class Exchange:
@@ -103,7 +121,8 @@ class Exchange:
             session.log_level = level
             lowered = b'{"level":%b}' % jsonrpc.encode(level)
             errands = self._sessions.errands
-            await ask(session, self._route, "logging/setLevel", lowered, self._clock.when, errands)
+            with suppress(ForgottenError):  # The call itself finds out, and opens another.
+                await ask(session, self._route, "logging/setLevel", lowered, self._clock.when, errands)
         return session
 
     async def run(self, session: Session) -> Outcome:

@@ -121,7 +121,7 @@ class HttpBackend:
                 return found
             if route.backend.declared == "modern":
                 raise unavailable("is declared modern, and does not serve revision 2026-07-28")
-            return (await sessions.get(route, b"{}")).greeting
+            return await legacy.greeted(sessions, route, deadline)
 
         deadline = self._loop.time() + route.deadline_s
         try:
@@ -136,7 +136,7 @@ class HttpBackend:
         async def asked(upstream: Upstream, sessions: Sessions) -> Raw:
             if greeting.era == "modern":
                 return await modern.ask(upstream, route, method, members, deadline)
-            session = await sessions.get(route, b"{}")
+            session = await sessions.get(route, legacy.NOTHING)
             sent = b"{%b}" % members.rstrip(b",")
             return await legacy.ask(session, route, method, sent, deadline, self._errands)
 

@@ -7,6 +7,7 @@ import msgspec
 
 from core.call import Raw, Route
 from core.errors import Unavailable
+from core.mcp.errors import METHOD_NOT_FOUND
 from core.server import Observation, ObservedEntry, ObservedTool
 from core.snapshot import Offer
 from data_plane.upstreams import jsonrpc
@@ -19,7 +20,6 @@ LISTS_S = 120.0
 """For all lists together; one page has `route.deadline_s`."""
 MAX_BYTES = 6 * 1024 * 1024
 """Of all lists together: an Observation is one message to the control plane, which takes 8 MiB."""
-_METHOD_NOT_FOUND = -32601
 
 
 class Respondent(Protocol):
@@ -154,7 +154,7 @@ class _Lists:
     def _may_lack(self, one: _List, error: bytes) -> bool:
         """A server of prompts only need not know of tools, in whatever words; and many know of no templates."""
         undeclared = one.offer is None and "tools" not in self._greeting.offers
-        return undeclared or jsonrpc.error_code(error) == _METHOD_NOT_FOUND
+        return undeclared or jsonrpc.error_code(error) == METHOD_NOT_FOUND
 
 
 class _Cursor(msgspec.Struct, frozen=True):
@@ -169,7 +169,7 @@ _texts = msgspec.json.Decoder(str)
 def _page(one: _List, result: bytes) -> list[msgspec.Raw]:
     try:
         return _pages.decode(jsonrpc.members(result)[one.member])
-    except (msgspec.MsgspecError, jsonrpc.NotMcpError) as failure:
+    except (RecursionError, msgspec.MsgspecError, jsonrpc.NotMcpError) as failure:
         raise _UnusableError(f"its {one.noun} list cannot be read: {failure}") from failure
     except KeyError as failure:
         raise _UnusableError(f"its {one.noun} list cannot be read: it has no `{one.member}`") from failure
@@ -178,17 +178,17 @@ def _page(one: _List, result: bytes) -> list[msgspec.Raw]:
 def _cursor(one: _List, result: bytes) -> str | None:
     try:
         return _cursors.decode(result).next_cursor
-    except msgspec.MsgspecError as failure:
+    except (RecursionError, msgspec.MsgspecError) as failure:
         raise _UnusableError(f"its {one.noun} list cannot be read: {failure}") from failure
 
 
 def _collect(one: _List, page: list[msgspec.Raw], entries: dict[str, ObservedEntry]) -> None:
     """Of entries with one name the first counts: lists may repeat across pages. What a name may be is not judged here:
-    one entry that cannot be used is left out and named where the look is learnt from.
+    one entry that cannot be used, as one without a name, is left out and told of where the look is learnt from.
     """
     for definition in page:
         try:
             name = _texts.decode(jsonrpc.members(definition)[one.key])
-        except (KeyError, msgspec.MsgspecError, jsonrpc.NotMcpError) as failure:
-            raise _UnusableError(f"lists a {one.noun} without a {one.key}: {failure}") from failure
+        except (KeyError, msgspec.MsgspecError, jsonrpc.NotMcpError):
+            name = ""
         entries.setdefault(name, ObservedEntry(name=name, definition=bytes(definition)))

@@ -108,6 +108,11 @@ class Sessions:
             opening.add_done_callback(lambda done: self._forget_failure(key, done))
         return await shared(opening)
 
+    def known(self, route: Route, capabilities: bytes) -> Session | None:
+        """One that is open, without opening one."""
+        opening = self._open.get((route.headers, capabilities))
+        return None if opening is None else _opened(opening)
+
     def drop(self, session: Session) -> None:
         """The server does not know it any more."""
         for key, opening in list(self._open.items()):
@@ -132,16 +137,13 @@ class Sessions:
         self._open.clear()
 
     def _ready(self) -> Iterator[Session]:
-        for opening in self._open.values():
-            if opening.done() and not opening.cancelled() and opening.exception() is None:
-                yield opening.result()
+        yield from filter(None, map(_opened, self._open.values()))
 
     def _idle(self) -> Iterator[tuple[Key, Session]]:
         for key, opening in self._open.items():
-            if opening.done() and not opening.cancelled() and opening.exception() is None:
-                session = opening.result()
-                if not session.in_use:
-                    yield key, session
+            session = _opened(opening)
+            if session is not None and not session.in_use:
+                yield key, session
 
     def _make_room(self) -> None:
         if len(self._open) < MAX_SESSIONS:
@@ -193,6 +195,12 @@ def tell(session: Session, body: bytes, errands: Errands) -> None:
     upstream = session.upstream
     request = upstream.post(session.headers, CONTENT + session.own, body)
     errands.run(upstream.acknowledge(request, upstream.loop.time() + ERRAND_S))
+
+
+def _opened(opening: asyncio.Task[Session]) -> Session | None:
+    """None while it is under way, and where it failed."""
+    well = opening.done() and not opening.cancelled() and opening.exception() is None
+    return opening.result() if well else None
 
 
 def _holds(opening: asyncio.Task[Session], session: Session) -> bool:

@@ -375,6 +375,18 @@ def test_whatever_a_server_says_is_a_message_or_is_said_to_be_none(said: list[An
     asyncio.run(hear())
 
 
+async def test_an_answer_nested_without_end_fails_its_call_and_no_other() -> None:
+    server = Server()
+    (deep, _), (sound, _) = calling(server), calling(server)
+    first, second = await server.gets(), await server.gets()
+    server.duplex.heard(b'{"jsonrpc":"2.0","id":%d,"result":{"a":%b}}' % (first["id"], b"[" * 2000 + b"]" * 2000))
+    with pytest.raises(Unavailable) as caught:
+        await deep
+    assert "nested too deep" in caught.value.detail
+    server.answers(second)
+    assert (await sound).result
+
+
 async def test_what_is_no_message_is_said_to_be_none() -> None:
     server = Server()
     for garbage in (b"hello", b"[]", b'{"id":1,"method":"roots/list","params":[', b"\xff"):

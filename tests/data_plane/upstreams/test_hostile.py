@@ -56,6 +56,7 @@ BROKEN: dict[str, tuple[Script, str]] = {
     ),
     "sends garbage": (says(b"\x00\xff garbage"), "no JSON-RPC message"),
     "sends bad UTF-8": (says(b'{"jsonrpc":"2.0","id":1,"result":{"a":"\xff"}}'), "no JSON-RPC message"),
+    "nests without end": (says(OK[:-3] % b"1" + b'{"a":' * 2000 + b"1" + b"}" * 2001), "nested too deep"),
     "sends an array": (says(b"[]"), "no JSON-RPC message"),
     "sends another id": (says(OK % b"77"), "another request"),
     "sends the id as text": (says(OK % b'"1"'), "another request"),

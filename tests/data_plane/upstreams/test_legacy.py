@@ -7,6 +7,7 @@ import pytest
 
 from core.call import Outgoing
 from core.errors import Reason, Unavailable
+from data_plane.upstreams import probe
 from data_plane.upstreams.declared import carried
 from data_plane.upstreams.mcp_http import HttpBackend
 from tests.harness.upstream_raw import Peer, RawServer, Request, Script, event, result, scripted
@@ -47,8 +48,11 @@ class Legacy:
             await peer.json(b"", status="405 Method Not Allowed")
         elif method == "tools/call" or request.verb == "GET":
             await self._call(request, peer)
-        elif method == "logging/setLevel":
+        elif method in ("logging/setLevel", "ping"):
             await peer.json(msgspec.json.encode({"jsonrpc": "2.0", "id": request.id, "result": {}}))
+        elif method == "tools/list":
+            named = {"name": f"tool-{self.opened}", "inputSchema": {}}
+            await peer.json(msgspec.json.encode({"jsonrpc": "2.0", "id": request.id, "result": {"tools": [named]}}))
         else:
             await peer.json(b"", status="202 Accepted")
             self.told.put_nowait(request.message)
@@ -125,6 +129,19 @@ async def test_a_forgotten_session_is_opened_again_and_the_call_sent_again(unkno
         legacy.sessions.clear()
         await asyncio.gather(*(call(backend, server) for _ in range(20)))
         assert legacy.opened == 2
+
+
+async def test_a_look_at_a_server_that_was_started_anew_is_at_the_new_one(backend: HttpBackend) -> None:
+    legacy = Legacy(answers)
+    async with scripted(legacy.script) as server:
+        route = route_to(over_http(server.url), era=None, declared="legacy")
+        names = []
+        for _ in range(2):
+            seen = await probe.observe(route, backend)
+            assert seen.error == ""
+            names += [tool.name for tool in seen.tools]
+            legacy.sessions.clear()
+        assert names == ["tool-1", "tool-2"]
 
 
 async def test_a_server_that_is_let_go_of_is_told(backend: HttpBackend) -> None:

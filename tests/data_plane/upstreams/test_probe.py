@@ -143,13 +143,13 @@ async def test_a_list_that_fails_does_not_fail_the_look(backend: HttpBackend) ->
     answers: Answers = {
         "server/discover": {**DISCOVERED, "capabilities": capabilities},
         "tools/list": {"tools": [{"name": "a", "inputSchema": {}}]},
-        "prompts/list": {"prompts": [{"title": "nameless"}]},
+        "prompts/list": {"prompts": {}},
         "resources/list": {"resources": [{"uri": "a:b", "name": "b"}]},
     }
     seen = await look(backend, server(answers))
     assert ([tool.name for tool in seen.tools], [one.name for one in seen.resources]) == (["a"], ["a:b"])
     assert (list(seen.unlisted), seen.error) == (["prompts"], "")
-    assert "without a name" in seen.unlisted["prompts"]
+    assert "cannot be read" in seen.unlisted["prompts"]
 
 
 async def test_a_list_that_never_comes_costs_only_itself(backend: HttpBackend) -> None:
@@ -266,7 +266,7 @@ async def test_a_server_that_serves_only_newer_revisions_is_not_asked_twice(back
     [
         (b'{"tools":[],"nextCursor":"same"}', "comes back to where it was"),
         (b'{"tools":{}}', "cannot be read"),
-        (b'{"tools":[{"title":"nameless"}]}', "without a name"),
+        (b'{"tools":[%b]}' % (b'{"a":' * 2000 + b"1" + b"}" * 2000), "nested too deep"),
     ],
 )
 async def test_a_list_that_breaks_a_rule_is_not_shown_in_part(page: bytes, error: str, backend: HttpBackend) -> None:
@@ -277,11 +277,12 @@ async def test_a_list_that_breaks_a_rule_is_not_shown_in_part(page: bytes, error
 
 
 async def test_one_entry_that_cannot_be_used_hides_no_other(backend: HttpBackend) -> None:
-    page = b'{"tools":[{"name":""},{"name":"%s"},{"name":"fine","inputSchema":{}}]}' % (b"n" * 300)
+    page = b'{"tools":[7,{"name":""},{"name":5},{"name":"%b"},{"name":"fine","inputSchema":{}}]}' % (b"n" * 300)
     seen = await look(backend, server({"server/discover": DISCOVERED}, lambda _: page))
     learnt = learn(Known(), seen, 0.0, approve_first=True, approve_changes=False)
     assert [tool.name for tool in learnt.known.approved()] == ["fine"]
     assert len(learnt.unusable) == 2
+    assert "an entry without a name: the name must be 1-256 characters, none of them U+0000" in learnt.unusable
 
 
 async def test_pages_without_end_are_given_up(backend: HttpBackend) -> None:
