@@ -49,7 +49,7 @@ class Registration:
         if about.dpop_bound_access_tokens:
             answer["dpop_bound_access_tokens"] = True
         if about.scope:
-            answer["scope"] = " ".join(one for one in about.scope.split() if one in issuer.server.scopes)
+            answer["scope"] = " ".join(one for one in about.scope.split() if issuer.server.offers(one))
         if auth.startswith("client_secret"):
             secret = f"tgc_{secrets.token_urlsafe(32)}"
             hashed = key_hash(issuer.secrets.pepper, secret.encode())
