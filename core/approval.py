@@ -36,6 +36,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     arguments: str = ""
     """As the guards left them, for people to judge; cut to ARGUMENTS_CHARS."""
     node: str = ""
+    only: str = ""
+    """Id of the approval meant: of no other is told, and nobody is asked anew. Empty: whichever there is."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

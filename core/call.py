@@ -13,6 +13,7 @@ from core.certificate import Shown
 from core.dpop import Possession
 from core.guard import Finding
 from core.identity import Caller
+from core.mcp.tickets import Held
 from core.snapshot import Backend, CompiledPrompt, CompiledResource, CompiledTool
 
 Era = Literal["modern", "legacy"]
@@ -116,6 +117,8 @@ class Inbound(msgspec.Struct, kw_only=True):
     """For tasks/*: the id as the client spells it, once `name` is the server's."""
     server: str = ""
     """From the path, where an agent connects to one server of the endpoint; empty: to all of them."""
+    held: Held | None = None
+    """For tasks/*: of a call that waits for an approval."""
     arguments: bytes = b"{}"
     """JSON object for tools/call and prompts/get, as received."""
     request_state: str | None = None

@@ -9,6 +9,7 @@ from core.concurrency import Turns
 from core.sealing import Sealer
 from data_plane.bearers import Bearers
 from data_plane.doorstep import Doorstep
+from data_plane.kept import Kept
 from data_plane.leases import Leases
 from data_plane.meter import Meter
 from data_plane.on_behalf import OnBehalf
@@ -31,6 +32,7 @@ class Gateway:
     sessions: SessionNotes
     parked: Parked
     approvers: Approvers
+    kept: Kept
     sealer: Sealer
     bearers: Bearers
     on_behalf: OnBehalf

@@ -96,6 +96,7 @@ class Recording:
     __slots__ = (
         "_caller",
         "_clean",
+        "_ended",
         "_meter",
         "_owed",
         "_parent_id",
@@ -125,6 +126,7 @@ class Recording:
         self._result: Result | None = None
         self._pepper = self._policy_digest = b""
         self._unconnected = False
+        self._ended: Refused | Unavailable | None = None
         self._owed = False
         """Whether the call was let in because its record will be kept."""
         self.manifest: Manifest | None = None
@@ -173,12 +175,18 @@ class Recording:
         self._unconnected = True
         return self.done(result)
 
+    def ended(self, result: Result, failure: Refused | Unavailable) -> Result:
+        """The caller is told of the failure in a result."""
+        self._ended = failure
+        return self.done(result)
+
     def __enter__(self) -> "Recording":
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
     ) -> None:
+        failure = failure or self._ended
         outcome, reasons, detail = self._outcome(failure)
         blocked = failure.findings if isinstance(failure, Refused) else ()
         others = 0 if self._caller is not None else self._meter.strangers.admit(self._meter.wall_clock())

@@ -14,6 +14,7 @@ from data_plane.endpoint_view import EndpointView, Seen
 from data_plane.fronts.address import Address
 from data_plane.gateway import Gateway
 from data_plane.listeners import Sight
+from data_plane.meter import Recording
 from data_plane.sessions import Notes
 from data_plane.snapshots import TenantSnapshot
 from data_plane.stages import (
@@ -26,6 +27,7 @@ from data_plane.stages import (
     execute,
     expose,
     guard,
+    held,
     limit,
     listening,
     lists,
@@ -81,65 +83,116 @@ async def handle(gateway: Gateway, inbound: Inbound) -> Result:
             return recording.done(await _answer(gateway, inbound, caller, endpoint, tenant, notes, now))
         if inbound.ask is not None:
             inbound.principal = caller.principal
-        if remote and verdict is None:
-            verdict = await policy.consult(inbound, caller, found, tenant.authorizer, now)
-        permit = recording.permitted(
-            policy.authorize(inbound, caller, found, tenant.authorizer, now, recording, verdict)
-        )
-        if caller.proof.scopes is not None:
-            scopes.demand(inbound, caller, endpoint, permit.tool, gateway.urls)
-        if permit.obligations:
-            duties = obligations.duties(permit)
-            if duties.rate:
-                await limit.spend_obliged(inbound, permit, tenant.limiter, gateway.counters, duties.rate)
+        if inbound.held is not None:
+            return await gateway.kept.finish(
+                _taken_up(gateway, inbound, caller, endpoint, tenant, found, now, recording)
+            )
+        return await _called(gateway, inbound, caller, endpoint, tenant, found, verdict, now, recording)
+
+
+async def _called(  # noqa: PLR0917 - all that is known so far, in the order it was learnt
+    gateway: Gateway,
+    inbound: Inbound,
+    caller: Caller,
+    endpoint: EndpointView,
+    tenant: TenantSnapshot,
+    found: Target | None,
+    verdict: policy.Verdict | None,
+    now: float,
+    recording: Recording,
+) -> Result:
+    """What a server answers."""
+    if tenant.authorizer.remote is not None and verdict is None:
+        verdict = await policy.consult(inbound, caller, found, tenant.authorizer, now)
+    permit = recording.permitted(policy.authorize(inbound, caller, found, tenant.authorizer, now, recording, verdict))
+    if caller.proof.scopes is not None:
+        scopes.demand(inbound, caller, endpoint, permit.tool, gateway.urls)
+    if inbound.held is not None:
+        known = await held.known(inbound, gateway.kept, tenant.secrets, gateway.sealer, permit)
+        if known is not None:
+            return recording.done(known)
+    if permit.obligations:
+        duties = obligations.duties(permit)
+        if duties.rate and inbound.held is None:  # Spent when it began to wait.
+            await limit.spend_obliged(inbound, permit, tenant.limiter, gateway.counters, duties.rate)
+    clean = recording.cleaned(await guard.inspect(inbound, permit, tenant.guards, listed=endpoint.lists(permit.tool)))
+    if tenant.guards.tainting:
         clean = recording.cleaned(
-            await guard.inspect(inbound, permit, tenant.guards, listed=endpoint.lists(permit.tool))
+            await taint.check(inbound, permit, clean, tenant.guards, gateway.taints, tenant.secrets.session_key)
         )
-        if tenant.guards.tainting:
-            clean = recording.cleaned(
+    try:
+        route = routing.choose(inbound, permit, clean, tenant, now)
+        if route.backend.sign_in is not None:
+            route = await routing.on_behalf(route, inbound, permit, tenant, gateway.on_behalf, now)
+        before = rounds.resume(inbound, permit, tenant.secrets, gateway.sealer, now)
+        if inbound.held is not None or (
+            permit.obligations and before is None and obligations.needs_approval(inbound, permit)
+        ):
+            as_task = inbound.held is not None or held.can(inbound)
+            pepper = tenant.secrets.key_pepper
+            waiting = await obligations.approved(inbound, permit, clean, gateway.approvers, pepper, as_task=as_task)
+            if waiting is not None:
+                return recording.done(held.begun(inbound, permit, waiting, tenant.secrets, gateway.sealer, now))
+            if inbound.held is not None:
+                recording.inbound = inbound
+            if tenant.guards.tainting:
+                # The session may have seen more while somebody was asked.
                 await taint.check(inbound, permit, clean, tenant.guards, gateway.taints, tenant.secrets.session_key)
-            )
+        notify = guard.watch(permit, tenant.guards, inbound.notify)
+        ask = expose.questions(guard.questioned(permit, tenant.guards, inbound.ask), permit, endpoint)
+        over = None
+        if tenant.concurrency:
+            over = await concurrency.take(inbound, permit, tenant.concurrency, gateway.turns)
         try:
-            route = routing.choose(inbound, permit, clean, tenant, now)
-            if route.backend.sign_in is not None:
-                route = await routing.on_behalf(route, inbound, permit, tenant, gateway.on_behalf, now)
-            before = rounds.resume(inbound, permit, tenant.secrets, gateway.sealer, now)
-            if permit.obligations and before is None and obligations.needs_approval(inbound, permit):
-                await obligations.approved(inbound, permit, clean, gateway.approvers, tenant.secrets.key_pepper)
-                if tenant.guards.tainting:
-                    # The session may have seen more while somebody was asked.
-                    await taint.check(inbound, permit, clean, tenant.guards, gateway.taints, tenant.secrets.session_key)
-            notify = guard.watch(permit, tenant.guards, inbound.notify)
-            ask = expose.questions(guard.questioned(permit, tenant.guards, inbound.ask), permit, endpoint)
-            over = None
-            if tenant.concurrency:
-                over = await concurrency.take(inbound, permit, tenant.concurrency, gateway.turns)
-            try:
-                raw = await execute.run(
-                    inbound, permit, route, clean, before, gateway.backends, gateway.parked, notify, ask, recording
-                )
-            finally:
-                if over is not None:
-                    over()
-        except NotConnected as missing:
-            backend = tenant.backends[permit.tool.server]
-            return recording.unconnected(
-                connecting.told(missing, inbound, permit, backend, tenant.secrets, gateway.sealer, now)
+            raw = await execute.run(
+                inbound, permit, route, clean, before, gateway.backends, gateway.parked, notify, ask, recording
             )
-        except ChallengedError:
-            if route.bearer:
-                gateway.on_behalf.refused(route.bearer_key, route.bearer)
+        finally:
+            if over is not None:
+                over()
+    except NotConnected as missing:
+        if inbound.held is not None:
             raise
-        guarded = await guard.redact(raw, permit, tenant.guards, notify, inbound.revision, route.backend.era)
-        if tenant.guards.tainting and guarded.findings:
-            guarded = await taint.note(
-                guarded, inbound, permit, tenant.guards, gateway.taints, tenant.secrets.session_key
-            )
-        result = expose.uris(guarded, inbound, permit, endpoint)
-        if tenant.limiter.weighs:
-            size_bytes = len(result.result) + len(result.error)
-            await limit.settle(inbound, caller, tenant.limiter, gateway.counters, permit.tool, size_bytes)
-        return recording.done(rounds.seal(result, raw, inbound, permit, tenant.secrets, gateway.sealer, now))
+        backend = tenant.backends[permit.tool.server]
+        return recording.unconnected(
+            connecting.told(missing, inbound, permit, backend, tenant.secrets, gateway.sealer, now)
+        )
+    except ChallengedError:
+        if route.bearer:
+            gateway.on_behalf.refused(route.bearer_key, route.bearer)
+        raise
+    guarded = await guard.redact(raw, permit, tenant.guards, notify, inbound.revision, route.backend.era)
+    if tenant.guards.tainting and guarded.findings:
+        guarded = await taint.note(guarded, inbound, permit, tenant.guards, gateway.taints, tenant.secrets.session_key)
+    result = expose.uris(guarded, inbound, permit, endpoint)
+    if tenant.limiter.weighs:
+        size_bytes = len(result.result) + len(result.error)
+        await limit.settle(inbound, caller, tenant.limiter, gateway.counters, permit.tool, size_bytes)
+    if inbound.held is not None:
+        result = await held.completed(result, raw, inbound, permit, gateway.kept, tenant.secrets, gateway.sealer, now)
+        return recording.done(result)
+    return recording.done(rounds.seal(result, raw, inbound, permit, tenant.secrets, gateway.sealer, now))
+
+
+async def _taken_up(  # noqa: PLR0917 - as above
+    gateway: Gateway,
+    inbound: Inbound,
+    caller: Caller,
+    endpoint: EndpointView,
+    tenant: TenantSnapshot,
+    found: Target | None,
+    now: float,
+    recording: Recording,
+) -> Result:
+    """A call that waited as a task, as that is asked for."""
+    call = held.taken_up(inbound)
+    try:
+        return await _called(gateway, call, caller, endpoint, tenant, found, None, now, recording)
+    except (Refused, Unavailable) as failure:
+        if not held.ends(call, failure):
+            raise
+        told = await held.failed(failure, call, caller, gateway.kept, tenant.secrets, gateway.sealer, now)
+        return recording.ended(told, failure)
 
 
 async def knock(gateway: Gateway, inbound: Inbound) -> None:
@@ -282,6 +335,8 @@ async def _answer(  # noqa: PLR0917 - as above
         seen = _seen(inbound, caller, endpoint, tenant, now)
         offers = tenant.lists.offered(endpoint, seen)
         endpoint = endpoint.without(about.hidden(endpoint, seen))
+        if tenant.authorizer.approves:
+            offers |= {"tasks"}
     if inbound.method in lists.METHODS:
         visible = policy.visible(inbound, caller, lists.source(inbound, endpoint), tenant.authorizer, now)
         return lists.page(

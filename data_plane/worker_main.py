@@ -44,6 +44,7 @@ from data_plane.fronts.serving import serve
 from data_plane.fronts.shared import Shared
 from data_plane.fronts.streamable_http import Front, FrontOptions
 from data_plane.gateway import Gateway
+from data_plane.kept import Kept
 from data_plane.leases import Leases
 from data_plane.leaving import Leaving
 from data_plane.listeners import SETTLE_S, Listeners
@@ -165,6 +166,7 @@ async def run(settings: WorkerSettings) -> None:
             silence_s=worker.silence_s,
             sessions=sessions,
             parked=parked,
+            kept=Kept(cache),
             approvers=RemoteApprovers(channel),
             sealer=sealer,
             bearers=bearers,
@@ -238,6 +240,7 @@ async def run(settings: WorkerSettings) -> None:
                 "bus_subscriptions": bus.bound,
                 "sessions_noted": sessions.bound,
                 "parked_calls": parked.bound,
+                "approved_calls": gateway.kept.bound,
                 "listeners": listeners.bound,
                 "watches": watches.bound,
                 "watch_wishes": watches.wishes,

@@ -36,13 +36,14 @@ class PostgresApprovals:
     async def claim(self, wish: Wish, now: float) -> Answer:
         async with self._database.transaction() as conn:
             await _lock(conn, wish.tenant)
+            which = "id = %s" if wish.only else "state <> 'used' AND expires_at > %s"
             query = (
-                f"SELECT {_COLUMNS} FROM approvals WHERE tenant = %s AND digest = %s AND state <> 'used'"
-                " AND expires_at > %s ORDER BY asked_at DESC LIMIT 1"
+                f"SELECT {_COLUMNS} FROM approvals WHERE tenant = %s AND digest = %s AND {which}"
+                " ORDER BY asked_at DESC LIMIT 1"
             )
-            row = await (await conn.execute(query.encode(), (wish.tenant, wish.digest, now))).fetchone()
+            row = await (await conn.execute(query.encode(), (wish.tenant, wish.digest, wish.only or now))).fetchone()
             if row is None:
-                return await _noted(conn, wish, now)
+                return Answer(id=wish.only, state="expired") if wish.only else await _noted(conn, wish, now)
             known = _approval(row, now)
             if known.state == "approved":
                 await conn.execute("UPDATE approvals SET state = 'used' WHERE id = %s", (known.id,))

@@ -45,6 +45,27 @@ class TaskId(Ticket, frozen=True, array_like=True, kw_only=True):
     """At the server."""
 
 
+class HeldCall(Ticket, frozen=True, array_like=True, kw_only=True):
+    """`taskId` of a call that waits for an approval: all of it, to be made when it is given."""
+
+    server: str
+    tool: str
+    """Exposed name."""
+    approval: str
+    arguments: bytes
+    meta: bytes
+    began_unix: int
+
+
+class Held:
+    """A request about such a task, as it is answered."""
+
+    def __init__(self, ticket: HeldCall) -> None:
+        self.ticket = ticket
+        self.claimed = False
+        """The approval is used by this very request: whatever comes of the call is what becomes of the task."""
+
+
 class Cursor(Ticket, frozen=True, array_like=True, kw_only=True):
     """`cursor`: where the next page of a list begins."""
 

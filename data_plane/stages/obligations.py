@@ -13,7 +13,7 @@ from core.policy import parsed, unmet
 from core.policy_input import BadArguments, canonical
 
 if TYPE_CHECKING:
-    from core.approval import Approvers
+    from core.approval import Answer, Approvers
     from core.call import Clean, Inbound, Permit
     from core.policy import Duties
 
@@ -46,14 +46,19 @@ def needs_approval(inbound: Inbound, permit: Permit) -> bool:
     return inbound.method in CALLS and "approval" in permit.obligations
 
 
-async def approved(inbound: Inbound, permit: Permit, clean: Clean, approvers: Approvers, pepper: bytes) -> None:
-    """Returns once somebody approved this very call. `pepper`: the tenant's, which keys what the call is told by.
+async def approved(
+    inbound: Inbound, permit: Permit, clean: Clean, approvers: Approvers, pepper: bytes, *, as_task: bool = False
+) -> Answer | None:
+    """None once somebody approved this very call. `pepper`: the tenant's, which keys what the call is told by.
+
+    `as_task`: whoever calls waits as a task, or asks for one; then it is told at once how that stands.
 
     Raises Refused (APPROVAL_DENIED, and APPROVAL_PENDING where nobody answers in time: whoever repeats the call with
     the same arguments later goes on from there), INVALID for arguments that could be read in two ways; Unavailable.
     """
     wish = _wish(inbound, permit, clean, pepper)
     wait_s = HELD_S if inbound.deadline_s is None else max(0.0, min(HELD_S, inbound.deadline_s - LEFT_S))
+    wait_s = 0.0 if as_task else wait_s
     try:
         answer = await approvers.ask(wish, wait_s)
     except ApprovalsAway as away:
@@ -65,7 +70,9 @@ async def approved(inbound: Inbound, permit: Permit, clean: Clean, approvers: Ap
             Reason.OVERLOADED, "Too many calls wait for approval.", detail="wishes", retry_after_s=30
         ) from many
     if answer.state == "approved":
-        return
+        if inbound.held is not None:
+            inbound.held.claimed = True
+        return None
     if answer.state == "denied":
         raise Refused(
             Reason.APPROVAL_DENIED,
@@ -73,6 +80,15 @@ async def approved(inbound: Inbound, permit: Permit, clean: Clean, approvers: Ap
             detail=f"approval {answer.id} denied by {answer.by}",
             data=msgspec.json.encode({"reason": "approval_denied", "approval": answer.id}),
         )
+    if answer.state == "expired":
+        raise Refused(
+            Reason.APPROVAL_DENIED,
+            "Nobody approved the call in time.",
+            detail=f"approval {answer.id} expired",
+            data=msgspec.json.encode({"reason": "approval_expired", "approval": answer.id}),
+        )
+    if as_task:
+        return answer
     raise Refused(
         Reason.APPROVAL_PENDING,
         f"The call needs somebody's approval, who has been asked (approval {answer.id}). Make the same call, with the"
@@ -104,4 +120,5 @@ def _wish(inbound: Inbound, permit: Permit, clean: Clean, pepper: bytes) -> Wish
         server=tool.server,
         reasons=permit.reasons,
         arguments=clean.arguments[:ARGUMENTS_CHARS].decode("utf-8", "replace"),
+        only=inbound.held.ticket.approval if inbound.held is not None else "",
     )

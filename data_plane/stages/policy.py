@@ -101,6 +101,8 @@ class Authorizer:
         self._prepared = prepared
         self.remote = prepared.remote
         """Who is to be asked beforehand, with `consult` and `foresee`: then the others know. None: nobody."""
+        self.approves = b'"approval"' in data.data
+        """Whether any role lets a call wait for somebody's approval."""
         self._names = data.names
         self._context = tuple(CONTEXT[member] for member in data.context)
         self._members = data.context

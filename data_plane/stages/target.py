@@ -8,7 +8,7 @@ import msgspec
 
 from core.errors import Reason, Refused
 from core.mcp.extensions import TASKS, require
-from core.mcp.tickets import TaskId, redeem, task_context
+from core.mcp.tickets import Held, HeldCall, TaskId, redeem, task_context
 from core.sealing import SealBroken
 
 if TYPE_CHECKING:
@@ -93,10 +93,23 @@ def _tasks_tool(
         raise Refused(Reason.UNKNOWN_METHOD, f"Method not found: {inbound.method}")
     require(TASKS, inbound.capabilities, inbound.method)
     found = of_task(inbound.name, inbound, caller, endpoint, secrets, sealer)
+    if found is None and (held := _held(inbound, caller, secrets, sealer)) is not None:
+        inbound.held, inbound.task, inbound.name = Held(held), inbound.name, held.tool
+        tool = endpoint.tools.get(held.tool)
+        return tool if tool is not None and tool.server == held.server else None
     if found is None:
         raise Refused(Reason.INVALID, "params.taskId is none that this server gave")
     inbound.task, inbound.name = inbound.name, found[1]
     return found[0]
+
+
+def _held(inbound: Inbound, caller: Caller, secrets: OpenSecrets, sealer: Sealer) -> HeldCall | None:
+    """A call that waits for an approval, where this caller was given it here as a task."""
+    try:
+        context = task_context(caller.tenant, inbound.endpoint, caller.subject)
+        return redeem(HeldCall, inbound.name, sealer, secrets.session_key, 0.0, *context)
+    except SealBroken:
+        return None
 
 
 def of_task(  # noqa: PLR0917 - the pipeline reads best in a line.

@@ -77,6 +77,13 @@ WORKER: Iterable[Kept] = (
     Kept("opa_connections", "connections to the busiest of them", "64", "the call waits", "0.25 s; 30 s idle"),
     Kept("sessions_noted", "sessions whose log level and subscriptions are known here", "4,096", _OLDEST, "24 h"),
     Kept(
+        "approved_calls",
+        "calls that waited as tasks, being made or asked for",
+        "1,000",
+        "unavailable",
+        "their deadline",
+    ),
+    Kept(
         "parked_calls",
         "calls that wait for their callers' answers, a fourth of them one caller's",
         "1,000",

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from tests.behaviour.conftest import World
+from tests.harness.agent import Agent
 from tests.harness.planes import CommandFailed, until
 
 ROLE = """
@@ -135,3 +136,63 @@ async def test_without_the_control_plane_such_a_call_is_refused_and_others_are_n
     reply = await agent.call("echo", n=1)
     assert reply.status == 503
     assert not [sent for sent in world.upstream.messages("tools/call") if b'"echo"' in sent.body]
+
+
+TASKS = {"io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}}
+
+
+async def call_by_task(agent: Agent, **arguments: object) -> dict[str, object]:
+    params = {"name": "echo", "arguments": arguments, "_meta": TASKS}
+    reply = await agent.request("tools/call", params, {"Mcp-Name": "echo"})
+    return dict(reply.message["result"])  # type: ignore[call-overload]
+
+
+async def asked(agent: Agent, task: object, method: str = "tasks/get") -> dict[str, object]:
+    reply = await agent.request(method, {"taskId": task, "_meta": TASKS}, {"Mcp-Name": str(task)})
+    return dict(reply.message.get("result") or reply.message["error"])  # type: ignore[call-overload]
+
+
+async def test_a_client_that_knows_tasks_waits_by_one_and_gets_its_result_by_it(world: World) -> None:
+    await approval_is_needed(world)
+    bob = await keyed(world, "bobs", user="bob")
+    agent = world.agent()
+    offered = (await agent.request("server/discover", {})).message["result"]["capabilities"]  # type: ignore[index]
+    assert "io.modelcontextprotocol/tasks" in offered["extensions"]
+    task = await call_by_task(agent, to="x", n=1)
+    assert (task["resultType"], task["status"]) == ("task", "working")
+    one = await one_waits(world)
+    assert one["id"] in str(task["statusMessage"])
+    still = await asked(agent, task["taskId"])
+    assert (still["resultType"], still["status"], still["taskId"]) == ("complete", "working", task["taskId"])
+    assert len(await waiting(world)) == 1, "nobody is asked twice"
+    assert not world.upstream.messages("tools/call")
+    stranger = world.agent(await world.planes.key("acme", "other", agent="helper"))
+    assert (await asked(stranger, task["taskId"]))["code"] == -32602
+    assert await asked(agent, task["taskId"], "tasks/cancel") == {"resultType": "complete"}
+    await settle(world, "approve", one["id"], *bob)
+    done = await asked(agent, task["taskId"])
+    assert done["status"] == "completed"
+    assert done["result"]["content"]  # type: ignore[index]
+    assert (await asked(agent, task["taskId"]))["result"] == done["result"], "it can be asked for again"
+    assert len([sent for sent in world.upstream.messages("tools/call") if b'"echo"' in sent.body]) == 1
+    rows = await world.planes.audit("acme", "--tool", f"Approval/{one['id']}")
+    assert [row["outcome"] for row in rows] == ["used", "approved", "asked"]
+
+
+async def test_a_task_ends_by_a_refusal_with_its_reason(world: World) -> None:
+    await approval_is_needed(world)
+    bob = await keyed(world, "bobs", user="bob")
+    agent = world.agent()
+    task = await call_by_task(agent, n=2)
+    one = await one_waits(world)
+    await settle(world, "deny", one["id"], *bob, "--reason", "not today")
+    refused = await asked(agent, task["taskId"])
+    assert refused["status"] == "failed"
+    assert refused["error"]["message"] == "The call was not approved: not today"  # type: ignore[index]
+    assert refused["error"]["data"]["reason"] == "approval_denied"  # type: ignore[index]
+    assert not world.upstream.messages("tools/call")
+    large = asyncio.ensure_future(call_by_task(agent, text="x" * 8000))
+    other = await one_waits(world, one["id"])
+    assert not large.done(), "what is too large for a task's id waits as it always did"
+    await settle(world, "approve", other["id"], *bob)
+    assert (await large)["content"]

@@ -56,6 +56,20 @@ async def test_the_same_call_is_asked_for_once_and_used_once(rows):
     assert {claim.id for claim in claims if claim.state == "pending"} != {first.id}
 
 
+async def test_of_one_approval_is_told_and_nobody_is_asked_anew(rows):
+    asked = await rows.claim(wish(), NOW)
+    one = wish(only=asked.id)
+    assert (await rows.claim(one, NOW)).state == "pending"
+    assert (await rows.claim(wish(only="another"), NOW)).state == "expired"
+    assert (await rows.claim(wish(b"e" * 32, only=asked.id), NOW)).state == "expired", "it is of another call"
+    await rows.settle("acme", asked.id, approve=True, by="bob", reason="", now=NOW)
+    assert (await rows.claim(one, NOW)).state == "approved"
+    assert (await rows.claim(one, NOW)).state == "used"
+    assert len(await rows.list("acme", all_states=True, limit=10, now=NOW)) == 1
+    late = await rows.claim(wish(), NOW)
+    assert (await rows.claim(wish(only=late.id), NOW + PENDING_S + 1)).state == "expired"
+
+
 async def test_what_was_approved_is_not_another_call(rows):
     first = await rows.claim(wish(), NOW)
     await rows.settle("acme", first.id, approve=True, by="bob", reason="", now=NOW)

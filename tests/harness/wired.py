@@ -47,6 +47,7 @@ from data_plane.fronts.serving import serve
 from data_plane.fronts.shared import Shared
 from data_plane.fronts.streamable_http import Front, FrontOptions
 from data_plane.gateway import Gateway
+from data_plane.kept import Kept
 from data_plane.leases import Leases
 from data_plane.leaving import Leaving
 from data_plane.listeners import Listeners
@@ -246,6 +247,7 @@ async def _worker(
         silence_s=lambda: 0.0,
         sessions=SessionNotes(cache, bus),
         parked=parked,
+        kept=Kept(cache),
         approvers=Nobody(),
         sealer=sealer,
         bearers=Bearers(JoseVerifier(), _no_keys),
