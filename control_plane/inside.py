@@ -48,7 +48,7 @@ from adapters.s3.objects import S3Objects
 from adapters.syslog.sender import SyslogSender
 from adapters.wasmtime.policy import PREPARE_TICKS, WasmPolicyEngine
 from adapters.web.client import WebClient
-from adapters.x509.certificates import authority_problems
+from adapters.x509.certificates import authority_facts, authority_problems
 from control_plane import policies
 from control_plane.api.bodies import Bodies
 from control_plane.api.handlers import Services
@@ -245,6 +245,7 @@ def made(
             tenants_may=wanted.tenants_may,
             born={KIND: own_issuers.born},
             checks={"CertificateAuthority": authority_problems},
+            facts={"CertificateAuthority": authority_facts},
         ),
         passwords=UserPasswords(store, people, sign_on.sign_in),
         own_issuers=own_issuers,

@@ -127,6 +127,27 @@ def authority_problems(spec: Spec) -> Iterator[Problem]:
             yield Problem(f"spec.crls_pem[{i}]", "must say when there will be another (nextUpdate)")
 
 
+def authority_facts(spec: Spec) -> dict[str, object]:
+    """Until when its anchors and revocation lists are good, for its status."""
+    if not isinstance(spec, CertificateAuthority):
+        return {}
+    anchors = [found for pem in blocks(spec.anchors_pem) for found in _anchor(pem)]
+    lists = [found for pem in blocks(spec.crls_pem) if (found := _list(pem)) is not None]
+    return {
+        "anchors": [
+            {"subject": one.subject.rfc4514_string(), "ends": _moment(one.not_valid_after_utc)} for one in anchors
+        ],
+        "crls": [
+            {"issuer": one.issuer.rfc4514_string(), "next_update": _moment(one.next_update_utc), "revoked": len(one)}
+            for one in lists
+        ],
+    }
+
+
+def _moment(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}" if at is not None else ""
+
+
 def ancestry(pem: str) -> Iterator[tuple[bytes, bytes, bytes]]:
     """(DER, subject and key id, public key) of an anchor, where TLS may be told of it: what tells namesakes apart."""
     for anchor in _anchor(pem):

@@ -64,6 +64,8 @@ Born = Callable[[Ref], tuple[Sealed, Mapping[str, object]]]
 
 Check = Callable[[Spec], Iterator[Problem]]
 """What is wrong with a resource that only a library can say."""
+Facts = Callable[[Spec], Mapping[str, object]]
+"""What its status says that is only to be read with a library."""
 
 
 class Resources:
@@ -77,17 +79,19 @@ class Resources:
         tenants_may: Collection[str] = (),
         born: Mapping[str, Born] | None = None,
         checks: Mapping[str, Check] | None = None,
+        facts: Mapping[str, Facts] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`tenants_may`: which of `core.server.REACH` a tenant's own administrators may give a server.
 
-        `born`: kind to what is made with a resource of it, and never by whoever declares it. `checks`: by kind.
+        `born`: kind to what is made with a resource of it, and never by whoever declares it. The others by kind too.
         """
         self._store = store
         self._tenants_may = tenants_may
         self._vault = vault
         self._born = born or {}
         self._checks = checks or {}
+        self._facts = facts or {}
         self._clock = clock
 
     async def get(self, admin: Admin, kind: str, tenant: str, name: str) -> Resource:
@@ -232,6 +236,7 @@ class Resources:
             sealed = self._vault.new_keys(ref)
         elif current is None and draft.kind in self._born:
             sealed, first = self._born[draft.kind](ref)
+        told = dict(self._facts[draft.kind](stored)) if draft.kind in self._facts else {}
         now = self._clock()
         resource = Resource(
             kind=draft.kind,
@@ -241,7 +246,7 @@ class Resources:
             labels=draft.labels,
             spec=stored,
             generation=current.generation + 1 if current else 1,
-            status=current.status if current else dict(first),
+            status={**(current.status if current else first), **told},
             created_unix=current.created_unix if current else now,
             updated_unix=now,
         )
@@ -255,7 +260,7 @@ class Resources:
             "digest": digest(encode(stored)).hex(),
             "changed": changed,
         }
-        status = {} if current else resource.status
+        status = told if current else resource.status
         put = Put(resource=resource, status=status, references=tuple(spec_references(resource)), sealed=sealed)
         return put, outcome, change_entry(admin, ref, outcome, detail, now)
 

@@ -183,6 +183,9 @@ async def test_who_is_on_a_revocation_list_is_out_on_open_connections_too(mesh: 
 
     await until(out, "the certificate refused")
     assert (await mesh.call(web(mesh.acme))).ok, "others of the authority go on"
+    status = await mesh.world.planes.status("acme", "certificateauthority", "mesh")
+    assert [one["revoked"] for one in status["crls"]] == [1]  # type: ignore[attr-defined]
+    assert [one["subject"] for one in status["anchors"]] == ["CN=acme root"]  # type: ignore[attr-defined]
     with pytest.raises(CommandFailed, match="did not sign it"):
         await mesh.declare(crls_pem=Signer("acme root").revocations())
     await mesh.declare(disabled=True)

@@ -1,14 +1,14 @@
 """What `cryptography` takes for a client's certificate: chains, fitness and revocation lists, really signed."""
 
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from adapters.x509.certificates import X509Certificates, ancestry, authority_problems
+from adapters.x509.certificates import X509Certificates, ancestry, authority_facts, authority_problems
 from core.certificate import BadCertificate, CertificateAuthority, NameRule, Names, NotOurs, Verified, until_revocable
 from tests.harness.certificates import LEAF, Made, Signer, uri
 
@@ -176,6 +176,16 @@ def test_what_is_wrong_with_a_declaration_is_said_when_it_is_applied() -> None:
         "\n".join(_broken()),
     ):
         assert paths(authority(crls_pem=crl)) == ["spec.crls_pem[0]"]
+
+
+def test_the_status_says_until_when_anchors_and_lists_are_good() -> None:
+    facts = authority_facts(authority(ROOT, crls_pem=ROOT.revocations(1, 2)))
+    (anchor,), (crl,) = facts["anchors"], facts["crls"]  # type: ignore[misc]
+    assert anchor["subject"] == "CN=root"
+    assert datetime.fromisoformat(anchor["ends"]) > datetime.now(UTC)
+    assert (crl["issuer"], crl["revoked"]) == ("CN=root", 2)
+    assert datetime.fromisoformat(crl["next_update"]) > datetime.now(UTC)
+    assert authority_facts(authority(forwarded="names")) == {"anchors": facts["anchors"], "crls": []}
 
 
 def test_anchors_that_tls_could_not_tell_apart_are_told_apart() -> None:
