@@ -123,7 +123,7 @@ def _items(node: Node) -> Iterator[Node]:
 
 
 def _document(name: str, node: Node) -> Document:
-    reader = _Reader()
+    reader = _Reader(name)
     value = reader.value(node, "")
     return Document(name, value, reader.lines, reader.problems)
 
@@ -131,7 +131,8 @@ def _document(name: str, node: Node) -> Document:
 class _Reader:
     """Turns nodes into JSON values, noting lines and what YAML would have let pass."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self.lines: dict[str, int] = {}
         self.problems: list[tuple[int, str]] = []
         self._scalars = yaml.constructor.SafeConstructor()
@@ -141,14 +142,14 @@ class _Reader:
     def value(self, node: Node, path: str) -> object:
         self._nodes += 1
         if self._nodes > MAX_NODES:
-            raise Failure(USAGE, f"the document is larger than {MAX_NODES} values")
+            raise Failure(USAGE, f"{self._name}: the document is larger than {MAX_NODES} values")
         self.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, ScalarNode):
             return self._scalar(node, path)
         self._depth += 1
         if self._depth > MAX_DEPTH:
             line = node.start_mark.line + 1
-            raise Failure(USAGE, f"line {line}: the document is nested deeper than {MAX_DEPTH} levels")
+            raise Failure(USAGE, f"{self._name}:{line}: the document is nested deeper than {MAX_DEPTH} levels")
         value = self._mapping(node, path) if isinstance(node, MappingNode) else self._sequence(node, path)
         self._depth -= 1
         return value

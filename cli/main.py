@@ -24,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in ("control-plane", "gateway"):
         return _plane(given[0], given[1:])
+    if given[:1] == ["--version"]:
+        given[0] = "version"
     args = _parsed(given)
     try:
         return _run(args.run, args)
@@ -76,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    # Carried out by `main`, before this parser is asked: here for the help only.
+    parser.add_argument("--version", action="store_true", help="as the command version")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _serving(verbs)
     _resources(verbs)

@@ -1,7 +1,8 @@
-"""Standard input and output, whatever they are: pipes and terminals on the loop, files at once."""
+"""Standard input and output, whatever they are: pipes and terminals on the loop, files and /dev/null at once."""
 
 import asyncio
 import os
+import select
 import sys
 from types import TracebackType
 from typing import Final
@@ -15,18 +16,17 @@ class Input:
 
     def __init__(self) -> None:
         self._reader: asyncio.StreamReader | None = None
-        self._fd = sys.stdin.fileno()
+        # Closed, its number may be another file's by now.
+        self._fd = sys.stdin.fileno() if sys.stdin is not None else os.open(os.devnull, os.O_RDONLY)
         self._rest = b""
 
     async def __aenter__(self) -> "Input":
-        reader = asyncio.StreamReader(limit=_READ)
-        try:
+        if _may_wait(self._fd):
+            reader = asyncio.StreamReader(limit=_READ)
             loop = asyncio.get_running_loop()
             pipe = os.fdopen(os.dup(self._fd), "rb")
             await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
             self._reader = reader
-        except ValueError:
-            pass  # A file: reading it never waits.
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -54,6 +54,19 @@ class Input:
 
     async def _more(self) -> bytes:
         return await self._reader.read(_READ) if self._reader is not None else os.read(self._fd, _READ)
+
+
+def _may_wait(descriptor: int) -> bool:
+    """Whether it can be waited for: the kernel polls no file and no device, such as /dev/null, that is always ready.
+
+    Asked here, since asyncio takes any device, and finds out only once it polls.
+    """
+    with select.epoll() as poll:
+        try:
+            poll.register(descriptor, select.EPOLLIN)
+        except PermissionError:
+            return False
+        return True
 
 
 class Output:

@@ -31,7 +31,7 @@ START_S = 90.0
 LEARN_S = 90.0
 STOP_S = 30.0
 SHOP_STOP_S = 2.0
-"""The shop has nothing to finish, and would wait for the gateway to stop listening to it."""
+"""The shop has nothing to finish: the gateway, the only one to call it, is gone before."""
 TOO_OFTEN = 3
 """Ends of one child, within `OFTEN_S`, that are not put right by starting it again."""
 OFTEN_S = 60.0
@@ -113,7 +113,7 @@ def up(args: argparse.Namespace) -> int:
         try:
             _catch_signals()
             stack.enter_context(_claimed(place))
-            urls = Urls(take_ports({name: getattr(args, f"{name}_port") for name in PORTS}))
+            urls = Urls(take_ports({name: getattr(args, f"{name}_port") for name in PORTS}, stack))
             children = start(place, urls, args.workers, demo=not args.no_demo, stack=stack)
             _say(urls, place, demo=not args.no_demo)
             is_up = True
@@ -131,8 +131,9 @@ def start(place: Place, urls: Urls, workers: int, *, demo: bool, stack: ExitStac
     control = _start(stack, "control plane", place, _control_plane(place, urls), CONTROL_PLANE)
     _await([control], urls.ports["admin"], "the control plane")
     control.command = _control_plane(place, urls)  # Started again, it keeps the token it has just made.
-    gateway = _start(stack, "gateway", place, _gateway(place, urls, workers), GATEWAY)
-    children = [control, gateway]
+    children = [control]
+    shop_url = _shop(stack, place, children) if demo else ""  # Before the gateway, which finishes calls of it.
+    children.append(_start(stack, "gateway", place, _gateway(place, urls, workers), GATEWAY))
     _await(children, urls.ports["ops"], "the gateway", path="/healthz")
     token = place.admin_token.read_text("utf-8").strip()
     values: dict[str, object] = {
@@ -147,7 +148,6 @@ def start(place: Place, urls: Urls, workers: int, *, demo: bool, stack: ExitStac
     }
     if demo:
         # Before there is a gRPC client here: its threads would not survive the fork.
-        shop_url = _shop(stack, place, children)
         with AdminApi(AdminConnection(urls.grpc, token, tls=False)) as api:
             values["api_key"] = _demonstrate(place, urls, api, children, shop_url)
     write_private(place.connection, json.dumps(values, indent=2) + "\n")
@@ -169,21 +169,26 @@ def attend(children: Sequence[Child]) -> NoReturn:
         ended.again()
 
 
-def take_ports(asked: dict[str, int]) -> dict[str, int]:
-    """Each port checked to be free, 0 replaced by a free one. Raises Failure naming every flag that cannot be had."""
+def take_ports(asked: dict[str, int], stack: ExitStack) -> dict[str, int]:
+    """Each port checked to be free, 0 replaced by a free one. Raises Failure naming every flag that cannot be had.
+
+    `stack` holds them for the children, which start later and may start again: a bound socket that does not listen lets
+    those bind its port that ask for just that one and may share it, and the kernel gives the port to nobody else.
+    """
     problems: list[str] = []
     taken: dict[str, int] = {}
-    with ExitStack() as held:
-        for name, port in asked.items():
-            listener = held.enter_context(socket.socket())
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                listener.bind((HOST, port))
-            except (OSError, OverflowError) as failure:
-                reason = "is no port" if not 0 <= port <= 65535 else "is in use" if port >= 1024 else str(failure)
-                problems.append(f"  --{name.replace('_', '-')}-port {port}: {reason}; give another, or 0 for any")
-                continue
-            taken[name] = listener.getsockname()[1]
+    for name, port in asked.items():
+        holder = stack.enter_context(socket.socket())
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            holder.bind((HOST, port))
+        except (OSError, OverflowError) as failure:
+            reason = "is no port" if not 0 <= port <= 65535 else "is in use" if port >= 1024 else str(failure)
+            problems.append(f"  --{name.replace('_', '-')}-port {port}: {reason}; give another, or 0 for any")
+            continue
+        # Only now: with it the port of somebody who shares theirs would have passed for a free one.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        taken[name] = holder.getsockname()[1]
     if problems:
         raise Failure(USAGE, "cannot listen:", problems)
     return taken
@@ -201,7 +206,7 @@ def write_private(path: Path, text: str) -> None:
 
 def _shop(stack: ExitStack, place: Place, children: list[Child]) -> str:
     """Start the demo's HTTP server, one more child; its URL."""
-    shop_port = take_ports({"shop": 0})["shop"]
+    shop_port = take_ports({"shop": 0}, stack)["shop"]
     command = [sys.executable, "-P", "-m", "cli.demo.shop_server", str(shop_port)]
     shop = _start(stack, "shop", place, command, stop_s=SHOP_STOP_S)
     children.append(shop)

@@ -23,8 +23,8 @@ Prove = Callable[[Inbound], Awaitable[object]]
 
 _TRANSPORTS = {"mcp": "streamable_http", "sse": "sse", "messages": "sse", "ws": "websocket"}
 """By the last part of the path; `rpc` and all beside it: rpc."""
-IN_QUERY = re.compile(rb"(?i)(?:^|&)(?:access_token|api_key|x-api-key|authorization)=")
-"""Of a credential in a URL, which whoever keeps URLs has seen by now."""
+IN_QUERY = re.compile(rb"(?i)(?:^|&)(?:access_token|api_key|x-api-key|authorization)=|tg[kcn]_")
+"""Of a credential in a URL, which whoever keeps URLs has seen by now: by its name, or a key of ours under any name."""
 
 
 class Instead(Exception):

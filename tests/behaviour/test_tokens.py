@@ -346,7 +346,10 @@ async def test_a_token_where_keys_go_is_none(trusting: Trusting) -> None:
 
 
 async def test_a_credential_in_a_url_is_refused_whatever_else_there_is(trusting: Trusting) -> None:
-    for query in (f"access_token={trusting.token()}", "a=b&ACCESS_TOKEN=x", f"api_key={trusting.world.key}"):
+    key = trusting.world.key
+    by_name = (f"access_token={trusting.token()}", "a=b&ACCESS_TOKEN=x", f"api_key={key}")
+    by_value = (f"key={key}", f"a=b&auth=Bearer%20{key}", f"auth=Bearer+{key}", key)
+    for query in (*by_name, *by_value):
         reply = await trusting.call(trusting.token(), f"/acme/default/mcp?{query}")
         assert reply.status == 400
         assert "no place in a URL" in str(reply.message["error"])

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -97,14 +98,15 @@ def test_ports_in_use_are_all_named_and_0_takes_a_free_one() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(Failure, match="cannot listen") as caught:
-            take_ports({"mcp": port, "admin": 0, "grpc": 70000})
+        with ExitStack() as stack, pytest.raises(Failure, match="cannot listen") as caught:
+            take_ports({"mcp": port, "admin": 0, "grpc": 70000}, stack)
     assert caught.value.code == USAGE
     assert [line.split(";")[0] for line in caught.value.lines] == [
         f"  --mcp-port {port}: is in use",
         "  --grpc-port 70000: is no port",
     ]
-    found = take_ports({"mcp": 0, "admin": 0})
+    with ExitStack() as stack:
+        found = take_ports({"mcp": 0, "admin": 0}, stack)
     assert len({*found.values(), 0}) == 3
 
 

@@ -55,6 +55,15 @@ def test_each_client_gets_the_block_its_configuration_wants(client: str, root: s
     assert made.get("type") == ("http" if client in ("claude", "vscode") else None)
 
 
+def test_the_version_is_had_as_a_command_and_as_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    said = []
+    for given in (["version"], ["--version"], ["--version", "-o", "json"]):
+        assert main(given) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    assert json.loads(said[2])["version"] in said[0]
+
+
 def test_connect_prints_only_json_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     given = ["connect", "--client", "antigravity", "--url", CONNECTION.url, "--key", CONNECTION.key, "--name", "acme"]
     assert main(given) == 0

@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import socket
+import subprocess
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from mcp import Client
 from mcp.client.context import ClientRequestContext
 from mcp.types import CreateMessageResult, ElicitRequestParams, ElicitResult, TextContent
 
-from tests.harness.stdio_bridge import ANSWER_S, Bridge, bridge, parameters
+from tests.harness.stdio_bridge import ANSWER_S, TOOLGATE, Bridge, bridge, parameters
 from tests.harness.upstream_matrix import serving
 
 ERAS = [("legacy", "legacy"), ("modern", "2026-07-28")]
@@ -71,6 +72,13 @@ async def test_the_official_client_does_over_a_pipe_what_it_does_over_http(era: 
         big = await client.call_tool("big", {"size": 3_000_000})
         assert len(big.content[0].text) == 3_000_000
         assert (await client.call_tool("fails", {})).is_error
+
+
+@pytest.mark.parametrize("source", ["</dev/null", "<&-"])
+def test_input_that_is_no_pipe_is_read_to_its_end(source: str) -> None:
+    given = ["sh", "-c", f'exec "$0" stdio --endpoint http://127.0.0.1:1/mcp --key k {source}', str(TOOLGATE)]
+    done = subprocess.run(given, capture_output=True, text=True, timeout=ANSWER_S, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("modern", [False, True])

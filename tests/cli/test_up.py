@@ -3,20 +3,29 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
+import grpc
 import pytest
 
-from cli.up import CONTROL_PLANE, GATEWAY, own_environment
+from cli.failure import Failure
+from cli.up import CONTROL_PLANE, GATEWAY, HOST, own_environment, take_ports
+from control_plane.listening import bound_listener
+from data_plane.supervisor import listen
 
 START_S = 100
 STOP_S = 15
+LONG_MONTHS = 60
+"""A sales report that takes 3 s, a second more than the shop is given to end."""
 COMMAND = [sys.executable, "-P", "-m", "cli.main"]
 
 
@@ -26,6 +35,21 @@ def test_a_plane_is_told_its_own_settings_and_finds_what_is_installed_beside_it(
     assert own_environment(CONTROL_PLANE, ours) == {**path, "TOOLGATE_KEK": "secret"}
     assert own_environment(GATEWAY, ours) == {**path, "TOOLGATE_REDIS_URL": "redis://r"}
     assert own_environment((), ours) == path
+
+
+def test_a_port_is_held_for_who_is_started_later_and_for_nobody_else() -> None:
+    with ExitStack() as stack:
+        port = take_ports({"mcp": 0}, stack)["mcp"]
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind((HOST, port))
+        for _ in range(2):  # As a plane that is started again.
+            listeners = listen.listen(HOST, port, 2)
+            with pytest.raises(Failure, match=rf"--mcp-port {port}: is in use"):
+                take_ports({"mcp": port}, stack)
+            listen.close(listeners)
+        bound_listener(HOST, port).close()
+        shared = grpc.server(ThreadPoolExecutor(1), options=[("grpc.so_reuseport", 0)])
+        assert shared.add_insecure_port(f"{HOST}:{port}") == port
 
 
 class Up:
@@ -55,6 +79,10 @@ class Up:
     def toolgate(self, *words: str) -> subprocess.CompletedProcess[str]:
         given = [*COMMAND, *words, "--connection", str(self.folder)]
         return subprocess.run(given, capture_output=True, text=True, timeout=30, check=False)
+
+    def calling(self, *words: str) -> subprocess.Popen[str]:
+        given = [*COMMAND, "call", *words, "--connection", str(self.folder)]
+        return subprocess.Popen(given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
@@ -138,9 +166,14 @@ def test_the_demo_is_governed_and_a_second_run_finds_it_as_it_was(folder: Path) 
             assert answer.status == 200
         fleet = json.loads(up.toolgate("fleet", "-o", "json").stdout)
         assert [node["connected"] for node in fleet["nodes"]] == [True]
-        asked = time.monotonic()
-        assert up.stop(signal.SIGINT) == 0
-        assert time.monotonic() - asked < STOP_S
+        with up.calling("sales_report", "--arg", f"months={LONG_MONTHS}") as under_way:
+            assert under_way.stderr
+            assert "month 1\n" in under_way.stderr.readline()
+            asked = time.monotonic()
+            assert up.stop(signal.SIGINT) == 0
+            assert time.monotonic() - asked < STOP_S
+            said, told = under_way.communicate()
+            assert f"in {LONG_MONTHS} months" in said, told
         assert up.left_behind() == []
     finally:
         up.close()
