@@ -13,31 +13,27 @@ from contextlib import AsyncExitStack
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 import uvloop
 
 if TYPE_CHECKING:
-    from adapters.fleet.channel import Link
     from adapters.otel.spans import Spans
     from adapters.redis.counters import RedisCounters
 
 from adapters.crypto.jwt import JwtProver
 from adapters.crypto.sealing import AesGcmSealer, Ed25519Verifier, X25519NodeKey
 from adapters.logs.json_lines import log_to_stderr
-from adapters.memory.bus import MemoryCache, MemoryEvents
 from adapters.memory.counters import MemoryCounters
 from adapters.web.client import WebClient
 from adapters.x509.certificates import ancestry
 from core.bound import Bound
-from core.bus import Bus, Cache, EventLog
-from core.call import Record, Records
-from core.limits import Counters
+from core.call import Record
 from core.options import SettingsRejected
 from core.server import StdioTransport
-from core.snapshot import SnapshotReceiver, SnapshotSource
 from core.trust import key_id
+from data_plane import outside
 from data_plane.leases import ScopedCounters
 from data_plane.on_behalf import OnBehalf
 from data_plane.parts import PartStore, node_key
@@ -126,11 +122,11 @@ async def _run(settings: Settings) -> int:
         network = Network(prover=JwtProver())
         stack.push_async_callback(network.close)
         buckets = MemoryCounters(time.monotonic)
-        redis = _redis(settings, stack)
+        redis = outside.redis(settings, stack)
         strangers = MemoryCounters(time.monotonic)
-        counters = ScopedCounters(buckets, redis, _budgets(settings, stack), strangers=strangers)
+        counters = ScopedCounters(buckets, redis, outside.budgets(settings, stack), strangers=strangers)
         stack.push_async_callback(counters.close)
-        outer = _Outer(settings, stack)
+        outer = outside.Beyond(settings, stack)
         bus = NodeBus(outer.bus)
         stack.push_async_callback(bus.close)
         shared = Shared(bus, outer.cache, outer.events)
@@ -151,7 +147,9 @@ async def _run(settings: Settings) -> int:
             anchors.changed(tenant)
 
         receiver.on_change = changed
-        source, records = _outside(settings, release, stack, receiver=receiver, servers=servers, workers=workers)
+        source, records = outside.snapshots_and_records(
+            settings, release, own.public_key, stack, receiver=receiver, servers=servers, workers=workers
+        )
         watching.changed = workers.stale = source.changed
         web = WebClient()
         stack.callback(web.close)
@@ -164,7 +162,7 @@ async def _run(settings: Settings) -> int:
         workers.on_behalf = on_behalf = OnBehalf(exchanging.obtain, time.time)
         stack.push_async_callback(on_behalf.close)
         metrics, calls = CallMetrics(), CallLog(settings.call_log)
-        spans = _spans(settings, release)
+        spans = outside.spans(settings, release)
 
         def observe(record: Record) -> None:
             metrics.observe(record)
@@ -312,159 +310,6 @@ def _starter(
     return start_worker
 
 
-class _Source(SnapshotSource, Protocol):
-    heard_at: float | None
-
-    def bounds(self) -> dict[str, Bound]: ...
-
-    def changed(self, tenant: str, server: str) -> None: ...
-
-
-class _DiskOnly:
-    """Nobody brings snapshots: the last good ones on disk serve."""
-
-    heard_at: float | None = None
-
-    def bounds(self) -> dict[str, Bound]:
-        return {}
-
-    def changed(self, tenant: str, server: str) -> None:
-        """Nobody asks for looks, so there are no watches either."""
-
-    async def follow(self, receiver: SnapshotReceiver) -> None:  # noqa: ARG002 - the port's
-        await asyncio.Event().wait()
-
-
-def _outside(
-    settings: Settings,
-    release: str,
-    stack: AsyncExitStack,
-    *,
-    receiver: Receiver,
-    servers: Servers,
-    workers: Workers,
-) -> tuple[_Source, Records]:
-    """Where snapshots come from and records go to. gRPC is imported only where it is used."""
-    source: _Source = _DiskOnly()
-    records: Records | None = None
-    if settings.control_plane and not (settings.snapshot_dir and settings.records_file):
-        from adapters.fleet.approvals import GrpcApprovers
-        from adapters.fleet.records import GrpcRecords
-        from adapters.fleet.stream import GrpcSnapshotSource
-
-        link = _link(settings)
-        shipped = GrpcRecords(link)
-        stack.push_async_callback(shipped.close)
-        records = shipped
-        workers.approvers = approvers = GrpcApprovers(link)
-        stack.push_async_callback(approvers.close)
-        source = GrpcSnapshotSource(
-            link,
-            node=settings.node_name,
-            version=release,
-            public_key=_own_key(settings).public_key,
-            observe=servers.look,
-            trusted=receiver.trust,
-            pinned=lambda: receiver.pinned.number,
-            workers=lambda: workers.serving,
-            tenants=settings.tenants,
-        )
-    if settings.snapshot_dir is not None:
-        from adapters.files.snapshots import FolderSource
-
-        source = FolderSource(settings.snapshot_dir)
-    if settings.records_file is not None:
-        from adapters.files.records import RecordFile
-
-        records = RecordFile(settings.records_file)
-    assert records is not None
-    return source, records
-
-
-def _budgets(settings: Settings, stack: AsyncExitStack) -> Counters | None:
-    """Quotas are the control plane's to count; None: there is none, and this node counts alone."""
-    if not settings.control_plane or settings.snapshot_dir is not None:
-        return None
-    from adapters.fleet.budgets import GrpcBudgets
-
-    budgets = GrpcBudgets(_link(settings))
-    stack.push_async_callback(budgets.close)
-    return budgets
-
-
-def _link(settings: Settings) -> "Link":
-    from adapters.fleet.channel import Link
-
-    return Link(
-        targets=settings.control_plane,
-        token=settings.token,
-        ca_pem=_bytes(settings.control_plane_ca_file),
-        system_trust=settings.control_plane_tls and settings.control_plane_ca_file is None,
-        cert_pem=_bytes(settings.control_plane_cert_file),
-        key_pem=_bytes(settings.control_plane_key_file),
-        server_name=settings.control_plane_server_name,
-        renewed=lambda: (
-            _bytes(settings.control_plane_ca_file),
-            _bytes(settings.control_plane_cert_file),
-            _bytes(settings.control_plane_key_file),
-        ),
-    )
-
-
-def _redis(settings: Settings, stack: AsyncExitStack) -> "RedisCounters | None":
-    """What the fleet's gateways share; None: this node is the fleet."""
-    if not settings.redis_url:
-        return None
-    from adapters.redis.counters import RedisCounters
-
-    redis = RedisCounters(settings.redis_url)
-    stack.push_async_callback(redis.aclose)
-    return redis
-
-
-class _Outer:
-    """What this node's workers share with the other nodes, in Redis; without one, with each other only."""
-
-    def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
-        self.bus: Bus | None = None
-        self.cache: Cache
-        self.events: EventLog
-        self.bounds: Callable[[], dict[str, Bound]]
-        self.gauges: Callable[[], Iterator[Gauge]] = lambda: iter(())
-        if settings.redis_url:
-            self._in_redis(settings.redis_url, stack)
-        else:
-            values, events = MemoryCache(time.monotonic), MemoryEvents(time.monotonic)
-            self.cache, self.events = values, events
-            self.bounds = lambda: {**values.bounds(), **events.bounds()}
-
-    def _in_redis(self, url: str, stack: AsyncExitStack) -> None:
-        from adapters.redis.bus import RedisBus, RedisCache, RedisEvents
-        from adapters.redis.commands import Commands
-
-        commands = Commands(url)
-        stack.push_async_callback(commands.aclose)
-        bus = RedisBus(commands)
-        stack.push_async_callback(bus.aclose)
-        self.bus, self.cache, self.events = bus, RedisCache(commands), RedisEvents(commands)
-
-        def gauges() -> Iterator[Gauge]:
-            text = "Times Redis went away, by what noticed it."
-            for part, outages in (("commands", commands.outages), ("bus", bus.outages)):
-                yield Gauge("toolgate_bus_outages", text, outages, (("part", part),), counter=True)
-
-        self.bounds, self.gauges = lambda: {**commands.bounds(), "redis_subscriptions": bus.bound}, gauges
-
-
-def _spans(settings: Settings, release: str) -> "Spans | None":
-    """Exports spans of sampled calls; where no endpoint is given, nothing of it is imported."""
-    if not settings.otlp_endpoint:
-        return None
-    from adapters.otel.spans import Spans
-
-    return Spans(settings.otlp_endpoint, node=settings.node_name, version=release)
-
-
 class _Running:
     """`servers.Children` of the stdio supervisor."""
 
@@ -491,7 +336,3 @@ def _more_gauges(children: StdioServers, redis: "RedisCounters | None", spans: "
         yield Gauge("toolgate_redis_failures", "Questions Redis did not answer.", redis.failures, counter=True)
     if spans is not None:
         yield Gauge("toolgate_spans_dropped", "Spans that could not be exported.", spans.dropped, counter=True)
-
-
-def _bytes(path: Path | None) -> bytes:
-    return path.read_bytes() if path is not None else b""
