@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from google.protobuf import json_format
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from control_plane.account.edge import OPERATIONS
 from control_plane.api.jsonwire import template_variables
@@ -22,7 +23,7 @@ from core.kinds import KINDS, PLATFORM_SCOPE, PLURALS
 from core.oauth.server import ISSUER_PATH
 from tests.harness.control_plane import Plane, control_plane
 from tests.harness.postgres import Server
-from toolgate.v1 import actions_pb2, connections_pb2, people_pb2, policy_pb2, resources_pb2, usage_pb2
+from toolgate.v1 import actions_pb2, connections_pb2, fleet_pb2, people_pb2, policy_pb2, resources_pb2, usage_pb2
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -62,6 +63,8 @@ SPECS: dict[str, dict[str, object]] = {
     },
 }
 """Of each kind one, in an order in which what is named is there. They name what only this tenant has."""
+
+FLEET = fleet_pb2.DESCRIPTOR.services_by_name["Fleet"]
 
 Fields = Mapping[str, object]
 SITUATION = {"user": HAS, "agent": HAS, "endpoint": HAS, "name": HAS}
@@ -223,7 +226,7 @@ async def test_every_method_and_every_kind_is_asked_for(asking: Asking) -> None:
     published = (await asking.plane.http("GET", "/openapi.json", token="")).json["paths"]
     assert isinstance(published, dict)
     templates = {binding.template for rpc in RPCS.values() for binding in rpc.bindings}
-    templates |= {one.path for one in OPERATIONS}
+    templates |= {AGENTS_PATH, *(one.path for one in OPERATIONS)}
     assert {one.id for one in OPERATIONS} == ACCOUNTS.keys()
     for path in published:
         assert any(_fits(path, template) for template in templates), path
@@ -270,6 +273,22 @@ async def test_what_is_listed_without_a_tenant_is_ones_own(asking: Asking) -> No
         got = await asking.plane.http("GET", path, token="")
         assert MARK not in got.body.decode(), path
         assert f'"{THERE}"' not in got.body.decode(), path
+
+
+@pytest.mark.parametrize("name", [method.name for method in FLEET.methods])
+async def test_gateways_methods_are_for_gateways_alone(asking: Asking, name: str) -> None:
+    """Which tenants and names a gateway's own token covers: `tests/control_plane/fleet/test_node_tokens.py`."""
+    method = FLEET.methods_by_name[name]
+    kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
+    request = GetMessageClass(method.input_type)()
+    for token in ("", "made-up", asking.mine, asking.agents, asking.plane.token):
+        call = getattr(asking.channel, kind)(f"/{FLEET.full_name}/{name}", request_serializer=_bytes_of)
+        metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        sent = iter([request]) if method.client_streaming else request
+        answer = call(sent, metadata=metadata, timeout=10)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await (answer.read() if method.server_streaming else answer)
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED, (name, token)
 
 
 ACCOUNTS: dict[str, Fields | None] = {
