@@ -5,13 +5,13 @@ import json
 import msgspec
 import pytest
 
-from core.call import Question, Reply
+from core.call import Question, Reply, Result
 from core.errors import Unavailable
 from core.server import HttpTransport
 from core.snapshot import Backend, Catalogue, CompiledResource
 from data_plane.endpoint_view import EndpointView, view
 from data_plane.stages import expose
-from tests.data_plane.stages.builders import permit, tool
+from tests.data_plane.stages.builders import inbound, permit, tool
 
 A = "file:///a"
 
@@ -49,6 +49,15 @@ async def test_a_question_names_resources_as_the_endpoint_does() -> None:
     with pytest.raises(Unavailable):
         await ask(Question("sampling/createMessage", b'["uri"]'))
     assert len(client.asked) == 1
+
+
+def test_what_nobody_lists_is_read_by_the_name_it_was_asked_for_by() -> None:
+    asked = CompiledResource(name="b+x:new", server="b", upstream_name="x:new", definition=b"{}")
+    contents = [{"uri": "x:new", "text": ""}, {"uri": "x:other", "text": ""}]
+    read = Result(result=msgspec.json.encode({"contents": contents}))
+    of_b = msgspec.structs.replace(permit(), tool=asked)
+    shown = expose.uris(read, inbound(method="resources/read"), of_b, endpoint("a", "b"))
+    assert [one["uri"] for one in json.loads(shown.result)["contents"]] == ["b+x:new", "x:other"]
 
 
 async def test_where_nothing_is_renamed_nothing_is_looked_at() -> None:
