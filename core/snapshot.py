@@ -155,7 +155,7 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     """What every request demands."""
 
 
-class SignIn(msgspec.Struct, frozen=True, kw_only=True):
+class CompiledAuth(msgspec.Struct, frozen=True, kw_only=True):
     """That tokens open a server, and whose. They are in the Tokens parts."""
 
     per_caller: bool
@@ -187,7 +187,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     max_result_bytes: int = 10 * 1024 * 1024
     offers: tuple[Offer, ...] = ()
     """As last observed."""
-    sign_in: SignIn | None = None
+    sign_in: CompiledAuth | None = None
 
 
 class Backends(msgspec.Struct, frozen=True):

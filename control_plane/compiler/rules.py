@@ -14,7 +14,16 @@ from core.onbehalf import OWN, UserConnection, exchanged, subject_of
 from core.quota import Period, Quota
 from core.resource import Ref, Resource, digest, encode
 from core.server import Remote, Server
-from core.snapshot import Backend, Backends, CompiledConcurrency, CompiledGuard, CompiledLimit, Guards, Limits, SignIn
+from core.snapshot import (
+    Backend,
+    Backends,
+    CompiledAuth,
+    CompiledConcurrency,
+    CompiledGuard,
+    CompiledLimit,
+    Guards,
+    Limits,
+)
 
 _UNSEEN = Known()
 _LIFE_CHARS = 12
@@ -42,7 +51,7 @@ def _backends(source: Source, held: AbstractSet[Ref]) -> Iterator[tuple[str, Bac
             yield name, source.previous.backends[name]
 
 
-def _backend(name: str, server: Server, known: Known, sign_in: SignIn | None) -> Backend:
+def _backend(name: str, server: Server, known: Known, sign_in: CompiledAuth | None) -> Backend:
     """The declared era wins over the observed one. A declared era that was never seen still waits for its revision."""
     era = known.look.era if server.era == "auto" else server.era
     agrees = known.look.era is None or known.look.era == era
@@ -59,19 +68,19 @@ def _backend(name: str, server: Server, known: Known, sign_in: SignIn | None) ->
     )
 
 
-def _sign_in(source: Source, server: Server) -> SignIn | None:
+def _sign_in(source: Source, server: Server) -> CompiledAuth | None:
     auth = server.auth
     if auth is None or not isinstance(server.transport, Remote):
         return None
     url, exchange = server.transport.url, exchanged(auth)
     if exchange is not None:
         mark = made_for(server)
-        return SignIn(per_caller=False, look_as=OWN, connect_url="", url=url, exchange=exchange, made_for=mark)
+        return CompiledAuth(per_caller=False, look_as=OWN, connect_url="", url=url, exchange=exchange, made_for=mark)
     if not isinstance(auth, UserConnection):
-        return SignIn(per_caller=False, look_as=OWN, connect_url="", url=url)
+        return CompiledAuth(per_caller=False, look_as=OWN, connect_url="", url=url)
     look_as = subject_of(auth.look_as, "") if auth.look_as else OWN
     connect = f"{source.connect_url}/connect/{source.tenant}" if source.connect_url else ""
-    return SignIn(per_caller=True, look_as=look_as, connect_url=connect, url=url)
+    return CompiledAuth(per_caller=True, look_as=look_as, connect_url=connect, url=url)
 
 
 def _limit(resource: Resource, limit: RateLimit) -> CompiledLimit:

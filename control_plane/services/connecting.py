@@ -7,8 +7,8 @@ from hashlib import blake2b
 
 import msgspec
 
+from control_plane.services.authorization_client import declared_client
 from control_plane.services.connections import Ports, change, refresh_in
-from control_plane.services.signing_in import declared_client
 from core import oauth_client as oauth
 from core.admin import Rejected, Why
 from core.connection import LINK_S, Asked, Connection, Held, Link, Pending, client_ref

@@ -12,8 +12,8 @@ from uuid import uuid4
 import msgspec
 
 from control_plane.services.authority import absent, need, see_tenant
+from control_plane.services.authorization_client import AuthorizationClient, declared_client
 from control_plane.services.secrets import Vault
-from control_plane.services.signing_in import SignIn, declared_client
 from core import oauth_client as oauth
 from core.admin import Admin, Rejected, Why
 from core.audit import Entry
@@ -98,8 +98,8 @@ class Ports:
             found[name] = self.vault.open(ref, known[ref]).decode()
         return found
 
-    def sign_in(self, server: Server) -> SignIn:
-        return SignIn(self.web, self.prover, server, self.clock)
+    def sign_in(self, server: Server) -> AuthorizationClient:
+        return AuthorizationClient(self.web, self.prover, server, self.clock)
 
     def opened(self, connection: Connection) -> Held | None:
         if connection.sealed is None:

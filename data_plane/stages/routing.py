@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from core.identity import Caller
     from core.onbehalf import IdJag, TokenExchange
     from core.server import Transport
-    from core.snapshot import Backend, SignIn, Token
+    from core.snapshot import Backend, CompiledAuth, Token
     from data_plane.on_behalf import OnBehalf
     from data_plane.snapshots import TenantSnapshot
 
@@ -92,7 +92,7 @@ async def on_behalf(  # noqa: PLR0917 - the pipeline reads best in a line.
 
 def _wanted(  # noqa: PLR0917 - what such a question holds.
     route: Route,
-    sign_in: SignIn,
+    sign_in: CompiledAuth,
     auth: TokenExchange | IdJag,
     inbound: Inbound,
     acting: str,
@@ -133,7 +133,9 @@ Carried = tuple[tuple[tuple[bytes, bytes], ...], tuple[tuple[str, str], ...]]
 """HTTP headers and child environment of a server, secrets filled in."""
 
 
-def _signed_in(backend: Backend, sign_in: SignIn, caller: Caller, snapshot: TenantSnapshot, now_unix: float) -> Carried:
+def _signed_in(
+    backend: Backend, sign_in: CompiledAuth, caller: Caller, snapshot: TenantSnapshot, now_unix: float
+) -> Carried:
     key = token_key(backend.server, subject_of(caller.user, caller.agent) if sign_in.per_caller else OWN)
     token = snapshot.tokens.get(key)
     if token is None or (token.expires_unix is not None and token.expires_unix <= now_unix):

@@ -7,7 +7,7 @@ from adapters.crypto.sealing import AesGcmSealer
 from core.call import Result
 from core.errors import NotConnected, Reason, Refused
 from core.server import HttpTransport
-from core.snapshot import Backend, OpenSecrets, SignIn
+from core.snapshot import Backend, CompiledAuth, OpenSecrets
 from data_plane.stages.connecting import told
 from tests.data_plane.stages.builders import caller, inbound, permit
 
@@ -17,7 +17,7 @@ BACKEND = Backend(
     server="files",
     transport=HttpTransport(url=URL),
     timeout_s=10.0,
-    sign_in=SignIn(per_caller=True, look_as="", connect_url="https://us/connect/acme", url=URL),
+    sign_in=CompiledAuth(per_caller=True, look_as="", connect_url="https://us/connect/acme", url=URL),
 )
 
 

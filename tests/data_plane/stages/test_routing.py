@@ -10,7 +10,7 @@ from core.identity import Proof
 from core.onbehalf import TokenExchange
 from core.resource import encode
 from core.server import HttpTransport, StdioTransport, Transport
-from core.snapshot import Backend, Backends, SignIn, Token, token_key
+from core.snapshot import Backend, Backends, CompiledAuth, Token, token_key
 from data_plane.on_behalf import OnBehalf
 from data_plane.snapshots import TenantSnapshot
 from data_plane.stages.routing import choose, towards
@@ -94,7 +94,9 @@ def test_what_is_asked_about_a_task_goes_by_the_tasks_own_id_and_mirrors_no_argu
 def signing_in(*, per_caller: bool, **tokens: Token) -> TenantSnapshot:
     """`tokens`: by subject, with `_` for the slash; `own`: the server's."""
     made = rules(HttpTransport(url=HTTP.url, headers={"X-Team": "blue"}))
-    sign_in = SignIn(per_caller=per_caller, look_as="user/ann", connect_url="https://us/connect/acme", url=HTTP.url)
+    sign_in = CompiledAuth(
+        per_caller=per_caller, look_as="user/ann", connect_url="https://us/connect/acme", url=HTTP.url
+    )
     made.backends["files"] = msgspec.structs.replace(made.backends["files"], sign_in=sign_in)
     subjects = {"" if name == "own" else name.replace("_", "/"): token for name, token in tokens.items()}
     made.tokens = {token_key("files", subject): token for subject, token in subjects.items()}
@@ -144,7 +146,7 @@ def on_behalf(**auth: object) -> TenantSnapshot:
     made = rules(HttpTransport(url=HTTP.url, headers={"X-Team": "blue"}), client="secret", helpers="agent's")
     declared = {"token_endpoint": "https://as.example/token", "client_id": "t", "client_secret": "client", **auth}
     exchange = msgspec.convert(declared, TokenExchange)
-    sign_in = SignIn(per_caller=False, look_as="", connect_url="", url=HTTP.url, exchange=exchange, made_for="m")
+    sign_in = CompiledAuth(per_caller=False, look_as="", connect_url="", url=HTTP.url, exchange=exchange, made_for="m")
     made.backends["files"] = msgspec.structs.replace(made.backends["files"], sign_in=sign_in)
     return made
 

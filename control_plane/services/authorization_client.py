@@ -19,7 +19,7 @@ TIMEOUT_S = 10.0
 MOST_BYTES = 256 * 1024
 
 
-class SignIn:
+class AuthorizationClient:
     """To one server's authorization server. Raises NotBelieved for a no, Unreachable where there is no answer."""
 
     def __init__(self, web: Web, prover: Prover, server: Server, clock: Callable[[], float] = time.time) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from adapters.crypto.jwt import JwtProver
 from adapters.web.client import WebClient
-from control_plane.services.signing_in import MOST_BYTES, SignIn
+from control_plane.services.authorization_client import MOST_BYTES, AuthorizationClient
 from core.oauth_client import Challenge, Client, NotBelieved
 from core.server import HttpTransport, Server
 from core.web import Unreachable
@@ -18,7 +18,7 @@ Answers = dict[str, Callable[[str], object]]
 
 
 @asynccontextmanager
-async def signing_in(answers: Answers, *, private: bool = True) -> AsyncIterator[tuple[SignIn, RawServer]]:
+async def signing_in(answers: Answers, *, private: bool = True) -> AsyncIterator[tuple[AuthorizationClient, RawServer]]:
     """`answers`: path to what is answered there, given the origin: an object as JSON, or an HTTP status line."""
 
     async def script(request: Request, peer: Peer) -> None:
@@ -34,7 +34,7 @@ async def signing_in(answers: Answers, *, private: bool = True) -> AsyncIterator
         web = WebClient()
         transport = HttpTransport(url=f"{origin}/mcp", allow_private=private)
         try:
-            yield SignIn(web, JwtProver(), Server(transport=transport)), server
+            yield AuthorizationClient(web, JwtProver(), Server(transport=transport)), server
         finally:
             web.close()
 
