@@ -166,14 +166,25 @@ class _Reader:
             if not isinstance(key, ScalarNode) or key.tag != "tag:yaml.org,2002:str":
                 self.problems.append((line, f"{path or 'document'}: the key {key.value!r} must be quoted text"))
                 continue
-            below = _member(path, key.value)
-            if key.value in members and explicit.count(key.value) > 1:
+            name = self._whole(key, path or "document")
+            below = _member(path, name)
+            if name in members and explicit.count(key.value) > 1:
                 self.problems.append((line, f"{below}: is there twice"))
             self.lines[below] = line
-            members[key.value] = self.value(item, below)
+            members[name] = self.value(item, below)
         return members
 
-    def _scalar(self, node: Node, path: str) -> object:
+    def _whole(self, node: ScalarNode, path: str) -> str:
+        """JSON writes what is beyond 16 bits as two escapes, which YAML reads as two halves."""
+        text = str(node.value)
+        if not _HALF.search(text):
+            return text
+        joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+        if _HALF.search(joined):
+            self.problems.append((node.start_mark.line + 1, f"{path}: must not hold half a surrogate pair"))
+        return _HALF.sub("\N{REPLACEMENT CHARACTER}", joined)
+
+    def _scalar(self, node: ScalarNode, path: str) -> object:
         try:
             value = self._scalars.construct_object(node)
         except (yaml.YAMLError, ValueError) as failure:
@@ -181,18 +192,16 @@ class _Reader:
             self.problems.append((line, f"{path}: is not a plain value: {getattr(failure, 'problem', failure)}"))
             return None
         if isinstance(value, str):
-            return _whole(value)
+            return self._whole(node, path)
         if isinstance(value, datetime | date):
             return node.value  # YAML reads unquoted times; specs want them as text
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            self.problems.append((node.start_mark.line + 1, f"{path}: is too large a number"))
+            return None
         if isinstance(value, int | float | bool) or value is None:
             return value
         self.problems.append((node.start_mark.line + 1, f"{path}: {node.tag} has no place in JSON"))
         return None
-
-
-def _whole(text: str) -> str:
-    """JSON writes what is beyond 16 bits as two escapes, which YAML reads as two halves."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass") if _HALF.search(text) else text
 
 
 def _member(path: str, key: str) -> str:

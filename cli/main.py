@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TypeAlias
 
-from cli import connection, output, scope
-from cli.failure import BUG, INTERRUPTED, Failure
+from cli import connection, output, scope, words
+from cli.failure import BUG, INTERRUPTED, USAGE, Failure
 
 EPILOG = """exit codes: 0 done; 1 the answer is no (different, tampered, the tool failed); 2 wrong usage or
 invalid input; 3 refused, not found or in conflict; 4 a server cannot be reached or cannot answer;
 5 a fault of this command itself; 130 interrupted"""
+
+MAX_DAYS = 36_500
 
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 (it has no public name)
 
@@ -26,18 +28,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _plane(given[0], given[1:])
     if given[:1] == ["--version"]:
         given[0] = "version"
-    args = _parsed(given)
     try:
-        return _run(args.run, args)
+        words.be_text(given, os.environ)
+        try:
+            args = _parsed(given)
+            return _run(args.run, args)
+        finally:
+            output.flush()
     except Failure as failure:
         output.progress(f"toolgate: {failure}")
         return failure.code
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.discard()
         return 0
     except Exception as bug:  # the edge: people get a line, and whoever looks for the fault the rest
+        if output.is_full(bug):
+            output.progress(f"toolgate: cannot write: {bug.strerror}")
+            output.discard()
+            return USAGE
         if os.environ.get("TOOLGATE_TRACEBACK"):
             raise
         said = f"{type(bug).__name__}: {bug}".splitlines()[0]
@@ -140,15 +150,15 @@ def _resources(verbs: Parsers) -> None:
             parser.add_argument("-l", "--selector", help='labels, such as "team=pay,tier!=test,owner"')
             parser.add_argument("-n", "--namespace", help="only this namespace")
         else:
-            parser.add_argument("--generation", type=int, default=0, help="refuse if it has changed since")
+            parser.add_argument("--generation", type=words.whole(), default=0, help="refuse if it has changed since")
             parser.add_argument(
                 "-f", "--file", action="append", metavar="PATH", help="everything a file, folder or - declares"
             )
         output.add_format_flag(parser)
     watch = _admin(verbs, "watch", "watch:watch", "show changes as they happen", every=True)
     watch.add_argument("kind", nargs="?", metavar="KIND", help="only this kind")
-    watch.add_argument("--since", type=int, default=0, metavar="REVISION", help="changes after it only")
-    watch.add_argument("--count", type=int, default=0, metavar="N", help="end after N events")
+    watch.add_argument("--since", type=words.whole(), default=0, metavar="REVISION", help="changes after it only")
+    watch.add_argument("--count", type=words.whole(), default=0, metavar="N", help="end after N events")
     output.add_format_flag(watch)
 
 
@@ -276,7 +286,11 @@ def _policy(verbs: Parsers) -> None:
         )
         if verb == "replay":
             parser.add_argument(
-                "--days", type=int, default=0, metavar="N", help="days to look back (default: all kept)"
+                "--days",
+                type=words.whole(MAX_DAYS),
+                default=0,
+                metavar="N",
+                help="days to look back (default: all kept)",
             )
         if verb in ("simulate", "explain"):
             for flag, about in (
@@ -315,7 +329,9 @@ def _accounts(verbs: Parsers) -> None:
 def _differences(policy: Parsers) -> None:
     what = "show what the PolicyTrial decides otherwise on gateways; exit 1 where there is any"
     parser = _admin(policy, "differences", "policy:differences", what)
-    parser.add_argument("--days", type=int, default=0, metavar="N", help="days back (default: all kept)")
+    parser.add_argument(
+        "--days", type=words.whole(MAX_DAYS), default=0, metavar="N", help="days back (default: all kept)"
+    )
     output.add_format_flag(parser)
 
 
@@ -378,7 +394,9 @@ def _agents(verbs: Parsers) -> None:
     call.add_argument("--json", metavar="OBJECT", help="all arguments as JSON; - for stdin")
     output.add_format_flag(call)
     for parser in (tools, prompts, resources, call):
-        parser.add_argument("--timeout", type=float, default=120.0, metavar="S", help="seconds to wait (default: 120)")
+        parser.add_argument(
+            "--timeout", type=words.seconds, default=120.0, metavar="S", help="seconds to wait (default: 120)"
+        )
     bridge = _verb(verbs, "stdio", "stdio_bridge:stdio", "bridge standard input and output to a gateway's MCP")
     connection.add_bridge_flags(bridge)
     connect = _mcp(verbs, "connect", "connect:connect", "print the configuration of an MCP client")

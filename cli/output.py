@@ -1,18 +1,21 @@
 """What commands print: aligned tables for people, JSON or YAML for programs."""
 
 import argparse
+import errno
 import json
+import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 Json = dict[str, object]
 T = TypeVar("T")
 
 TOLD_EVERY_S = 2.0
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _CONTROLS = re.compile(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]")
 
 
@@ -48,6 +51,22 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+def flush() -> None:
+    """What is printed is written. Raises OSError."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def is_full(failure: Exception) -> TypeGuard[OSError]:
+    """Whether what is written to had no more room, or nothing behind it. Files that cannot be opened have names."""
+    return isinstance(failure, OSError) and failure.errno in _FULL and failure.filename is None
+
+
+def discard() -> None:
+    """What was not written is dropped: at exit, Python would try once more and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def progress(text: str) -> None:
     """A line for people about long work; never mixed into what programs read."""
     print(plain(text), file=sys.stderr, flush=True)
@@ -55,7 +74,7 @@ def progress(text: str) -> None:
 
 def plain(text: str) -> str:
     """Without control characters but line ends and tabs: what a server said must not drive the terminal."""
-    return _CONTROLS.sub("", text)
+    return _CONTROLS.sub("", text).encode("utf-8", "backslashreplace").decode()
 
 
 def counted(what: str, items: Sequence[T], clock: Callable[[], float] = time.monotonic) -> Iterator[T]:

@@ -1,17 +1,15 @@
 """`toolgate policy`: what policies decide and why, what others would, and who decides."""
 
 import argparse
-import json
 from datetime import UTC, datetime
 
-from google.protobuf.struct_pb2 import Struct
-
-from cli import documents, output
+from cli import documents, json_given, output
 from cli.admin import AdminApi, json_of
 from cli.connection import admin_connection
 from cli.failure import NEGATIVE, OK, USAGE, Failure
 from cli.scope import tenant_of
 from cli.when import past
+from control_plane.api.envelope import struct_of
 from toolgate.v1 import policy_pb2 as pb
 
 REPLAY_S = 300.0
@@ -114,28 +112,19 @@ def _request(args: argparse.Namespace) -> pb.SimulateRequest:
         amr=args.amr,
     )
     if args.json:
-        situation.arguments.CopyFrom(_object(args.json, "--json"))
+        situation.arguments.CopyFrom(struct_of(json_given.object_(args.json, "--json")))
     if args.at:
         situation.at.FromDatetime(past(args.at, datetime.now(UTC), "--at"))
     return pb.SimulateRequest(tenant=tenant_of(args, "Policy"), situation=situation, candidate=_candidate(args))
-
-
-def _object(text: str, flag: str) -> Struct:
-    try:
-        value = json.loads(text)
-    except ValueError as failure:
-        raise Failure(USAGE, f"{flag}: is no JSON: {failure}") from failure
-    if not isinstance(value, dict):
-        raise Failure(USAGE, f"{flag}: must be a JSON object")
-    struct = Struct()
-    struct.update(value)
-    return struct
 
 
 def _candidate(args: argparse.Namespace) -> pb.Candidate:
     candidate = pb.Candidate(removed=args.remove)
     for document in documents.read(args.file or []):
         value = document.value
+        if document.problems:
+            wrong = [f"{document.source}:{line}: {text}" for line, text in document.problems]
+            raise Failure(USAGE, "the candidate cannot be read", wrong)
         if not isinstance(value, dict) or not isinstance(value.get("spec"), dict):
             raise Failure(USAGE, f"{document.source}:{document.line('')}: must be a manifest with a spec")
         one = candidate.resources.add(kind=str(value.get("kind", "")), name=str(value.get("name", "")))

@@ -2,9 +2,8 @@
 
 import argparse
 import json
-import sys
 
-from cli import output
+from cli import json_given, output
 from cli.connection import mcp_connection
 from cli.failure import NEGATIVE, OK, REFUSED, USAGE, Failure
 from cli.mcp_client import Json, McpClient
@@ -55,14 +54,14 @@ def call(args: argparse.Namespace) -> int:
 
 def arguments(args: argparse.Namespace, schema: object) -> Json:
     """`--json` first, then each `--arg`: `k=v` as the tool's schema types it, `k:=json` as given. Raises Failure."""
-    made = _object(args.json) if args.json else {}
+    made = json_given.object_(args.json, "--json") if args.json else {}
     properties = schema.get("properties", {}) if isinstance(schema, dict) else {}
     for given in args.arg:
         name, sign, text = given.partition("=")
         if not sign or not name.rstrip(":"):
             raise Failure(USAGE, f"--arg {given}: must read name=value or name:=json")
         if name.endswith(":"):
-            made[name[:-1]] = _json(text, f"--arg {given}")
+            made[name[:-1]] = json_given.value(text, f"--arg {given}")
         else:
             property_ = properties.get(name) if isinstance(properties, dict) else None
             made[name] = _typed(text, property_ if isinstance(property_, dict) else {}, given)
@@ -74,7 +73,7 @@ def _typed(text: str, property_: Json, given: str) -> object:
     if not kinds or "string" in kinds:
         return text
     try:
-        return json.loads(text)
+        return json_given.parse(text)
     except ValueError as failure:
         raise Failure(USAGE, f"--arg {given}: must be {' or '.join(sorted(kinds))}") from failure
 
@@ -87,21 +86,6 @@ def _kinds(property_: Json) -> set[str]:
         for choice in choices if isinstance(choices, list) else ():
             found |= _kinds(choice) if isinstance(choice, dict) else set()
     return found
-
-
-def _json(text: str, said: str) -> object:
-    """`said` is the flag it came with, for people."""
-    try:
-        return json.loads(text)
-    except ValueError as failure:
-        raise Failure(USAGE, f"{said}: is not JSON: {failure}") from failure
-
-
-def _object(text: str) -> Json:
-    value = _json(sys.stdin.read() if text == "-" else text, "--json")
-    if not isinstance(value, dict):
-        raise Failure(USAGE, "--json: must be an object")
-    return value
 
 
 def _progress(method: str, params: Json) -> None:

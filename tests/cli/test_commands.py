@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -165,6 +166,10 @@ def test_every_verb_says_what_its_exit_codes_mean_and_takes_what_the_others_take
         (["get", "servers", "-A", "-t", "a", "--server", "127.0.0.1:1", "--token", "t"], "give one of them"),
         (["audit", "list", "-t", "a", "--limit", "0", "--server", "127.0.0.1:1", "--token", "t"], "--limit: must be"),
         (["get", "servers/a", "-A", "--server", "127.0.0.1:1", "--token", "t"], "is of one tenant"),
+        (["key", "create", "--name", "a\udcff"], r"--name: must be UTF-8 text, not 'a\udcff'"),
+        (["get", "users", "a\udcff"], r"argument 3: must be UTF-8 text, not 'a\udcff'"),
+        (["call", "x", "--arg=k=\udcff"], "--arg: must be UTF-8 text"),
+        (["apply", "-f", "\udcff.yaml"], "cannot be read: No such file"),
     ],
 )
 def test_what_cannot_work_is_said_before_anything_is_sent(
@@ -290,15 +295,56 @@ def test_an_argument_may_be_given_as_json_and_replaces_that_of_the_whole() -> No
     assert read('name:={"a": [1]}', whole='{"name": "x", "b": 1}') == {"name": {"a": [1]}, "b": 1}
 
 
-@pytest.mark.parametrize("given", ["count=three", "nothing", "=x", "name:=nope"])
+@pytest.mark.parametrize("given", ["count=three", "count=NaN", "nothing", "=x", "name:=nope", "name:=1e999"])
 def test_an_argument_that_cannot_be_read_is_refused(given: str) -> None:
     with pytest.raises(Failure, match="--arg"):
         read(given)
 
 
-def test_the_whole_that_cannot_be_read_is_refused_by_its_flag() -> None:
-    with pytest.raises(Failure, match="--json: is not JSON"):
-        read(whole="{bad")
+@pytest.mark.parametrize(
+    ("whole", "said"),
+    [
+        ("{bad", "is not JSON"),
+        ("[]", "must be an object"),
+        ('{"x": NaN}', "NaN is no number of it"),
+        ('{"x": 1e999}', "too large a number"),
+        ('{"x": %s}' % ("9" * 400), "too large a number"),
+        ('{"x": {"a": 1, "a": 2}}', 'the member "a" is there twice'),
+        ('{"x": "\\ud800"}', "half a surrogate pair"),
+        ('{"x": %s}' % ("[" * 9000), "nested too deeply"),
+    ],
+)
+def test_the_whole_that_cannot_be_read_is_refused_by_its_flag(whole: str, said: str) -> None:
+    with pytest.raises(Failure, match=f"^--json: .*{said}") as caught:
+        read(whole=whole)
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(["call", "x", "--timeout", text] for text in ("-1", "0", "nan", "inf", "1e300", "soon")),
+        ["delete", "user", "ada", "--generation", "-1"],
+        ["watch", "--since", "9" * 30],
+        ["policy", "differences", "--days", "36501"],
+    ],
+)
+def test_a_number_out_of_its_range_is_refused_by_its_flag(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(given)
+    assert caught.value.code == 2
+    assert f"argument {given[-2]}: must be a " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+def test_what_cannot_be_printed_is_said(buffered: bool) -> None:
+    program = "import sys\nfrom cli.main import main\nsys.exit(main())"
+    with open("/dev/full", "wb") as full:
+        given = [sys.executable, *([] if buffered else ["-u"]), "-c", program, "--help" if buffered else "version"]
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        done = subprocess.run(given, env=env, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 2
+    assert done.stderr == b"toolgate: cannot write: No space left on device\n"
 
 
 def test_how_far_long_work_is_is_said_every_two_seconds_and_of_short_work_nothing(

@@ -9,6 +9,7 @@ import pytest
 
 from cli import documents, manifest
 from cli.failure import USAGE, Failure
+from cli.main import main
 
 
 def declared(text: str, name: str = "m.yaml", tenant: str = "") -> list[manifest.Declared]:
@@ -220,3 +221,27 @@ def test_what_holds_no_resource_says_so_and_where(text: bytes, said: str, tmp_pa
 def test_an_unknown_kind_does_not_hide_what_else_is_wrong() -> None:
     found = problems("kind: Gizmo\nname: A\nlables: {}\nlabels: {'!': x}\n")
     assert [line.split(": ")[1] for line in found] == ["kind", "name", "lables", 'labels["!"]']
+
+
+@pytest.mark.parametrize("name", ["m.yaml", "m.json"])
+def test_half_a_character_is_told_with_its_line_before_anything_is_sent(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / name
+    spec = '"spec": {\n"display_name": "a\\ud800b",\n"\\udc00": 1}'
+    path.write_text(f'{{"kind": "Tenant", "name": "t", {spec}}}')
+    given = ["apply", "-f", str(path), "-t", "t", "--server", "127.0.0.1:1", "--token", "t"]
+    assert main(given) == USAGE
+    said = capsys.readouterr().err
+    assert f"{path}:2: spec.display_name: must not hold half a surrogate pair" in said
+    assert f"{path}:3: spec: must not hold half a surrogate pair" in said
+
+
+def test_a_number_that_no_message_can_hold_is_told_with_its_line() -> None:
+    found = problems(f"kind: RateLimit\ntenant: t\nname: l\nspec:\n  calls: {'9' * 400}\n")
+    assert "m.yaml:5: spec.calls: is too large a number" in found
+
+
+def test_two_halves_in_a_key_are_one_character() -> None:
+    (one,) = documents.parse("m.json", '{"a": {"\\ud83d\\ude00": 1}}')
+    assert (one.value, one.problems) == ({"a": {"\N{GRINNING FACE}": 1}}, [])
