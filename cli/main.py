@@ -175,7 +175,9 @@ def _actions(verbs: Parsers) -> None:
     create.add_argument("--scope", action="append", metavar="SCOPE", help="granted where endpoints demand scopes")
     create.add_argument("--a2a", action="store_true", help="an agent's, for tokens of the authorization server alone")
     create.add_argument("--expires", metavar="WHEN", help="30d, 12h or 2027-01-01T00:00:00Z")
-    create.add_argument("--admin-role", choices=("viewer", "editor", "owner"), help="a key for the admin API instead")
+    create.add_argument(
+        "--admin-role", choices=("viewer", "editor", "owner", "bound"), help="a key for the admin API instead"
+    )
     create.add_argument("--platform", action="store_true", help="an admin key of the platform, of no tenant")
     create.add_argument("--rotate", action="store_true", help="replace the secret of a key that exists")
     output.add_format_flag(create)

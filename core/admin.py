@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from core.identity import AdminRole, ApiKey
+from core.identity import AdminPermission, AdminRole, ApiKey
 from core.node_token import NodeToken
 from core.resource import Problem, Resource
 
@@ -22,6 +22,8 @@ class Admin(msgspec.Struct, frozen=True):
     role: AdminRole
     user: str = ""
     """Who holds the key, where it names somebody."""
+    permissions: tuple[AdminPermission, ...] = ()
+    """Of the roles bound to that user."""
 
 
 class Why(StrEnum):
@@ -108,6 +110,8 @@ class KnownKey(msgspec.Struct, frozen=True):
     tenant: str
     name: str
     spec: ApiKey
+    permissions: tuple[AdminPermission, ...] = ()
+    """Of the Roles bound to its user by name, where the user is there and not disabled."""
 
 
 class Credentials(Protocol):

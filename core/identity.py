@@ -1,9 +1,11 @@
 """Who calls: users, agents, their keys and their roles; and the Caller a verified request carries."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from fnmatch import fnmatchcase
 from hashlib import blake2b
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -64,8 +66,57 @@ def _nameless(groups: list[str], attributes: dict[str, Attribute]) -> Iterator[P
             yield Problem(f'spec.attributes["{key}"]', "a name must not be empty")
 
 
-AdminRole = Literal["viewer", "editor", "owner"]
-"""viewer reads; editor also applies and deletes; owner also issues keys, reads audit and handles secrets."""
+AdminRole = Literal["viewer", "editor", "owner", "bound"]
+"""viewer reads; editor also applies and deletes; owner also issues keys, reads audit and handles secrets. bound does
+nothing but what the `admin` permissions of the Roles bound to the key's user allow, which add to the others' too."""
+
+AdminVerb = Literal["get", "list", "apply", "delete", "approve", "simulate", "connect", "refresh"]
+APPROVAL: Final = "Approval"
+"""Instead of a kind: calls that wait for somebody, by the tool's name."""
+
+
+class AdminPermission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a role allows at the admin API: all of the fields must match."""
+
+    verbs: list[AdminVerb]
+    """`list` is also to watch. `approve` settles calls (kind Approval) and tools' definitions (kind Server); `refresh`
+    has a Server looked at; `connect` links and ends accounts at a Server; `simulate` is of a Policy, whichever.
+    """
+    kinds: list[str]
+    """As they are written; "*": all. An ApiKey and a Tenant only to be read: who makes keys could have any role."""
+    names: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    """Globs: `*` and `?`."""
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    """The resource must carry them, before and after."""
+
+    def allows(self, verb: str, kind: str, name: str, labels: Mapping[str, str] | None) -> bool:
+        """`labels` None: not known yet, whatever they are."""
+        return (
+            verb in self.verbs
+            and (kind not in UNGRANTED or verb in _READING)
+            and ("*" in self.kinds or kind in self.kinds)
+            and any(fnmatchcase(name, glob) for glob in self.names)
+            and (labels is None or all(labels.get(key) == value for key, value in self.labels.items()))
+        )
+
+    def problems(self, path: str) -> Iterator[Problem]:
+        for field in ("verbs", "kinds", "names"):
+            if not getattr(self, field):
+                yield Problem(f"{path}.{field}", "must not be empty")
+        for i, kind in enumerate(self.kinds):
+            if kind in UNGRANTED and not _READING.issuperset(self.verbs):
+                yield Problem(f"{path}.kinds[{i}]", f"{kind} is for owners: no more than get and list is granted")
+            elif kind != "*" and not _KIND.fullmatch(kind):
+                yield Problem(f"{path}.kinds[{i}]", "must be a kind such as Policy, or *")
+        for i, glob in enumerate(self.names):
+            if not _NAMES.fullmatch(glob):
+                yield Problem(f"{path}.names[{i}]", "must be a name, in which * and ? stand for any letters")
+
+
+UNGRANTED: Final = frozenset({"ApiKey", "Tenant"})
+_READING: Final = frozenset({"get", "list"})
+_KIND = re.compile(r"[A-Z][A-Za-z]{0,63}")
+_NAMES = re.compile(r"[^\[\]\0]{1,256}")
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -88,6 +139,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def problems(self) -> Iterator[Problem]:
         if self.admin_role is None and not (self.user or self.agent):
             yield Problem("spec", "must name a user, an agent or both, or an admin_role")
+        if self.admin_role == "bound" and not self.user:
+            yield Problem("spec.user", "must be named: the key may do what the roles bound to its user allow")
         if self.admin_role is not None and (self.agent or self.endpoints):
             yield Problem("spec.admin_role", "an admin key names no agent or endpoints")
         if self.admin_role is not None and (self.namespaces or self.scopes or self.a2a):
@@ -176,8 +229,12 @@ class Role(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """A named set of permissions."""
 
     permissions: list[Permission]
+    admin: list[AdminPermission] = msgspec.field(default_factory=list)
+    """At the admin API, to holders of admin keys whose user it is bound to by name; for owners to declare."""
 
     def problems(self) -> Iterator[Problem]:
+        for i, granted in enumerate(self.admin):
+            yield from granted.problems(f"spec.admin[{i}]")
         for i, permission in enumerate(self.permissions):
             for j, condition in enumerate(permission.when):
                 root = condition.attribute.partition(".")[0]

@@ -4,10 +4,10 @@ import msgspec
 from psycopg.rows import TupleRow
 
 from adapters.postgres.audit import append
-from adapters.postgres.database import Database
+from adapters.postgres.database import Connection, Database
 from core.admin import KnownKey
 from core.audit import Entry
-from core.identity import ApiKey
+from core.identity import AdminPermission, ApiKey
 from core.node_token import NodeToken
 
 CHANNEL = "toolgate_node_tokens"
@@ -31,7 +31,11 @@ class PostgresCredentials:
         )
         async with self._database.connection() as conn:
             row = await (await conn.execute(statement, (key_hash, key_hash))).fetchone()
-        return KnownKey(row[0], row[1], msgspec.json.decode(row[2], type=ApiKey)) if row is not None else None
+            if row is None:
+                return None
+            spec = msgspec.json.decode(row[2], type=ApiKey)
+            held = await _held(conn, row[0], spec.user) if spec.user and spec.admin_role is not None else ()
+        return KnownKey(row[0], row[1], spec, held)
 
     async def node(self, token_hash: bytes) -> NodeToken | None:
         async with self._database.connection() as conn:
@@ -66,6 +70,23 @@ class PostgresCredentials:
                 await append(conn, "", [entry])
                 await conn.execute("SELECT pg_notify(%s, %s)", (CHANNEL, token.name))
             return bool(done.rowcount)
+
+
+_HELD = (
+    "SELECT role.spec->'admin' FROM resources bound"
+    " JOIN resources role ON role.tenant = bound.tenant AND role.kind = 'Role' AND role.name = bound.spec->>'role'"
+    " JOIN resources person ON person.tenant = bound.tenant AND person.kind = 'User' AND person.name = %s"
+    " WHERE bound.tenant = %s AND bound.kind = 'RoleBinding' AND role.spec ? 'admin'"
+    " AND bound.spec->'subjects' @> %s::jsonb AND NOT coalesce((person.spec->>'disabled')::bool, false)"
+    " ORDER BY bound.name"
+)
+
+
+async def _held(conn: Connection, tenant: str, user: str) -> tuple[AdminPermission, ...]:
+    """By name alone: editors say who is in a group, and must not make themselves more than they are by that."""
+    subject = msgspec.json.encode([{"kind": "user", "name": user}]).decode()
+    rows = await (await conn.execute(_HELD, (user, tenant, subject))).fetchall()
+    return tuple(one for (granted,) in rows for one in msgspec.convert(granted, type=list[AdminPermission]))
 
 
 def _token(row: TupleRow) -> NodeToken:

@@ -209,7 +209,7 @@ def _admin(known: KnownKey, now: float) -> Admin | None:
     if spec.admin_role is None or spec.revoked or expired:
         return None
     name = f"{known.tenant}/{known.name}" if known.tenant else known.name
-    return Admin(name, known.tenant or None, spec.admin_role, spec.user)
+    return Admin(name, known.tenant or None, spec.admin_role, spec.user, known.permissions if known.tenant else ())
 
 
 def _unproven() -> Rejected:

@@ -4,11 +4,11 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from control_plane.services.authority import need, no_tenant, see_tenant
+from control_plane.services.authority import is_allowed, may, may_list, no_tenant, see_tenant
 from core.admin import Admin, Rejected, Why
 from core.approval import Answer, Approval, ApprovalRows, Wish
 from core.bound import Bound
-from core.identity import User
+from core.identity import APPROVAL, User
 from core.node_token import NodeToken
 from core.resource import Problem, Ref
 from core.store import Store
@@ -82,12 +82,19 @@ class CallApprovals:
     async def list(self, admin: Admin, tenant: str, *, all_states: bool = False) -> list[Approval]:
         """Those that wait, or all that are known; newest first."""
         await self._may_see(admin, tenant)
-        return await self._rows.list(tenant, all_states=all_states, limit=LISTED_MAX, now=self._clock())
+        may_list(admin, APPROVAL)
+        found = await self._rows.list(tenant, all_states=all_states, limit=LISTED_MAX, now=self._clock())
+        named = ((one, Ref(APPROVAL, tenant, one.wish.name)) for one in found)
+        return [one for one, ref in named if is_allowed(admin, "list", ref, "viewer", labels={})]
 
     async def settle(self, admin: Admin, tenant: str, id: str, *, approve: bool, reason: str) -> Approval:  # noqa: A002
         """Raises Rejected, where it is the caller's own too."""
         await self._may_see(admin, tenant)
-        need(admin, "editor")
+        known = await self._rows.get(tenant, id, self._clock())
+        name = known.wish.name if known is not None else ""
+        if not is_allowed(admin, "approve", Ref(APPROVAL, tenant, name), "editor", labels={}):
+            # Which tool it is for, and whether it is there, is for those to hear who may settle it.
+            may(admin, "approve", Ref(APPROVAL, tenant, ""), "editor", labels={})
         by = await self._person(admin, tenant)
         if len(reason) > REASON_CHARS or "\0" in reason:
             raise _invalid("reason", f"must be text of at most {REASON_CHARS} characters")

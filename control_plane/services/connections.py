@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import msgspec
 
-from control_plane.services.authority import absent, need, see_tenant
+from control_plane.services.authority import absent, may, see_tenant
 from control_plane.services.authorization_client import AuthorizationClient, declared_client
 from control_plane.services.secrets import Vault
 from core import oauth_client as oauth
@@ -294,6 +294,7 @@ class Accounts:
 
     async def list(self, admin: Admin, tenant: str, server: str) -> Sequence[Connection]:
         see_tenant(admin, tenant)
+        may(admin, "list", Ref("Server", tenant, server), "viewer", labels={})
         if await self._ports.store.get(Ref("Tenant", "", tenant)) is None:
             raise absent(Ref("Tenant", "", tenant))
         return await self._ports.connections.list(tenant, server)
@@ -302,7 +303,7 @@ class Accounts:
         """A URL with which a person connects an account as `subject`."""
         ports = self._ports
         see_tenant(admin, tenant)
-        need(admin, "editor")
+        may(admin, "connect", Ref("Server", tenant, server), "editor", labels={})
         declared = await ports.server(tenant, server)
         if declared is None:
             raise absent(Ref("Server", tenant, server))
@@ -325,7 +326,7 @@ class Accounts:
         """Forget the account, everywhere, and have its tokens revoked; whether the authorization server did so."""
         ports = self._ports
         see_tenant(admin, tenant)
-        need(admin, "editor")
+        may(admin, "connect", Ref("Server", tenant, server), "editor", labels={})
         dropped = await ports.connections.drop(tenant, server, subject)
         if dropped is None:
             raise Rejected(Why.NOT_FOUND, f"{subject or 'nobody'} has no account at Server/{server}")

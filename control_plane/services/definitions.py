@@ -11,12 +11,13 @@ from uuid import uuid4
 
 import msgspec
 
-from control_plane.services.authority import absent, need, see_tenant
+from control_plane.services.authority import absent, may, see_tenant
 from control_plane.services.screening import Screening
 from core.admin import Admin, Rejected, Why
 from core.audit import Entry
 from core.bound import Bound
 from core.definition import Definition, Definitions, Due, Known, Learnt, canonical_digest, learn, plain
+from core.identity import AdminRole, AdminVerb
 from core.offering import Offering
 from core.onbehalf import UserConnection
 from core.resource import Problem, Ref, Resource
@@ -291,8 +292,7 @@ class Approvals:
 
     async def approve(self, admin: Admin, tenant: str, server: str, tool: str, digest: bytes) -> Sequence[str]:
         """Put what was last seen in force: of one tool with the digest the approver saw, or of all that wait ("*")."""
-        resource = await self._server(admin, tenant, server)
-        need(admin, "editor")
+        resource = await self._server(admin, tenant, server, "approve")
 
         allowed: Container[bytes] | None = None
         if tool == "*" and isinstance(resource.spec, Server) and resource.spec.screen:
@@ -315,17 +315,19 @@ class Approvals:
 
     async def refresh(self, admin: Admin, tenant: str, server: str) -> None:
         """Have a gateway look at the server now; returns before it has looked."""
-        resource = await self._server(admin, tenant, server)
-        need(admin, "editor")
+        resource = await self._server(admin, tenant, server, "refresh")
         if not await self._definitions.hasten(tenant, server):
             disabled = isinstance(resource.spec, Server) and resource.spec.disabled
             reason = "is disabled" if disabled else "is not published yet: see the tenant's status"
             raise Rejected(Why.INVALID, f"Server/{server} {reason}")
 
-    async def _server(self, admin: Admin, tenant: str, server: str) -> Resource:
+    async def _server(self, admin: Admin, tenant: str, server: str, verb: AdminVerb = "get") -> Resource:
         see_tenant(admin, tenant)
         ref = Ref("Server", tenant, server)
         resource = await self._store.get(ref)
+        role: AdminRole = "viewer" if verb == "get" else "editor"
+        if resource is not None or admin.role == "bound":
+            may(admin, verb, ref, role, labels=resource.labels if resource is not None else {})
         if resource is None:
             raise absent(ref)
         return resource

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from control_plane.services.authority import need, no_tenant, see_tenant
+from control_plane.services.authority import may, no_tenant, see_tenant
 from control_plane.services.opa_bundle import BundleSigner, bundle
 from control_plane.services.opa_config import config
 from core.admin import Admin, Rejected, Why
@@ -219,7 +219,7 @@ class OpaSidecars:
 
     async def _may_see(self, admin: Admin, tenant: str) -> None:
         see_tenant(admin, tenant)
-        need(admin, "viewer")
+        may(admin, "list", Ref("Policy", tenant, ""), "viewer", labels={})
         if not tenant or await self._ports.store.get(Ref("Tenant", "", tenant)) is None:
             raise no_tenant(tenant)
 

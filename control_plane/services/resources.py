@@ -8,14 +8,23 @@ import msgspec
 
 from control_plane.compiler.policy import role_problems
 from control_plane.services import cursor as cursors
-from control_plane.services.authority import absent, may_write, no_tenant, see_tenant, sees
+from control_plane.services.authority import (
+    absent,
+    is_allowed,
+    may,
+    may_list,
+    may_write,
+    no_tenant,
+    see_tenant,
+    sees,
+)
 from control_plane.services.secrets import Vault
 from core import onbehalf
 from core.admin import Admin, Applied, Draft, Outcome, Page, Rejected, Why
 from core.audit import Entry
 from core.audit_sink import AuditSink, FileTo
 from core.guard import Guard
-from core.identity import Agent, Role
+from core.identity import Agent, Role, RoleBinding
 from core.issuer import IdentityProvider
 from core.kinds import KINDS, PLATFORM_SCOPE, kind_named
 from core.oauth.server import NAME as ONLY_ONE
@@ -96,7 +105,10 @@ class Resources:
 
     async def get(self, admin: Admin, kind: str, tenant: str, name: str) -> Resource:
         ref = Ref(known(kind), tenant, name)
-        resource = await self._store.get(ref) if sees(admin, ref) else None
+        if not sees(admin, ref):
+            raise absent(ref)
+        resource = await self._store.get(ref)
+        may(admin, "get", ref, "viewer", labels=resource.labels if resource is not None else {})
         if resource is None:
             raise absent(ref)
         return resource
@@ -117,6 +129,7 @@ class Resources:
         kind = known(kind)
         if platform:
             _of_the_platform(admin, tenant)
+        may_list(admin, kind)
         question = (kind, "" if platform else tenant, namespace, selector, *(["platform"] if platform else []))
         limit = page_limit(page_size)
         try:
@@ -134,7 +147,8 @@ class Resources:
         )
         found = await self._store.find(query)
         more = found[limit - 1] if len(found) > limit else None
-        return Page(found[:limit], cursors.written(question, (more.tenant, more.name)) if more else "")
+        seen = [one for one in found[:limit] if is_allowed(admin, "list", one.ref, "viewer", labels=one.labels)]
+        return Page(seen, cursors.written(question, (more.tenant, more.name)) if more else "")
 
     async def _listed(self, admin: Admin, kind: str, tenant: str) -> str | None:
         """The tenant to list, None for all."""
@@ -160,10 +174,14 @@ class Resources:
         async with self._store.writing(draft.tenant) as writing:
             problems += await _without_tenant(writing, draft.tenant, alone=not problems)
             current = await writing.get(ref)
+            if draft.kind in KINDS:
+                for labels in (draft.labels, current.labels if current is not None else draft.labels):
+                    may_write(admin, ref, labels=labels)
             _fresh(ref, current, draft.generation)
             conflicts = [found async for found in self._conflicts(writing, draft, spec, current)]
             conflicts += self._out_of_reach(admin, spec, current)
             conflicts += _of_owners(admin, spec, current)
+            conflicts += await _of_roles(admin, writing, draft.tenant, spec, current)
             problems += besides(conflicts, [problem.path for problem in problems])
             if problems or spec is None:
                 raise Rejected(Why.INVALID, f"{ref} is not valid", problems)
@@ -175,9 +193,10 @@ class Resources:
     async def delete(self, admin: Admin, kind: str, tenant: str, name: str, *, generation: int = 0) -> None:
         """Refused while anything names it, and then says what does."""
         ref = Ref(known(kind), tenant, name)
-        may_write(admin, ref)
+        may_write(admin, ref, "delete")
         async with self._store.writing(tenant, *([name] if ref.kind == "Tenant" else [])) as writing:
             current = await writing.get(ref)
+            may_write(admin, ref, "delete", labels=current.labels if current is not None else {})
             if current is None:
                 raise absent(ref)
             _fresh(ref, current, generation)
@@ -376,6 +395,28 @@ def _of_owners(admin: Admin, spec: Spec | None, current: Resource | None) -> Ite
         told = (before.reveal, before.tools, before.endpoints, before.disabled) if isinstance(before, Guard) else None
         if told != (spec.reveal, spec.tools, spec.endpoints, spec.disabled):
             yield Problem("spec.reveal", f"is for owners to declare, and which tools it is for; {whose}")
+
+
+async def _of_roles(
+    admin: Admin, writing: Writing, tenant: str, spec: Spec | None, current: Resource | None
+) -> list[Problem]:
+    """Whoever could say what a role may do here, or who has it, could do anything."""
+    if admin.role == "owner":
+        return []
+    before = current.spec if current is not None else None
+    rule = f"is for owners to declare; {admin.name} has the role {admin.role}"
+    if isinstance(spec, Role):
+        same = spec.admin == (before.admin if isinstance(before, Role) else [])
+        return [] if same else [Problem("spec.admin", rule)]
+    if not isinstance(spec, RoleBinding) or spec == before:
+        return []
+    for binding in (spec, before):
+        if not isinstance(binding, RoleBinding):
+            continue
+        role = await writing.get(Ref("Role", tenant, binding.role))
+        if role is not None and isinstance(role.spec, Role) and role.spec.admin:
+            return [Problem("spec.role", f"{role.ref} has permissions of the admin API, and {rule}")]
+    return []
 
 
 def _references(draft: Draft, spec: Spec | None) -> list[tuple[str, Ref]]:

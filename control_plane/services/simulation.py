@@ -10,7 +10,7 @@ import msgspec
 
 from control_plane.compiler.access import identity_of
 from control_plane.compiler.source import Found, TenantPolicy
-from control_plane.services.authority import absent, need, no_tenant, see_tenant
+from control_plane.services.authority import absent, may, no_tenant, see_tenant
 from control_plane.services.explanation import Explanation, Situation, explained
 from core.admin import Admin, Rejected, Why
 from core.call import Target
@@ -204,7 +204,7 @@ class Simulations:
 
     async def _resources(self, admin: Admin, tenant: str) -> list[Resource]:
         see_tenant(admin, tenant)
-        need(admin, "editor")
+        may(admin, "simulate", Ref("Policy", tenant, ""), "editor", labels={})
         _, resources = await self._store.load(tenant)
         if not any(isinstance(resource.spec, Tenant) for resource in resources):
             raise no_tenant(tenant)

@@ -6,7 +6,7 @@ from typing import get_args
 
 import msgspec
 
-from control_plane.services.authority import absent, see_tenant
+from control_plane.services.authority import absent, may, see_tenant
 from core.admin import Admin, Rejected, Why
 from core.limits import Grant
 from core.node_token import NodeToken
@@ -50,6 +50,7 @@ class QuotaUsage:
     async def list(self, admin: Admin, tenant: str) -> list[Declared]:
         """Of the present periods, the most used first. Raises Rejected."""
         see_tenant(admin, tenant)
+        may(admin, "list", Ref("Quota", tenant, ""), "viewer", labels={})
         if await self._store.get(Ref("Tenant", "", tenant)) is None:
             raise absent(Ref("Tenant", "", tenant))
         found = await self._usage.used(tenant, self._clock())

@@ -6,13 +6,13 @@ from typing import Protocol
 
 import msgspec
 
-from control_plane.services.authority import no_tenant, see_tenant, sees
+from control_plane.services.authority import is_allowed, may_list, no_tenant, see_tenant, sees
 from control_plane.services.resources import known
 from core.admin import Admin, Event, Rejected, Why
 from core.bound import Bound, Hits
 from core.identity import ApiKey
 from core.kinds import KINDS
-from core.resource import Ref
+from core.resource import Ref, Resource
 from core.store import Change, Pruned, Query, Store
 
 QUEUE = 1_024
@@ -104,6 +104,7 @@ class Watch:
         when the caller is too slow or its key was changed, UNAUTHENTICATED once its key is revoked.
         """
         wanted = _Wanted(admin, known(kind) if kind else "", tenant)
+        may_list(admin, wanted.kind)
         if tenant:
             see_tenant(admin, tenant)
             if await self._store.get(Ref("Tenant", "", tenant)) is None:
@@ -218,7 +219,11 @@ class _Wanted(msgspec.Struct, frozen=True):
         ref = event.resource.ref
         concerned = ref.name if ref.kind == "Tenant" else ref.tenant
         fits = (not self.kind or ref.kind == self.kind) and (not self.tenant or concerned == self.tenant)
-        return fits and sees(self.admin, ref)
+        return (
+            fits
+            and sees(self.admin, ref)
+            and is_allowed(self.admin, "list", ref, "viewer", labels=event.resource.labels)
+        )
 
     def listed(self, kind: str) -> str | None:
         if kind == "Tenant":
@@ -226,9 +231,18 @@ class _Wanted(msgspec.Struct, frozen=True):
         return self.tenant or self.admin.tenant
 
 
+def _grants(admin: Admin, resource: Resource) -> bool:
+    """Whether it may say what a key may do that goes by its user's roles."""
+    if admin.role != "bound" or resource.tenant != admin.tenant:
+        return False
+    return resource.kind in ("Role", "RoleBinding") or (resource.kind, resource.name) == ("User", admin.user)
+
+
 def _ends(admin: Admin, event: Event, began: int) -> Rejected | None:
     """Why the event ends the watch of whoever came with the key it is about, if not for what was so when it `began`."""
     resource = event.resource
+    if resource is not None and _grants(admin, resource) and event.revision > began:
+        return Rejected(Why.UNAVAILABLE, "what the admin key may do was changed: begin the watch again")
     if resource is None or not isinstance(resource.spec, ApiKey):
         return None
     if admin.name != (f"{resource.tenant}/{resource.name}" if resource.tenant else resource.name):
