@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench import processes
+from tests.harness.issuer import Issuer, jwk
 
 SLICES = 7
 BIN = Path(sys.executable).parent
@@ -69,6 +70,15 @@ spec:
               openai_key, anthropic_key, generic_api_key, private_key, jwt]
 """
 
+PROVIDER = """
+kind: IdentityProvider
+tenant: bench
+name: company
+spec: {{issuer: "{issuer}", keys: [{jwk}], users: known, agents: known}}
+"""
+TOKENS = 8192
+"""Twice what a worker remembers of a tenant: by the time one comes again it is long forgotten."""
+
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientCapabilities": {},
@@ -94,13 +104,22 @@ def headers(era: str, key: str, session: str = "") -> dict[str, str]:
     return sent | {"MCP-Protocol-Version": "2025-11-25", "Mcp-Session-Id": session}
 
 
-def wrk_script(path: Path, era: str, key: str, session: str) -> Path:
+def wrk_script(path: Path, era: str, key: str, session: str, others: list[str] | None = None) -> Path:
+    """`others`: credentials that take turns instead of the key."""
     lines = ['wrk.method = "POST"', f"wrk.body = {json.dumps(body(era))}"]
     lines += [f"wrk.headers[{json.dumps(k)}] = {json.dumps(v)}" for k, v in headers(era, key, session).items()]
     lines.append(
         'done = function(s, l, r) io.write(string.format("RESULT %d %d %d %d %d\\n", s.requests, s.duration, '
         "s.errors.status, l:percentile(50), l:percentile(99))) end"
     )
+    if others is not None:
+        listed = path.with_suffix(".txt")
+        listed.write_text("\n".join(others))
+        lines += [
+            f"local all, at = {{}}, 0 for line in io.lines({json.dumps(str(listed))}) do all[#all + 1] = line end",
+            'request = function() at = at % #all + 1 wrk.headers["Authorization"] = "Bearer " .. all[at]',
+            "return wrk.format() end",
+        ]
     path.write_text("\n".join(lines))
     return path
 
@@ -187,10 +206,11 @@ class Bench:
         self.url = self.connection["mcp_url"].rsplit("/", 1)[0].rstrip("/") + "/mcp"
         self._wait_for_tool()
 
-    def _wait_for_tool(self) -> None:
+    def _wait_for_tool(self, url: str = "", credential: str = "") -> None:
+        url, credential = url or self.url, credential or self.key
         end = time.monotonic() + 30
         while time.monotonic() < end:
-            request = urllib.request.Request(self.url, body("modern").encode(), headers("modern", self.key))
+            request = urllib.request.Request(url, body("modern").encode(), headers("modern", credential))
             try:
                 with urllib.request.urlopen(request) as answer:
                     if b'"content"' in answer.read():
@@ -199,6 +219,20 @@ class Bench:
                 pass
             time.sleep(0.1)
         sys.exit("the upstream's tool never came")
+
+    def tokens(self) -> tuple[str, list[str]]:
+        """(where they are good, JWTs of a company's issuer), each another."""
+        issuer = Issuer("ES256")
+        issuer.port = 1  # Nobody is there: its key is declared.
+        published = json.dumps(jwk(*issuer.keys.values(), kid=next(iter(issuer.keys)), alg="ES256"))
+        manifest = self.folder / "provider.yaml"
+        manifest.write_text(PROVIDER.format(issuer="https://id.example.com", jwk=published))
+        toolgate("apply", "-f", str(manifest), *self.flag)
+        door = self.url.removesuffix("/mcp") + "/bench/default/mcp"
+        said = {"iss": "https://id.example.com", "aud": door, "azp": "loader"}
+        tokens = [issuer.token(jti=str(number), **said) for number in range(TOKENS)]
+        self._wait_for_tool(door, tokens[0])
+        return door, tokens
 
     @property
     def gateway_pid(self) -> int:
@@ -254,6 +288,11 @@ def main() -> None:
         run = (options.seconds, options.connections)
         figures = measured("toolgate, 2026-07-28", bench.url, bench.gateway_pid, modern, *run)
         measured("toolgate, 2025-11-25", bench.url, bench.gateway_pid, legacy, *run)
+        door, tokens = bench.tokens()
+        known = wrk_script(bench.folder / "known.lua", "modern", tokens[0], "")
+        measured("  with a token, known", door, bench.gateway_pid, known, *run)
+        unknown = wrk_script(bench.folder / "unknown.lua", "modern", tokens[0], "", tokens)
+        measured("  with a token, unknown", door, bench.gateway_pid, unknown, *run)
         port, pid = haproxy(stack, bench.folder, bench.upstream_port)
         measured("HAProxy", f"http://127.0.0.1:{port}/mcp", pid, modern, *run)
         port = free_port()
