@@ -225,7 +225,7 @@ def _actions(verbs: Parsers) -> None:
             ("until", "up to this time"),
             ("caller", "user/agent, or the administrator"),
             ("tool", "the tool, or Kind/name"),
-            ("outcome", "ok, forbidden, rate_limited, ..."),
+            ("outcome", "ok, forbidden, rate_limited, changed, ..."),
         ):
             parser.add_argument(f"--{flag}", help=what)
         parser.add_argument(

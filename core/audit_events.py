@@ -5,14 +5,18 @@ from typing import Final
 
 import msgspec
 
-from core.admin import AuditRow
+from core.admin import AuditRow, Outcome
 
 OCSF_VERSION: Final = "1.3.0"
 API_ACTIVITY: Final = 6003
 _APPLICATION_ACTIVITY: Final = 6
 _CREATE, _READ, _UPDATE, _DELETE, _OTHER = 1, 2, 3, 4, 99
 """Activities of the class (OCSF 1.3.0, API Activity, `activity_id`)."""
-_ACTIVITIES: Final[Mapping[str, int]] = {"created": _CREATE, "updated": _UPDATE, "deleted": _DELETE}
+_ACTIVITIES: Final[Mapping[str, int]] = {
+    Outcome.CREATED: _CREATE,
+    Outcome.CHANGED: _UPDATE,
+    "deleted": _DELETE,
+}
 _INFORMATIONAL, _LOW, _MEDIUM, _HIGH = 1, 2, 3, 4
 _SEVERITIES: Final[Mapping[str, int]] = {
     "unauthenticated": _MEDIUM,

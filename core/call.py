@@ -376,7 +376,7 @@ class Record(msgspec.Struct, array_like=True):
     agent: str = ""
     credential: str = ""
     outcome: str = ""
-    """"ok", "tool_error" (the tool said it failed), "upstream_error" (the upstream's protocol error), or a `Reason`."""
+    """A `CallOutcome` of `core.audit_outcomes`, or a `Reason`."""
     reasons: tuple[str, ...] = ()
     detail: str = ""
     generation: int = 0

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from core.audit_outcomes import CallOutcome
 from core.call import ARGUMENTS_KEPT, Clean, Inbound, Permit, Record, Result
 from core.errors import Reason, Refused, Unavailable
 from core.guard import Finding
@@ -192,11 +193,11 @@ class Recording:
         others = 0 if self._caller is not None else self._meter.strangers.admit(self._meter.wall_clock())
         if others is None:
             return
-        self._meter.sink.append(_encode(self._row(outcome, reasons, detail, blocked, others)), required=self._owed)
+        self._meter.sink.append(_encode(self._row(str(outcome), reasons, detail, blocked, others)), required=self._owed)
         if isinstance(failure, Unavailable):
             log.warning("call %s: %s: %s", self.inbound.id, failure.reason, failure.detail or failure.public)
 
-    def _outcome(self, failure: BaseException | None) -> tuple[str, tuple[str, ...], str]:
+    def _outcome(self, failure: BaseException | None) -> tuple[CallOutcome | Reason, tuple[str, ...], str]:
         """(outcome, reasons, detail) of the record."""
         if failure is None:
             reasons = self._permit.reasons if self._permit is not None else ()
@@ -204,15 +205,15 @@ class Recording:
             if result is None:
                 return "ok", reasons, ""
             if self._unconnected:
-                return str(Reason.NOT_CONNECTED), reasons, ""
+                return Reason.NOT_CONNECTED, reasons, ""
             if result.error:
                 return "upstream_error", reasons, ""
             return ("tool_error" if result.is_error else "ok"), reasons, ""
         if isinstance(failure, (Refused, Unavailable)):
-            return str(failure.reason), (), (failure.detail or failure.public)[:500]
+            return failure.reason, (), (failure.detail or failure.public)[:500]
         if isinstance(failure, CancelledError):
-            return str(Reason.CANCELLED), (), ""
-        return str(Reason.INTERNAL), (), type(failure).__name__
+            return Reason.CANCELLED, (), ""
+        return Reason.INTERNAL, (), type(failure).__name__
 
     def _row(
         self, outcome: str, reasons: tuple[str, ...], detail: str, blocked: tuple[Finding, ...], others: int

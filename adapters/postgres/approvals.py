@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -15,12 +16,12 @@ from core.approval import (
     SETTLED_S,
     Answer,
     Approval,
-    State,
     TooManyWishes,
     Wish,
     told,
 )
 from core.audit import Entry
+from core.audit_outcomes import ChangeOutcome
 
 _COLUMNS = "id, wish, state, asked_at, expires_at, settled_by, reason, settled_at"
 _encode = msgspec.msgpack.Encoder().encode
@@ -71,7 +72,7 @@ class PostgresApprovals:
         return _approval(row, now) if row is not None else None
 
     async def settle(self, tenant: str, id: str, *, approve: bool, by: str, reason: str, now: float) -> Approval | None:  # noqa: A002
-        state: State = "approved" if approve else "denied"
+        state: Literal["approved", "denied"] = "approved" if approve else "denied"
         query = (
             "UPDATE approvals SET state = %s, settled_by = %s, reason = %s, settled_at = %s, expires_at = %s"
             f" WHERE tenant = %s AND id = %s AND state = 'pending' AND expires_at > %s RETURNING {_COLUMNS}"
@@ -141,7 +142,7 @@ def _caller(wish: Wish) -> str:
     return f"{wish.user}/{wish.agent}"
 
 
-def _entry(one: Approval, wish: Wish, outcome: str, caller: str, now: float, reason: str = "") -> Entry:  # noqa: PLR0917
+def _entry(one: Approval, wish: Wish, outcome: ChangeOutcome, caller: str, now: float, reason: str = "") -> Entry:  # noqa: PLR0917
     """Which call it is, and never its arguments: the audit log keeps those where its tenant says so."""
     detail: dict[str, object] = {
         "call": wish.call_id,

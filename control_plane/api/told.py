@@ -12,6 +12,7 @@ from control_plane.services.usage import Declared, QuotaUsage
 from core.admin import Admin, AuditRow, Rejected, Why
 from core.audit import Wanted
 from core.audit_events import FORMATS
+from core.audit_outcomes import possible
 from core.checkpoint import Checkpoint
 from core.resource import Problem
 from toolgate.v1 import actions_pb2 as actions
@@ -84,6 +85,9 @@ def _usage(one: Declared) -> usage.QuotaUsage:
 
 
 def _wanted(request: actions.ListAuditRequest | actions.ExportAuditRequest) -> Wanted:
+    if request.outcome and request.outcome not in possible(request.type):
+        rule = f"must be one of {', '.join(possible(request.type))}"
+        raise Rejected(Why.INVALID, "there is no such outcome", [Problem("outcome", rule)])
     return Wanted(
         since_unix=unix_of(request.since) if request.HasField("since") else None,
         until_unix=unix_of(request.until) if request.HasField("until") else None,

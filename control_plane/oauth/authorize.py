@@ -20,6 +20,7 @@ from control_plane.oauth.issuers import Issuer, auth_entry
 from control_plane.oauth.tokens import Rules
 from core.admin import Rejected, Why
 from core.audit import AuditRows
+from core.audit_outcomes import AuthOutcome
 from core.identity import key_hash
 from core.oauth.client import LOOPBACK, Client, split
 from core.oauth.errors import OAuthError
@@ -269,7 +270,8 @@ class Authorization:
             "scope": " ".join(grant.scopes),
         }
         now = self._clock()
-        caller, outcome = f"{grant.user}/{grant.agent}", "allowed" if allowed else "denied"
+        caller = f"{grant.user}/{grant.agent}"
+        outcome: AuthOutcome = "allowed" if allowed else "denied"
         entry = auth_entry(uuid.uuid4().hex, "oauth/consent", outcome, caller, detail=detail, now=now)
         if not allowed:
             await self._audit.store({issuer.tenant: [entry]})

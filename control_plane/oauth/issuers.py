@@ -12,6 +12,7 @@ from control_plane.services.resources import change_entry
 from control_plane.services.secrets import TenantKeys, Vault
 from core.admin import Admin
 from core.audit import Entry
+from core.audit_outcomes import AuthOutcome, ChangeOutcome
 from core.oauth.jose import BadToken, Claims, Jose, Token
 from core.oauth.server import ISSUER_PATH, NAME, AuthorizationServer
 from core.resource import Ref, Resource
@@ -165,7 +166,7 @@ class OwnIssuers:
         ref: Ref,
         admin: Admin,
         change: Callable[[tuple[SigningKey, ...]], tuple[SigningKey, ...]],
-        outcome: str,
+        outcome: ChangeOutcome,
     ) -> tuple[SigningKey, ...] | None:
         async with self._store.writing(ref.tenant) as writing:
             current, sealed = await writing.get(ref), await writing.sealed(ref)
@@ -193,6 +194,8 @@ class OwnIssuers:
         return msgspec.msgpack.decode(self._vault.open(ref, sealed), type=tuple[SigningKey, ...])
 
 
-def auth_entry(entry_id: str, tool: str, outcome: str, caller: str, *, detail: dict[str, object], now: float) -> Entry:
+def auth_entry(
+    entry_id: str, tool: str, outcome: AuthOutcome, caller: str, *, detail: dict[str, object], now: float
+) -> Entry:
     """Of somebody who proved, or failed to prove, who they are: never a token, a code or a password."""
     return Entry(id=entry_id, at_unix=now, type="auth", outcome=outcome, caller=caller, tool=tool, detail=detail)

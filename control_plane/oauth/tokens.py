@@ -11,6 +11,7 @@ from control_plane.oauth.clients import ClientProofs, Proven
 from control_plane.oauth.issuers import Issuer, OwnIssuers, auth_entry
 from control_plane.oauth.possession import Possessions
 from core.audit import AuditRows, Entry
+from core.audit_outcomes import AuthOutcome
 from core.endpoint import Endpoint
 from core.identity import Agent, User, key_hash
 from core.oauth.client import JWT_BEARER, TOKEN_EXCHANGE
@@ -156,7 +157,9 @@ class Tokens:
         named = msgspec.structs.replace(grant, resource=resource, jkt=proven.jkt)
         return await self.issued(issuer, named, "vouched for", {"provider": word.by.name})
 
-    async def issued(self, issuer: Issuer, grant: Grant, outcome: str, more: dict[str, object] | None = None) -> Answer:
+    async def issued(
+        self, issuer: Issuer, grant: Grant, outcome: AuthOutcome, more: dict[str, object] | None = None
+    ) -> Answer:
         """An access token alone, and its row in the audit log."""
         token_id = secrets.token_hex(16)
         await self._audit.store({issuer.tenant: [self._entry(grant, outcome, token_id, more)]})
@@ -198,7 +201,14 @@ class Tokens:
         return begun
 
     async def begun(
-        self, issuer: Issuer, family: Family, shown: Grant, outcome: str, nonce: str = "", *, prefix: str = REFRESH
+        self,
+        issuer: Issuer,
+        family: Family,
+        shown: Grant,
+        outcome: AuthOutcome,
+        nonce: str = "",
+        *,
+        prefix: str = REFRESH,
     ) -> Answer | None:
         """The first tokens of a family, `shown` being what the access token says. None: it has ended already."""
         text, hashed = _new_secret(issuer, prefix)
@@ -345,7 +355,7 @@ class Tokens:
         }
         return {**answer, "id_token": self._issuers.sign(issuer, "JWT", claims)}
 
-    def _entry(self, grant: Grant, outcome: str, token_id: str, more: dict[str, object] | None = None) -> Entry:
+    def _entry(self, grant: Grant, outcome: AuthOutcome, token_id: str, more: dict[str, object] | None = None) -> Entry:
         detail = {
             "client_id": grant.client_id,
             "resource": grant.resource,

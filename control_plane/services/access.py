@@ -11,6 +11,7 @@ from control_plane.services.resources import change_entry
 from control_plane.services.secrets import KEY_BYTES, TenantKeys, Vault
 from core.admin import Admin, Credentials, KnownKey, Rejected, Why
 from core.audit import Entry
+from core.audit_outcomes import ChangeOutcome
 from core.bound import Bound
 from core.identity import KEY_PREFIX, ApiKey, key_hash, key_tenant
 from core.node_token import NODES_MAX, TENANTS_MAX, NodeToken
@@ -150,7 +151,7 @@ class Access:
         ):
             raise absent(_token_ref(name))
 
-    def _node_entry(self, admin: Admin, name: str, outcome: str, detail: dict[str, object]) -> Entry:
+    def _node_entry(self, admin: Admin, name: str, outcome: ChangeOutcome, detail: dict[str, object]) -> Entry:
         return change_entry(admin, _token_ref(name), outcome, detail, self._clock())
 
     async def identify_node(self, token: str) -> NodeToken:

@@ -17,6 +17,7 @@ from control_plane.services.secrets import Vault
 from core import oauth_client as oauth
 from core.admin import Admin, Rejected, Why
 from core.audit import Entry
+from core.audit_outcomes import ChangeOutcome
 from core.bound import Bound
 from core.connection import LINK_S, Clients, Connection, Connections, Held, Link, Links
 from core.connection import made_for as made_for_
@@ -343,7 +344,7 @@ class Accounts:
             return False
 
 
-def change(by: str, server: str, outcome: str, detail: dict[str, object] | None = None) -> Entry:
+def change(by: str, server: str, outcome: ChangeOutcome, detail: dict[str, object] | None = None) -> Entry:
     return Entry(
         id=uuid4().hex,
         at_unix=time.time(),

@@ -15,6 +15,7 @@ from control_plane.services.authority import absent, may, see_tenant
 from control_plane.services.screening import Screening
 from core.admin import Admin, Rejected, Why
 from core.audit import Entry
+from core.audit_outcomes import ChangeOutcome
 from core.bound import Bound
 from core.definition import Definition, Definitions, Due, Known, Learnt, canonical_digest, learn, plain
 from core.identity import AdminRole, AdminVerb
@@ -217,14 +218,19 @@ def _entries(server: str, learnt: Learnt) -> list[Entry]:
     entries = []
     if learnt.auto_approved:
         entries.append(_entry(server, "toolgate", "tools_approved", learnt.auto_approved))
-    for outcome, state in (("tools_quarantined", "quarantined"), ("tools_pending", "pending"), ("tools_gone", "gone")):
+    asides: tuple[tuple[ChangeOutcome, str], ...] = (
+        ("tools_quarantined", "quarantined"),
+        ("tools_pending", "pending"),
+        ("tools_gone", "gone"),
+    )
+    for outcome, state in asides:
         names = [d.name for d in learnt.changed if d.state == state and (d.approved_digest or d.observed_digest)]
         if names:
             entries.append(_entry(server, "toolgate", outcome, names))
     return entries
 
 
-def _entry(server: str, by: str, outcome: str, tools: Sequence[str]) -> Entry:
+def _entry(server: str, by: str, outcome: ChangeOutcome, tools: Sequence[str]) -> Entry:
     return Entry(
         id=uuid4().hex,
         at_unix=time.time(),

@@ -22,6 +22,7 @@ from control_plane.services.secrets import Vault
 from core import onbehalf
 from core.admin import Admin, Applied, Draft, Outcome, Page, Rejected, Why
 from core.audit import Entry
+from core.audit_outcomes import ChangeOutcome
 from core.audit_sink import AuditSink, FileTo
 from core.guard import Guard
 from core.identity import Agent, Role, RoleBinding
@@ -272,7 +273,7 @@ class Resources:
         changed = ["value"] if sealed is not None and isinstance(spec, Secret) else []
         changed += _changed(current, resource)
         if current is not None and not changed:
-            return Put(resource=current), Outcome.UNCHANGED, change_entry(admin, ref, "unchanged", {}, now)
+            return Put(resource=current), Outcome.UNCHANGED, change_entry(admin, ref, Outcome.UNCHANGED, {}, now)
         outcome = Outcome.CHANGED if current else Outcome.CREATED
         detail: dict[str, object] = {
             "generation": resource.generation,
@@ -337,7 +338,9 @@ def page_limit(page_size: int) -> int:
     return page_size or PAGE_SIZE
 
 
-def change_entry(admin: Admin, ref: Ref, outcome: str, detail: dict[str, object], now: float) -> Entry:
+def change_entry(
+    admin: Admin, ref: Ref, outcome: ChangeOutcome | Outcome, detail: dict[str, object], now: float
+) -> Entry:
     """The audit entry of a change: never holds a spec, which may hold what is nobody else's business."""
     return Entry(
         id=uuid.uuid4().hex,

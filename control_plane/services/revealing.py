@@ -9,6 +9,7 @@ from control_plane.services.resources import change_entry
 from control_plane.services.secrets import Vault
 from core.admin import Admin, Rejected, Why
 from core.audit import Entry
+from core.audit_outcomes import ChangeOutcome
 from core.resource import Problem, Ref
 from core.sealing import Sealer
 from core.tokenise import TOKEN_MAX_CHARS, Revealed, ValueTokens
@@ -58,7 +59,13 @@ class Revealing:
         return found
 
     def _entry(  # noqa: PLR0917 - what a row holds, in a line.
-        self, admin: Admin, tenant: str, outcome: str, tokens: Sequence[str], detectors: list[str], reason: str
+        self,
+        admin: Admin,
+        tenant: str,
+        outcome: ChangeOutcome,
+        tokens: Sequence[str],
+        detectors: list[str],
+        reason: str,
     ) -> Entry:
         detail: dict[str, object] = {
             "reason": reason,

@@ -19,6 +19,7 @@ from control_plane.services.secret_stores import SecretStores
 from control_plane.services.secrets import Vault
 from core.admin import Rejected
 from core.audit import Entry
+from core.audit_outcomes import ChangeOutcome
 from core.bound import Bound
 from core.resource import Ref
 from core.sealing import SealBroken
@@ -234,7 +235,7 @@ class SecretSources:
                 await writing.unseal(due.ref, self._entry(due, "withdrawn", {"changed": ["value"], "error": why}))
         log.warning("%s of %s has no value any more: %s", due.ref, due.tenant, why)
 
-    def _entry(self, due: DueSecret, outcome: str, detail: dict[str, object]) -> Entry:
+    def _entry(self, due: DueSecret, outcome: ChangeOutcome, detail: dict[str, object]) -> Entry:
         return Entry(
             id=uuid.uuid4().hex,
             at_unix=self._clock(),

@@ -12,6 +12,7 @@ from control_plane.services.resources import change_entry
 from control_plane.services.secrets import KEY_BYTES, Vault
 from core.admin import Admin, Rejected, Why
 from core.audit import Entry
+from core.audit_outcomes import ChangeOutcome
 from core.publication import Sign
 from core.resource import Problem, Ref
 from core.sealing import Signer
@@ -220,7 +221,7 @@ class SigningKeys:
     def _opened(self, key_id: str) -> Signer:
         return self._make(self._vault.open(_ref(key_id), self._held[key_id]))
 
-    def _entry(self, admin: Admin, outcome: str, one: Announcement, key_id: str) -> Entry:
+    def _entry(self, admin: Admin, outcome: ChangeOutcome, one: Announcement, key_id: str) -> Entry:
         detail: dict[str, object] = {"number": one.number, "trusted": sorted(one.keys), "signs": one.signs}
         return change_entry(admin, _ref(key_id), outcome, detail, self._clock())
 

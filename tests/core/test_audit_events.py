@@ -2,8 +2,12 @@
 
 import json
 
+import msgspec
+import pytest
+
 from core.admin import AuditRow
 from core.audit_events import cef, ocsf
+from core.audit_outcomes import OUTCOMES, possible
 
 CALL = AuditRow(
     seq=7,
@@ -79,6 +83,20 @@ def test_a_change_is_one_too() -> None:
     assert (event["activity_id"], event["type_uid"], event["status_id"], event["severity_id"]) == (4, 600304, 1, 1)
     assert event["resources"] == [{"name": "User/ada", "type": "User"}]
     assert event["actor"]["user"]["name"] == "root"
+
+
+@pytest.mark.parametrize(("outcome", "activity"), [("created", 1), ("changed", 3), ("deleted", 4), ("rotated", 99)])
+def test_what_became_of_a_change_is_its_activity(outcome: str, activity: int) -> None:
+    assert outcome in possible("change")
+    event = json.loads(ocsf("acme", msgspec.structs.replace(CHANGE, outcome=outcome)))
+    assert event["activity_id"] == activity
+
+
+def test_an_outcome_is_told_once_whatever_has_it() -> None:
+    every = possible("")
+    assert set(every) == {one for outcomes in OUTCOMES.values() for one in outcomes}
+    assert len(set(every)) == len(every)
+    assert {"forbidden", "unreadable"} <= set(possible("call")) - set(possible("auth"))
 
 
 def test_cef_escapes_what_would_end_a_field() -> None:
