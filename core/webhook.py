@@ -6,7 +6,6 @@ Requests are signed as https://www.standardwebhooks.com says (2023-12): `webhook
 
 import hmac
 from base64 import b64decode, b64encode
-from binascii import Error as BadBase64
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import Final, Literal, Protocol
@@ -27,7 +26,7 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     url: str
     secret: str
-    """Name of the Secret that requests are signed with: text, or `whsec_` and base64."""
+    """Name of the Secret that requests are signed with: text, or `whsec_` and a key in base64."""
     events: list[Event] = msgspec.field(default_factory=lambda: ["approval.asked", "approval.settled"])
     allow_private: bool = False
     """Permit loopback and private addresses, and plain HTTP."""
@@ -73,16 +72,26 @@ class Outbox(Protocol):
     async def drop(self, ids: Sequence[str]) -> None: ...
 
 
+class NoSigningKey(ValueError):
+    """Why a Secret cannot sign. The text goes on from the Secret's name and holds nothing of its value."""
+
+
 def signature(secret: str, id: str, timestamp: int, body: bytes) -> str:  # noqa: A002
-    """Value of `webhook-signature`."""
-    key = secret.encode()
-    if secret.startswith("whsec_"):
-        try:
-            key = b64decode(secret.removeprefix("whsec_"), validate=True)
-        except BadBase64:
-            key = secret.encode()
-    signed = hmac.new(key, b"%b.%d.%b" % (id.encode(), timestamp, body), sha256).digest()
+    """Value of `webhook-signature`. Raises NoSigningKey."""
+    signed = hmac.new(_key(secret), b"%b.%d.%b" % (id.encode(), timestamp, body), sha256).digest()
     return "v1," + b64encode(signed).decode()
+
+
+def _key(secret: str) -> bytes:
+    if not secret.startswith("whsec_"):
+        return secret.encode()
+    try:
+        key = b64decode(secret.removeprefix("whsec_"), validate=True)
+    except ValueError as failure:  # Of a letter beyond ASCII too, which is no binascii.Error.
+        raise NoSigningKey("begins with whsec_, and what follows is not base64") from failure
+    if not key:
+        raise NoSigningKey("begins with whsec_, and no key follows")
+    return key
 
 
 def pause_s(attempts: int) -> float:

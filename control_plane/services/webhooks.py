@@ -16,7 +16,7 @@ from core.sealing import SealBroken
 from core.secret import SealedValues
 from core.store import Query, Statuses, Store
 from core.web import Request, Unreachable, Web
-from core.webhook import ATTEMPTS_MAX, News, Outbox, Webhook, pause_s, signature
+from core.webhook import ATTEMPTS_MAX, News, NoSigningKey, Outbox, Webhook, pause_s, signature
 
 AT_ONCE = 16
 LEASE_S = 60.0
@@ -73,24 +73,48 @@ class Webhooks:
     async def _tell(self, news: News) -> None:
         self._under_way += 1
         try:
-            hooks = [
-                resource
-                for resource in await self._store.find(Query(kind="Webhook", tenant=news.tenant))
-                if _wants(resource, news)
-            ]
-            taken = [hook.name for hook in hooks if await self._sent(hook, news)]
-            left = {hook.name for hook in hooks} - set(taken)
-            if not left:
-                await self._outbox.drop([news.id])
-            elif news.attempts + 1 >= ATTEMPTS_MAX:
-                self._given_up += 1
-                log.warning("tenant %s: %s is given up for %s", news.tenant, news.id, ", ".join(sorted(left)))
-                await self._outbox.drop([news.id])
-            else:
-                tried = msgspec.structs.replace(news, attempts=news.attempts + 1, done=(*news.done, *taken))
-                await self._outbox.later(tried, self._clock() + pause_s(news.attempts))
+            await self._deliver(news)
+        except Rejected as away:
+            log.warning("tenant %s: %s waits: %s", news.tenant, news.id, away.public)
+        except Exception:  # What goes wrong with one event must not end the others: an edge.
+            log.exception("tenant %s: %s cannot be told", news.tenant, news.id)
+            await self._again(news, (), "an error of ours")
         finally:
             self._under_way -= 1
+
+    async def _deliver(self, news: News) -> None:
+        hooks = [
+            resource
+            for resource in await self._store.find(Query(kind="Webhook", tenant=news.tenant))
+            if _wants(resource, news)
+        ]
+        # At once: a slow one keeps neither the others nor the event waiting.
+        took = await asyncio.gather(*(self._tried(hook, news) for hook in hooks))
+        taken = tuple(hook.name for hook, done in zip(hooks, took, strict=True) if done)
+        left = sorted({hook.name for hook in hooks} - set(taken))
+        if left:
+            await self._again(news, taken, ", ".join(left))
+        else:
+            await self._outbox.drop([news.id])
+
+    async def _again(self, news: News, taken: tuple[str, ...], left: str) -> None:
+        """Later, or never: `left` did not take it. Raises Rejected(UNAVAILABLE)."""
+        if news.attempts + 1 < ATTEMPTS_MAX:
+            tried = msgspec.structs.replace(news, attempts=news.attempts + 1, done=(*news.done, *taken))
+            await self._outbox.later(tried, self._clock() + pause_s(news.attempts))
+            return
+        self._given_up += 1
+        log.warning("tenant %s: %s is given up for %s", news.tenant, news.id, left)
+        await self._outbox.drop([news.id])
+
+    async def _tried(self, hook: Resource, news: News) -> bool:
+        try:
+            return await self._sent(hook, news)
+        except Rejected as away:
+            log.warning("tenant %s: %s waits: %s", news.tenant, hook.ref, away.public)
+        except Exception:  # What goes wrong with one must not have the others told again: an edge.
+            log.exception("tenant %s: %s cannot be told", news.tenant, hook.ref)
+        return False
 
     async def _sent(self, hook: Resource, news: News) -> bool:
         """Whether it took the event. Its status says when it last did, and why it did not."""
@@ -118,6 +142,8 @@ class Webhooks:
             error = "" if OK <= answer.status < MULTIPLE_CHOICES else f"it answered {answer.status}"
         except Unreachable as failure:
             error = str(failure)
+        except NoSigningKey as unfit:
+            error = f"Secret/{spec.secret} {unfit}"
         except (SealBroken, UnicodeDecodeError):
             error = f"Secret/{spec.secret} has no value that opens"
         stamp = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
