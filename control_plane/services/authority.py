@@ -9,10 +9,11 @@ from core.resource import Ref
 
 _RANK: dict[AdminRole, int] = {"bound": -1, "viewer": 0, "editor": 1, "owner": 2}
 OWNERS_ONLY = frozenset(
-    {"ApiKey", "Secret", "AuthorizationServer", "IdentityProvider", "CertificateAuthority", "AuditSink"}
+    {"ApiKey", "Secret", "SecretStore", "AuthorizationServer", "IdentityProvider", "CertificateAuthority", "AuditSink"}
 )
-"""Whoever could change a key could raise its role, a secret is its owner's, and who is let in by whom is decided by
-authorization servers, issuers and authorities: editors only see that they exist."""
+"""Whoever could change a key could raise its role, a secret is its owner's, and so is where the login to a store is
+sent; who is let in by whom is decided by authorization servers, issuers and authorities: editors only see that they
+exist."""
 
 
 def sees(admin: Admin, ref: Ref) -> bool:

@@ -18,14 +18,14 @@ from control_plane.services.authority import (
     see_tenant,
     sees,
 )
+from control_plane.services.owners import of_owners, of_roles, place
 from control_plane.services.secrets import Vault
-from core import onbehalf
 from core.admin import Admin, Applied, Draft, Outcome, Page, Rejected, Why
 from core.audit import Entry
 from core.audit_outcomes import ChangeOutcome
 from core.audit_sink import AuditSink, FileTo
 from core.guard import Guard
-from core.identity import Agent, Role, RoleBinding
+from core.identity import Role
 from core.issuer import IdentityProvider
 from core.kinds import KINDS, PLATFORM_SCOPE, kind_named
 from core.oauth.server import NAME as ONLY_ONE
@@ -181,8 +181,8 @@ class Resources:
             _fresh(ref, current, draft.generation)
             conflicts = [found async for found in self._conflicts(writing, draft, spec, current)]
             conflicts += self._out_of_reach(admin, spec, current)
-            conflicts += _of_owners(admin, spec, current)
-            conflicts += await _of_roles(admin, writing, draft.tenant, spec, current)
+            conflicts += of_owners(admin, spec, current)
+            conflicts += await of_roles(admin, writing, draft.tenant, spec, current)
             problems += besides(conflicts, [problem.path for problem in problems])
             if problems or spec is None:
                 raise Rejected(Why.INVALID, f"{ref} is not valid", problems)
@@ -236,8 +236,8 @@ class Resources:
 
     def _out_of_reach(self, admin: Admin, spec: Spec | None, current: Resource | None) -> Iterator[Problem]:
         """What only the platform's administrators may have reach so far, unless it is there already."""
-        before = _place(current.spec) if current is not None else None
-        if admin.tenant is None or spec is None or (before is not None and before == _place(spec)):
+        before = place(current.spec) if current is not None else None
+        if admin.tenant is None or spec is None or (before is not None and before == place(spec)):
             return
         for reach, path in _reached(spec):
             if reach not in self._tenants_may:
@@ -283,19 +283,6 @@ class Resources:
         status = told if current else resource.status
         put = Put(resource=resource, status=status, references=tuple(spec_references(resource)), sealed=sealed)
         return put, outcome, change_entry(admin, ref, outcome, detail, now)
-
-
-def _place(spec: Spec) -> object:
-    """Where it leads to, whatever else of it changes. None is like nothing, so what is missing here is refused."""
-    if isinstance(spec, Server):
-        return spec.transport, onbehalf.places(spec.auth)
-    if isinstance(spec, AuditSink):
-        return spec.to
-    if isinstance(spec, IdentityProvider):
-        return spec.source
-    if isinstance(spec, Guard):
-        return tuple(spec.asks())
-    return (spec.url, spec.ca_pem, spec.allow_private) if isinstance(spec, Webhook | SecretStore) else None
 
 
 def _reached(spec: Spec) -> Iterator[tuple[Reach, str]]:
@@ -378,48 +365,6 @@ def _checked(draft: Draft) -> tuple[Spec | None, list[Problem]]:
     if any(problem.path in ("kind", "tenant", "name") for problem in problems):
         raise Rejected(Why.INVALID, "the resource is not valid", problems + found)
     return spec, problems + found
-
-
-def _of_owners(admin: Admin, spec: Spec | None, current: Resource | None) -> Iterator[Problem]:
-    """Who can be whom: an agent's keys and redirect URIs are credentials, and whoever says where callers' tokens are
-    exchanged, which server gets what they are exchanged for, or which tool gets values for tokens, could have them
-    come to himself.
-    """
-    if admin.role == "owner":
-        return
-    before, whose = current.spec if current is not None else None, f"{admin.name} has the role {admin.role}"
-    if isinstance(spec, Agent) and spec.oauth != (before.oauth if isinstance(before, Agent) else None):
-        yield Problem("spec.oauth", f"is for owners to declare; {whose}")
-    if isinstance(spec, Server) and onbehalf.exchanged(spec.auth) is not None:
-        known = (before.transport, before.auth) if isinstance(before, Server) else None
-        if known != (spec.transport, spec.auth):
-            yield Problem("spec.auth", f"is for owners to declare where callers' tokens are exchanged; {whose}")
-    if isinstance(spec, Guard) and spec.reveal and not spec.disabled:
-        told = (before.reveal, before.tools, before.endpoints, before.disabled) if isinstance(before, Guard) else None
-        if told != (spec.reveal, spec.tools, spec.endpoints, spec.disabled):
-            yield Problem("spec.reveal", f"is for owners to declare, and which tools it is for; {whose}")
-
-
-async def _of_roles(
-    admin: Admin, writing: Writing, tenant: str, spec: Spec | None, current: Resource | None
-) -> list[Problem]:
-    """Whoever could say what a role may do here, or who has it, could do anything."""
-    if admin.role == "owner":
-        return []
-    before = current.spec if current is not None else None
-    rule = f"is for owners to declare; {admin.name} has the role {admin.role}"
-    if isinstance(spec, Role):
-        same = spec.admin == (before.admin if isinstance(before, Role) else [])
-        return [] if same else [Problem("spec.admin", rule)]
-    if not isinstance(spec, RoleBinding) or spec == before:
-        return []
-    for binding in (spec, before):
-        if not isinstance(binding, RoleBinding):
-            continue
-        role = await writing.get(Ref("Role", tenant, binding.role))
-        if role is not None and isinstance(role.spec, Role) and role.spec.admin:
-            return [Problem("spec.role", f"{role.ref} has permissions of the admin API, and {rule}")]
-    return []
 
 
 def _references(draft: Draft, spec: Spec | None) -> list[tuple[str, Ref]]:
