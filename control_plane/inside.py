@@ -238,6 +238,7 @@ def made(
             store=store,
         )
     )
+    proof = AuditProof(rows, checkpoints, store, keys=lambda: signing.vouchers, verifier=Ed25519Verifier)
     services = Services(
         resources=Resources(
             store,
@@ -257,7 +258,7 @@ def made(
         fleet=FleetView(nodes, store),
         audit=audit,
         usage=usage,
-        proof=AuditProof(rows, checkpoints, store, keys=lambda: signing.vouchers, verifier=Ed25519Verifier),
+        proof=proof,
         signing=signing,
         call_approvals=call_approvals,
         revealing=Revealing(vault, AesSivSealer(), audit.note),
@@ -315,6 +316,7 @@ def made(
         return {
             "issuers_asked": issuers.bound,
             "audit_sinks": sinks.bound,
+            "audit_verifications": proof.bound,
             "secret_sources": sources.bound,
             "secret_stores": stores.bound,
             "secret_store_requests": outside.secret_web.bound,

@@ -68,12 +68,13 @@ def wrong(one: Checkpoint, tenant: str, verifier: Verifier) -> str:
     return ""
 
 
-def broken(checkpoints: Sequence[Checkpoint], tenant: str, verifier: Verifier) -> tuple[int, str]:
+def broken(
+    checkpoints: Sequence[Checkpoint], tenant: str, verifier: Verifier, before: Checkpoint | None = None
+) -> tuple[int, str]:
     """(row, why) of the first of a chain's checkpoints that does not count or does not follow; 0: all do.
 
-    `checkpoints` rise by `seq`. The first may follow one that is not among them: those before it were removed.
+    `checkpoints` rise by `seq`. The first follows `before`; None: it may follow one that was removed.
     """
-    before: Checkpoint | None = None
     for one in checkpoints:
         why = wrong(one, tenant, verifier)
         if not why and before is not None and one.before != digest_of(before):

@@ -59,10 +59,13 @@ class Plane:
         self.audit = AuditLog(self.rows, self.store, self.store, clock=self.clock)
         self.signer = Ed25519Signer(bytes(32))
         self.roots = {self.signer.key_id: self.signer.public_key}
-        self.proof = AuditProof(
-            self.rows, self.checkpoints, self.store, keys=lambda: (self.roots, ()), verifier=Ed25519Verifier
-        )
+        self.proof = self.proof_in_pages(500)
         self.watch = Watch(self.store, lambda: revisions(self.database))
+
+    def proof_in_pages(self, page: int) -> AuditProof:
+        return AuditProof(
+            self.rows, self.checkpoints, self.store, keys=lambda: (self.roots, ()), verifier=Ed25519Verifier, page=page
+        )
 
     def vault_with(self, ring: KeyRing) -> Vault:
         return Vault(AesGcmSealer(), ring, PostgresSealedValues(self.database))

@@ -1,15 +1,19 @@
 """Ends of audit logs are signed as they grow, published, and held against the log."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
 
 from adapters.crypto.sealing import Ed25519Signer, Ed25519Verifier
 from adapters.files.objects import FileObjects
+from control_plane.services.audit_proof import AuditProof
 from control_plane.services.checkpoints import Signing
+from core.admin import Rejected
 from core.audit import Entry, Head, Wanted, link
 from core.audit_lines import Proof, read_checkpoint
+from core.bound import Bound
 from core.checkpoint import Checkpoint
 from tests.control_plane.services.conftest import ROOT, Plane
 
@@ -159,6 +163,61 @@ async def test_a_checkpoint_that_was_touched_is_found(plane: Plane, statement: s
     found = await plane.proof.verify(ROOT, "acme")
     assert not found.intact
     assert reason in found.reason
+
+
+async def signed_often(plane: Plane, times: int) -> list[Checkpoint]:
+    ends = signing(plane)
+    for turn in range(times):
+        await add(plane, turn * 10, 3)
+        plane.clock.now += 61
+        await ends.sign_due()
+    return await of(plane)
+
+
+async def test_checkpoints_are_read_checked_and_exported_a_page_at_a_time(plane: Plane) -> None:
+    ones = await signed_often(plane, 5)
+    proof = plane.proof_in_pages(2)
+    found = await proof.verify(ROOT, "acme")
+    assert (found.intact, found.signed_seq, found.signed_at_ms) == (True, ones[-1].seq, ones[-1].at_ms)
+    elsewhere = Proof(plane.roots, Ed25519Verifier)
+    pieces = [lines async for lines in proof.export(ROOT, "acme", Wanted(), None)]
+    assert [sum(b'"checkpoint"' in line for line in lines) for lines in pieces if len(lines) < 5][:4] == [0, 2, 2, 1]
+    for line in (line for lines in pieces for line in lines):
+        elsewhere.see(line)
+    assert elsewhere.verdict().intact
+
+
+@pytest.mark.parametrize("page", [1, 2, 3])
+async def test_a_checkpoint_that_is_missing_between_two_pages_is_found(plane: Plane, page: int) -> None:
+    await signed_often(plane, 5)
+    async with plane.database.connection() as conn:
+        await conn.execute(SECOND_GONE.encode())
+    found = await plane.proof_in_pages(page).verify(ROOT, "acme")
+    assert (found.intact, "one between them is missing" in found.reason) == (False, True)
+
+
+class Patient(Ed25519Verifier):
+    """Finds nothing good before the loop has had its turn."""
+
+    turned = threading.Event()
+
+    def verify(self, key_id: str, message: bytes, signature: bytes) -> bool:
+        return self.turned.wait(5) and super().verify(key_id, message, signature)
+
+
+async def test_signatures_are_checked_while_others_are_served_and_one_verification_of_a_log_runs(plane: Plane) -> None:
+    await signed_often(plane, 2)
+    proof = AuditProof(plane.rows, plane.checkpoints, plane.store, keys=lambda: (plane.roots, ()), verifier=Patient)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(proof.verify(ROOT, "acme"))
+        while not proof.bound.held:
+            await asyncio.sleep(0)
+        with pytest.raises(Rejected, match="one of a tenant; try again"):
+            await proof.verify(ROOT, "acme")
+        Patient.turned.set()
+    assert first.result().intact
+    assert proof.bound == Bound(0, 2, 1)
+    assert (await proof.verify(ROOT, "acme")).intact
 
 
 async def test_a_log_that_was_pruned_is_still_proven(plane: Plane) -> None:
