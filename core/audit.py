@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator, Mapping
 from hashlib import blake2b
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
 from core.admin import AuditRow
+from core.audit_outcomes import EntryType
 from core.call import Record
 from core.resource import encode
 
@@ -19,7 +20,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     at_unix: float
-    type: str
+    type: EntryType
     outcome: str
     caller: str
     tool: str
@@ -74,7 +75,7 @@ def entry_of(row: AuditRow) -> Entry:
     return Entry(
         id=row.id,
         at_unix=row.at_unix,
-        type=row.type,
+        type=cast("EntryType", row.type),  # as it was written: a chain is verified with whatever it holds
         outcome=row.outcome,
         caller=row.caller,
         tool=row.tool,

@@ -6,6 +6,9 @@ from typing import Final, Literal, get_args
 from core.admin import Outcome
 from core.errors import Reason
 
+EntryType = Literal["call", "change", "auth"]
+"""What rows there are: "auth" is somebody who proved who they are, or failed to."""
+
 CallOutcome = Literal["ok", "tool_error", "upstream_error"]
 """Of a call that was answered: "tool_error" if the tool said it failed, "upstream_error" if its server's protocol did.
 
@@ -53,7 +56,7 @@ AuthOutcome = Literal[
     "revoked",
 ]
 
-OUTCOMES: Final[Mapping[str, tuple[str, ...]]] = {
+OUTCOMES: Final[Mapping[EntryType, tuple[str, ...]]] = {
     "call": (*get_args(CallOutcome), *(str(reason) for reason in Reason), *get_args(RecordOutcome)),
     "change": (str(Outcome.CREATED), str(Outcome.CHANGED), *get_args(ChangeOutcome)),
     "auth": get_args(AuthOutcome),
@@ -63,4 +66,5 @@ OUTCOMES: Final[Mapping[str, tuple[str, ...]]] = {
 
 def possible(type_: str) -> tuple[str, ...]:
     """All there are of a type, or of all where none is named."""
-    return OUTCOMES.get(type_) or tuple(dict.fromkeys(name for names in OUTCOMES.values() for name in names))
+    found = next((outcomes for of, outcomes in OUTCOMES.items() if of == type_), ())
+    return found or tuple(dict.fromkeys(name for names in OUTCOMES.values() for name in names))

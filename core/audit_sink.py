@@ -7,7 +7,7 @@ import hmac
 import re
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import msgspec
 
@@ -15,6 +15,7 @@ from core.address import literal
 from core.admin import AuditRow
 from core.audit_events import FORMATS
 from core.audit_lines import row_line
+from core.audit_outcomes import AuthOutcome, EntryType
 from core.resource import Problem, Ref
 from core.syslog import FACILITY, message
 from core.web import Request, url_problems
@@ -24,6 +25,7 @@ SIGNATURE = "Toolgate-Signature"
 DELIVERY = "Toolgate-Delivery"
 _SEVERITY_INFO, _SEVERITY_WARN = 9, 13
 """Of OTLP logs (OpenTelemetry logs data model, SeverityNumber)."""
+_TURNED_AWAY: frozenset[AuthOutcome] = frozenset({"denied", "refused"})
 
 
 Format = Literal["jsonl", "ocsf", "cef"]
@@ -89,7 +91,7 @@ class AuditSink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Rows from when it was declared on."""
 
     to: Sink
-    types: list[Literal["call", "change"]] = msgspec.field(default_factory=lambda: ["call", "change"])
+    types: list[EntryType] = msgspec.field(default_factory=lambda: list(get_args(EntryType)))
     disabled: bool = False
     """What comes meanwhile is sent once it is not."""
 
@@ -101,7 +103,7 @@ class AuditSink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         else:
             yield from url_problems("spec.to.url", self.to.url, allow_private=self.to.allow_private)
         if not self.types:
-            yield Problem("spec.types", "must name call, change or both")
+            yield Problem("spec.types", f"must name some of {', '.join(get_args(EntryType))}")
 
     def references(self) -> Iterator[tuple[str, Ref]]:
         if isinstance(self.to, WebhookTo):
@@ -196,7 +198,7 @@ def otlp(tenant: str, rows: Sequence[AuditRow]) -> bytes:
 
 
 def _record(row: AuditRow) -> dict[str, object]:
-    fine = row.type != "call" or row.outcome == "ok"
+    fine = row.outcome == "ok" if row.type == "call" else row.type != "auth" or row.outcome not in _TURNED_AWAY
     attributes: dict[str, str | int] = {
         "toolgate.audit.seq": row.seq,
         "toolgate.audit.id": row.id,

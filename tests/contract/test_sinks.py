@@ -180,6 +180,16 @@ async def test_files_get_each_row_once_and_where_there_is_no_folder_the_sink_say
     assert not (await plane.get("AuditSink", "siem")).status.get("error")
 
 
+async def test_who_signed_in_and_who_was_refused_is_sent_too(plane: Plane, web: WebClient, tmp_path: Path) -> None:
+    await plane.apply("AuditSink", "siem", {"to": {"type": "file"}})
+    await drained(sinks(plane, web, tmp_path))
+    for kind in ("call", "change", "auth"):
+        await add(plane, 0, 1, kind)
+    await drained(sinks(plane, web, tmp_path))
+    told = [json.loads(line) for line in (tmp_path / "acme/siem.jsonl").read_bytes().splitlines()]
+    assert [one["type"] for one in told if one["caller"] == "a/b"] == ["call", "change", "auth"]
+
+
 async def test_syslog_gets_rows_again_until_it_takes_them(plane: Plane, web: WebClient) -> None:
     got: list[bytes] = []
     gone = asyncio.Event()

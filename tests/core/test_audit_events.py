@@ -1,13 +1,16 @@
 """Rows as others read them."""
 
 import json
+from typing import get_args
 
 import msgspec
 import pytest
 
 from core.admin import AuditRow
 from core.audit_events import cef, ocsf
-from core.audit_outcomes import OUTCOMES, possible
+from core.audit_outcomes import OUTCOMES, EntryType, possible
+from core.audit_sink import AuditSink, FileTo, otlp
+from core.validate import examine
 
 CALL = AuditRow(
     seq=7,
@@ -90,6 +93,24 @@ def test_what_became_of_a_change_is_its_activity(outcome: str, activity: int) ->
     assert outcome in possible("change")
     event = json.loads(ocsf("acme", msgspec.structs.replace(CHANGE, outcome=outcome)))
     assert event["activity_id"] == activity
+
+
+def test_a_sink_sends_all_types_that_are_written_unless_it_names_some() -> None:
+    assert set(get_args(EntryType)) == set(OUTCOMES)
+    assert set(AuditSink(to=FileTo()).types) == set(OUTCOMES)
+    for type_ in OUTCOMES:
+        sink, problems = examine(AuditSink, {"to": {"type": "file"}, "types": [type_]})
+        assert (sink, problems) == (AuditSink(to=FileTo(), types=[type_]), [])
+    _, problems = examine(AuditSink, {"to": {"type": "file"}, "types": []})
+    assert [problem.rule for problem in problems] == ["must name some of call, change, auth"]
+
+
+@pytest.mark.parametrize(("outcome", "severity"), [("signed in", "INFO"), ("denied", "WARN"), ("refused", "WARN")])
+def test_a_collector_is_warned_of_who_was_turned_away(outcome: str, severity: str) -> None:
+    assert outcome in possible("auth")
+    row = msgspec.structs.replace(CHANGE, type="auth", outcome=outcome)
+    (logs,) = json.loads(otlp("acme", [row]))["resourceLogs"]
+    assert logs["scopeLogs"][0]["logRecords"][0]["severityText"] == severity
 
 
 def test_an_outcome_is_told_once_whatever_has_it() -> None:
