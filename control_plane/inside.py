@@ -5,7 +5,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -95,6 +95,8 @@ from core.sealing import Signer
 from core.trust import key_id
 
 FORGET_NODES_S = 7 * 86400.0
+THREADS = 32
+"""Where tenants or strangers say who is asked: some may hang without the others noticing."""
 
 
 @dataclass(frozen=True)
@@ -112,15 +114,42 @@ class Made:
     bounds: Callable[[], dict[str, Bound]]
 
 
+def _many_threads() -> WebClient:
+    return WebClient(at_once=THREADS)
+
+
+@dataclass(frozen=True)
+class Webs:
+    """Each has threads of its own, so that hosts that do not answer the one keep none of the others waiting."""
+
+    errands: WebClient = field(default_factory=WebClient)
+    """To issuers for their keys, and to servers' authorization servers for tokens: nobody sits and waits."""
+    sign_in: WebClient = field(default_factory=WebClient)
+    """For people at a browser."""
+    sending: WebClient = field(default_factory=_many_threads)
+    """Events and audit rows, to wherever tenants want them."""
+    secrets: WebClient = field(default_factory=WebClient)
+    documents: WebClient = field(default_factory=_many_threads)
+    """Clients' metadata: anybody at all can have it ask slow hosts."""
+
+    def close(self) -> None:
+        for one in (self.errands, self.sign_in, self.sending, self.secrets, self.documents):
+            one.close()
+
+    def bounds(self) -> dict[str, Bound]:
+        return {
+            "web_requests": self.errands.bound,
+            "sign_in_requests": self.sign_in.bound,
+            "sending_requests": self.sending.bound,
+            "secret_store_requests": self.secrets.bound,
+        }
+
+
 @dataclass(frozen=True)
 class Outside:
     """What the inside needs of the way in and out."""
 
-    web: WebClient
-    secret_web: WebClient
-    """Likewise: a store of secrets that does not answer keeps nobody else waiting."""
-    document_web: WebClient
-    """Anybody can have it ask slow hosts: nothing else waits for its threads."""
+    webs: Webs
     passwords: Argon2Passwords
     bodies: Bodies
     public_url: str
@@ -197,9 +226,9 @@ def made(
             addresses=people,
             departures=people,
             open_secret=vault.secret,
-            web=outside.web,
+            web=outside.webs.sign_in,
             passwords=outside.passwords,
-            document_web=outside.document_web,
+            document_web=outside.webs.documents,
         ),
         own_issuers,
         public_url=outside.public_url,
@@ -217,7 +246,7 @@ def made(
         sealed_values=sealed_values,
         vault=vault,
         sealer=sealer,
-        web=outside.web,
+        web=outside.webs.errands,
         prover=JwtProver(),
         note=audit.note,
         public_url=outside.public_url,
@@ -225,7 +254,7 @@ def made(
     )
     obtaining = Obtaining(accounts)
     plane.learning.challenged = obtaining.challenged
-    webhooks = Webhooks(PostgresOutbox(database), store, store, sealed_values, vault, outside.web)
+    webhooks = Webhooks(PostgresOutbox(database), store, store, sealed_values, vault, outside.webs.sending)
     call_approvals = CallApprovals(PostgresApprovals(database), store)
     sidecars = OpaSidecars(
         SidecarPorts(
@@ -293,15 +322,15 @@ def made(
     sinks = Sinks(
         PostgresPlaces(database),
         rows,
-        outside.web,
+        outside.webs.sending,
         store,
         syslog=SyslogSender(),
         files=SinkFiles(wanted.audit_files) if wanted.audit_files is not None else None,
         sealed=sealed_values,
         vault=vault,
     )
-    issuers = Issuers(PostgresIssuerKeys(database), outside.web, store)
-    stores, files = SecretStores(outside.secret_web), MountedFiles(wanted.secret_files)
+    issuers = Issuers(PostgresIssuerKeys(database), outside.webs.errands, store)
+    stores, files = SecretStores(outside.webs.secrets), MountedFiles(wanted.secret_files)
     sources = SecretSources(PostgresDueSecrets(database), store, store, vault, stores, files)
 
     metrics.readings(sources.readings)
@@ -319,7 +348,7 @@ def made(
             "audit_verifications": proof.bound,
             "secret_sources": sources.bound,
             "secret_stores": stores.bound,
-            "secret_store_requests": outside.secret_web.bound,
+            **outside.webs.bounds(),
             **services.watch.bounds(),
             **fleet.bounds(),
             **plane.hub.bounds(),
@@ -331,7 +360,6 @@ def made(
             **rego.bounds(),
             **sign_on.bounds(),
             "passwords": outside.passwords.bound,
-            "web_requests": outside.web.bound,
             "policy_compilers": compiler.bound,
             "decision_inputs": decisions.bound,
             "approvals_waited_for": call_approvals.bound,
@@ -347,7 +375,7 @@ def made(
         plane=plane,
         fleet=fleet,
         sign_on=sign_on,
-        connecting=Connecting(accounts),
+        connecting=Connecting(replace(accounts, web=outside.webs.sign_in)),
         housekeeping=housekeeping,
         at_work=tuple(one.run for one in work),
         bounds=bounds,

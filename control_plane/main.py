@@ -23,7 +23,6 @@ from adapters.postgres.embedded import EmbeddedFailed, EmbeddedPostgres
 from adapters.postgres.migrate import SchemaTooNew, ServerTooOld, migrate
 from adapters.postgres.people import PostgresPeople
 from adapters.postgres.resources import PostgresStore
-from adapters.web.client import WebClient
 from control_plane import first_tokens, inside, keyfiles, listening, settings
 from control_plane.account.described import described
 from control_plane.account.edge import AccountEdge
@@ -112,14 +111,10 @@ async def run(wanted: Settings, stop: asyncio.Event, started: Callable[[Serving]
         metrics = Metrics()
         listener = listening.bound_listener(wanted.listen_address, wanted.admin_port)
         stack.callback(listener.close)
-        web, secret_web, document_web, passwords = WebClient(), WebClient(), WebClient(), Argon2Passwords()
-        stack.callback(web.close)
-        stack.callback(secret_web.close)
-        stack.callback(document_web.close)
+        webs, passwords = inside.Webs(), Argon2Passwords()
+        stack.callback(webs.close)
         stack.callback(passwords.close)
-        outside = inside.Outside(
-            web, secret_web, document_web, passwords, Bodies(), listening.public_url(wanted, listener)
-        )
+        outside = inside.Outside(webs, passwords, Bodies(), listening.public_url(wanted, listener))
         made = inside.made(wanted, database, signer, kek, metrics=metrics, outside=outside)
         await made.services.signing.start()
         identify = made.services.access.identify

@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import socket
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -17,6 +18,7 @@ from core.web import Answer, Request, Unreachable, url_problems
 AT_ONCE = 8
 WAITING = 256
 _ADDRESSES_TRIED = 4
+_LEAST_S = 0.001
 _OWN_HEADERS = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding"})
 
 Lookup = Callable[[str], Sequence[str]]
@@ -67,13 +69,17 @@ class _Exchange:
     def __init__(self, request: Request, lookup: Lookup) -> None:
         self._request = request
         self._lookup = lookup
+        self._deadline = time.monotonic() + request.timeout_s
         self._connection: _Pinned | None = None
         self._over = False
 
     def hang_up(self) -> None:
         self._over = True
         connection = self._connection
-        sock = connection.sock if connection is not None else None
+        if connection is None:
+            return
+        connection.over = True
+        sock = connection.sock
         if sock is not None:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
@@ -86,7 +92,8 @@ class _Exchange:
         secure = parts.scheme == "https"
         context = _context(request.ca_pem) if secure else None
         port = parts.port or (443 if secure else 80)
-        self._connection = connection = _Pinned(parts.hostname, port, addresses, request.timeout_s, context)
+        self._connection = connection = _Pinned(parts.hostname, port, addresses, self._deadline, context)
+        connection.over = self._over
         try:
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.putrequest(request.method, target, skip_accept_encoding=True)
@@ -124,30 +131,46 @@ class _Pinned(http.client.HTTPConnection):
     """To addresses that were judged already; the name only goes into `Host` and the certificate's check."""
 
     def __init__(
-        self, host: str, port: int, addresses: Sequence[str], timeout_s: float, context: ssl.SSLContext | None
+        self, host: str, port: int, addresses: Sequence[str], deadline: float, context: ssl.SSLContext | None
     ) -> None:
-        super().__init__(host, port, timeout=timeout_s)
+        super().__init__(host, port)
         self._addresses = addresses
+        self._deadline = deadline
+        self.over = False
+        """Nobody waits for it any more: no other address is tried. The loop sets it."""
         self._context = context
         if context is not None:
             self.default_port = 443
 
     def connect(self) -> None:
-        failure: OSError = TimeoutError("no address")
-        for address in self._addresses:
-            try:
-                sock = socket.create_connection((address, self.port), self.timeout)
-                break
-            except OSError as error:
-                failure = error
-        else:
-            raise failure
-        self.sock = sock
+        sock = self._connected()
+        sock.settimeout(max(self._deadline - time.monotonic(), _LEAST_S))
         if self._context is not None:
             # The handshake apart, so that `hang_up` reaches the socket while it lasts.
             secure = self._context.wrap_socket(sock, server_hostname=self.host, do_handshake_on_connect=False)
             self.sock = secure
             secure.do_handshake()
+
+    def _connected(self) -> socket.socket:
+        """To the first that answers; each gets its part of what time is left, so that the last has some too."""
+        failure: OSError = TimeoutError("timed out")
+        for position, address in enumerate(self._addresses):
+            left_s = self._deadline - time.monotonic()
+            if self.over or left_s <= 0:
+                break
+            # Kept before it connects, so that `hang_up` reaches it.
+            self.sock = sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+            try:
+                sock.settimeout(left_s / (len(self._addresses) - position))
+                sock.connect((address, self.port))
+            except OSError as error:
+                failure = error
+                sock.close()
+            else:
+                # As http.client does: a head and a body are not to wait for each other's acknowledgement.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return sock
+        raise failure
 
 
 @lru_cache(maxsize=64)

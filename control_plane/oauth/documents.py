@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from control_plane.browser.pace import Pace
-from core.bound import Bound
+from core.bound import Bound, Shares
+from core.forwarded import counted
 from core.oauth.client import AuthMethod, Client, Metadata, described, split
 from core.oauth.errors import OAuthError
 from core.web import Request, Unreachable, Web
@@ -48,6 +49,7 @@ class Documents:
         self._clock = clock
         self._known: OrderedDict[str, tuple[float, Known]] = OrderedDict()
         self._asking: dict[str, asyncio.Task[Known]] = {}
+        self._under_way = Shares(FETCHED_AT_ONCE)
         self._evicted = self._turned_away = 0
 
     def bounds(self) -> dict[str, Bound]:
@@ -59,7 +61,7 @@ class Documents:
         }
 
     async def client(self, client_id: str, address: str) -> Client:
-        """`address`: who asks; each may have some fetched a minute, and all that are known.
+        """`address`: who asks; each may have some fetched a minute, a fourth of them at once, and all that are known.
 
         Raises OAuthError(invalid_client), saying what is wrong with the document.
         """
@@ -79,11 +81,21 @@ class Documents:
             if len(self._asking) >= FETCHED_AT_ONCE:
                 self._turned_away += 1
                 raise OAuthError("temporarily_unavailable", "too many clients' documents are being fetched")
+            asker = counted(address) or address
+            if self._under_way.full(asker):
+                self._turned_away += 1
+                raise OAuthError("slow_down", "too many clients' documents are being fetched for your address")
             if not self.pace.admits(address):
                 raise OAuthError("slow_down", "too many clients' documents for your address: try again in a minute")
             asking = asyncio.create_task(self._fetch(client_id))
             self._asking[client_id] = asking
-            asking.add_done_callback(lambda _: self._asking.pop(client_id, None))
+            self._under_way.take(asker)
+
+            def done(_: object) -> None:
+                self._asking.pop(client_id, None)
+                self._under_way.give(asker)
+
+            asking.add_done_callback(done)
         return await asyncio.shield(asking)
 
     async def _fetch(self, client_id: str) -> Known:

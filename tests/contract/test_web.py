@@ -1,9 +1,10 @@
 """Requests to servers a tenant names: where they may go, what ends them, and what is believed of an answer."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,44 @@ async def test_an_answer_that_drips_or_never_comes_is_cut_off_in_time(web: WebCl
             await web.fetch(Request(url=f"http://127.0.0.1:{port}/", allow_private=True, timeout_s=0.3))
         assert asyncio.get_running_loop().time() - began < 2
     assert web.bound.held == 0
+
+
+def unanswering(stack: ExitStack, port: int, count: int) -> list[str]:
+    """Addresses that let nobody connect and do not say so: their queue is full."""
+    addresses = [f"127.0.0.{2 + n}" for n in range(count)]
+    for address in addresses:
+        full = stack.enter_context(socket.socket())
+        full.bind((address, port))
+        full.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex((address, port))
+    return addresses
+
+
+async def test_an_address_that_does_not_answer_leaves_time_for_the_next() -> None:
+    async with server(saying(OK)) as port:
+        with ExitStack() as stack:
+            addresses = [*unanswering(stack, port, 2), "127.0.0.1"]
+            web = WebClient(lookup=lambda _: addresses)
+            answer = await web.fetch(Request(url=f"http://dual.example:{port}/", allow_private=True, timeout_s=1.0))
+            web.close()
+    assert answer.body == b"hi"
+
+
+async def test_who_gave_up_leaves_no_thread_trying_further_addresses() -> None:
+    async with server(saying(OK)) as port:
+        with ExitStack() as stack:
+            addresses = unanswering(stack, port, 4)
+            web = WebClient(lookup=lambda host: addresses if host == "away.example" else ["127.0.0.1"], at_once=1)
+            slow = Request(url=f"http://away.example:{port}/", allow_private=True, timeout_s=4.0)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await web.fetch(slow)
+            quick = Request(url=f"http://there.example:{port}/", allow_private=True, timeout_s=0.5)
+            assert (await web.fetch(quick)).body == b"hi"
+            web.close()
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from adapters.web.client import WebClient
-from control_plane.oauth.documents import REFUSED_S, Documents, url_fault
+from control_plane.oauth.documents import FETCHED_AT_ONCE, REFUSED_S, Documents, url_fault
+from core.bound import SHARE, Bound
 from core.oauth.errors import OAuthError
+from core.web import Answer, Request, Unreachable
 from tests.control_plane.oauth.conftest import Issuer
 from tests.harness.browser import Browser
 from tests.harness.certificates import Authority
@@ -181,6 +183,41 @@ async def test_an_address_has_some_fetched_a_minute(documents: Documents, site: 
     assert (other.value.code, site.asked) == ("invalid_client", asked + 1)
     clock.now += 2
     await refusal(documents, f"{site.url}?20")
+
+
+class Waiting:
+    """A web in which no host answers before it may."""
+
+    def __init__(self) -> None:
+        self.may_answer = asyncio.Event()
+        self.bound = Bound(0, 1)
+
+    async def fetch(self, request: Request) -> Answer:
+        await self.may_answer.wait()
+        raise Unreachable(request.url)
+
+
+async def test_an_address_has_a_fourth_fetched_at_once_and_leaves_others_the_rest(clock: Clock) -> None:
+    web = Waiting()
+    documents = Documents(web, clock=clock)
+
+    async def begun(n: int, address: str) -> asyncio.Task[object]:
+        task: asyncio.Task[object] = asyncio.create_task(documents.client(f"https://a{n}.example/c", address))
+        await asyncio.wait({task}, timeout=0)
+        return task
+
+    tasks = [await begun(n, "2001:db8::1") for n in range(FETCHED_AT_ONCE // SHARE)]
+    with pytest.raises(OAuthError) as refused:
+        await documents.client("https://more.example/c", "2001:db8::2")
+    assert refused.value.code == "slow_down", "of the same subscriber"
+    tasks.append(await begun(99, ADDRESS))
+    assert not any(task.done() for task in tasks)
+    web.may_answer.set()
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {getattr(end, "code", "") for end in ends} == {"invalid_client"}
+    again = await begun(100, "2001:db8::2")
+    with pytest.raises(OAuthError, match="cannot be fetched"):
+        await again
 
 
 async def test_who_has_documents_fetched_is_counted_at_every_endpoint(issuer: Issuer) -> None:
