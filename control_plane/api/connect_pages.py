@@ -159,8 +159,10 @@ class ConnectPages:
     async def _signing_in(self, request: Request, invitation: Invitation, form: Form, browser: str) -> Response:
         address = request.client.host if request.client is not None else ""
         name, password = form.get("user", "").strip(), form.get("password", "")
+        issuer = await self._signing.issuers.of(invitation.tenant)
+        verified = issuer is not None and issuer.server.require_verified_email
         try:
-            user = await self._sign_in.check(invitation.tenant, name, password, address, verified=False)
+            user = await self._sign_in.check(invitation.tenant, name, password, address, verified=verified)
         except Rejected as refused:
             if refused.why is not Why.UNAUTHENTICATED:
                 raise

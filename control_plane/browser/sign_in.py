@@ -127,7 +127,7 @@ class SignIn:
         """What the browser is known by before anybody signs in, and a `Set-Cookie` value where it is new."""
         name = "__Host-toolgate-browser" if self._secure else "toolgate-browser"
         known = cookies.get(name, "")
-        if len(known) == 43:
+        if len(known) == 43 and known.isascii():
             return known, ""
         made = secrets.token_urlsafe(32)
         return made, self._cookie(name, made, 30 * 86_400)

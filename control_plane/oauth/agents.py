@@ -11,7 +11,7 @@ from control_plane.oauth.tokens import Answer, Rules, Tokens
 from core.admin import Credentials
 from core.identity import KEY_PREFIX, Agent, key_hash, key_tenant
 from core.oauth.errors import OAuthError
-from core.oauth.grant import Grant, limits_of, narrowed
+from core.oauth.grant import UNLIMITED, Grant, limits_of, narrowed
 from core.oauth.jose import BadToken, Jose
 from core.oauth.server import ISSUER_PATH
 from core.resource import NAME, Ref
@@ -79,6 +79,7 @@ class AgentTokens:
     async def _narrowed(self, issuer: Issuer, credential: str, wanted: AgentTokenRequest) -> Answer:
         is_key = credential.startswith(f"{KEY_PREFIX}_")
         had = await (self._of_key(issuer, credential, wanted) if is_key else self._of_token(issuer, credential, wanted))
+        await self._unbound(had)
         grant = msgspec.structs.replace(
             had,
             scopes=narrowed(wanted.scope, had.scopes),
@@ -99,17 +100,24 @@ class AgentTokens:
                 return ""
         return tenant if NAME.fullmatch(tenant) else ""
 
+    async def _unbound(self, had: Grant) -> None:
+        """Raises OAuthError for an agent that gets bound tokens alone: none is bound here."""
+        found = await self._store.get(Ref("Agent", had.tenant, had.agent))
+        agent = found.spec if found is not None else None
+        if isinstance(agent, Agent) and agent.oauth is not None and agent.oauth.bound_tokens:
+            told = "this agent gets bound tokens alone: ask the token endpoint, with a DPoP proof"
+            raise OAuthError("unauthorized_client", told)
+
     async def _of_key(self, issuer: Issuer, key: str, wanted: AgentTokenRequest) -> Grant:
         known = await self._credentials.key(key_hash(issuer.secrets.pepper, key.encode()))
         now = self._clock()
         spec = known.spec if known is not None and known.tenant == issuer.tenant else None
-        ends = spec.expires_at.timestamp() if spec is not None and spec.expires_at is not None else 0.0
-        if spec is None or spec.revoked or spec.admin_role is not None or not spec.agent or 0 < ends <= now:
+        limits = limits_of(spec) if spec is not None else UNLIMITED
+        if spec is None or spec.revoked or spec.admin_role is not None or not spec.agent or 0 < limits.ends_unix <= now:
             raise _unproven()
         found = await self._store.get(Ref("Agent", issuer.tenant, spec.agent))
         agent = found.spec if found is not None else None
         may = agent.oauth.scopes if isinstance(agent, Agent) and agent.oauth is not None else []
-        limits = limits_of(spec)
         grant = Grant(
             tenant=issuer.tenant,
             client_id=spec.agent,
@@ -117,7 +125,7 @@ class AgentTokens:
             agent=spec.agent,
             resource=await self._rules.resource(issuer, wanted.resource, limits),
             scopes=limits.within([scope for scope in issuer.server.scopes if not may or scope in may]),
-            ends_unix=ends,
+            ends_unix=limits.ends_unix,
         )
         await self._rules.alive(grant)
         return grant

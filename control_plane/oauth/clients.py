@@ -1,6 +1,7 @@
 """Which client asks, and how it proves that."""
 
 import binascii
+import re
 import time
 from base64 import b64decode
 from collections.abc import Callable, Mapping
@@ -26,6 +27,8 @@ ASSERTION_MAX_S = 600.0
 """How far ahead an assertion may end: so long its id is remembered."""
 SKEW_S = 30.0
 SECRET_MAX = 256
+REGISTERED = re.compile(r"reg_[0-9a-f]{32}")
+"""Ids that were given to clients that registered themselves: nothing else is looked for."""
 
 
 class Proven(msgspec.Struct, frozen=True):
@@ -75,7 +78,7 @@ class ClientProofs:
             if not issuer.server.client_metadata_documents:
                 return None
             return await self._documents.client(client_id, address)
-        return await self._registered.get(issuer.tenant, client_id) if client_id.isascii() else None
+        return await self._registered.get(issuer.tenant, client_id) if REGISTERED.fullmatch(client_id) else None
 
     async def prove(self, issuer: Issuer, authorization: str, form: Mapping[str, str], address: str) -> Proven:
         """Raises OAuthError(invalid_client), whatever the reason is (RFC 6749 section 5.2): that is on record."""

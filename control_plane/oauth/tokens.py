@@ -145,7 +145,7 @@ class Tokens:
             scopes=scopes_for(form.get("scope", ""), issuer.server, client, proven.limits),
             jkt=proven.jkt,
         )
-        return await self.issued(issuer, grant, "issued")
+        return await self.issued(issuer, proven.limits.ends(grant), "issued")
 
     async def _vouched(self, issuer: Issuer, proven: Proven, form: Form) -> Answer:
         """RFC 7523 section 2.1. No refresh token: the provider is asked again."""
@@ -155,7 +155,7 @@ class Tokens:
         resource = await self._rules.resource(issuer, grant.resource, proven.limits)
         await self._assertions.once(issuer, word)
         named = msgspec.structs.replace(grant, resource=resource, jkt=proven.jkt)
-        return await self.issued(issuer, named, "vouched for", {"provider": word.by.name})
+        return await self.issued(issuer, proven.limits.ends(named), "vouched for", {"provider": word.by.name})
 
     async def issued(
         self, issuer: Issuer, grant: Grant, outcome: AuthOutcome, more: dict[str, object] | None = None
@@ -188,6 +188,7 @@ class Tokens:
         await self._rules.alive(grant)
         await self._rules.resource(issuer, grant.resource, proven.limits)
         narrow = msgspec.structs.replace(grant, scopes=proven.limits.within(grant.scopes), jkt=proven.jkt)
+        narrow = proven.limits.ends(narrow)
         token_id = secrets.token_hex(16)
         if not issuer.server.refresh_token_s or "refresh_token" not in proven.client.grant_types:
             await self._audit.store({issuer.tenant: [self._entry(narrow, "issued", token_id)]})
@@ -230,7 +231,7 @@ class Tokens:
         await self._rules.alive(grant)
         await self._rules.resource(issuer, grant.resource, proven.limits)
         shown = msgspec.structs.replace(grant, scopes=scopes, jkt=proven.jkt)
-        return await self.turned(issuer, family, old_hash, shown)
+        return await self.turned(issuer, family, old_hash, proven.limits.ends(shown))
 
     async def held(self, issuer: Issuer, text: str, client_id: str) -> tuple[Family, bytes]:
         """The family of a refresh token that is good now, and the token's hash. Raises OAuthError(invalid_grant)."""
@@ -282,7 +283,8 @@ class Tokens:
             act=had.act if client.agent == had.agent else acted(had),
             jkt=proven.jkt,
         )
-        return {**await self.issued(issuer, grant, "exchanged"), "issued_token_type": ACCESS_TOKEN}
+        given = await self.issued(issuer, proven.limits.ends(grant), "exchanged")
+        return {**given, "issued_token_type": ACCESS_TOKEN}
 
     async def standing(self, issuer: Issuer, token: str, jkt: str = "") -> Grant:
         """What an access token of ours stands for, with whoever proved to have the key `jkt`. Raises OAuthError."""

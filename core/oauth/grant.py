@@ -53,6 +53,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     namespaces: frozenset[str] = frozenset()
     """Of endpoints."""
     scopes: frozenset[str] = frozenset()
+    ends_unix: float = 0.0
+    """When the credential ends, and so what it buys at the latest; 0: never."""
 
     def opens(self, endpoint: str, namespace: str) -> bool:
         return (not self.endpoints or endpoint in self.endpoints) and (
@@ -66,6 +68,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             raise OAuthError("invalid_scope", "the client's credential has none of these scopes")
         return kept
 
+    def ends(self, grant: Grant) -> Grant:
+        """Good for no longer than the credential."""
+        if not self.ends_unix or 0 < grant.ends_unix <= self.ends_unix:
+            return grant
+        return msgspec.structs.replace(grant, ends_unix=self.ends_unix)
+
 
 UNLIMITED = Limits()
 
@@ -73,7 +81,10 @@ UNLIMITED = Limits()
 def limits_of(key: ApiKey) -> Limits:
     """A key buys no token that is worth more than itself."""
     return Limits(
-        endpoints=frozenset(key.endpoints), namespaces=frozenset(key.namespaces), scopes=frozenset(key.scopes)
+        endpoints=frozenset(key.endpoints),
+        namespaces=frozenset(key.namespaces),
+        scopes=frozenset(key.scopes),
+        ends_unix=key.expires_at.timestamp() if key.expires_at is not None else 0.0,
     )
 
 

@@ -5,6 +5,8 @@ import hmac
 import json
 import secrets
 import time
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote, urlencode
 
 import jwt
 import pytest
@@ -343,3 +345,28 @@ async def test_who_cannot_prove_to_be_the_client_is_on_record(issuer: Issuer) ->
         ("refused", "robot"),
     ]
     assert all(row["detail"]["address"] == issuer.source for row in rows)
+
+
+async def test_a_token_ends_with_the_key_that_bought_it(issuer: Issuer) -> None:
+    await issuer.agent("robot")
+    ends = datetime.now(UTC) + timedelta(seconds=90)
+    secret = await issuer.key("short", agent="robot", expires_at=ends.isoformat())
+    answer = await issuer.ask("token", basic("robot", secret), **wanted(issuer))
+    claims = await issuer.claims(str(answer.json["access_token"]))
+    assert claims["exp"] == int(ends.timestamp())
+    assert int(str(answer.json["expires_in"])) <= 90
+
+
+async def test_names_no_client_can_have_are_unknown_ones(issuer: Issuer) -> None:
+    for strange in ("a\0b", "reg_\0" + "0" * 31, "reg_" + "A" * 32, "é", "x" * 1000):
+        refused(await issuer.ask("token", basic(quote(strange), "x"), **wanted(issuer)), 401, "invalid_client")
+        key = ec.generate_private_key(ec.SECP256R1())
+        assertion = jwt.encode({"sub": strange, "iss": strange}, key, algorithm="ES256")
+        form = wanted(issuer, client_assertion=assertion, client_assertion_type=ASSERTION)
+        refused(await issuer.ask("token", **form), 401, "invalid_client")
+        page = await Browser().open(f"{issuer.url}/authorize?{urlencode({'client_id': strange})}")
+        assert page.status == 400
+    answer = await issuer.plane.http(
+        "GET", f"/oauth/{issuer.tenant}/authorize?client_id=x", token="", cookie="toolgate-browser=" + "\xe9" * 43
+    )
+    assert answer.status == 400

@@ -131,3 +131,13 @@ async def test_a_bound_token_is_exchanged_and_narrowed_by_nobody_without_its_key
     assert await bound_to(issuer, await issuer.ask("token", basic("planner", secret), **form)) == THUMBPRINT
     narrowed = await issuer.plane.http("POST", "/auth/a2a/token", {}, token=token)
     assert narrowed.status == 401
+
+
+async def test_such_a_client_gets_no_others_by_handing_its_key_or_token_on(issuer: Issuer) -> None:
+    secret = await issuer.agent("robot")
+    issued = await asked(issuer, secret)
+    await issuer.apply("Agent", "robot", {"oauth": {"grants": ["client_credentials"], "bound_tokens": True}})
+    for credential in (secret, str(issued.json["access_token"])):
+        body = {"resource": issuer.resource}
+        answer = await issuer.plane.http("POST", "/auth/a2a/token", body, token=credential)
+        assert "bound tokens alone" in refused(answer, 400, "unauthorized_client")
