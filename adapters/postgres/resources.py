@@ -214,6 +214,8 @@ class PostgresWriting:
     async def drop(self, ref: Ref, entry: Entry) -> None:
         values = (ref.tenant, ref.kind, ref.name)
         where = "tenant = %s AND kind = %s AND name = %s"
+        if ref.kind == "Tenant":  # All that was ever noted of it goes too (`end_tenant`): that may be millions of rows.
+            await self._conn.execute("SET LOCAL statement_timeout = 0")
         await self._conn.execute(f"DELETE FROM sealed_values WHERE {where}".encode(), values)
         gone = await self._conn.execute(f"DELETE FROM resources WHERE {where} RETURNING {_COLUMNS}".encode(), values)
         row = await gone.fetchone()
