@@ -79,7 +79,8 @@ class PostgresPeople:
     async def session(self, cookie_hash: bytes) -> Session | None:
         statement = (
             "SELECT tenant, name, method, extract(epoch FROM began_at)::float8, extract(epoch FROM expires_at)::float8,"
-            " acr, amr FROM browser_sessions WHERE hash = %s AND expires_at > now()"
+            " acr, amr, coalesce(extract(epoch FROM shown_at)::float8, 0) FROM browser_sessions"
+            " WHERE hash = %s AND expires_at > now()"
         )
         async with self._database.connection() as conn:
             row = await (await conn.execute(statement, (cookie_hash,))).fetchone()
@@ -91,9 +92,13 @@ class PostgresPeople:
     async def begin_session(self, cookie_hash: bytes, session: Session, most: int, entry: Entry) -> None:
         async with self._database.transaction() as conn:
             await conn.execute(
-                "INSERT INTO browser_sessions (hash, tenant, name, method, began_at, expires_at, acr, amr)"
-                " VALUES (%s, %s, %s, %s, to_timestamp(%s), to_timestamp(%s), %s, %s)",
-                (cookie_hash, *msgspec.structs.astuple(session)[:-1], list(session.amr)),
+                "INSERT INTO browser_sessions (hash, tenant, name, method, began_at, expires_at, acr, amr, shown_at)"
+                " VALUES (%s, %s, %s, %s, to_timestamp(%s), to_timestamp(%s), %s, %s, to_timestamp(%s))",
+                (
+                    *(cookie_hash, session.tenant, session.user, session.method),
+                    *(session.began_unix, session.expires_unix, session.acr, list(session.amr)),
+                    session.shown_unix or None,
+                ),
             )
             await conn.execute(
                 "DELETE FROM browser_sessions WHERE hash IN (SELECT hash FROM browser_sessions"
@@ -109,8 +114,8 @@ class PostgresPeople:
     async def leave(self, mark: bytes, departure: Departure) -> None:
         async with self._database.connection() as conn:
             await conn.execute(
-                "INSERT INTO sign_in_departures (mark, tenant, provider, browser, back, expires_at)"
-                " VALUES (%s, %s, %s, %s, %s, to_timestamp(%s))",
+                "INSERT INTO sign_in_departures (mark, tenant, provider, browser, back, expires_at, since)"
+                " VALUES (%s, %s, %s, %s, %s, to_timestamp(%s), %s)",
                 (mark, *msgspec.structs.astuple(departure)),
             )
 
@@ -118,7 +123,7 @@ class PostgresPeople:
         async with self._database.connection() as conn:
             found = await conn.execute(
                 "DELETE FROM sign_in_departures WHERE tenant = %s AND mark = %s AND browser = %s AND expires_at > now()"
-                " RETURNING tenant, provider, browser, back, extract(epoch FROM expires_at)::float8",
+                " RETURNING tenant, provider, browser, back, extract(epoch FROM expires_at)::float8, since",
                 (tenant, mark, browser),
             )
             row = await found.fetchone()

@@ -152,9 +152,7 @@ class ConnectPages:
             raise Rejected(Why.INVALID, "nobody can sign in at a provider here")
         address = request.client.host if request.client is not None else ""
         wanted, back = form.get("provider", ""), request.url.path
-        return RedirectResponse(
-            await self._signing.federation.begin(issuer, wanted, browser, back, address, anew=False), 303
-        )
+        return RedirectResponse(await self._signing.federation.begin(issuer, wanted, browser, back, address), 303)
 
     async def _signing_in(self, request: Request, invitation: Invitation, form: Form, browser: str) -> Response:
         address = request.client.host if request.client is not None else ""

@@ -88,18 +88,22 @@ class SignIn:
         found = await self._store.get(Ref("User", tenant, name)) if NAME.fullmatch(name) else None
         return found.spec if found is not None and isinstance(found.spec, User) and not found.spec.disabled else None
 
-    async def begin(self, tenant: str, user: str, how: How, *, since: float | None = None) -> str:
-        """A `Set-Cookie` value for a browser that is signed in from now on. `since`: when they showed who they are."""
+    async def begin(self, tenant: str, user: str, how: How, shown_unix: float | None = None) -> str:
+        """A `Set-Cookie` value for a browser that is signed in from now on.
+
+        `shown_unix`: when they showed who they are; 0: nobody says; None: now.
+        """
         cookie = secrets.token_urlsafe(32)
         now = self._clock()
         session = Session(
             tenant=tenant,
             user=user,
             method=how.method,
-            began_unix=now if since is None else min(now, since),
+            began_unix=now,
             expires_unix=now + SESSION_S,
             acr=how.acr,
             amr=how.amr,
+            shown_unix=now if shown_unix is None else min(now, shown_unix),
         )
         detail: dict[str, object] = {"method": how.method}
         entry = auth_entry(uuid.uuid4().hex, "sign-in", "signed in", f"{user}/", detail=detail, now=now)

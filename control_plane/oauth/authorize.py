@@ -66,7 +66,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     def stale(self, session: Session, now: float) -> bool:
         """Whether who is signed in has to do so again (OpenID Connect Core section 3.1.2.1)."""
-        old = self.max_age_s is not None and now - session.began_unix > self.max_age_s
+        old = self.max_age_s is not None and now - session.shown_unix > self.max_age_s
         return old or "login" in self.prompt or self.max_age_s == 0
 
     @property
@@ -215,10 +215,10 @@ class Authorization:
     async def _elsewhere(self, desk: Desk, provider: str) -> Response:
         """To a provider; the page goes on when they are back."""
         visit, asked = desk.visit, desk.asked
-        anew = "login" in asked.prompt or asked.max_age_s == 0
+        max_age_s = 0 if "login" in asked.prompt else asked.max_age_s
         back = f"{urlsplit(desk.issuer.url).path}/authorize?{_signed_in(visit)}"
         try:
-            url = await self._federation.begin(desk.issuer, provider, desk.browser, back, visit.address, anew=anew)
+            url = await self._federation.begin(desk.issuer, provider, desk.browser, back, visit.address, max_age_s)
         except Rejected as refused:
             return await self._sign_in_page(desk, wrong=refused.public)
         return RedirectResponse(url, 303)
@@ -305,7 +305,7 @@ class Authorization:
             agent=asked.client.agent,
             resource=asked.resource,
             scopes=asked.scopes,
-            auth_unix=session.began_unix,
+            auth_unix=session.shown_unix,
             acr=session.acr,
             amr=session.amr,
         )

@@ -16,7 +16,17 @@ from core import oauth_client as oauth
 from core.admin import Rejected, Why
 from core.audit import AuditRows
 from core.issuer import SignInHere
-from core.oauth.federation import AWAY_S, Departure, Departures, Journey, check_claims, departure_url, journey
+from core.oauth.federation import (
+    AWAY_S,
+    Departure,
+    Departures,
+    Journey,
+    check_claims,
+    check_lately,
+    departure_url,
+    journey,
+    signed_in_at,
+)
 from core.oauth_client import Client, NotBelieved, ServerMetadata
 from core.token import BadToken
 from core.web import Answer, Request, Unreachable, Web
@@ -75,23 +85,27 @@ class Federation:
         several = await self._ways.providers.declared(tenant)
         return [Offer(n, s.sign_in.label or n, s.allow_private) for n, s in several if s.sign_in is not None]
 
-    async def begin(self, issuer: Issuer, provider: str, browser: str, back: str, address: str, *, anew: bool) -> str:
-        """The provider's URL for this browser. `anew`: being signed in there will not do. Raises Rejected."""
+    async def begin(  # noqa: PLR0917 - who leaves, and what for.
+        self, issuer: Issuer, provider: str, browser: str, back: str, address: str, max_age_s: int | None = None
+    ) -> str:
+        """The provider's URL for this browser. `max_age_s`: as for `departure_url`. Raises Rejected."""
         ways = self._ways
         if not ways.sign_in.pace.admits(address):
             raise Rejected(Why.UNAUTHENTICATED, WRONG)
         by, here = await self._declared(issuer.tenant, provider)
         server = await self._asked(self._metadata(by), by)
         going = journey(secrets.token_urlsafe(32), issuer.secrets.pepper)
+        now = ways.clock()
         departure = Departure(
             tenant=issuer.tenant,
             provider=by.name,
             browser=_hash(browser),
             back=back,
-            expires_unix=ways.clock() + AWAY_S,
+            expires_unix=now + AWAY_S,
+            since_unix=now - max_age_s if max_age_s is not None else 0.0,
         )
         await ways.departures.leave(going.mark, departure)
-        return departure_url(server, here.client_id, _callback(issuer), going, here.scopes, "login" if anew else "")
+        return departure_url(server, here.client_id, _callback(issuer), going, here.scopes, max_age_s)
 
     async def finish(self, issuer: Issuer, returned: Returned, browser: str) -> Arrival:
         """Who came back is signed in. Raises Rejected; why exactly is on record."""
@@ -106,13 +120,14 @@ class Federation:
             word = await self._asked(self._redeemed(issuer, by, server, going, returned), by)
             check_claims(word.claims, here.client_id, going.nonce, verified=issuer.server.require_verified_email)
             user = await ways.providers.user(issuer.tenant, word)
+            check_lately(word.claims, left.since_unix)
         except (NotBelieved, BadToken) as bad:
             await self._refused(issuer.tenant, by.name, str(bad))
-            raise Rejected(
-                Why.UNAUTHENTICATED, f"You are not signed in: {by.name} vouches for nobody known here."
-            ) from bad
+            lately_too = " who signed in there lately enough" if left.since_unix else ""
+            told = f"You are not signed in: {by.name} vouches for nobody known here{lately_too}."
+            raise Rejected(Why.UNAUTHENTICATED, told) from bad
         how = How(f"{BY_PROVIDER}{by.name}", word.who.acr, word.who.amr)
-        return Arrival(left.back, await ways.sign_in.begin(issuer.tenant, user, how, since=_moment(word)))
+        return Arrival(left.back, await ways.sign_in.begin(issuer.tenant, user, how, signed_in_at(word.claims)))
 
     async def _declared(self, tenant: str, name: str) -> tuple[Declared, SignInHere]:
         for one in await self._ways.providers.declared(tenant):
@@ -211,9 +226,3 @@ def _callback(issuer: Issuer) -> str:
 
 def _hash(browser: str) -> bytes:
     return blake2b(browser.encode(), digest_size=32, person=b"federated way").digest()
-
-
-def _moment(word: Vouched) -> float | None:
-    """When they signed in at the provider; None: it does not say."""
-    said = word.claims.get("auth_time")
-    return float(said) if isinstance(said, int | float) and not isinstance(said, bool) and said > 0 else None

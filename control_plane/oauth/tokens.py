@@ -325,8 +325,11 @@ class Tokens:
         if grant.user:
             claims["user"] = grant.user
         if grant.auth_unix:
-            claims |= {"auth_time": int(grant.auth_unix), "amr": list(grant.amr)}
-            claims |= {"acr": grant.acr} if grant.acr else {}
+            claims["auth_time"] = int(grant.auth_unix)
+        if grant.auth_unix or grant.amr:
+            claims["amr"] = list(grant.amr)
+        if grant.acr:
+            claims["acr"] = grant.acr
         if grant.agent:
             claims["agent"] = grant.agent
         if grant.agent and (grant.user or grant.act is not None):
@@ -350,7 +353,7 @@ class Tokens:
             "aud": grant.client_id,
             "iat": now,
             "exp": now + ID_TOKEN_S,
-            "auth_time": int(grant.auth_unix),
+            **({"auth_time": int(grant.auth_unix)} if grant.auth_unix else {}),
             **({"acr": grant.acr} if grant.acr else {}),
             **({"amr": list(grant.amr)} if grant.amr else {}),
             **({"nonce": nonce} if nonce else {}),

@@ -12,6 +12,8 @@ from core.token import BadToken
 
 AWAY_S = 600.0
 """How long somebody may take at the provider."""
+SKEW_S = 30.0
+"""By how much the provider's clock may be behind."""
 
 
 class Departure(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +26,8 @@ class Departure(msgspec.Struct, frozen=True, kw_only=True):
     back: str
     """Path and query here that it came from, and goes on at."""
     expires_unix: float
+    since_unix: float = 0.0
+    """They must have signed in there since; 0: whenever that was."""
 
 
 class Journey(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,9 +56,17 @@ def journey(state: str, secret: bytes) -> Journey:
 
 
 def departure_url(  # noqa: PLR0917 - what such a request has.
-    server: ServerMetadata, client_id: str, redirect_uri: str, going: Journey, scopes: Sequence[str], prompt: str
+    server: ServerMetadata,
+    client_id: str,
+    redirect_uri: str,
+    going: Journey,
+    scopes: Sequence[str],
+    max_age_s: int | None,
 ) -> str:
-    """With PKCE, whether or not the provider says that it checks it: one that does not is none the worse."""
+    """With PKCE, whether or not the provider says that it checks it: one that does not is none the worse.
+
+    `max_age_s`: how long ago they may have signed in there; 0: they do so now; None: it does not matter.
+    """
     query = {
         "response_type": "code",
         "client_id": client_id,
@@ -64,7 +76,8 @@ def departure_url(  # noqa: PLR0917 - what such a request has.
         "nonce": going.nonce,
         "code_challenge": code_challenge(going.verifier),
         "code_challenge_method": "S256",
-        "prompt": prompt,
+        "prompt": "login" if max_age_s == 0 else "",
+        "max_age": str(max_age_s) if max_age_s is not None else "",
     }
     joint = "&" if urlsplit(server.authorization_endpoint).query else "?"
     return server.authorization_endpoint + joint + urlencode({name: text for name, text in query.items() if text})
@@ -85,6 +98,19 @@ def check_claims(claims: Mapping[str, object], client_id: str, nonce: str, *, ve
         raise BadToken("the ID token is not the answer to this request (nonce)")
     if verified and claims.get("email_verified") is not True:
         raise BadToken("the provider does not say that the e-mail address is verified")
+
+
+def signed_in_at(claims: Mapping[str, object]) -> float:
+    """When they signed in at the provider; 0: it does not say."""
+    said = claims.get("auth_time")
+    good = isinstance(said, int | float) and not isinstance(said, bool) and 0 < said < 1e12
+    return float(said) if good else 0.0  # type: ignore[arg-type]
+
+
+def check_lately(claims: Mapping[str, object], since_unix: float) -> None:
+    """Section 3.1.2.1: a provider that was asked how long ago that was must say so. Raises BadToken."""
+    if since_unix and signed_in_at(claims) < since_unix - SKEW_S:
+        raise BadToken("the provider does not say that they signed in there lately enough (auth_time)")
 
 
 class Departures(Protocol):

@@ -34,7 +34,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """URI of an endpoint as the client wrote it: the token's audience."""
     scopes: tuple[str, ...] = ()
     auth_unix: float = 0.0
-    """When the user signed in; 0: no user did."""
+    """When the user signed in; 0: no user did, or a provider does not say."""
     ends_unix: float = 0.0
     """When what it was made of ends, and so the token at the latest; 0: nothing says."""
     acr: str = ""

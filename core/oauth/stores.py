@@ -43,6 +43,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     acr: str = ""
     """How strongly, and with which methods, as tokens say it (OpenID Connect Core section 2)."""
     amr: tuple[str, ...] = ()
+    shown_unix: float = 0.0
+    """When they showed who they are; 0: a provider vouches for them and does not say."""
 
 
 class Grants(Protocol):

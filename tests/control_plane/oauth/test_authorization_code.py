@@ -367,7 +367,7 @@ async def test_a_session_older_than_the_client_takes_is_begun_again(dance: Dance
     await dance.allowed()
     assert "code" in dance.told(await dance.browser.open(dance.link(max_age="600")))
     await issuer.plane.execute(
-        f"UPDATE browser_sessions SET began_at = began_at - interval '601 s' WHERE tenant = '{issuer.tenant}'"
+        f"UPDATE browser_sessions SET shown_at = shown_at - interval '601 s' WHERE tenant = '{issuer.tenant}'"
     )
     told = dance.told(await dance.browser.open(dance.link(max_age="600", prompt="none")))
     assert told["error"] == "login_required"

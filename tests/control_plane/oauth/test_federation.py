@@ -1,5 +1,7 @@
 """People sign in at their company's provider, and are somebody here."""
 
+import base64
+import json
 import time
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
@@ -128,13 +130,35 @@ async def test_only_the_browser_that_left_comes_back_and_only_once(company: Comp
 
 
 async def test_a_fresh_sign_in_is_asked_of_the_provider(company: Company, issuer: Issuer) -> None:
+    company.provider.said = {"auth_time": int(time.time())}
     dance = Dance(issuer, "app")
     page = await company.returned(dance, prompt="login")
     assert "<h1>Allow app?</h1>" in page.text
     assert company.provider.seen[-1]["prompt"] == "login"
-    company.provider.said = {"auth_time": int(time.time()) - 3600}
-    other = Dance(issuer, "app")
-    assert "<h1>Sign in</h1>" in (await company.returned(other, max_age="60")).text
+    assert company.provider.seen[-1]["max_age"] == "0"
+    assert "<h1>Allow app?</h1>" in (await company.returned(Dance(issuer, "app"), max_age="60")).text
+    assert (company.provider.seen[-1]["max_age"], "prompt" in company.provider.seen[-1]) == ("60", False)
+    # A session it had for long is none of what was asked for, nor one of which it does not say how long.
+    for said in ({"auth_time": int(time.time()) - 3600}, {}):
+        company.provider.said = said
+        for asked in ({"prompt": "login"}, {"max_age": "0"}, {"max_age": "60"}):
+            other = Dance(issuer, "app")
+            page = await company.returned(other, **asked)
+            assert (page.status, "lately enough" in page.text) == (400, True), (said, asked)
+            assert "<h1>Sign in</h1>" in (await other.browser.open(other.link())).text
+
+
+async def test_when_somebody_signed_in_is_not_claimed_where_nobody_said_so(company: Company, issuer: Issuer) -> None:
+    company.provider.said = {"acr": "gold"}
+    dance = Dance(issuer, "app", scope="openid mcp")
+    page = await company.returned(dance)
+    answer = await dance.token(dance.told(await dance.browser.send(page, "consent", "allow"))["code"])
+    claims = await issuer.claims(str(answer.json["access_token"]))
+    assert ("auth_time" in claims, claims["acr"]) == (False, "gold")
+    payload = str(answer.json["id_token"]).split(".")[1]
+    assert "auth_time" not in json.loads(base64.urlsafe_b64decode(payload + "=="))
+    # So whoever asks how long ago it was has them sign in.
+    assert "<h1>Sign in</h1>" in (await dance.browser.open(dance.link(max_age="3600"))).text
 
 
 async def test_users_are_found_by_a_verified_address_where_the_tenant_says_so(company: Company, issuer: Issuer) -> None:
