@@ -24,6 +24,7 @@ CONTROL_PLANE: Iterable[Kept] = (
     Kept("sending_requests", "requests of webhooks and audit sinks", "256", "tried again later", "10 s"),
     Kept("audit_sinks", "audit sinks being served", "4", "the next ones wait", "10 s"),
     Kept("audit_verifications", "audit logs being verified, of a tenant one", "2", "refused: unavailable", "their end"),
+    Kept("policy_replays", "policies being replayed, of a tenant one", "2", "refused: unavailable", "their end"),
     Kept("secret_sources", "secrets being read from where they come from", "16", "the next ones wait", "20 s"),
     Kept("secret_stores", "stores of secrets that are logged in to", "1,000", _OLDEST, "its token"),
     Kept("secret_store_requests", "requests to them, on threads of their own", "256", "tried again later", "5 s"),

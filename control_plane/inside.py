@@ -268,6 +268,7 @@ def made(
         )
     )
     proof = AuditProof(rows, checkpoints, store, keys=lambda: signing.vouchers, verifier=Ed25519Verifier)
+    simulations = Simulations(store, PostgresPublications(database), rego, engine, inputs)
     services = Services(
         resources=Resources(
             store,
@@ -291,7 +292,7 @@ def made(
         signing=signing,
         call_approvals=call_approvals,
         revealing=Revealing(vault, AesSivSealer(), audit.note),
-        simulations=Simulations(store, PostgresPublications(database), rego, engine, inputs),
+        simulations=simulations,
         accounts=Accounts(accounts),
         sidecars=sidecars,
     )
@@ -346,6 +347,7 @@ def made(
             "issuers_asked": issuers.bound,
             "audit_sinks": sinks.bound,
             "audit_verifications": proof.bound,
+            "policy_replays": simulations.bound,
             "secret_sources": sources.bound,
             "secret_stores": stores.bound,
             **outside.webs.bounds(),

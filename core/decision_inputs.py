@@ -1,6 +1,6 @@
 """What policies were asked and for whom: kept for a while, so that a candidate can be tried on what really happened."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -45,8 +45,11 @@ class DecisionInputs(Protocol):
         """Add up. `inputs`: (tenant, mark) to JSON of those not known to be kept. How many there was no room for."""
         ...
 
-    async def window(self, tenant: str, since_day: int, limit: int) -> list[Recorded]:
-        """Since that day, the most frequent first."""
+    def window(self, tenant: str, since_day: int, limit: int) -> AsyncIterator[list[Recorded]]:
+        """The `limit` most frequent since that day, some at a time; rows of one input come one after another.
+
+        Nothing is held between two pieces, however long the caller takes.
+        """
         ...
 
     async def differences(self, tenant: str, since_day: int, limit: int) -> list[Recorded]:

@@ -292,7 +292,7 @@ class RemotePolicy(Protocol):
 
 
 class PreparedPolicy(Protocol):
-    """A policy ready to decide; immutable, one per tenant snapshot, used from one event loop."""
+    """A policy ready to decide; immutable, one per tenant snapshot, used by one thread at a time."""
 
     @property
     def remote(self) -> RemotePolicy | None:

@@ -1,6 +1,6 @@
 """Decision inputs in PostgreSQL: capped per tenant, so that no tenant's arguments fill the disk of all."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from adapters.postgres.database import Connection, Database
 from core.decision_inputs import Asking, Recorded
@@ -9,6 +9,8 @@ INPUTS_MAX = 20_000
 """Different inputs of a tenant."""
 ROWS_MAX = 100_000
 """Rows of a tenant's day."""
+READ_ROWS = 500
+PAGE = 100
 
 _ADD_INPUT = (
     "INSERT INTO decision_inputs (tenant, mark, input, last_day) VALUES (%s, %s, %s, %s)"
@@ -22,12 +24,12 @@ _ADD_CALLS = (
     " shadow = coalesce(nullif(excluded.shadow, ''), decision_calls.shadow)"
 )
 _WINDOW = (
-    "SELECT input, caller, calls, allowed FROM (SELECT mark, caller, sum(calls)::bigint AS calls,"
+    "SELECT mark, caller, calls, allowed FROM (SELECT mark, caller, sum(calls)::bigint AS calls,"
     " sum(allowed)::bigint AS allowed FROM decision_calls WHERE tenant = %s AND day >= %s"
-    " GROUP BY mark, caller) AS asked"
-    " LEFT JOIN decision_inputs AS kept ON kept.tenant = %s AND kept.mark = asked.mark"
-    " ORDER BY calls DESC, caller LIMIT %s"
+    " GROUP BY mark, caller ORDER BY calls DESC, caller LIMIT %s) AS asked"
+    " ORDER BY max(calls) OVER (PARTITION BY mark) DESC, mark, calls DESC, caller"
 )
+_INPUTS = "SELECT mark, input FROM decision_inputs WHERE tenant = %s AND mark = ANY(%s)"
 
 _DIFFERENCES = (
     "SELECT kept.input, c.caller, sum(c.calls)::bigint, sum(c.allowed)::bigint, sum(c.differed)::bigint,"
@@ -41,10 +43,14 @@ _DIFFERENCES = (
 class PostgresDecisionInputs:
     """DecisionInputs."""
 
-    def __init__(self, database: Database, *, inputs_max: int = INPUTS_MAX, rows_max: int = ROWS_MAX) -> None:
+    def __init__(
+        self, database: Database, *, inputs_max: int = INPUTS_MAX, rows_max: int = ROWS_MAX, page: int = PAGE
+    ) -> None:
+        """`page`: rows of a window that are in memory with their inputs."""
         self._database = database
         self._inputs_max = inputs_max
         self._rows_max = rows_max
+        self._page = page
 
     async def note(self, askings: Sequence[Asking], inputs: dict[tuple[str, bytes], bytes]) -> int:
         dropped = 0
@@ -87,13 +93,25 @@ class PostgresDecisionInputs:
         room[key] -= 1
         return room[key] >= 0
 
-    async def window(self, tenant: str, since_day: int, limit: int) -> list[Recorded]:
-        async with self._database.connection() as conn:
-            found = await conn.execute(_WINDOW.encode(), (tenant, since_day, tenant, limit))
-            return [
-                Recorded(input=bytes(raw) if raw is not None else None, caller=caller, calls=calls, allowed=allowed)
-                for raw, caller, calls, allowed in await found.fetchall()
+    async def window(self, tenant: str, since_day: int, limit: int) -> AsyncIterator[list[Recorded]]:
+        """Who asked what is read at once, a hundred bytes a row; the inputs, which are large, by their digests."""
+        asked: list[tuple[bytes, str, int, int]] = []
+        async with self._database.transaction() as conn, conn.cursor(name="asked") as cursor:
+            await cursor.execute(_WINDOW.encode(), (tenant, since_day, limit))
+            while some := await cursor.fetchmany(READ_ROWS):
+                asked += [(bytes(mark), *rest) for mark, *rest in some]
+        for at in range(0, len(asked), self._page):
+            page = asked[at : at + self._page]
+            inputs = await self._inputs(tenant, {mark for mark, *_ in page})
+            yield [
+                Recorded(input=inputs.get(mark), caller=caller, calls=calls, allowed=allowed)
+                for mark, caller, calls, allowed in page
             ]
+
+    async def _inputs(self, tenant: str, marks: set[bytes]) -> dict[bytes, bytes]:
+        async with self._database.connection() as conn:
+            found = await conn.execute(_INPUTS, (tenant, sorted(marks)))
+            return {bytes(mark): bytes(raw) for mark, raw in await found.fetchall()}
 
     async def differences(self, tenant: str, since_day: int, limit: int) -> list[Recorded]:
         async with self._database.connection() as conn:

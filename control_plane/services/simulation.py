@@ -12,7 +12,9 @@ from control_plane.compiler.access import identity_of
 from control_plane.compiler.source import Found, TenantPolicy
 from control_plane.services.authority import absent, may, no_tenant, see_tenant
 from control_plane.services.explanation import Explanation, Situation, explained
+from control_plane.services.turns import Turns
 from core.admin import Admin, Rejected, Why
+from core.bound import Bound
 from core.call import Target
 from core.decision_inputs import DecisionInputs, Recorded
 from core.kinds import KINDS, kind_named
@@ -41,8 +43,10 @@ REPLAYED_MAX = 100_000
 """Rows of (input, caller) that a replay looks at, the most frequent ones."""
 FLIPS_MAX = 1000
 DAY_S = 86400
-AT_ONCE = 200
-"""Decisions in a row before others get a turn."""
+SLICE_S = 0.05
+"""A thread decides for so long before it is looked whether anybody still wants to know."""
+AT_ONCE = 2
+"""Replays: each takes as much of a core as there is."""
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,6 +142,11 @@ class Simulations:
         self._engine = engine
         self._inputs = inputs
         self._clock = clock
+        self._turns = Turns(AT_ONCE, "replays")
+
+    @property
+    def bound(self) -> Bound:
+        return self._turns.bound
 
     async def simulate(
         self, admin: Admin, tenant: str, situation: Situation, candidate: Candidate
@@ -173,24 +182,25 @@ class Simulations:
         return problems, [r.name for r in resources if isinstance(r.spec, Policy) and not r.spec.disabled]
 
     async def replay(self, admin: Admin, tenant: str, candidate: Candidate, days: int) -> Replay:
-        """The candidate on what was asked in the last `days` (0: all that is kept), beside the policy as declared."""
+        """The candidate on what was asked in the last `days` (0: all that is kept), beside the policy as declared.
+
+        Raises Rejected (UNAVAILABLE) while the tenant, or as many others as may, have one.
+        """
         if not 0 <= days <= 365:
             raise _invalid("days", "must be 0-365")
         if not candidate:
             raise _invalid("candidate", "must hold a resource, or name one to remove")
         resources = await self._resources(admin, tenant)
         since = int(self._clock() // DAY_S) - days + 1 if days else 0
-        rows = await self._inputs.window(tenant, since, REPLAYED_MAX)
-        replay = Replay(flips=[], inputs=len({row.input for row in rows if row.input is not None}))
         overlaid = _overlaid(tenant, resources, candidate)
-        async with self._ready(resources) as active, self._ready(overlaid) as other:
-            for at, row in enumerate(rows):
-                if at % AT_ONCE == 0:
-                    await asyncio.sleep(0)
-                _replayed(replay, row, active, other)
-        replay.flips.sort(key=lambda flip: -flip.calls)
-        del replay.flips[FLIPS_MAX:]
-        return replay
+        with self._turns.taken(tenant):
+            async with self._ready(resources) as active, self._ready(overlaid) as other:
+                replaying = _Replaying(active, other)
+                async for rows in self._inputs.window(tenant, since, REPLAYED_MAX):
+                    done = 0
+                    while done < len(rows):
+                        done = await asyncio.to_thread(replaying.some, rows, done)
+        return replaying.result()
 
     async def differences(self, admin: Admin, tenant: str, days: int) -> Replay:
         """What the tenant's PolicyTrial decided otherwise on gateways in the last `days` (0: all that is kept)."""
@@ -283,6 +293,38 @@ def _overlaid(tenant: str, resources: Sequence[Resource], candidate: Candidate) 
 
 
 # === replaying ===
+
+
+class _Replaying:
+    """A replay under way: used by one thread at a time."""
+
+    def __init__(self, active: _Policy, other: _Policy) -> None:
+        self._active = active
+        self._other = other
+        self._replay = Replay(flips=[])
+        self._input: bytes | None = None
+
+    def some(self, rows: Sequence[Recorded], done: int) -> int:
+        """Decide from the row `done` on, for a while; how many are done then."""
+        until = time.monotonic() + SLICE_S
+        while done < len(rows):
+            row = rows[done]
+            # Rows of one input come one after another.
+            self._replay.inputs += row.input is not None and row.input != self._input
+            self._input = row.input
+            _replayed(self._replay, row, self._active, self._other)
+            done += 1
+            if time.monotonic() >= until:
+                break
+        if len(self._replay.flips) > 2 * FLIPS_MAX:
+            self.result()
+        return done
+
+    def result(self) -> Replay:
+        """So far, with the most frequent flips."""
+        self._replay.flips.sort(key=lambda flip: -flip.calls)
+        del self._replay.flips[FLIPS_MAX:]
+        return self._replay
 
 
 def _replayed(replay: Replay, row: Recorded, active: _Policy, other: _Policy) -> None:
