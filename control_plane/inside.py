@@ -59,6 +59,7 @@ from control_plane.fleet.servicer import FleetServicer
 from control_plane.housekeeping import Housekeeping
 from control_plane.oauth import assembly
 from control_plane.oauth.assembly import SignOn
+from control_plane.oauth.documents import FETCHED_AT_ONCE
 from control_plane.oauth.issuers import KIND, OwnIssuers
 from control_plane.services.access import Access
 from control_plane.services.audit import AuditLog
@@ -95,8 +96,8 @@ from core.sealing import Signer
 from core.trust import key_id
 
 FORGET_NODES_S = 7 * 86400.0
-THREADS = 32
-"""Where tenants or strangers say who is asked: some may hang without the others noticing."""
+SENDING_THREADS = 64
+"""A tenant's events take 16 of them at most, a fourth."""
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,6 @@ class Made:
     bounds: Callable[[], dict[str, Bound]]
 
 
-def _many_threads() -> WebClient:
-    return WebClient(at_once=THREADS)
-
-
 @dataclass(frozen=True)
 class Webs:
     """Each has threads of its own, so that hosts that do not answer the one keep none of the others waiting."""
@@ -126,10 +123,10 @@ class Webs:
     """To issuers for their keys, and to servers' authorization servers for tokens: nobody sits and waits."""
     sign_in: WebClient = field(default_factory=WebClient)
     """For people at a browser."""
-    sending: WebClient = field(default_factory=_many_threads)
+    sending: WebClient = field(default_factory=partial(WebClient, at_once=SENDING_THREADS))
     """Events and audit rows, to wherever tenants want them."""
     secrets: WebClient = field(default_factory=WebClient)
-    documents: WebClient = field(default_factory=_many_threads)
+    documents: WebClient = field(default_factory=partial(WebClient, at_once=FETCHED_AT_ONCE))
     """Clients' metadata: anybody at all can have it ask slow hosts."""
 
     def close(self) -> None:
@@ -344,11 +341,11 @@ def made(
 
     def bounds() -> dict[str, Bound]:
         return {
-            "issuers_asked": issuers.bound,
-            "audit_sinks": sinks.bound,
+            "issuers_asked": issuers.rounds.bound,
+            "audit_sinks": sinks.rounds.bound,
             "audit_verifications": proof.bound,
             "policy_replays": simulations.bound,
-            "secret_sources": sources.bound,
+            "secret_sources": sources.rounds.bound,
             "secret_stores": stores.bound,
             **outside.webs.bounds(),
             **services.watch.bounds(),
@@ -371,7 +368,7 @@ def made(
             **sidecars.bounds(),
         }
 
-    work = (services.watch, housekeeping, webhooks, ends, sinks, issuers, obtaining, sources)
+    work = (services.watch, housekeeping, webhooks.rounds, ends, sinks.rounds, issuers.rounds, obtaining, sources)
     return Made(
         services=services,
         plane=plane,

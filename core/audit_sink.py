@@ -16,6 +16,7 @@ from core.admin import AuditRow
 from core.audit_events import FORMATS
 from core.audit_lines import row_line
 from core.audit_outcomes import AuthOutcome, EntryType
+from core.bound import Room
 from core.resource import Problem, Ref
 from core.syslog import FACILITY, message
 from core.web import Request, url_problems
@@ -244,7 +245,7 @@ class LineFiles(Protocol):
 class Places(Protocol):
     """How far each sink has come: kept with the rows themselves. Raises Rejected(UNAVAILABLE)."""
 
-    async def claim(self, limit: int, lease_s: float) -> list[Place]:
+    async def claim(self, room: Room, lease_s: float) -> list[Place]:
         """Sinks with rows to send that no other replica is sending; they are the caller's for so long."""
         ...
 

@@ -49,6 +49,15 @@ class Shares:
             self._of[caller] = left
 
 
+class Room(msgspec.Struct, frozen=True):
+    """How much more of some work fits, and how much of it may be one tenant's."""
+
+    total: int
+    of_one: int
+    taken: dict[str, int] = {}
+    """By tenant, what is under way already: it counts towards its share."""
+
+
 class Kept(msgspec.Struct, frozen=True):
     """What a `what` of `toolgate_held` stands for, in words: a row of docs/metrics.md."""
 

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from core.bound import Room
 from core.onbehalf import MAX_SCOPES, TokenEndpointAuth, is_scope
 from core.resource import Problem, Ref, digest, encode
 from core.web import Request, Unreachable, Web, url_problems
@@ -282,7 +283,7 @@ class Due(msgspec.Struct, frozen=True):
 class IssuerKeys(Protocol):
     """Where the control plane keeps issuers' keys. Every method raises Rejected(UNAVAILABLE) when that is away."""
 
-    async def claim(self, limit: int, lease_s: float) -> list[Due]:
+    async def claim(self, room: Room, lease_s: float) -> list[Due]:
         """Issuers that are due, ours until the lease ends."""
         ...
 

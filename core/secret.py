@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from core.bound import Room
 from core.resource import Problem, Ref, digest, encode
 
 MAX_CHARS = 64 * 1024
@@ -154,7 +155,7 @@ class DueSecret(msgspec.Struct, frozen=True):
 class DueSecrets(Protocol):
     """Whose source is to be read when. Every method raises Rejected(UNAVAILABLE) when the store is away."""
 
-    async def claim(self, limit: int, lease_s: float) -> list[DueSecret]:
+    async def claim(self, room: Room, lease_s: float) -> list[DueSecret]:
         """Those that are due, and those declared otherwise since they were read."""
         ...
 

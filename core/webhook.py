@@ -12,6 +12,7 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
+from core.bound import Room
 from core.resource import Problem, Ref
 from core.web import url_problems
 
@@ -61,7 +62,7 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
 class Outbox(Protocol):
     """Where events wait. They are put there in the transaction of what they tell of. Raises Rejected(UNAVAILABLE)."""
 
-    async def take(self, now: float, lease_s: float, limit: int) -> list[News]:
+    async def take(self, now: float, lease_s: float, room: Room) -> list[News]:
         """Some that are due; nobody else gets them before the lease is over."""
         ...
 

@@ -4,6 +4,8 @@ import msgspec
 
 from adapters.postgres import changes
 from adapters.postgres.database import Database
+from adapters.postgres.fair import fair, room_for
+from core.bound import Room
 from core.issuer import Due, IdentityProvider, KeySet
 from core.resource import Ref
 
@@ -13,14 +15,15 @@ _NEW = (
     " AND NOT EXISTS (SELECT FROM issuer_keys AS k WHERE k.tenant = r.tenant AND k.name = r.name)"
     " ON CONFLICT DO NOTHING"
 )
+_DUE = (
+    "d.claimed_until < now() AND EXISTS (SELECT FROM resources AS s WHERE s.kind = 'IdentityProvider'"
+    " AND s.tenant = d.tenant AND s.name = d.name AND (d.due_at <= now() OR d.generation <> s.generation))"
+)
 _CLAIM = (
-    "UPDATE issuer_keys AS k SET claimed_until = now() + make_interval(secs => %b),"
+    "UPDATE issuer_keys AS k SET claimed_until = now() + make_interval(secs => %(lease_s)s),"
     " failures = CASE WHEN k.generation = r.generation THEN k.failures ELSE 0 END"
     " FROM resources AS r WHERE r.kind = 'IdentityProvider' AND r.tenant = k.tenant AND r.name = k.name"
-    " AND (k.tenant, k.name) IN (SELECT d.tenant, d.name FROM issuer_keys AS d"
-    "  JOIN resources AS s ON s.kind = 'IdentityProvider' AND s.tenant = d.tenant AND s.name = d.name"
-    "  WHERE d.claimed_until < now() AND (d.due_at <= now() OR d.generation <> s.generation)"
-    "  ORDER BY d.due_at LIMIT %b FOR UPDATE OF d SKIP LOCKED)"
+    f" AND (k.tenant, k.name) IN ({fair('issuer_keys', 'tenant, name', _DUE)})"
     " RETURNING k.tenant, k.name, r.generation, r.spec::text, k.keys, k.failures"
 )
 
@@ -31,10 +34,10 @@ class PostgresIssuerKeys:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def claim(self, limit: int, lease_s: float) -> list[Due]:
+    async def claim(self, room: Room, lease_s: float) -> list[Due]:
         async with self._database.transaction() as conn:
             await conn.execute(_NEW.encode(), (msgspec.msgpack.encode(KeySet()),))
-            found = await conn.execute(_CLAIM.encode(), (lease_s, limit), binary=True)
+            found = await conn.execute(_CLAIM.encode(), {"lease_s": lease_s, **room_for(room)}, binary=True)
             return [
                 Due(
                     tenant,

@@ -3,6 +3,8 @@
 import msgspec
 
 from adapters.postgres.database import Database
+from adapters.postgres.fair import fair, room_for
+from core.bound import Room
 from core.secret import DueSecret, Secret, source_mark
 
 _SOURCED = "kind = 'Secret' AND spec ? 'source'"
@@ -12,14 +14,15 @@ _NEW = (
     " AND NOT EXISTS (SELECT FROM secret_sources AS k WHERE k.tenant = r.tenant AND k.name = r.name)"
     " ON CONFLICT DO NOTHING"
 )
+_DUE = (
+    "d.claimed_until < now() AND EXISTS (SELECT FROM resources AS s WHERE s.kind = 'Secret' AND s.tenant = d.tenant"
+    " AND s.name = d.name AND s.spec ? 'source' AND (d.due_at <= now() OR d.generation <> s.generation))"
+)
 _CLAIM = (
-    "UPDATE secret_sources AS k SET claimed_until = now() + make_interval(secs => %b),"
+    "UPDATE secret_sources AS k SET claimed_until = now() + make_interval(secs => %(lease_s)s),"
     " failures = CASE WHEN k.generation = r.generation THEN k.failures ELSE 0 END"
     " FROM resources AS r WHERE r.kind = 'Secret' AND r.tenant = k.tenant AND r.name = k.name"
-    " AND (k.tenant, k.name) IN (SELECT d.tenant, d.name FROM secret_sources AS d"
-    "  JOIN resources AS s ON s.kind = 'Secret' AND s.tenant = d.tenant AND s.name = d.name AND s.spec ? 'source'"
-    "  WHERE d.claimed_until < now() AND (d.due_at <= now() OR d.generation <> s.generation)"
-    "  ORDER BY d.due_at LIMIT %b FOR UPDATE OF d SKIP LOCKED)"
+    f" AND (k.tenant, k.name) IN ({fair('secret_sources', 'tenant, name', _DUE)})"
     " RETURNING k.tenant, k.name, r.generation, r.spec::text, k.mark, extract(epoch FROM k.seen_at)::float8, k.failures"
 )
 _DONE = (
@@ -37,10 +40,10 @@ class PostgresDueSecrets:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def claim(self, limit: int, lease_s: float) -> list[DueSecret]:
+    async def claim(self, room: Room, lease_s: float) -> list[DueSecret]:
         async with self._database.transaction() as conn:
             await conn.execute(_NEW.encode())
-            found = await conn.execute(_CLAIM.encode(), (lease_s, limit), binary=True)
+            found = await conn.execute(_CLAIM.encode(), {"lease_s": lease_s, **room_for(room)}, binary=True)
             return [_due(*row) for row in await found.fetchall()]
 
     async def done(self, due: DueSecret, *, ok: bool, seen_unix: float | None, next_s: float) -> None:

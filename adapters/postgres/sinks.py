@@ -3,7 +3,9 @@
 import msgspec
 
 from adapters.postgres.database import Database
+from adapters.postgres.fair import fair, room_for
 from core.audit_sink import AuditSink, Place
+from core.bound import Room
 
 _NEW = (
     "INSERT INTO audit_sinks (tenant, name, seq)"
@@ -12,13 +14,14 @@ _NEW = (
     " AND NOT EXISTS (SELECT FROM audit_sinks AS k WHERE k.tenant = r.tenant AND k.name = r.name)"
     " ON CONFLICT DO NOTHING"
 )
+_DUE = (
+    "d.claimed_until < now() AND d.due_at <= now()"
+    " AND EXISTS (SELECT FROM audit_heads AS h WHERE h.tenant = d.tenant AND h.seq > d.seq)"
+)
 _CLAIM = (
-    "UPDATE audit_sinks AS k SET claimed_until = now() + make_interval(secs => %b)"
+    "UPDATE audit_sinks AS k SET claimed_until = now() + make_interval(secs => %(lease_s)s)"
     " FROM resources AS r WHERE r.kind = 'AuditSink' AND r.tenant = k.tenant AND r.name = k.name"
-    " AND (k.tenant, k.name) IN (SELECT d.tenant, d.name FROM audit_sinks AS d"
-    "  JOIN audit_heads AS h ON h.tenant = d.tenant"
-    "  WHERE d.claimed_until < now() AND d.due_at <= now() AND h.seq > d.seq"
-    "  ORDER BY d.due_at LIMIT %b FOR UPDATE OF d SKIP LOCKED)"
+    f" AND (k.tenant, k.name) IN ({fair('audit_sinks', 'tenant, name', _DUE)})"
     " RETURNING k.tenant, k.name, r.spec::text, k.seq, k.failures"
 )
 
@@ -29,10 +32,10 @@ class PostgresPlaces:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def claim(self, limit: int, lease_s: float) -> list[Place]:
+    async def claim(self, room: Room, lease_s: float) -> list[Place]:
         async with self._database.transaction() as conn:
             await conn.execute(_NEW.encode())
-            found = await conn.execute(_CLAIM.encode(), (lease_s, limit), binary=True)
+            found = await conn.execute(_CLAIM.encode(), {"lease_s": lease_s, **room_for(room)}, binary=True)
             return [
                 Place(
                     tenant=tenant,

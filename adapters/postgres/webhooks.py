@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import cast
 
 from adapters.postgres.database import Connection, Database
+from adapters.postgres.fair import fair, room_for
+from core.bound import Room
 from core.webhook import Event, News
 
 
@@ -18,19 +20,23 @@ async def announce(  # noqa: PLR0917 - what an event is made of
     )
 
 
+_TAKE = (
+    "UPDATE webhook_news SET due_at = %(until)s WHERE id IN ("
+    f"{fair('webhook_news', 'id', 'd.due_at <= %(now)s')}) RETURNING id, tenant, event, body, attempts, done"
+)
+
+
 class PostgresOutbox:
     """Outbox."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def take(self, now: float, lease_s: float, limit: int) -> list[News]:
-        query = (
-            "UPDATE webhook_news SET due_at = %s WHERE id IN (SELECT id FROM webhook_news WHERE due_at <= %s"
-            " ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING id, tenant, event, body, attempts, done"
-        )
+    async def take(self, now: float, lease_s: float, room: Room) -> list[News]:
         async with self._database.transaction() as conn:
-            found = await (await conn.execute(query, (now + lease_s, now, limit))).fetchall()
+            found = await (
+                await conn.execute(_TAKE.encode(), {"now": now, "until": now + lease_s, **room_for(room)})
+            ).fetchall()
         return [
             News(id=i, tenant=t, event=cast(Event, e), body=bytes(b), attempts=a, done=tuple(d))
             for i, t, e, b, a, d in found

@@ -1,6 +1,5 @@
 """Keys of issuers: fetched when they are due, published when they changed, told of in the IdentityProvider's status."""
 
-import asyncio
 import logging
 import random
 import time
@@ -10,8 +9,7 @@ from typing import Final
 
 import msgspec
 
-from core.admin import Rejected
-from core.bound import Bound
+from control_plane.services.rounds import Rounds
 from core.issuer import Due, IssuerKeys, KeySet, fetched
 from core.resource import Ref
 from core.store import Statuses
@@ -29,50 +27,21 @@ log = logging.getLogger("toolgate.issuers")
 
 
 class Issuers:
-    """`run` it in the plane's task group: replicas share the work."""
+    """`rounds` is to be run."""
 
     def __init__(self, keys: IssuerKeys, web: Web, statuses: Statuses, clock: Callable[[], float] = time.time) -> None:
         self._keys = keys
         self._web = web
         self._statuses = statuses
         self._clock = clock
-        self._full = 0
-        self._under_way = 0
-
-    @property
-    def bound(self) -> Bound:
-        return Bound(self._under_way, AT_ONCE, self._full)
-
-    async def run(self) -> None:
-        while True:
-            try:
-                some = await self.look()
-            except Rejected as away:
-                log.warning("fetching issuers' keys waits: %s", away.public)
-                some = 0
-            if some < AT_ONCE:
-                await asyncio.sleep(TICK_S)
-
-    async def look(self) -> int:
-        """Fetch those that are due, a few at once; how many there were. Raises Rejected(UNAVAILABLE)."""
-        claimed = await self._keys.claim(AT_ONCE, LEASE_S)
-        self._full += len(claimed) == AT_ONCE
-        self._under_way = len(claimed)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for due in claimed:
-                    tasks.create_task(self._one(due))
-        finally:
-            self._under_way = 0
-        return len(claimed)
-
-    async def _one(self, due: Due) -> None:
-        try:
-            await self._fetch(due)
-        except Rejected as away:
-            log.warning("the keys of %s/%s are not kept: %s", due.tenant, due.name, away.public)
-        except Exception:  # What one issuer says must not end the others: an edge.
-            log.exception("the keys of %s/%s cannot be kept", due.tenant, due.name)
+        self.rounds = Rounds(
+            "issuers",
+            lambda room: keys.claim(room, LEASE_S),
+            self._fetch,
+            named=lambda due: due.name,
+            at_once=AT_ONCE,
+            tick_s=TICK_S,
+        )
 
     async def _fetch(self, due: Due) -> None:
         spec = due.spec

@@ -15,12 +15,11 @@ from datetime import UTC, datetime
 from typing import Final
 
 from control_plane.services.resources import spec_references
+from control_plane.services.rounds import Rounds
 from control_plane.services.secret_stores import SecretStores
 from control_plane.services.secrets import Vault
-from core.admin import Rejected
 from core.audit import Entry
 from core.audit_outcomes import ChangeOutcome
-from core.bound import Bound
 from core.resource import Ref
 from core.sealing import SealBroken
 from core.secret import (
@@ -71,65 +70,26 @@ class SecretSources:
         self._clock = clock
         self.readings = {"current": 0, "stale": 0, "absent": 0}
         """How often each came of reading one."""
-        self._wake = asyncio.Event()
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._full = 0
+        self.rounds = Rounds(
+            "secrets",
+            lambda room: due.claim(room, LEASE_S),
+            self._refresh,
+            named=lambda secret: secret.name,
+            at_once=AT_ONCE,
+            tick_s=TICK_S,
+        )
         # Of a folder that hangs no other work is to know.
         self._threads = ThreadPoolExecutor(FILES_AT_ONCE, "secret-files")
 
-    @property
-    def bound(self) -> Bound:
-        return Bound(len(self._under_way), AT_ONCE, self._full)
-
     def changed(self, tenant: str) -> None:  # noqa: ARG002 - whose it is, the database knows better.
         """Something is declared otherwise: it may be due at once."""
-        self._wake.set()
+        self.rounds.wake()
 
     async def run(self) -> None:
         try:
-            while True:
-                self._wake.clear()
-                try:
-                    await self.look()
-                except Rejected as away:
-                    log.warning("reading secrets from their sources waits: %s", away.public)
-                    await asyncio.sleep(TICK_S)
-                try:
-                    async with asyncio.timeout(TICK_S):
-                        await self._wake.wait()
-                except TimeoutError:
-                    pass
+            await self.rounds.run()
         finally:
-            for task in self._under_way:
-                task.cancel()
             self._threads.shutdown(wait=False, cancel_futures=True)
-
-    async def look(self) -> list[asyncio.Task[None]]:
-        """Begin to read those that are due, as far as there is room: a slow one keeps no other waiting.
-
-        Raises Rejected(UNAVAILABLE).
-        """
-        room = AT_ONCE - len(self._under_way)
-        if room <= 0:
-            self._full += 1
-            return []
-        tasks = [asyncio.create_task(self._one(due)) for due in await self._due.claim(room, LEASE_S)]
-        self._under_way.update(tasks)
-        for task in tasks:
-            task.add_done_callback(self._done)
-        return tasks
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
-        self._wake.set()
-
-    async def _one(self, due: DueSecret) -> None:
-        try:
-            await self._refresh(due)
-        except Rejected as away:
-            log.warning("%s of %s is not refreshed: %s", due.ref, due.tenant, away.public)
-        except Exception:  # What one source says must not end the others: an edge.
-            log.exception("%s of %s cannot be refreshed", due.ref, due.tenant)
 
     async def _refresh(self, due: DueSecret) -> None:
         now = self._clock()

@@ -4,14 +4,13 @@ What is still to be sent is in the audit log itself and how far each sink has co
 process; a row that retention removes before it could be sent is.
 """
 
-import asyncio
-import logging
 import time
 from collections.abc import Callable
 from typing import Final
 
+from control_plane.services.rounds import Rounds
 from control_plane.services.secrets import Vault
-from core.admin import AuditRow, Rejected
+from core.admin import AuditRow
 from core.audit import AuditRows, Wanted
 from core.audit_sink import (
     FileTo,
@@ -27,25 +26,24 @@ from core.audit_sink import (
     request_of,
     secrets_of,
 )
-from core.bound import Bound
 from core.resource import Ref
 from core.sealing import SealBroken
 from core.secret import SealedValues
 from core.store import Statuses
 from core.web import Unreachable, Web
 
-AT_ONCE: Final = 4
+AT_ONCE: Final = 16
 LEASE_S: Final = 60.0
 TICK_S: Final = 1.0
 BATCH_BYTES: Final = 512 * 1024
 """About; rows are read some hundred at a time."""
 RETRY_S: Final = (1.0, 300.0)
-
-log = logging.getLogger("toolgate.sinks")
+BEHIND: Final = 100
+"""Rows: whoever got so many is asked again at once, and others when more have come together."""
 
 
 class Sinks:
-    """`run` it as a task."""
+    """`rounds` is to be run."""
 
     def __init__(
         self,
@@ -69,48 +67,20 @@ class Sinks:
         self._sealed = sealed
         self._vault = vault
         self._clock = clock
-        self._under_way = self._full = 0
+        self.rounds = Rounds(
+            "sinks",
+            lambda room: places.claim(room, LEASE_S),
+            self._deliver,
+            named=lambda place: place.name,
+            at_once=AT_ONCE,
+            tick_s=TICK_S,
+        )
 
-    @property
-    def bound(self) -> Bound:
-        return Bound(self._under_way, AT_ONCE, self._full)
-
-    async def run(self) -> None:
-        """For ever."""
-        while True:
-            try:
-                some = await self.send()
-            except Rejected as away:
-                log.warning("audit rows are sent on later: %s", away.public)
-                some = 0
-            if some < AT_ONCE:
-                await asyncio.sleep(TICK_S)
-
-    async def send(self) -> int:
-        """A batch to each of some sinks; how many sinks. Raises Rejected(UNAVAILABLE)."""
-        claimed = await self._places.claim(AT_ONCE, LEASE_S)
-        self._full += len(claimed) == AT_ONCE
-        self._under_way = len(claimed)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for place in claimed:
-                    tasks.create_task(self._one(place))
-        finally:
-            self._under_way = 0
-        return len(claimed)
-
-    async def _one(self, place: Place) -> None:
-        try:
-            await self._deliver(place)
-        except Rejected as away:
-            log.warning("the sink %s/%s waits: %s", place.tenant, place.name, away.public)
-        except Exception:  # What goes wrong with one sink must not end the others: an edge.
-            log.exception("the sink %s/%s cannot be served", place.tenant, place.name)
-
-    async def _deliver(self, place: Place) -> None:
+    async def _deliver(self, place: Place) -> bool:
+        """Whether there is more by now."""
         if place.spec.disabled:
             await self._places.moved(place, place.seq, next_s=RETRY_S[0] * 10, failed=False)
-            return
+            return False
         rows, upto = await self._next(place)
         error = await self._sent(place, rows) if rows else ""
         pause_s = min(RETRY_S[1], RETRY_S[0] * float(1 << min(place.failures, 10))) if error else 0.0
@@ -118,6 +88,7 @@ class Sinks:
         if error or place.failures or rows:
             status = {"delivered_seq": place.seq if error else upto, "error": error or None}
             await self._statuses.report({Ref("AuditSink", place.tenant, place.name): status})
+        return not error and upto - place.seq >= BEHIND
 
     async def _next(self, place: Place) -> tuple[list[AuditRow], int]:
         """Rows to send, and the last one seen: rows of other types are passed over."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from control_plane.services.rounds import Rounds
 from control_plane.services.secrets import Vault
 from core.admin import Rejected
 from core.bound import Bound
@@ -19,9 +20,11 @@ from core.web import Request, Unreachable, Web
 from core.webhook import ATTEMPTS_MAX, News, NoSigningKey, Outbox, Webhook, pause_s, signature
 
 AT_ONCE = 16
+HOOKS_AT_ONCE = 4
+"""Of one event: a tenant may have 20, and threads are everybody's."""
 LEASE_S = 60.0
+"""More than 20 webhooks take that all let it wait, or it is sent again meanwhile."""
 TICK_S = 0.5
-AWAY_S = 5.0
 TIMEOUT_S = 10.0
 OK, MULTIPLE_CHOICES = 200, 300
 
@@ -29,7 +32,7 @@ log = logging.getLogger("toolgate.webhooks")
 
 
 class Webhooks:
-    """`run` it as a task; replicas share the work."""
+    """`rounds` is to be run."""
 
     def __init__(  # noqa: PLR0917 - what it works with
         self,
@@ -48,39 +51,28 @@ class Webhooks:
         self._vault = vault
         self._web = web
         self._clock = clock
-        self._under_way = 0
+        self.rounds = Rounds(
+            "webhooks",
+            lambda room: outbox.take(self._clock(), LEASE_S, room),
+            self._tell,
+            named=lambda news: news.id,
+            at_once=AT_ONCE,
+            tick_s=TICK_S,
+        )
         self._given_up = 0
 
     @property
     def bound(self) -> Bound:
-        return Bound(self._under_way, AT_ONCE, self._given_up)
-
-    async def run(self) -> None:
-        """For ever."""
-        while True:
-            try:
-                taken = await self._outbox.take(self._clock(), LEASE_S, AT_ONCE)
-                async with asyncio.TaskGroup() as tasks:
-                    for news in taken:
-                        tasks.create_task(self._tell(news))
-            except* Rejected as away:
-                log.warning("webhooks wait: %s", away.exceptions[0])
-                await asyncio.sleep(AWAY_S)
-            else:
-                if not taken:
-                    await asyncio.sleep(TICK_S)
+        return Bound(self.rounds.bound.held, AT_ONCE, self._given_up)
 
     async def _tell(self, news: News) -> None:
-        self._under_way += 1
         try:
             await self._deliver(news)
-        except Rejected as away:
-            log.warning("tenant %s: %s waits: %s", news.tenant, news.id, away.public)
-        except Exception:  # What goes wrong with one event must not end the others: an edge.
+        except Rejected:
+            raise
+        except Exception:  # It is to come again, but not for ever: an edge.
             log.exception("tenant %s: %s cannot be told", news.tenant, news.id)
             await self._again(news, (), "an error of ours")
-        finally:
-            self._under_way -= 1
 
     async def _deliver(self, news: News) -> None:
         hooks = [
@@ -89,7 +81,8 @@ class Webhooks:
             if _wants(resource, news)
         ]
         # At once: a slow one keeps neither the others nor the event waiting.
-        took = await asyncio.gather(*(self._tried(hook, news) for hook in hooks))
+        room = asyncio.Semaphore(HOOKS_AT_ONCE)
+        took = await asyncio.gather(*(self._tried(hook, news, room) for hook in hooks))
         taken = tuple(hook.name for hook, done in zip(hooks, took, strict=True) if done)
         left = sorted({hook.name for hook in hooks} - set(taken))
         if left:
@@ -107,9 +100,10 @@ class Webhooks:
         log.warning("tenant %s: %s is given up for %s", news.tenant, news.id, left)
         await self._outbox.drop([news.id])
 
-    async def _tried(self, hook: Resource, news: News) -> bool:
+    async def _tried(self, hook: Resource, news: News, room: asyncio.Semaphore) -> bool:
         try:
-            return await self._sent(hook, news)
+            async with room:
+                return await self._sent(hook, news)
         except Rejected as away:
             log.warning("tenant %s: %s waits: %s", news.tenant, hook.ref, away.public)
         except Exception:  # What goes wrong with one must not have the others told again: an edge.

@@ -20,6 +20,8 @@ from core.admin import Rejected
 from core.audit import Entry
 from tests.control_plane.services.conftest import Plane, admin_of
 from tests.control_plane.services.conftest import plane as plane  # noqa: PLC0414 - the fixture
+from tests.harness.planes import until
+from tests.harness.rounds import once
 
 
 class Receiver:
@@ -95,7 +97,7 @@ async def due(plane: Plane) -> None:
 
 async def drained(sending: Sinks) -> None:
     async with asyncio.timeout(20):
-        while await sending.send():
+        while await once(sending.rounds):
             pass
 
 
@@ -122,13 +124,13 @@ async def test_rows_arrive_in_order_signed_and_once(plane: Plane, web: WebClient
 async def test_what_is_not_taken_is_sent_again_and_nothing_is_lost_with_a_replica(plane: Plane, web: WebClient) -> None:
     async with receiving() as receiver:
         await declare(plane, {"type": "webhook", "url": receiver.url, "secret": "key"}, types=["call"])
-        await sinks(plane, web).send()
+        await once(sinks(plane, web).rounds)
         receiver.status = 503
         await add(plane, 0, 5)
         await due(plane)
-        await sinks(plane, web).send()
+        await once(sinks(plane, web).rounds)
         assert "503" in str((await plane.get("AuditSink", "siem")).status["error"])
-        assert await sinks(plane, web).send() == 0, "not at once"
+        assert await once(sinks(plane, web).rounds) == 0, "not at once"
         receiver.status = 200
         await add(plane, 5, 5)
         await due(plane)
@@ -137,10 +139,28 @@ async def test_what_is_not_taken_is_sent_again_and_nothing_is_lost_with_a_replic
         assert "error" not in {k for k, v in (await plane.get("AuditSink", "siem")).status.items() if v}
 
 
+async def test_a_backlog_is_sent_without_pauses(plane: Plane, web: WebClient) -> None:
+    async with receiving() as receiver:
+        await declare(plane, {"type": "webhook", "url": receiver.url, "secret": "key"}, types=["call"])
+        sending = sinks(plane, web)
+        await once(sending.rounds)
+        await add(plane, 0, 5_000)
+        await due(plane)
+        running = asyncio.create_task(sending.rounds.run())
+
+        async def all_there() -> bool:
+            return len(receiver.seqs()) >= 5_000
+
+        # In ten pages or more: a second's pause between them would take longer than anybody waits here.
+        await until(all_there, "the whole backlog")
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_two_replicas_send_each_row_once(plane: Plane, web: WebClient) -> None:
     async with receiving() as receiver:
         await declare(plane, {"type": "webhook", "url": receiver.url, "secret": "key"}, types=["call"])
-        await sinks(plane, web).send()
+        await once(sinks(plane, web).rounds)
         await add(plane, 0, 900)
         await due(plane)
         await asyncio.gather(*(drained(sinks(plane, web)) for _ in range(3)))
@@ -206,7 +226,7 @@ async def test_syslog_gets_rows_again_until_it_takes_them(plane: Plane, web: Web
     server.close()
     await server.wait_closed()
     await add(plane, 0, 3)
-    await sinks(plane, web).send()
+    await once(sinks(plane, web).rounds)
     assert "refused" in str((await plane.get("AuditSink", "siem")).status["error"])
     server = await asyncio.start_server(serve, "127.0.0.1", port)
     async with server:

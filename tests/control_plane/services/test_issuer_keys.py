@@ -20,6 +20,7 @@ from core.store import Put
 from core.tenant import Tenant
 from tests.harness.issuer import Issuer, issuing
 from tests.harness.postgres import Server
+from tests.harness.rounds import once
 
 OKTA = Ref("IdentityProvider", "acme", "okta")
 
@@ -55,7 +56,7 @@ class Plane:
     async def due(self) -> int:
         async with self.database.connection() as conn:
             await conn.execute("UPDATE issuer_keys SET due_at = '-infinity'")
-        return await self.issuers.look()
+        return await once(self.issuers.rounds)
 
     async def revision(self) -> int:
         return (await self.store.load("acme"))[0]
@@ -81,11 +82,11 @@ async def plane(dsn: str) -> AsyncIterator[Plane]:
 
 async def test_what_is_new_is_fetched_and_published_and_then_only_what_is_other_or_old(plane: Plane) -> None:
     before = await plane.revision()
-    assert await plane.issuers.look() == 1
+    assert await once(plane.issuers.rounds) == 1
     first, published = await plane.known(), await plane.revision()
     assert first.is_there
     assert published > before
-    assert await plane.issuers.look() == 0, "nothing is due"
+    assert await once(plane.issuers.rounds) == 0, "nothing is due"
     assert await plane.due() == 1
     assert (await plane.known(), await plane.revision()) == (first, published), "the same keys are no news"
     plane.now = time.time() + 101
@@ -99,7 +100,7 @@ async def test_what_is_new_is_fetched_and_published_and_then_only_what_is_other_
 
 
 async def test_while_the_issuer_is_away_the_last_keys_stay_and_the_status_says_why(plane: Plane) -> None:
-    await plane.issuers.look()
+    await once(plane.issuers.rounds)
     had, revision = await plane.known(), await plane.revision()
     await plane.issuer.stop()
     await plane.due()
@@ -111,13 +112,13 @@ async def test_while_the_issuer_is_away_the_last_keys_stay_and_the_status_says_w
 
 
 async def test_another_declaration_is_due_at_once_and_its_predecessors_keys_are_not_its_own(plane: Plane) -> None:
-    await plane.issuers.look()
+    await once(plane.issuers.rounds)
     had = await plane.known()
     async with issuing() as other:
         spec = IdentityProvider(issuer=other.url, allow_private=True, refresh_s=30, grace_s=400)
         await plane.declare(OKTA, spec, generation=2)
         assert had.source != spec.source
-        assert await plane.issuers.look() == 1
+        assert await once(plane.issuers.rounds) == 1
         now = await plane.known()
         assert (now.source, now.keys != had.keys) == (spec.source, True)
 
@@ -139,6 +140,6 @@ async def test_metadata_that_is_wrong_or_another_issuers_brings_no_keys(
     plane: Plane, documents: dict[str, object]
 ) -> None:
     plane.issuer.says = json.loads(json.dumps(documents).replace("SELF", plane.issuer.url))
-    await plane.issuers.look()
+    await once(plane.issuers.rounds)
     assert not (await plane.known()).is_there
     assert (await plane.status())["error"]

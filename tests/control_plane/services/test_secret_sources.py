@@ -13,6 +13,7 @@ from adapters.web.client import WebClient
 from control_plane.services.secret_sources import SecretSources
 from control_plane.services.secret_stores import SecretStores
 from core.admin import Rejected
+from core.bound import Room
 from core.resource import Ref
 from tests.control_plane.services.conftest import Plane, admin_of
 from tests.harness.vault import VaultServer, vault
@@ -32,7 +33,7 @@ class World:
         """How many were read. `all_due`: as if everything were."""
         if all_due:
             await self.plane.column("UPDATE secret_sources SET due_at = '-infinity' RETURNING name")
-        reading = await self.sources.look()
+        reading = await self.sources.rounds.look()
         await asyncio.gather(*reading)
         return len(reading)
 
@@ -224,7 +225,7 @@ async def test_a_store_inside_is_the_platforms_to_declare_and_one_in_use_stays(w
 
 async def test_replicas_share_the_work_and_none_writes_over_another(world: World) -> None:
     await world.from_the_store()
-    assert len(await PostgresDueSecrets(world.plane.database).claim(10, 60.0)) == 1
+    assert len(await PostgresDueSecrets(world.plane.database).claim(Room(10, 10), 60.0)) == 1
     assert await world.look(all_due=False) == 0, "another replica has it"
 
 
@@ -233,12 +234,12 @@ async def test_a_store_that_keeps_one_waiting_keeps_nobody_else(world: World) ->
     await world.plane.apply("Secret", "file", {"source": {"type": "file", "path": "password"}})
     world.mount("quick")
     world.server.hold.clear()
-    slow, quick = sorted(await world.sources.look(), key=lambda task: task.get_name())
+    slow, quick = sorted(await world.sources.rounds.look(), key=lambda task: task.get_name())
     done, waiting = await asyncio.wait({slow, quick}, return_when=asyncio.FIRST_COMPLETED)
     assert (len(done), len(waiting)) == (1, 1)
     assert await world.value("file") == "quick"
-    assert await world.sources.look() == [], "what is being read is not claimed twice"
-    assert world.sources.bound.held == 1
+    assert await world.sources.rounds.look() == [], "what is being read is not claimed twice"
+    assert world.sources.rounds.bound.held == 1
     world.server.hold.set()
     await asyncio.gather(*waiting)
     assert await world.value() == "first"

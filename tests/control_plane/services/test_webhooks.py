@@ -62,7 +62,7 @@ async def telling(plane: Plane) -> AsyncIterator[Webhooks]:
         web,
         plane.clock,
     )
-    running = asyncio.create_task(made.run())
+    running = asyncio.create_task(made.rounds.run())
     try:
         yield made
         assert not running.done()
