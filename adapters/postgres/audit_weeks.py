@@ -10,7 +10,7 @@ from psycopg import sql
 
 from adapters.postgres.audit_bulk import OBJECT_BYTES, OBJECT_ROWS, Archive, archive_of, packed
 from adapters.postgres.audit_row import COLUMNS, row_of
-from adapters.postgres.database import Connection, Database
+from adapters.postgres.database import LOCK_TIMEOUT_MS, Connection, Database
 from core.admin import AuditRow, Rejected, Why
 from core.objects import Objects, ObjectsAway
 
@@ -69,13 +69,21 @@ class AuditWeeks:
         table = sql.Identifier(_name(week))
         try:
             async with self._database.transaction() as conn:
+                if await _exists(conn, _name(week)):
+                    return
+                # Another replica may hold it while it moves a week's bulk out: that takes as long as it takes.
+                await conn.execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
                 await conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
                 if await _exists(conn, _name(week)):
                     return
+                await conn.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
                 await conn.execute(sql.SQL("CREATE TABLE {} (LIKE audit INCLUDING DEFAULTS)").format(table))
+                # All rows of weeks without a table are read, should there be any.
                 await conn.execute(_attach(week, table))
         except psycopg.errors.CheckViolation:
             log.info("rows of the week of %s are in the table of all other weeks, and stay there", week)
+        except psycopg.errors.InvalidObjectDefinition:
+            log.info("rows of the week of %s are in the table of all weeks before there were any, and stay there", week)
 
     async def archive(self, before: date) -> int:
         """Move details of rows out of weeks that ended by then; how many rows. Raises Rejected(UNAVAILABLE)."""

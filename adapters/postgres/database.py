@@ -82,7 +82,7 @@ class Database:
             max_lifetime=3600,
             timeout=timeout_s,
             reconnect_timeout=RECONNECT_S,
-            configure=_configure,
+            configure=configure,
             open=False,
         )
         try:
@@ -178,7 +178,8 @@ def _has_news(conn: Connection) -> bool:
     return bool(poll.poll(0))
 
 
-async def _configure(conn: Connection) -> None:
+async def configure(conn: Connection) -> None:
+    """As all connections of the pool are."""
     await conn.execute(
         f"SET statement_timeout = {STATEMENT_TIMEOUT_MS}; SET lock_timeout = {LOCK_TIMEOUT_MS};"
         f" SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}"

@@ -5,10 +5,10 @@ from importlib.resources.abc import Traversable
 from itertools import pairwise
 from typing import NamedTuple
 
-from adapters.postgres.database import Connection, Database
+from adapters.postgres.database import Connection, Database, configure
 
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
-_LOCK = 0x746F6F6C67617465
+ADVISORY = 0x746F6F6C67617465
 """Advisory lock key: "toolgate" in ASCII."""
 LOCK_TIMEOUT_S = 120
 OLDEST_SERVER = 15
@@ -43,23 +43,31 @@ def load(folder: Traversable) -> list[Migration]:
     return found
 
 
-async def migrate(database: Database, folder: Traversable, *, oldest_server: int = OLDEST_SERVER) -> list[str]:
+async def migrate(
+    database: Database,
+    folder: Traversable,
+    *,
+    oldest_server: int = OLDEST_SERVER,
+    lock_timeout_s: float = LOCK_TIMEOUT_S,
+) -> list[str]:
     """Apply what is missing and return its names; each file is one transaction. Raises SchemaTooNew, ServerTooOld.
 
-    A replica that starts while another migrates waits for it.
+    A replica that starts while another migrates waits for it, however long that takes. `lock_timeout_s`: for whom
+    uses the tables meanwhile.
     """
     migrations = load(folder)
     async with database.connection() as conn:
         release = conn.info.server_version // 10_000
         if release < oldest_server:
             raise ServerTooOld(f"the database server is PostgreSQL {release}; {oldest_server} or later is needed")
-        await conn.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'; SET statement_timeout = 0")
-        await conn.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        await conn.execute("SET lock_timeout = 0; SET statement_timeout = 0")
+        await conn.execute("SELECT pg_advisory_lock(%s)", (ADVISORY,))
         try:
+            await conn.execute(f"SET lock_timeout = {int(lock_timeout_s * 1000)}")
             return await _apply(conn, migrations)
         finally:
-            await conn.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
-            await conn.execute("RESET lock_timeout; RESET statement_timeout")
+            await conn.execute("SELECT pg_advisory_unlock(%s)", (ADVISORY,))
+            await configure(conn)
 
 
 async def _apply(conn: Connection, migrations: list[Migration]) -> list[str]:

@@ -1,7 +1,8 @@
 """The audit log by weeks in real PostgreSQL: made ahead, moved out to objects, dropped; and whole all the time."""
 
 import asyncio
-from collections.abc import Callable
+import json
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, timedelta
 from functools import partial
@@ -12,11 +13,13 @@ import pytest
 
 from adapters.files.objects import FileObjects
 from adapters.postgres.audit import PostgresAudit
-from adapters.postgres.audit_weeks import WEEK, AuditWeeks, monday, today
+from adapters.postgres.audit_weeks import LOCK, WEEK, AuditWeeks, monday, today
 from adapters.postgres.database import Database
+from adapters.postgres.migrate import migrate
 from core.admin import Rejected
-from core.audit import Wanted
+from core.audit import Head, Wanted, link
 from tests.contract.test_audit import entry
+from tests.harness.postgres import MIGRATIONS, Server
 
 OLD = monday(today()) - 5 * WEEK
 """Monday of a week that ended long ago."""
@@ -175,3 +178,58 @@ async def test_objects_are_bounded_by_bytes_and_made_and_opened_beside_the_loop(
     assert await PostgresAudit(database, objects).page("acme", Wanted(), None, 100) == before
     assert threads.ran.count("_sealed_up") == made
     assert threads.ran.count("_read") > 1
+
+
+@pytest.fixture
+async def unmigrated(postgres: Server) -> AsyncIterator[Database]:
+    with postgres.fresh(migrated=False) as dsn:
+        database = await Database.open(dsn)
+        try:
+            yield database
+        finally:
+            await database.close()
+
+
+async def test_rows_from_before_there_were_weeks_stay_where_they_are_and_are_not_copied(
+    unmigrated: Database, tmp_path: Path
+) -> None:
+    database, before = unmigrated, tmp_path / "before"
+    before.mkdir()
+    for file in MIGRATIONS.iterdir():
+        if file.name.endswith(".sql") and file.name < "0066":
+            (before / file.name).write_text(file.read_text())
+    await migrate(database, before)
+    head, rows = link(Head(), [entry(i) for i in range(20)])
+    async with database.transaction() as conn:
+        for row in rows:
+            told = (row.type, row.outcome, row.caller, row.tool, json.dumps(row.detail))
+            await conn.execute(
+                "INSERT INTO audit VALUES ('acme', %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                (row.seq, row.id, row.at_unix, *told, row.hash),
+            )
+        await conn.execute("INSERT INTO audit_heads VALUES ('acme', %s, %s, 0, %s)", (head.seq, head.hash, bytes(32)))
+    (file_before,) = await column(database, "SELECT pg_relation_filenode('audit')")
+
+    await migrate(database, MIGRATIONS)
+    assert await column(database, "SELECT pg_relation_filenode('audit_before')") == [file_before], "it was copied"
+    audit, weeks = PostgresAudit(database), AuditWeeks(database, None)
+    await weeks.prepare()
+    await weeks.prepare()
+    assert await audit.store({"acme": [entry(3), entry(20), entry(21)]}) == 2, "what is sent again is known again"
+    verdict = await audit.verify("acme")
+    assert (verdict.intact, verdict.rows) == (True, 22)
+    assert await column(database, "SELECT count(*) FROM audit_other") == [0]
+    tables = await column(
+        database, "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'audit'::regclass ORDER BY 1"
+    )
+    this = monday(today())
+    assert tables == ["audit_before", "audit_other", *(f"audit_w{this + n * WEEK:%Y%m%d}" for n in range(1, 5))]
+    assert await audit.prune("acme", 1e18) == 22
+
+
+async def test_a_start_waits_for_nobody_where_all_weeks_are_there(database: Database) -> None:
+    weeks = AuditWeeks(database, None)
+    await weeks.prepare()
+    async with database.transaction() as conn, asyncio.timeout(4):
+        await conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+        await weeks.prepare()

@@ -17,7 +17,7 @@ import pytest
 
 from adapters.postgres.database import RECONNECTED, Database, Notice
 from adapters.postgres.embedded import LOG_MAX_BYTES, EmbeddedFailed, EmbeddedPostgres
-from adapters.postgres.migrate import SchemaTooNew, ServerTooOld, load, migrate
+from adapters.postgres.migrate import ADVISORY, SchemaTooNew, ServerTooOld, load, migrate
 from core.admin import Rejected, Why
 from tests.harness.postgres import FAST, MIGRATIONS, Server, kill, own_server
 
@@ -139,6 +139,24 @@ async def test_replicas_starting_together_migrate_once(postgres: Server) -> None
         assert await migrate(replicas[0], MIGRATIONS) == []
         for replica in replicas:
             await replica.close()
+
+
+async def test_a_replica_waits_for_the_one_that_migrates_longer_than_for_a_table(postgres: Server) -> None:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
+    long = f"{waiting} AND query_start < clock_timestamp() - interval '0.2 s'"
+    with postgres.fresh(migrated=False) as dsn:
+        first, second = await Database.open(dsn), await Database.open(dsn)
+        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks, first.connection() as conn:
+            await conn.execute("SELECT pg_advisory_lock(%s)", (ADVISORY,))
+            other = tasks.create_task(migrate(second, MIGRATIONS, lock_timeout_s=0.1))
+            while await (await conn.execute(long.encode())).fetchone() != (1,):
+                assert not other.done()
+            await conn.execute("SELECT pg_advisory_unlock(%s)", (ADVISORY,))
+        assert other.result()
+        async with second.connection() as conn:
+            assert await (await conn.execute("SHOW lock_timeout")).fetchone() == ("5s",), "as it was"
+        await first.close()
+        await second.close()
 
 
 async def test_a_newer_schema_is_not_touched(postgres: Server) -> None:
