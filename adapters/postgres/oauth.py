@@ -13,6 +13,20 @@ FAMILIES_PER_USER = 100
 """Consents of one user that last at a time; the oldest end."""
 IDLE_CLIENT_S = 90 * 86_400.0
 """A registered client that nobody used for so long is forgotten."""
+UNTRIED_CLIENT_S = 86_400.0
+"""A registered client that nobody allowed anything for so long makes room for others."""
+_USED = (
+    "UPDATE oauth_clients SET used_at = now() WHERE tenant = %s AND client_id = %s"
+    " AND used_at < now() - interval '1 hour'"
+)
+_UNTRIED = (
+    "DELETE FROM oauth_clients WHERE tenant = %(tenant)s AND client_id IN (SELECT client_id FROM oauth_clients AS o"
+    "  WHERE o.tenant = %(tenant)s AND o.created_at < now() - make_interval(secs => %(age_s)s) AND NOT EXISTS"
+    "  (SELECT 1 FROM oauth_consents AS c WHERE c.tenant = o.tenant AND c.client_id = o.client_id"
+    "   AND c.expires_at > now())"
+    "  ORDER BY o.created_at LIMIT greatest(0, (SELECT count(*) FROM oauth_clients WHERE tenant = %(tenant)s)"
+    "   - %(most)s + 1))"
+)
 
 
 class PostgresOAuth:
@@ -29,6 +43,7 @@ class PostgresOAuth:
                 "INSERT INTO oauth_codes (hash, tenant, code, expires_at) VALUES (%s, %s, %s, to_timestamp(%s))",
                 (code_hash, code.grant.tenant, msgspec.msgpack.encode(code), expires_unix),
             )
+            await conn.execute(_USED, (code.grant.tenant, code.grant.client_id))
             await append(conn, code.grant.tenant, [entry])
 
     async def take_code(self, tenant: str, code_hash: bytes) -> tuple[Code, bool] | None:
@@ -98,6 +113,7 @@ class PostgresOAuth:
                 "INSERT INTO oauth_refresh_tokens (hash, tenant, family) VALUES (%s, %s, %s)",
                 (new_hash, tenant, family.id),
             )
+            await conn.execute(_USED, (tenant, family.grant.client_id))
             await append(conn, tenant, [entry])
         return True
 
@@ -142,12 +158,6 @@ class PostgresOAuth:
                 "SELECT client FROM oauth_clients WHERE tenant = %s AND client_id = %s", (tenant, client_id)
             )
             row = await found.fetchone()
-            if row is not None:
-                await conn.execute(
-                    "UPDATE oauth_clients SET used_at = now() WHERE tenant = %s AND client_id = %s"
-                    " AND used_at < now() - interval '1 hour'",
-                    (tenant, client_id),
-                )
         return msgspec.msgpack.decode(row[0], type=Client) if row is not None else None
 
     async def register(self, tenant: str, client: Client, most: int, entry: Entry) -> bool:
@@ -156,6 +166,7 @@ class PostgresOAuth:
             await conn.execute(
                 "SELECT 1 FROM resources WHERE tenant = %s AND kind = 'AuthorizationServer' FOR UPDATE", (tenant,)
             )
+            await conn.execute(_UNTRIED, {"tenant": tenant, "age_s": UNTRIED_CLIENT_S, "most": most})
             made = await conn.execute(
                 "INSERT INTO oauth_clients (tenant, client_id, client, created_at, used_at)"
                 " SELECT %s, %s, %s, now(), now()"

@@ -140,6 +140,11 @@ class PostgresPeople:
             row = await (await conn.execute(statement, (tenant, user, client_id, resource))).fetchone()
         return tuple(row[0]) if row is not None else ()
 
+    async def allowed_by_anybody(self, tenant: str, client_id: str) -> bool:
+        statement = "SELECT 1 FROM oauth_consents WHERE tenant = %s AND client_id = %s AND expires_at > now() LIMIT 1"
+        async with self._database.connection() as conn:
+            return await (await conn.execute(statement, (tenant, client_id))).fetchone() is not None
+
     async def consent(self, grant: Grant, expires_unix: float, entry: Entry) -> None:
         async with self._database.transaction() as conn:
             await conn.execute(

@@ -129,7 +129,15 @@ class Authorization:
             asked = await self._asked(issuer, visit.asked, client, redirect_uri)
             return await self._with(issuer, visit, asked)
         except OAuthError as wrong:
+            if not await self._trusted(issuer, client):
+                return _refused(f"{client.name}: {wrong.description} ({wrong.code}).")
             return _sent_back(issuer, redirect_uri, visit.asked.get("state", ""), _error(wrong))
+
+    async def _trusted(self, issuer: Issuer, client: Client) -> bool:
+        """Whether browsers may be sent to it without anybody having been asked (RFC 9700 section 4.11.2): whoever
+        registers, or publishes a document, would have a link of ours that leads to anywhere.
+        """
+        return client.source == "agent" or await self._people.allowed_by_anybody(issuer.tenant, client.client_id)
 
     async def _client(self, issuer: Issuer, asked: Form, address: str) -> tuple[Client, str]:
         client = await self._proofs.known(issuer, asked.get("client_id", ""), address)
@@ -275,7 +283,8 @@ class Authorization:
         entry = auth_entry(uuid.uuid4().hex, "oauth/consent", outcome, caller, detail=detail, now=now)
         if not allowed:
             await self._audit.store({issuer.tenant: [entry]})
-            raise OAuthError("access_denied", "the user did not allow it")
+            denied = OAuthError("access_denied", "the user did not allow it")
+            return _sent_back(issuer, asked.redirect_uri, asked.state, _error(denied))
         await self._people.consent(grant, now + CONSENT_S, entry)
         return await self._code(issuer, asked, session)
 

@@ -15,7 +15,7 @@ from core.oauth.errors import OAuthError
 from core.oauth.stores import Clients
 
 CLIENTS_MAX = 1_000
-"""Registered clients of a tenant; those nobody uses for 90 days make room."""
+"""Registered clients of a tenant. Those nobody allowed anything within a day make room, the oldest first."""
 BODY_MAX = 16 * 1024
 
 

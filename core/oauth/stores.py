@@ -89,7 +89,7 @@ class Clients(Protocol):
     async def get(self, tenant: str, client_id: str) -> Client | None: ...
 
     async def register(self, tenant: str, client: Client, most: int, entry: Entry) -> bool:
-        """False: there are `most` already."""
+        """False: there are `most` already, each new or allowed something by somebody. Of the others the oldest goes."""
         ...
 
 
@@ -123,6 +123,10 @@ class People(Protocol):
 
     async def consented(self, tenant: str, user: str, client_id: str, resource: str) -> tuple[str, ...]:
         """Scopes the user allowed before."""
+        ...
+
+    async def allowed_by_anybody(self, tenant: str, client_id: str) -> bool:
+        """Whether any user allowed that client anything."""
         ...
 
     async def consent(self, grant: Grant, expires_unix: float, entry: Entry) -> None: ...

@@ -402,62 +402,6 @@ async def test_tokens_are_revoked_and_looked_at(dance: Dance, issuer: Issuer) ->
     assert (await issuer.ask("revoke", token="unknown", client_id="app")).status == 200
 
 
-async def test_clients_register_where_the_tenant_lets_them(issuer: Issuer) -> None:
-    await issuer.user("ada")
-    about = {"redirect_uris": [REDIRECT], "client_name": "A <b>new</b> app", "token_endpoint_auth_method": "none"}
-    answer = await issuer.register(about)
-    refused(answer, "access_denied", 403)
-    await issuer.server(dynamic_registration=True)
-    metadata = await issuer.plane.http(
-        "GET", f"/.well-known/oauth-authorization-server/oauth/{issuer.tenant}", token=""
-    )
-    assert metadata.json["registration_endpoint"] == f"{issuer.url}/register"
-    answer = await issuer.register(about)
-    assert answer.status == 201, answer.body
-    assert "client_secret" not in answer.json
-    dance = Dance(issuer, str(answer.json["client_id"]))
-    page = await dance.consent()
-    assert "A &lt;b&gt;new&lt;/b&gt; app" in page.text
-    code = dance.told(await dance.browser.send(page, "consent", "allow"))["code"]
-    token = await dance.token(code)
-    claims = await issuer.claims(str(token.json["access_token"]))
-    assert (claims["user"], claims["client_id"], "agent" in claims) == ("ada", dance.client_id, False)
-    confidential = (await issuer.register({"redirect_uris": [REDIRECT]})).json
-    dance = Dance(issuer, str(confidential["client_id"]))
-    code = (await dance.allowed())["code"]
-    answer = await dance.token(code, basic(dance.client_id, str(confidential["client_secret"])))
-    assert answer.status == 200, answer.body
-
-
-@pytest.mark.parametrize(
-    ("about", "error"),
-    [
-        ({}, "invalid_redirect_uri"),
-        ({"redirect_uris": ["http://app.example.com/"]}, "invalid_redirect_uri"),
-        ({"redirect_uris": ["https://a.example/#x"]}, "invalid_redirect_uri"),
-        ({"redirect_uris": ["javascript:alert(1)"]}, "invalid_redirect_uri"),
-        ({"redirect_uris": ["data:text/html,x"]}, "invalid_redirect_uri"),
-        ({"redirect_uris": [REDIRECT], "grant_types": ["client_credentials"]}, "invalid_client_metadata"),
-        ({"redirect_uris": [REDIRECT], "token_endpoint_auth_method": "tls"}, "invalid_client_metadata"),
-        ({"redirect_uris": [REDIRECT], "client_name": "x" * 201}, "invalid_client_metadata"),
-        ({"redirect_uris": REDIRECT}, "invalid_client_metadata"),
-        ({"redirect_uris": [REDIRECT] * 21}, "invalid_redirect_uri"),
-    ],
-)
-async def test_a_registration_that_is_not_right_is_refused(issuer: Issuer, about: object, error: str) -> None:
-    await issuer.server(dynamic_registration=True)
-    refused(await issuer.register(about), error)
-
-
-async def test_registrations_from_one_address_are_paced(issuer: Issuer) -> None:
-    await issuer.server(dynamic_registration=True)
-    about = {"redirect_uris": [REDIRECT]}
-    answers = [await issuer.register(about, "127.9.9.9") for _ in range(12)]
-    assert {answer.status for answer in answers[:10]} == {201}
-    refused(answers[11], "slow_down", 429)
-    assert answers[11].headers["retry-after"] == "60"
-
-
 async def test_the_answer_keeps_what_the_redirect_uri_had(issuer: Issuer) -> None:
     await issuer.user("ada")
     await issuer.agent("app", **APP | {"redirect_uris": ["https://app.example.com/cb?tenant=1"]})

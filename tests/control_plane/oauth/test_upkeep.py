@@ -1,7 +1,9 @@
 """What grows is cut back: keys, and everything with an end."""
 
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from itertools import count
 
 import pytest
 
@@ -9,15 +11,19 @@ from adapters.crypto.sealing import AesGcmSealer
 from adapters.jose.tokens import PyJwtTokens
 from adapters.postgres.database import Database
 from adapters.postgres.oauth import PostgresOAuth
+from adapters.postgres.people import PostgresPeople
 from adapters.postgres.resources import PostgresStore
 from adapters.postgres.secrets import PostgresSealedValues
 from control_plane.browser.pace import Pace
 from control_plane.browser.sign_in import lock_s
-from control_plane.oauth.issuers import ANNOUNCED_S, KIND, LATEST_END_S, ROTATED_S, Issuer, OwnIssuers
+from control_plane.oauth.issuers import ANNOUNCED_S, KIND, LATEST_END_S, ROTATED_S, Issuer, OwnIssuers, auth_entry
 from control_plane.services.access import ITSELF
 from control_plane.services.resources import Resources
 from control_plane.services.secrets import KeyRing, Vault
 from core.admin import Draft
+from core.audit import Entry
+from core.oauth.client import Client
+from core.oauth.grant import Grant
 from core.oauth.jose import BadToken
 from tests.harness.postgres import Server
 
@@ -27,6 +33,7 @@ START = 1_800_000_000.0
 @dataclass
 class Upkeep:
     issuers: OwnIssuers
+    resources: Resources
     database: Database
     now: float = START
 
@@ -51,8 +58,8 @@ async def upkeep(postgres: Server) -> AsyncIterator[Upkeep]:
         issuers = OwnIssuers(
             store, vault, values, PyJwtTokens(), public_url="https://tg.example", clock=lambda: made.now
         )
-        made = Upkeep(issuers, database)
         resources = Resources(store, vault, born={KIND: issuers.born})
+        made = Upkeep(issuers, resources, database)
         for kind, tenant, name in (("Tenant", "", "acme"), (KIND, "acme", "default")):
             await resources.apply(ITSELF, Draft(kind=kind, tenant=tenant, name=name, spec={}))
         yield made
@@ -125,3 +132,46 @@ def test_a_subscribers_network_is_one_address() -> None:
     assert pace.admits("2001:db8:0:1::1")
     assert not pace.admits("2001:db8:0:1:ffff::2")
     assert pace.admits("2001:db8:0:2::1")
+
+
+async def test_a_client_nobody_allowed_anything_within_a_day_makes_room(upkeep: Upkeep) -> None:
+    books, people = PostgresOAuth(upkeep.database), PostgresPeople(upkeep.database)
+    await upkeep.resources.apply(ITSELF, Draft(kind="User", tenant="acme", name="ada", spec={}))
+    numbers = count()
+
+    async def registers(name: str) -> bool:
+        client = Client(client_id=name, name=name, source="registered", auth_methods=("none",), grant_types=())
+        return await books.register("acme", client, 3, entry())
+
+    def entry() -> Entry:
+        return auth_entry(f"e-{next(numbers)}", "oauth/register", "registered", "/", detail={}, now=START)
+
+    async def ages(name: str, hours: int) -> None:
+        async with upkeep.database.connection() as conn:
+            await conn.execute(
+                "UPDATE oauth_clients SET created_at = now() - make_interval(hours => %s) WHERE client_id = %s",
+                (hours, name),
+            )
+
+    for name, hours in (("used", 60), ("older", 50), ("old", 40)):
+        assert await registers(name)
+        await ages(name, hours)
+    grant = Grant(tenant="acme", client_id="used", user="ada", resource="r", scopes=("mcp",))
+    await people.consent(grant, time.time() + 3600, entry())
+    assert (await people.allowed_by_anybody("acme", "used"), await people.allowed_by_anybody("acme", "old")) == (
+        True,
+        False,
+    )
+    # To be looked at, which anybody may, keeps none alive.
+    assert await books.get("acme", "older") is not None
+    assert await registers("new")
+    assert [await books.get("acme", name) is not None for name in ("used", "older", "old", "new")] == [
+        True,
+        False,
+        True,
+        True,
+    ]
+    assert await registers("newer")
+    assert await books.get("acme", "old") is None
+    assert not await registers("one-too-many")
+    assert await books.get("acme", "used") is not None
