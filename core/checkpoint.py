@@ -4,7 +4,7 @@ A chain alone tells that a row was changed only to who knows its end. A checkpoi
 chain of announcements (`core.trust`), and names the checkpoint before it: none can be left out between two others.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Protocol
 
@@ -120,8 +120,9 @@ class Due(msgspec.Struct, frozen=True):
 class Checkpoints(Protocol):
     """Where checkpoints are kept. Raises Rejected(UNAVAILABLE) when that is away."""
 
-    async def due(self, older_than_ms: int, rows: int, limit: int) -> list[Due]:
-        """Chains whose last checkpoint is older than that, or that grew by so many rows since it."""
+    async def due(self, older_than_ms: int, rows: int, limit: int, without: Collection[str] = ()) -> list[Due]:
+        """Chains whose last checkpoint is older than that, or that grew by so many rows since it; not those of
+        `without`."""
         ...
 
     async def keep(self, made: Sequence[Checkpoint]) -> int:

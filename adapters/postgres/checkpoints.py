@@ -1,6 +1,6 @@
 """Signed checkpoints of audit chains."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from psycopg.rows import TupleRow
 
@@ -17,7 +17,7 @@ class PostgresCheckpoints:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def due(self, older_than_ms: int, rows: int, limit: int) -> list[Due]:
+    async def due(self, older_than_ms: int, rows: int, limit: int, without: Collection[str] = ()) -> list[Due]:
         """Also a chain whose end lies before its last checkpoint, or is another: the caller finds out."""
         query = (
             "SELECT h.tenant, h.seq, h.hash, h.pruned_seq, h.pruned_hash, a.hash,"
@@ -27,10 +27,10 @@ class PostgresCheckpoints:
             " ) c ON true LEFT JOIN audit a ON a.tenant = h.tenant AND a.seq = c.seq"
             " WHERE h.seq > 0 AND (h.seq <> coalesce(c.seq, 0) OR h.hash <> c.hash)"
             " AND (coalesce(c.at_ms, 0) <= %s OR h.seq >= coalesce(c.seq, 0) + %s OR h.seq < c.seq)"
-            " ORDER BY coalesce(c.at_ms, 0) LIMIT %s"
+            " AND h.tenant <> ALL(%s) ORDER BY coalesce(c.at_ms, 0) LIMIT %s"
         )
         async with self._database.connection() as conn:
-            found = await (await conn.execute(query.encode(), (older_than_ms, rows, limit))).fetchall()
+            found = await (await conn.execute(query.encode(), (older_than_ms, rows, list(without), limit))).fetchall()
         return [_due(row) for row in found]
 
     async def keep(self, made: Sequence[Checkpoint]) -> int:

@@ -31,6 +31,7 @@ class Signing:
         *,
         every_s: float,
         rows: int = ROWS,
+        batch: int = BATCH,
         clock: Callable[[], float] = time.time,
         wait: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -40,12 +41,16 @@ class Signing:
         self._objects = objects
         self._every_s = every_s
         self._rows = rows
+        self._batch = batch
         self._clock = clock
         self._wait = wait
         self._publish_at = 0.0
         self.signed = 0
         self.cut: dict[str, int] = {}
         """Chains that end before, or otherwise than, a checkpoint says, and its row: rows were removed or rewritten."""
+        self._left_out: set[str] = set()
+        """Chains found cut, which are not looked at again for a while: they would fill every page of what is due."""
+        self._afresh_at = 0.0
         self.unpublished = 0
         """Failed attempts to publish."""
 
@@ -53,7 +58,7 @@ class Signing:
         """For ever."""
         while True:
             try:
-                while await self.sign_due() == BATCH:
+                while await self.sign_due() == self._batch:
                     pass
                 await self.publish()
             except Rejected as away:
@@ -63,10 +68,16 @@ class Signing:
     async def sign_due(self) -> int:
         """Sign what is due; how many chains were looked at. Raises Rejected(UNAVAILABLE)."""
         now = self._clock()
-        due = await self._kept.due(int((now - self._every_s) * 1000), self._rows, BATCH)
+        if now >= self._afresh_at:
+            self._left_out.clear()
+            self._afresh_at = now + self._every_s
+        due = await self._kept.due(int((now - self._every_s) * 1000), self._rows, self._batch, self._left_out)
         made = [self._checkpoint(one, int(now * 1000)) for one in due if not self._is_cut(one)]
         self.signed += await self._kept.keep(made)
-        return len(made)
+        if len(due) < self._batch:
+            # All were seen: of whom nothing was said is whole again.
+            self.cut = {tenant: seq for tenant, seq in self.cut.items() if tenant in self._left_out}
+        return len(due)
 
     def _checkpoint(self, due: Due, now_ms: int) -> Checkpoint:
         return checkpoint(due.tenant, due.head, now_ms, due.last, self._signer)
@@ -76,6 +87,7 @@ class Signing:
         if last is None or not due.cut:
             self.cut.pop(due.tenant, None)
             return False
+        self._left_out.add(due.tenant)
         if self.cut.get(due.tenant) != last.seq:
             self.cut[due.tenant] = last.seq
             log.error(

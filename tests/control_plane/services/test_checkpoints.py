@@ -256,6 +256,33 @@ async def test_checkpoints_are_published_as_files_and_prove_an_export(plane: Pla
     assert proof.verdict().intact
 
 
+async def test_logs_that_were_cut_do_not_keep_others_from_being_signed(plane: Plane) -> None:
+    ends = Signing(plane.checkpoints, plane.signer, None, every_s=60.0, batch=2, clock=plane.clock)
+
+    async def all_that_is_due() -> None:
+        plane.clock.now += 61
+        while await ends.sign_due() == 2:
+            pass
+
+    async def put_end(tenant: str, seq: int) -> None:
+        async with plane.database.connection() as conn:
+            await conn.execute("UPDATE audit_heads SET seq = %s WHERE tenant = %s", (seq, tenant))
+
+    for tenant in ("acme", "umbrella", "globex"):
+        await add(plane, 0, 5, tenant)
+        await all_that_is_due()
+    ended = {tenant: (await plane.rows.head(tenant)).seq for tenant in ("acme", "umbrella")}
+    for tenant, seq in ended.items():
+        await put_end(tenant, seq - 1)
+    await add(plane, 10, 5, "globex")
+    await all_that_is_due()
+    assert ends.cut == ended
+    assert (await of(plane, "globex"))[-1].seq == (await plane.rows.head("globex")).seq
+    await put_end("acme", ended["acme"])
+    await all_that_is_due()
+    assert ends.cut == {"umbrella": ended["umbrella"]}, "one that is whole again is told so"
+
+
 async def test_what_cannot_be_published_is_published_later(plane: Plane, tmp_path: Path) -> None:
     folder = tmp_path / "objects"
     folder.write_text("in the way")
