@@ -64,7 +64,13 @@ CONTROL_PLANE: Iterable[Kept] = (
     Kept("providers_hastened", "providers asked for keys before it is time", "10,000", _OLDEST, "ten seconds each"),
     Kept("registration_addresses", "addresses clients register from", "10,000", _OLDEST, "a minute's attempts"),
     Kept("passwords", "passwords being hashed, or waiting for it", "64", "refused: try again", "-"),
-    Kept("signing_in", "tokens of servers being obtained or refreshed", "16", "the next ones wait", "90 s"),
+    Kept(
+        "signing_in",
+        "servers' tokens being obtained, a fourth of one tenant",
+        "16",
+        "the next ones wait",
+        "90 s",
+    ),
     Kept("approvals_waited_for", "calls held while somebody is asked", "2,000", "told to come again", "60 s"),
     Kept(
         "webhooks",

@@ -364,11 +364,12 @@ def made(
             "approvals_waited_for": call_approvals.bound,
             "webhooks": webhooks.bound,
             **{f"simulated_{what}": bound for what, bound in engine.bounds().items()},
-            "signing_in": obtaining.bound,
+            "signing_in": obtaining.rounds.bound,
             **sidecars.bounds(),
         }
 
-    work = (services.watch, housekeeping, webhooks.rounds, ends, sinks.rounds, issuers.rounds, obtaining, sources)
+    rounds = (one.rounds for one in (webhooks, sinks, issuers, obtaining))
+    work = (services.watch, housekeeping, ends, sources, *rounds)
     return Made(
         services=services,
         plane=plane,

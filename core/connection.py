@@ -5,6 +5,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from core.bound import Room
 from core.mcp.tickets import Ticket
 from core.oauth_client import Client, Place
 from core.onbehalf import Auth, UserConnection
@@ -129,7 +130,7 @@ class Connections(Protocol):
         """The server does not take its own token: another one is due now, unless this one was had a moment ago."""
         ...
 
-    async def claim(self, limit: int, lease_s: float) -> list[Connection]:
+    async def claim(self, room: Room, lease_s: float) -> list[Connection]:
         """Those that are due, for this replica alone until the lease is over."""
         ...
 

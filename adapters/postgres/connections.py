@@ -7,7 +7,9 @@ import msgspec
 from adapters.postgres import changes
 from adapters.postgres.database import Connection as Conn
 from adapters.postgres.database import Database
+from adapters.postgres.fair import fair, room_for
 from core.admin import Rejected, Why
+from core.bound import Room
 from core.connection import MAX_PER_TENANT, Connection, Pending, made_for
 from core.resource import Ref
 from core.secret import Sealed
@@ -23,6 +25,10 @@ _OWN = (
     " OR spec->'auth'->>'type' = 'token_exchange' AND spec->'auth'->>'looks' = 'client')"
 )
 """As `core.onbehalf.own`."""
+_CLAIM = (
+    "UPDATE connections SET due_at = now() + make_interval(secs => %(lease_s)s) WHERE (tenant, server, subject) IN ("
+    f"{fair('connections', 'tenant, server, subject', 'd.due_at <= now()')}) RETURNING {COLUMNS}"
+)
 _KEY = "tenant = %s AND server = %s AND subject = %s"
 _AGAIN_S = 10.0
 """A credential that was had, or refused, less long ago is not asked for again because of a challenge."""
@@ -63,14 +69,9 @@ class PostgresConnections:
                 (challenge, tenant, server, made_for, _AGAIN_S),
             )
 
-    async def claim(self, limit: int, lease_s: float) -> list[Connection]:
+    async def claim(self, room: Room, lease_s: float) -> list[Connection]:
         async with self._database.connection() as conn:
-            found = await conn.execute(
-                "UPDATE connections SET due_at = now() + make_interval(secs => %s) WHERE (tenant, server, subject) IN ("
-                "SELECT tenant, server, subject FROM connections WHERE due_at <= now() ORDER BY due_at LIMIT %s"
-                f" FOR UPDATE SKIP LOCKED) RETURNING {COLUMNS}".encode(),
-                (lease_s, limit),
-            )
+            found = await conn.execute(_CLAIM.encode(), {"lease_s": lease_s, **room_for(room)})
             return [connection_of(row) for row in await found.fetchall()]
 
     async def get(self, tenant: str, server: str, subject: str) -> Connection | None:

@@ -1,6 +1,5 @@
 """Accounts at servers: obtained, refreshed ahead of their end, connected by people, listed and ended."""
 
-import asyncio
 import logging
 import secrets
 import time
@@ -13,12 +12,13 @@ import msgspec
 
 from control_plane.services.authority import absent, may, see_tenant
 from control_plane.services.authorization_client import AuthorizationClient, declared_client
+from control_plane.services.rounds import Rounds
 from control_plane.services.secrets import Vault
 from core import oauth_client as oauth
 from core.admin import Admin, Rejected, Why
 from core.audit import Entry
 from core.audit_outcomes import ChangeOutcome
-from core.bound import Bound
+from core.bound import Room
 from core.connection import LINK_S, Clients, Connection, Connections, Held, Link, Links
 from core.connection import made_for as made_for_
 from core.mcp.tickets import issue
@@ -130,22 +130,20 @@ def refresh_in(answer: TokenAnswer, *, renewable: bool) -> float | None:
 
 
 class Obtaining:
-    """Obtains and refreshes what is due, each by one replica at a time. `run` it as a task."""
+    """Obtains and refreshes what is due, each by one replica at a time. `rounds` is to be run."""
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
-        self._wake = asyncio.Event()
-        self._under_way = 0
-        self._full = 0
+        self.rounds = Rounds(
+            "connections",
+            self._claim,
+            self._renew,
+            named=lambda due: due.server,
+            at_once=AT_ONCE,
+            tick_s=TICK_S,
+        )
         self._changed: set[str] | None = None
         """Tenants whose declarations may be others; None: all."""
-
-    @property
-    def bound(self) -> Bound:
-        return Bound(self._under_way, AT_ONCE, self._full)
-
-    def wake(self) -> None:
-        self._wake.set()
 
     def changed(self, tenant: str) -> None:
         """Its declarations may be others; "": anybody's."""
@@ -153,28 +151,16 @@ class Obtaining:
             self._changed = None
         elif self._changed is not None:
             self._changed.add(tenant)
-        self._wake.set()
+        self.rounds.wake()
 
     async def challenged(self, tenant: str, server: Server, name: str, challenge: str) -> None:
         """A look was refused for its credential."""
         if own_of(server.auth) is not None:
             await self._ports.connections.challenged(tenant, name, made_for_(server), challenge[:2048])
 
-    async def run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                try:
-                    async with asyncio.timeout(TICK_S):
-                        await self._wake.wait()
-                except TimeoutError:
-                    pass
-                self._wake.clear()
-                try:
-                    await self._adopt()
-                    await self._begin(tasks)
-                except Rejected as away:
-                    log.warning("signing in to servers waits: %s", away.public)
-                    await asyncio.sleep(TICK_S)
+    async def _claim(self, room: Room) -> list[Connection]:
+        await self._adopt()
+        return await self._ports.connections.claim(room, LEASE_S)
 
     async def _adopt(self) -> None:
         changed, self._changed = self._changed, set()
@@ -185,26 +171,6 @@ class Obtaining:
         except Rejected:
             self._changed = None
             raise
-
-    async def _begin(self, tasks: asyncio.TaskGroup) -> None:
-        room = AT_ONCE - self._under_way
-        if room <= 0:
-            self._full += 1
-            return
-        for due in await self._ports.connections.claim(room, LEASE_S):
-            self._under_way += 1
-            tasks.create_task(self._one(due))
-
-    async def _one(self, due: Connection) -> None:
-        try:
-            await self._renew(due)
-        except Rejected as away:
-            log.warning("%s/%s: %s", due.tenant, due.server, away.public)
-        except Exception:  # One server's answer must not end it for all: an edge.
-            log.exception("%s/%s cannot be signed in to", due.tenant, due.server)
-        finally:
-            self._under_way -= 1
-            self._wake.set()
 
     async def _renew(self, due: Connection) -> None:
         ports = self._ports

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
+from adapters.postgres.connections import PostgresConnections
 from adapters.postgres.issuers import PostgresIssuerKeys
 from adapters.postgres.secret_sources import PostgresDueSecrets
 from adapters.postgres.sinks import PostgresPlaces
@@ -11,6 +12,7 @@ from adapters.postgres.webhooks import PostgresOutbox, announce
 from control_plane.services.rounds import Errand
 from core.audit import Entry
 from core.bound import Room
+from core.connection import Connection
 from tests.control_plane.services.conftest import Plane
 from tests.control_plane.services.conftest import plane as plane  # noqa: PLC0414 - the fixture
 
@@ -55,7 +57,17 @@ async def webhooks(plane: Plane) -> Claim:
     return lambda room: PostgresOutbox(plane.database).take(100.0, 60.0, room)
 
 
-@pytest.mark.parametrize("declared", [issuers, secrets, sinks, webhooks])
+async def connections(plane: Plane) -> Claim:
+    kept = PostgresConnections(plane.database)
+    for n, tenant in enumerate(WHOSE):
+        transport = {"type": "http", "url": "https://bank.example/mcp"}
+        await plane.apply("Server", f"bank-{n}", {"transport": transport}, tenant=tenant)
+        one = Connection(tenant=tenant, server=f"bank-{n}", subject="", state="connected", made_for="x")
+        await kept.keep(one, due_s=0.0, force=True)
+    return lambda room: kept.claim(room, 60.0)
+
+
+@pytest.mark.parametrize("declared", [connections, issuers, secrets, sinks, webhooks])
 async def test_one_tenant_is_given_its_share_less_what_it_has(
     plane: Plane, declared: Callable[[Plane], Awaitable[Claim]]
 ) -> None:

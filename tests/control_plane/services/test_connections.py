@@ -13,6 +13,7 @@ from adapters.postgres.secrets import PostgresSealedValues
 from control_plane.services.connections import refresh_in
 from control_plane.services.secrets import KeyRing, Vault
 from core.admin import Rejected
+from core.bound import Room
 from core.connection import Connection, Held, Pending, client_ref
 from core.oauth_client import TokenAnswer
 from core.resource import Ref
@@ -38,22 +39,22 @@ def connection(plane: Plane, subject: str = "user/ada", **more: object) -> Conne
 async def test_what_is_due_is_had_by_one_replica(plane: Plane, kept: PostgresConnections) -> None:
     for number in range(20):
         await kept.keep(connection(plane, f"user/u{number}"), due_s=0, force=True)
-    claims = await asyncio.gather(*(PostgresConnections(plane.database).claim(7, 60) for _ in range(4)))
+    claims = await asyncio.gather(*(PostgresConnections(plane.database).claim(Room(7, 100), 60) for _ in range(4)))
     subjects = [one.subject for claim in claims for one in claim]
     assert len(subjects) == len(set(subjects)) == 20
-    assert await kept.claim(50, 60) == []
+    assert await kept.claim(Room(50, 100), 60) == []
 
 
 async def test_a_lease_that_is_over_is_somebody_elses(plane: Plane, kept: PostgresConnections) -> None:
     await kept.keep(connection(plane), due_s=0, force=True)
-    assert len(await kept.claim(1, 0.01)) == 1
+    assert len(await kept.claim(Room(1, 100), 0.01)) == 1
     await asyncio.sleep(0.02)
-    assert len(await kept.claim(1, 60)) == 1
+    assert len(await kept.claim(Room(1, 100), 60)) == 1
 
 
 async def test_the_slower_of_two_writes_changes_nothing(plane: Plane, kept: PostgresConnections) -> None:
     await kept.keep(connection(plane), due_s=0, force=True)
-    [mine] = await kept.claim(1, 60)
+    [mine] = await kept.claim(Room(1, 100), 60)
     await kept.keep(connection(plane, scopes="connected anew"), due_s=None, force=True)
     assert not await kept.keep(msgspec.structs.replace(mine, state="refused", sealed=None), due_s=None)
     now = await kept.get("acme", "bank", "user/ada")
@@ -68,7 +69,7 @@ async def test_gateways_hear_of_tokens_and_of_nothing_else(plane: Plane, kept: P
     before = await revision()
     await kept.keep(connection(plane), due_s=0, force=True)
     given = await revision()
-    [due] = await kept.claim(1, 60)
+    [due] = await kept.claim(Room(1, 100), 60)
     await kept.keep(msgspec.structs.replace(due, failures=3, error="away"), due_s=5)
     assert given != before
     assert await revision() == given
@@ -91,16 +92,16 @@ async def test_servers_of_their_own_name_are_adopted_once_and_again_when_they_ch
     await plane.apply("Secret", "s", {"value": "v"})
     await plane.apply("Server", "robot", SPEC | {"auth": ROBOT})
     await kept.adopt(["acme"])
-    [due] = await kept.claim(5, 60)
+    [due] = await kept.claim(Room(5, 100), 60)
     assert (due.server, due.subject, due.state) == ("robot", "", "waiting")
     await kept.keep(msgspec.structs.replace(due, state="connected"), due_s=None)
     await kept.adopt(None)
-    assert await kept.claim(5, 60) == []
+    assert await kept.claim(Room(5, 100), 60) == []
     await plane.apply("Server", "robot", SPEC | {"auth": ROBOT | {"scopes": ["more"]}})
     await kept.adopt(["other"])
-    assert await kept.claim(5, 60) == []
+    assert await kept.claim(Room(5, 100), 60) == []
     await kept.adopt(["acme"])
-    assert len(await kept.claim(5, 60)) == 1
+    assert len(await kept.claim(Room(5, 100), 60)) == 1
 
 
 async def test_a_link_is_followed_by_one_browser_and_spent_once(plane: Plane, kept: PostgresConnections) -> None:

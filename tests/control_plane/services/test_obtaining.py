@@ -13,6 +13,7 @@ from adapters.postgres.connections import PostgresConnections
 from adapters.postgres.secrets import PostgresSealedValues
 from adapters.web.client import WebClient
 from control_plane.services.connections import Obtaining, Ports
+from core.bound import Room
 from core.connection import Connection, Held, made_for
 from core.oauth_client import Place, ServerMetadata
 from core.server import Server
@@ -44,7 +45,7 @@ async def replicas(plane: Plane, count: int) -> AsyncIterator[list[Obtaining]]:
             client_id="",
         )
         made.append(Obtaining(ports))
-        tasks.append(asyncio.create_task(made[-1].run()))
+        tasks.append(asyncio.create_task(made[-1].rounds.run()))
     try:
         yield made
     finally:
@@ -87,7 +88,7 @@ async def test_one_replica_of_three_obtains_it(plane: Plane, upstream: Machines)
         assert found.expires_unix is not None
     kept = PostgresConnections(plane.database)
     await kept.adopt(None)
-    assert await kept.claim(5, 60) == []
+    assert await kept.claim(Room(5, 100), 60) == []
     assert upstream.asked == 1
     assert SECRET not in str(found)
 
@@ -113,7 +114,7 @@ async def test_a_server_called_with_callers_own_tokens_has_one_of_its_own_only_t
         await becomes(plane, lambda one: one.state == "connected")
         await plane.apply("Server", "shop", server)
         await plane.column("UPDATE connections SET due_at = now() RETURNING server")
-        one.wake()
+        one.rounds.wake()
         ended = await becomes(plane, lambda one: one.state == "refused")
         assert ended.sealed is None
     assert await kept.list("acme", "desk") == []
@@ -128,7 +129,7 @@ async def test_a_secret_without_a_value_is_waited_for_and_is_no_refusal(plane: P
         assert (waiting.state, "has no value" in waiting.error) == ("waiting", True)
         await plane.apply("Secret", "later", {"value": SECRET})
         await plane.column("UPDATE connections SET due_at = now() RETURNING server")
-        one.wake()
+        one.rounds.wake()
         await becomes(plane, lambda one: one.state == "connected")
 
 
@@ -142,7 +143,7 @@ async def test_a_no_is_not_asked_again_until_it_is_declared_otherwise(plane: Pla
         server = await plane.get("Server", "shop")
         assert isinstance(server.spec, Server)
         await one.challenged("acme", server.spec, "shop", "Bearer")
-        assert await PostgresConnections(plane.database).claim(5, 60) == []
+        assert await PostgresConnections(plane.database).claim(Room(5, 100), 60) == []
         assert upstream.asked == 1
         async with asyncio.timeout(30):
             while (await plane.get("Server", "shop")).status.get("authorization") != {
@@ -163,12 +164,12 @@ async def test_who_does_not_answer_is_asked_again_and_keeps_what_there_was(plane
         good = await becomes(plane, lambda one: one.state == "connected")
         upstream.down = True
         await plane.column("UPDATE connections SET due_at = now() RETURNING 1")
-        one.wake()
+        one.rounds.wake()
         late = await becomes(plane, lambda one: one.failures > 0)
         assert (late.state, late.sealed) == ("connected", good.sealed)
         upstream.down = False
         await plane.column("UPDATE connections SET due_at = now() RETURNING 1")
-        one.wake()
+        one.rounds.wake()
         fresh = await becomes(plane, lambda one: one.failures == 0)
         assert fresh.sealed != good.sealed
 
@@ -215,7 +216,7 @@ async def test_a_fault_that_is_not_the_persons_leaves_the_account_and_is_tried_a
         upstream.says = None
         await plane.apply("Secret", "robot", {"value": SECRET})
         await plane.column("UPDATE connections SET due_at = now() RETURNING 1")
-        one.wake()
+        one.rounds.wake()
         fresh = await becomes(plane, lambda one: not one.failures, ADA)
         assert (fresh.state, fresh.error) == ("connected", "")
         assert fresh.sealed != before.sealed
