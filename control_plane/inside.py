@@ -96,6 +96,8 @@ from core.sealing import Signer
 from core.trust import key_id
 
 FORGET_NODES_S = 7 * 86400.0
+ERRAND_THREADS = 32
+"""As many as errands under way or more: what is a fourth of those is not all of the threads."""
 SENDING_THREADS = 64
 """A tenant's events take 16 of them at most, a fourth."""
 
@@ -119,13 +121,13 @@ class Made:
 class Webs:
     """Each has threads of its own, so that hosts that do not answer the one keep none of the others waiting."""
 
-    errands: WebClient = field(default_factory=WebClient)
+    errands: WebClient = field(default_factory=partial(WebClient, at_once=ERRAND_THREADS))
     """To issuers for their keys, and to servers' authorization servers for tokens: nobody sits and waits."""
     sign_in: WebClient = field(default_factory=WebClient)
     """For people at a browser."""
     sending: WebClient = field(default_factory=partial(WebClient, at_once=SENDING_THREADS))
     """Events and audit rows, to wherever tenants want them."""
-    secrets: WebClient = field(default_factory=WebClient)
+    secrets: WebClient = field(default_factory=partial(WebClient, at_once=ERRAND_THREADS))
     documents: WebClient = field(default_factory=partial(WebClient, at_once=FETCHED_AT_ONCE))
     """Clients' metadata: anybody at all can have it ask slow hosts."""
 

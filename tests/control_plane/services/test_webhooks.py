@@ -9,7 +9,8 @@ import pytest
 from adapters.postgres.secrets import PostgresSealedValues
 from adapters.postgres.webhooks import PostgresOutbox, announce
 from adapters.web.client import WebClient
-from control_plane.services.webhooks import Webhooks
+from control_plane.services.webhooks import AT_ONCE, Webhooks
+from core.bound import SHARE
 from tests.control_plane.services.conftest import Plane
 from tests.harness.planes import until
 
@@ -132,3 +133,22 @@ async def test_a_slow_webhook_keeps_no_other_of_the_same_event_waiting(plane: Pl
         async with telling(plane):
             await slow.took("one")
             await quick.took("one")
+
+
+async def test_a_tenants_slow_webhook_keeps_no_other_tenants_events_waiting(plane: Plane) -> None:
+    async with receiving() as slow, receiving() as quick:
+        slow.may_answer.clear()
+        await hook(plane, "slow", slow.url)
+        await hook(plane, "quick", quick.url, tenant="umbrella")
+        for n in range(40):
+            await event(plane, f"slow-{n}")
+        await event(plane, "one", "umbrella")
+        async with telling(plane) as webhooks:
+            await quick.took("one")
+            await event(plane, "two", "umbrella")
+            await quick.took("two")
+            assert len(slow.got) <= AT_ONCE // SHARE
+            slow.may_answer.set()
+            await slow.took(*(f"slow-{n}" for n in range(40)))
+            assert len(slow.got) == 40, "each once"
+            assert webhooks.bound.hits == 0, "none is given up"
