@@ -52,6 +52,7 @@ AuthOutcome = Literal[
     "narrowed",
     "vouched for",
     "signed in",
+    "signed out",
     "refused",
     "revoked",
 ]

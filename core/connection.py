@@ -5,6 +5,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from core.audit import Entry
 from core.bound import Room
 from core.mcp.tickets import Ticket
 from core.oauth_client import Client, Place
@@ -136,11 +137,13 @@ class Connections(Protocol):
 
     async def get(self, tenant: str, server: str, subject: str) -> Connection | None: ...
 
-    async def keep(self, connection: Connection, *, due_s: float | None, force: bool = False) -> bool:
+    async def keep(
+        self, connection: Connection, *, due_s: float | None, force: bool = False, entry: Entry | None = None
+    ) -> bool:
         """Store it with the next version, due so long from now (None: never). False: it was changed meanwhile.
 
         `force`: whatever was stored. Where tokens differ the tenant gets its next revision: gateways learn of it.
-        Raises Rejected(INVALID) for one too many.
+        Raises Rejected(INVALID) for one too many. `entry`: written to the tenant's audit log with it, or not at all.
         """
         ...
 
@@ -148,8 +151,8 @@ class Connections(Protocol):
         """Of a server, or all (""), by server and subject."""
         ...
 
-    async def drop(self, tenant: str, server: str, subject: str) -> Connection | None:
-        """What was there."""
+    async def drop(self, tenant: str, server: str, subject: str, entry: Entry) -> Connection | None:
+        """What was there. `entry`: written to the tenant's audit log where there was something."""
         ...
 
 

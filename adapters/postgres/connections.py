@@ -5,10 +5,12 @@ from collections.abc import Collection
 import msgspec
 
 from adapters.postgres import changes
+from adapters.postgres.audit import append
 from adapters.postgres.database import Connection as Conn
 from adapters.postgres.database import Database
 from adapters.postgres.fair import fair, room_for
 from core.admin import Rejected, Why
+from core.audit import Entry
 from core.bound import Room
 from core.connection import MAX_PER_TENANT, Connection, Pending, made_for
 from core.resource import Ref
@@ -78,7 +80,9 @@ class PostgresConnections:
         async with self._database.connection() as conn:
             return await _get(conn, tenant, server, subject)
 
-    async def keep(self, connection: Connection, *, due_s: float | None, force: bool = False) -> bool:
+    async def keep(
+        self, connection: Connection, *, due_s: float | None, force: bool = False, entry: Entry | None = None
+    ) -> bool:
         one = connection
         async with self._database.transaction() as conn:
             await changes.lock(conn, one.tenant)
@@ -105,6 +109,8 @@ class PostgresConnections:
             )
             if (before.sealed if before else None) != one.sealed or (before and before.made_for != one.made_for):
                 await changes.note(conn, "applied", Ref("Server", one.tenant, one.server))
+            if entry is not None:
+                await append(conn, one.tenant, [entry])
         return True
 
     async def list(self, tenant: str, server: str) -> list[Connection]:
@@ -116,13 +122,14 @@ class PostgresConnections:
             )
             return [connection_of(row) for row in await found.fetchall()]
 
-    async def drop(self, tenant: str, server: str, subject: str) -> Connection | None:
+    async def drop(self, tenant: str, server: str, subject: str, entry: Entry) -> Connection | None:
         async with self._database.transaction() as conn:
             await changes.lock(conn, tenant)
             before = await _get(conn, tenant, server, subject)
             if before is not None:
                 await conn.execute(f"DELETE FROM connections WHERE {_KEY}".encode(), (tenant, server, subject))
                 await changes.note(conn, "applied", Ref("Server", tenant, server))
+                await append(conn, tenant, [entry])
             return before
 
     # === Clients ===

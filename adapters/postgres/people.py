@@ -107,9 +107,11 @@ class PostgresPeople:
             )
             await append(conn, session.tenant, [entry])
 
-    async def end_session(self, cookie_hash: bytes) -> None:
-        async with self._database.connection() as conn:
-            await conn.execute("DELETE FROM browser_sessions WHERE hash = %s", (cookie_hash,))
+    async def end_session(self, tenant: str, cookie_hash: bytes, entry: Entry) -> None:
+        async with self._database.transaction() as conn:
+            statement = "DELETE FROM browser_sessions WHERE hash = %s AND tenant = %s"
+            if (await conn.execute(statement, (cookie_hash, tenant))).rowcount:
+                await append(conn, tenant, [entry])
 
     async def leave(self, mark: bytes, departure: Departure) -> None:
         async with self._database.connection() as conn:

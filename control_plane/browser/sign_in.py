@@ -112,9 +112,14 @@ class SignIn:
 
     async def end(self, tenant: str, cookies: Mapping[str, str]) -> str:
         """A `Set-Cookie` value that forgets the session, which is over."""
-        cookie = cookies.get(self._name(tenant), "")
-        if cookie:
-            await self._people.end_session(_hash(cookie))
+        hashed = _hash(cookies.get(self._name(tenant), ""))
+        session = await self._people.session(hashed)
+        if session is not None:
+            detail: dict[str, object] = {"method": session.method}
+            entry = auth_entry(
+                uuid.uuid4().hex, "sign-in", "signed out", f"{session.user}/", detail=detail, now=self._clock()
+            )
+            await self._people.end_session(tenant, hashed, entry)
         return self._cookie(self._name(tenant), "", 0)
 
     def _name(self, tenant: str) -> str:

@@ -28,6 +28,7 @@ from core.oauth.federation import (
     signed_in_at,
 )
 from core.oauth_client import Client, NotBelieved, ServerMetadata
+from core.sealing import SealBroken
 from core.token import BadToken
 from core.web import Answer, Request, Unreachable, Web
 
@@ -171,7 +172,10 @@ class Federation:
             raise NotBelieved(f"the provider says {said or 'nothing'}")
         here = by.spec.sign_in
         assert here is not None
-        secret = await self._ways.open_secret(issuer.tenant, here.client_secret) if here.client_secret else ""
+        try:
+            secret = await self._ways.open_secret(issuer.tenant, here.client_secret) if here.client_secret else ""
+        except SealBroken as broken:
+            raise NotBelieved(f"Secret/{here.client_secret} cannot be opened: {broken}") from broken
         if secret is None:
             raise NotBelieved(f"Secret/{here.client_secret} has no value")
         method = oauth.auth_method(server, here.token_endpoint_auth, secret=True) if secret else "none"

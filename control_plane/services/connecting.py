@@ -45,7 +45,10 @@ class Connecting:
     async def open(self, tenant: str, text: str) -> tuple[Invitation, Server]:
         """Raises Rejected(NOT_FOUND) for a link that opens nothing, or not any more."""
         ports = self._ports
-        keys = await ports.vault.tenant_keys(tenant)
+        try:
+            keys = await ports.vault.tenant_keys(tenant)
+        except SealBroken as broken:
+            raise _sealed_off(tenant, broken) from broken
         if keys is None:
             raise _no_link()
         try:
@@ -70,6 +73,8 @@ class Connecting:
         except Unreachable as away:
             log.warning("%s/%s: nobody can connect now: %s", tenant, link.server, away)
             raise Rejected(Why.UNAVAILABLE, f"{link.server} or where it signs people in does not answer") from away
+        except SealBroken as broken:
+            raise _sealed_off(f"{tenant}/{link.server}", broken) from broken
         ref = Ref("ConnectionLink", tenant, link.id.hex())
         pending = Pending(
             link=link.id,
@@ -139,15 +144,17 @@ class Connecting:
         there = await ports.store.get(Ref(kind.capitalize(), pending.tenant, name))
         if server is None or not isinstance(server.auth, UserConnection) or there is None:
             raise _no_link()
-        asked = msgspec.msgpack.decode(ports.vault.open(pending.ref, pending.sealed), type=Asked)
         try:
+            asked = msgspec.msgpack.decode(ports.vault.open(pending.ref, pending.sealed), type=Asked)
             done, due_s = await self._connected(pending, server, asked, iss, code, error)
         except NotBelieved as refused:
             raise Rejected(Why.INVALID, f"{pending.server} is not connected: {refused}") from refused
         except Unreachable as away:
             raise Rejected(Why.UNAVAILABLE, f"where {pending.server} signs people in does not answer") from away
-        await ports.connections.keep(done, due_s=due_s, force=True)
-        await ports.note(change(pending.subject, pending.server, "connected"), pending.tenant)
+        except SealBroken as broken:
+            raise _sealed_off(f"{pending.tenant}/{pending.server}", broken) from broken
+        entry = change(pending.subject, pending.server, "connected")
+        await ports.connections.keep(done, due_s=due_s, force=True, entry=entry)
         return pending
 
     async def _connected(  # noqa: PLR0917 - what came back, and what for.
@@ -191,6 +198,12 @@ class Connecting:
 
 def _digest(text: str) -> bytes:
     return blake2b(text.encode(), digest_size=32, person=b"toolgate connect").digest()
+
+
+def _sealed_off(what: str, broken: SealBroken) -> Rejected:
+    """A key of this control plane's went missing, or somebody changed what was sealed with it."""
+    log.error("%s: nobody can connect: %s", what, broken)
+    return Rejected(Why.UNAVAILABLE, "what is kept for this cannot be opened now: tell an administrator")
 
 
 def _no_link() -> Rejected:

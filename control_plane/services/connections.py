@@ -294,10 +294,10 @@ class Accounts:
         ports = self._ports
         see_tenant(admin, tenant)
         may(admin, "connect", Ref("Server", tenant, server), "editor", labels={})
-        dropped = await ports.connections.drop(tenant, server, subject)
+        entry = change(admin.name, server, "disconnected", {"subject": subject})
+        dropped = await ports.connections.drop(tenant, server, subject, entry)
         if dropped is None:
             raise Rejected(Why.NOT_FOUND, f"{subject or 'nobody'} has no account at Server/{server}")
-        await ports.note(change(admin.name, server, "disconnected", {"subject": subject}), tenant)
         declared = await ports.server(tenant, server)
         try:
             held = ports.opened(dropped)

@@ -119,7 +119,9 @@ class People(Protocol):
         """The user's oldest beyond `most` end."""
         ...
 
-    async def end_session(self, cookie_hash: bytes) -> None: ...
+    async def end_session(self, tenant: str, cookie_hash: bytes, entry: Entry) -> None:
+        """`entry` is written where there was one."""
+        ...
 
     async def consented(self, tenant: str, user: str, client_id: str, resource: str) -> tuple[str, ...]:
         """Scopes the user allowed before."""

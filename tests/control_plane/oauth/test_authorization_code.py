@@ -293,6 +293,8 @@ async def test_another_account_can_be_used(dance: Dance, issuer: Issuer) -> None
     assert "<h1>Sign in</h1>" in page.text
     page = await dance.browser.send(page, "sign-in", user="bob", password=PASSWORD)
     assert "Signed in as bob." in page.text
+    rows = [row for row in await issuer.audit() if row[0] == "sign-in"]
+    assert [row[1:] for row in rows] == [("signed in", "ada/"), ("signed out", "ada/"), ("signed in", "bob/")]
 
 
 async def test_nothing_secret_is_stored(dance: Dance, issuer: Issuer) -> None:

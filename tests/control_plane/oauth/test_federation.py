@@ -194,3 +194,14 @@ async def test_what_a_provider_is_to_be_is_checked_by_field(issuer: Issuer) -> N
     spec["sign_in"] = {"client_id": "toolgate", "client_secret": "nowhere"}
     answer = await issuer.plane.http("PUT", issuer.path("identityproviders/okta"), {"spec": spec})
     assert [one["path"] for one in answer.json["errors"]] == ["spec.sign_in.client_secret"]  # type: ignore[attr-defined]
+
+
+async def test_a_client_secret_that_cannot_be_opened_signs_nobody_in_and_is_on_record(
+    company: Company, issuer: Issuer
+) -> None:
+    await issuer.plane.execute(
+        f"UPDATE sealed_values SET sealed = sealed || 'x' WHERE tenant = '{issuer.tenant}' AND kind = 'Secret'"
+    )
+    assert (await company.returned(Dance(issuer, "app"))).status == 400
+    rows = await issuer.plane.http("GET", f"/v1/tenants/{issuer.tenant}/audit?type=auth&page_size=1")
+    assert "Secret/okta-client cannot be opened" in rows.body.decode()

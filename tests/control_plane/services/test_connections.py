@@ -7,14 +7,19 @@ import time
 import msgspec
 import pytest
 
+from adapters.crypto.jwt import JwtProver
 from adapters.crypto.sealing import AesGcmSealer
 from adapters.postgres.connections import PostgresConnections
 from adapters.postgres.secrets import PostgresSealedValues
-from control_plane.services.connections import refresh_in
+from adapters.web.client import WebClient
+from control_plane.services import connecting
+from control_plane.services.connecting import Connecting
+from control_plane.services.connections import Ports, change, refresh_in
 from control_plane.services.secrets import KeyRing, Vault
-from core.admin import Rejected
+from core.admin import Rejected, Why
 from core.bound import Room
-from core.connection import Connection, Held, Pending, client_ref
+from core.connection import LINK_S, Connection, Held, Link, Pending, client_ref
+from core.mcp.tickets import issue
 from core.oauth_client import TokenAnswer
 from core.resource import Ref
 from tests.control_plane.services.conftest import ROOT, Plane
@@ -73,7 +78,7 @@ async def test_gateways_hear_of_tokens_and_of_nothing_else(plane: Plane, kept: P
     await kept.keep(msgspec.structs.replace(due, failures=3, error="away"), due_s=5)
     assert given != before
     assert await revision() == given
-    await kept.drop("acme", "bank", "user/ada")
+    await kept.drop("acme", "bank", "user/ada", change("root", "bank", "disconnected"))
     assert await revision() != given
 
 
@@ -182,3 +187,66 @@ def test_a_token_is_renewed_well_before_its_end() -> None:
     assert refresh_in(TokenAnswer("t", "Bearer", 0), renewable=True) == 5
     assert refresh_in(TokenAnswer("t", "Bearer"), renewable=True) is None
     assert refresh_in(TokenAnswer("t", "Bearer", 3600), renewable=False) is None
+
+
+async def test_a_change_and_its_row_in_the_audit_log_are_there_both_or_neither(
+    plane: Plane, kept: PostgresConnections
+) -> None:
+    async def rows() -> list[object]:
+        return await plane.column("SELECT outcome FROM audit WHERE tool = 'Server/bank' AND type = 'change'")
+
+    before = await rows()
+    unwritable = change("root\0", "bank", "connected")
+    with pytest.raises(Exception, match="NUL"):
+        await kept.keep(connection(plane), due_s=None, force=True, entry=unwritable)
+    assert await kept.get("acme", "bank", "user/ada") is None
+    await kept.keep(connection(plane), due_s=None, force=True, entry=change("user/ada", "bank", "connected"))
+    with pytest.raises(Exception, match="NUL"):
+        await kept.drop("acme", "bank", "user/ada", unwritable)
+    assert await kept.get("acme", "bank", "user/ada") is not None
+    for _ in range(2):
+        await kept.drop("acme", "bank", "user/ada", change("root", "bank", "disconnected"))
+    assert await rows() == [*before, "connected", "disconnected"]
+
+
+async def test_a_key_that_went_missing_is_told_as_such_and_is_no_fault_of_the_pages(
+    plane: Plane, kept: PostgresConnections
+) -> None:
+    web = WebClient()
+    ports = Ports(
+        connections=kept,
+        clients=kept,
+        links=kept,
+        store=plane.store,
+        statuses=plane.store,
+        sealed_values=PostgresSealedValues(plane.database),
+        vault=plane.vault_with(KeyRing(os.urandom(32))),
+        sealer=AesGcmSealer(),
+        web=web,
+        prover=JwtProver(),
+        note=plane.audit.note,
+        public_url="http://localhost:1",
+        client_id="",
+    )
+    keys = await plane.vault.tenant_keys("acme")
+    assert keys is not None
+    link = Link(expires_unix=int(time.time()) + LINK_S, id=b"link", server="bank", subject="user/ada")
+    text = issue(link, ports.sealer, keys.session_key, "acme")
+    with pytest.raises(Rejected) as rejected:
+        await Connecting(ports).open("acme", text)
+    assert rejected.value.why is Why.UNAVAILABLE
+    pending = Pending(
+        link=b"link",
+        browser=connecting._digest("browser"),
+        state=connecting._digest("state"),
+        tenant="acme",
+        server="bank",
+        subject="user/ada",
+        sealed=plane.vault.seal(Ref("ConnectionLink", "acme", b"link".hex()), b"asked"),
+        expires_unix=time.time() + 60,
+    )
+    assert await kept.follow(pending)
+    with pytest.raises(Rejected) as rejected:
+        await Connecting(ports).finish("state", "browser", None, "code", "")
+    assert rejected.value.why is Why.UNAVAILABLE
+    web.close()
