@@ -90,6 +90,8 @@ class OpaSidecars:
         self._clock = clock
         self._made: OrderedDict[str, Ready] = OrderedDict()
         self._made_full = Hits()
+        self._making: dict[tuple[str, str], asyncio.Task[Ready]] = {}
+        """By tenant and mark: however many ask for a bundle at once, it is made once."""
         self._waiting: set[asyncio.Timeout] = set()
         self._refused = 0
         self._departing = False
@@ -178,11 +180,26 @@ class OpaSidecars:
         mark = f'"{manifest.policy_digest().hex()}-{signer.key_id}"'
         made = self._made.get(tenant)
         if made is None or made.mark != mark:
-            revision = Revision(manifest.generation, manifest.policy_digest())
-            modules, data = await self._rules(manifest)
-            made = Ready(mark, await asyncio.to_thread(bundle, tenant, revision, modules, data, signer))
-            self._made[tenant] = made
-        self._made.move_to_end(tenant)
+            making = self._making.get((tenant, mark))
+            if making is None:
+                making = self._making[tenant, mark] = asyncio.create_task(self._make(manifest, mark, signer))
+                making.add_done_callback(lambda done: self._done((tenant, mark), done))
+            # Whoever hangs up ends it for nobody else.
+            made = await asyncio.shield(making)
+        if tenant in self._made:
+            self._made.move_to_end(tenant)
+        return made
+
+    def _done(self, key: tuple[str, str], made: asyncio.Task[Ready]) -> None:
+        del self._making[key]
+        if not made.cancelled():
+            made.exception()  # Told to whoever waits, if anybody still does.
+
+    async def _make(self, manifest: Manifest, mark: str, signer: BundleSigner) -> Ready:
+        tenant, revision = manifest.tenant, Revision(manifest.generation, manifest.policy_digest())
+        modules, data = await self._rules(manifest)
+        made = Ready(mark, await asyncio.to_thread(bundle, tenant, revision, modules, data, signer))
+        self._made[tenant] = made
         while len(self._made) > BUNDLES_KEPT:
             self._made.popitem(last=False)
             self._made_full.count += 1
@@ -231,7 +248,7 @@ def absent(tenant: str) -> Rejected:
 def _read(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as failure:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as failure:
         raise Rejected(Why.INVALID, f"the report cannot be read: {failure}") from failure
 
 
