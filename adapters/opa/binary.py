@@ -44,12 +44,7 @@ def find(named: str | None) -> str:
 
 async def run(opa: str, words: list[str], folder: Path, deadline_s: float) -> Finished:
     """`opa` with `words`, in `folder` and in a process group of its own. Raises OpaOverran, PolicyCompilerMissing."""
-    try:
-        child = await asyncio.create_subprocess_exec(
-            opa, *words, cwd=folder, env={"HOME": str(folder)}, stdout=PIPE, stderr=PIPE, start_new_session=True
-        )
-    except OSError as failure:
-        raise PolicyCompilerMissing(f"{opa} does not run ({failure.strerror}); {HOW_TO_INSTALL}") from failure
+    child = await _started(opa, words, folder)
     try:
         _confine(child)
         async with asyncio.timeout(deadline_s):
@@ -62,6 +57,23 @@ async def run(opa: str, words: list[str], folder: Path, deadline_s: float) -> Fi
     if max(len(out), len(err)) > OUTPUT_BYTES:
         raise OpaOverran(f"opa {words[0]} said more than {OUTPUT_BYTES} bytes")
     return Finished(code, out, err)
+
+
+async def _started(opa: str, words: list[str], folder: Path) -> Process:
+    """Cancelled, it is started all the same, and then ended: asyncio, cancelled in between, may wait for ever."""
+    begun = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            opa, *words, cwd=folder, env={"HOME": str(folder)}, stdout=PIPE, stderr=PIPE, start_new_session=True
+        )
+    )
+    try:
+        return await asyncio.shield(begun)
+    except OSError as failure:
+        raise PolicyCompilerMissing(f"{opa} does not run ({failure.strerror}); {HOW_TO_INSTALL}") from failure
+    except asyncio.CancelledError:
+        with suppress(OSError):
+            await _reap(await begun)
+        raise
 
 
 def _confine(child: Process) -> None:
