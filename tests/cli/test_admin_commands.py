@@ -282,7 +282,7 @@ async def test_audit_is_listed_and_a_tampered_row_is_named(toolgate: Toolgate, m
     listed = (await toolgate("audit", "list", "--tool", "User/ada", "--since", "1h", "-o", "json")).json()
     (entry,) = listed["entries"]  # type: ignore[misc]
     assert (entry["outcome"], entry["caller"]) == ("created", "bootstrap")  # type: ignore[index]
-    for verb, row_type, some in (("list", "call", "ok, tool_error"), ("export", "auth", "signed in, refused")):
+    for verb, row_type, some in (("list", "call", "ok, tool_error"), ("export", "auth", "signed in, signed out")):
         bogus = await toolgate("audit", verb, "--outcome", "bogus", "--type", row_type)
         assert (bogus.code, bogus.out) == (2, "")
         assert "  outcome: must be one of " in bogus.err
