@@ -25,7 +25,7 @@ class Shadow:
     def __init__(self, authorizer: Authorizer, prepared: PreparedPolicy) -> None:
         self._authorizer = authorizer
         self._prepared = prepared
-        self._callers: dict[tuple[bytes, str, str], Caller] = {}
+        self._classes: dict[tuple[bytes, str, str], bytes] = {}
 
     def watch(  # noqa: PLR0917 - what was decided on
         self,
@@ -66,13 +66,13 @@ class Shadow:
     def _known(self, caller: Caller) -> Caller:
         """The caller in the trial's own class."""
         key = (caller.policy_class, caller.user, caller.agent)
-        known = self._callers.get(key)
-        if known is None:
-            if len(self._callers) >= CLASSES_REMEMBERED:
-                self._callers.clear()
-            policy_class = self._authorizer.class_of(caller)
-            known = self._callers[key] = msgspec.structs.replace(caller, policy_class=policy_class)
-        return known
+        policy_class = self._classes.get(key)
+        if policy_class is None:
+            if len(self._classes) >= CLASSES_REMEMBERED:
+                self._classes.clear()
+            policy_class = self._classes[key] = self._authorizer.class_of(caller)
+        # How strongly this one signed in is not of the class.
+        return msgspec.structs.replace(caller, policy_class=policy_class)
 
 
 def word(decision: Decision) -> str:

@@ -24,6 +24,8 @@ class BehindProxies:
         if isinstance(client, tuple) and "headers" in scope:
             if self._certifying is not None and self._certifying.trusts(str(client[0])):
                 self._certified(scope)
+            elif SHOWN in scope and self._proxies.trusts(str(client[0])):
+                del scope[SHOWN]  # The proxy's own, which speaks for none of its clients.
             said = [value.decode("latin-1") for name, value in raw(scope) if name == self._header]
             if said:
                 scope["client"] = (self._proxies.client(str(client[0]), said), client[1])

@@ -14,6 +14,7 @@ import msgspec
 from core.mcp import rewrite
 from core.mcp import rounds as wire
 from core.mcp.tickets import Round, TaskId, bad_state, issue, redeem, task_context
+from core.policy_input import BadArguments, canonical
 from core.sealing import SealBroken
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 TTL_S: Final = 600
 """How long a round may take."""
-_canonical = msgspec.json.Encoder(order="sorted")
 
 
 def resume(inbound: Inbound, permit: Permit, secrets: OpenSecrets, sealer: Sealer, now_unix: float) -> Round | None:
@@ -80,5 +80,12 @@ def _context(inbound: Inbound, permit: Permit) -> tuple[str, ...]:
 
 
 def _digest(arguments: bytes) -> bytes:
-    """Of what the arguments say: a client may spell them another way the second time."""
-    return blake2b(_canonical.encode(msgspec.json.decode(arguments)), digest_size=16).digest()
+    """Of what the arguments say: a client may spell them another way the second time.
+
+    Not where they name a member twice: servers differ in which they take, so those are to come back byte for byte.
+    """
+    try:
+        said = canonical(arguments)
+    except BadArguments:
+        said = b"\0" + arguments
+    return blake2b(said, digest_size=16).digest()

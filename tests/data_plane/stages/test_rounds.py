@@ -53,6 +53,7 @@ def test_a_retry_of_the_same_call_goes_on_where_it_was() -> None:
     ("retry", "allowed", "later"),
     [
         (call(arguments=b'{"a":1,"b":3}'), permit(), 10),
+        (call(arguments=b'{"a":9,"a":1,"b":2}'), permit(), 10),
         (call(name="other"), permit(name="other"), 10),
         (call(), permit(user="bob"), 10),
         (call(), permit(server="elsewhere"), 10),
