@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from functools import partial
 from hashlib import blake2b
 from os import urandom
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from core.bound import Bound
+from core.bound import Bound, Shares
 from core.deep import (
     PREFIX,
     TEXT_CHARS,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 REMEMBERED: Final = 4096
 REMEMBERED_S: Final = 600.0
-AT_ONCE: Final = 64
+AT_ONCE: Final = 16
 LEAST_CHARS: Final = 3
 """What is shorter says nothing."""
 
@@ -68,6 +69,7 @@ class DeepLooks:
         self._key = urandom(32)
         self._remembered = remembered
         self._most = at_once
+        self._shares = Shares(at_once)
         self._asking = self._full = self._forgotten = 0
 
     def bounds(self) -> dict[str, Bound]:
@@ -76,15 +78,20 @@ class DeepLooks:
             "deep_answers": Bound(len(self._answers), self._remembered, self._forgotten),
         }
 
-    async def score(self, asked: Classifier, secrets: Mapping[str, str], raw: bytes, *, is_result: bool) -> int:
-        """How sure the classifier is that the texts in a JSON give orders. Raises Unexamined."""
+    async def score(
+        self, asked: Classifier, secrets: Mapping[str, str], raw: bytes, *, is_result: bool, of: str
+    ) -> int:
+        """How sure the classifier is that the texts in a JSON give orders. `of`: the tenant. Raises Unexamined."""
         text, _ = _texts(raw, is_result=is_result)
         if len(text) < LEAST_CHARS:
             return 0
-        answer = await self._answer(asked, text, lambda: self._classifier.score(asked, _filled(asked, secrets), text))
+        ask = partial(self._classifier.score, asked, _filled(asked, secrets), text)
+        answer = await self._answer(asked, text, ask, of)
         return answer if isinstance(answer, int) else 0
 
-    async def hits(self, asked: Presidio, secrets: Mapping[str, str], raw: bytes, *, is_result: bool) -> list[Hit]:
+    async def hits(
+        self, asked: Presidio, secrets: Mapping[str, str], raw: bytes, *, is_result: bool, of: str
+    ) -> list[Hit]:
         """What Presidio finds in the texts of a JSON, by its place there. Raises Unexamined."""
         text, pieces = _texts(raw, is_result=is_result)
         if len(text) < LEAST_CHARS:
@@ -93,11 +100,15 @@ class DeepLooks:
         async def ask() -> tuple[Entity, ...]:
             return tuple(await self._analyzer.entities(asked, _filled(asked, secrets), text))
 
-        answer = await self._answer(asked, text, ask)
+        answer = await self._answer(asked, text, ask, of)
         return [hit for one in answer for hit in _placed(one, pieces)] if isinstance(answer, tuple) else []
 
     async def _answer(
-        self, asked: Classifier | Presidio, text: str, ask: Callable[[], Awaitable[int | tuple[Entity, ...]]]
+        self,
+        asked: Classifier | Presidio,
+        text: str,
+        ask: Callable[[], Awaitable[int | tuple[Entity, ...]]],
+        tenant: str,
     ) -> int | tuple[Entity, ...]:
         if len(text) > TEXT_CHARS:
             raise Unexamined(f"{asked.url}: more than {TEXT_CHARS} characters")
@@ -106,10 +117,12 @@ class DeepLooks:
         if known is not None and self._clock() < known[0]:
             self._answers.move_to_end(key)
             return known[1]
-        if self._asking >= self._most:
+        # A tenant whose service hangs has its own share of them waiting, and no other's guard goes without.
+        if self._asking >= self._most or self._shares.full(tenant):
             self._full += 1
-            raise Unexamined(f"{asked.url}: {self._most} questions are under way")
+            raise Unexamined(f"{asked.url}: too many questions are under way")
         self._asking += 1
+        self._shares.take(tenant)
         try:
             async with asyncio.timeout(asked.timeout_ms / 1000):
                 answer = await ask()
@@ -117,6 +130,7 @@ class DeepLooks:
             raise Unexamined(f"{asked.url}: no answer within {asked.timeout_ms} ms") from late
         finally:
             self._asking -= 1
+            self._shares.give(tenant)
         self._answers[key] = (self._clock() + REMEMBERED_S, answer)
         self._answers.move_to_end(key)
         while len(self._answers) > self._remembered:

@@ -179,7 +179,13 @@ class Assembler:
         endpoints = dict(_endpoints(parts, backends))
         tokens = ValueTokens(manifest.tenant, data_key, self.value_sealer) if self.value_sealer is not None else None
         tenant_guards = TenantGuards(
-            guards, self.matcher, self.scanning, tokens, looks=self.looks, secrets=secrets.values
+            guards,
+            self.matcher,
+            self.scanning,
+            tokens,
+            looks=self.looks,
+            secrets=secrets.values,
+            tenant=manifest.tenant,
         )
         policy = self._policy(parts, manifest, data)
         authorizer = Authorizer(

@@ -72,6 +72,7 @@ class TenantGuards:
         *,
         looks: DeepLooks | None = None,
         secrets: Mapping[str, str] | None = None,
+        tenant: str = "",
     ) -> None:
         """Compiles every guard's patterns, so that what does not compile is known before a call needs it.
 
@@ -84,6 +85,7 @@ class TenantGuards:
         self._threads = threads
         self._looks = looks
         self._secrets = secrets or {}
+        self._tenant = tenant
         self.tainting = tuple(
             Tainting(guard.name, guard.taint, frozenset(guard.detectors) | ({NAME} if guard.firewall else set()))
             for guard in guards.guards
@@ -185,7 +187,7 @@ class TenantGuards:
         score, told = 0, list[Hit]()
         for classifier in deep.classifiers:
             try:
-                said = await self._asking().score(classifier, self._secrets, raw, is_result=is_result)
+                said = await self._asking().score(classifier, self._secrets, raw, is_result=is_result, of=self._tenant)
                 score = joined(score, said)
             except Unexamined as away:
                 found += (_away(scanner, "classifier", classifier, away),)
@@ -193,7 +195,7 @@ class TenantGuards:
         found += screened
         for presidio in deep.analyzers:
             try:
-                told += await self._asking().hits(presidio, self._secrets, raw, is_result=is_result)
+                told += await self._asking().hits(presidio, self._secrets, raw, is_result=is_result, of=self._tenant)
             except Unexamined as away:
                 found += (_away(scanner, "presidio", presidio, away),)
         try:

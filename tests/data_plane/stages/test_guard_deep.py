@@ -50,6 +50,7 @@ def rules(
     classifier: bool = False,
     action: Action = "mask",
     limits: Thresholds | None = None,
+    tenant: str = "acme",
     **asked: object,
 ) -> TenantGuards:
     where = {"url": f"{server.url}/classify" if classifier else server.url, "allow_private": True, **asked}
@@ -63,7 +64,7 @@ def rules(
         classifier=Classifier(**where) if classifier else None,  # type: ignore[arg-type]
         presidio=None if classifier else Presidio(entities={"PERSON": 0.5}, **where),  # type: ignore[arg-type]
     )
-    return TenantGuards(Guards((one,)), Re2Matcher(), looks=asking, secrets={"token": "s3cret"})
+    return TenantGuards(Guards((one,)), Re2Matcher(), looks=asking, secrets={"token": "s3cret"}, tenant=tenant)
 
 
 async def masked(guards: TenantGuards, value: object) -> object:
@@ -167,6 +168,26 @@ async def test_no_more_is_asked_at_once_than_may_be_and_no_longer_texts(server: 
         await masked(guards, {"t": "x" * (TEXT_CHARS + 1)})
     assert asking.bounds()["deep_looks"].hits == 1
     assert asking.bounds()["deep_answers"].held == 1
+
+
+async def test_a_tenant_whose_service_hangs_keeps_no_other_tenants_guard_from_asking(
+    server: Examiners, web: WebClient
+) -> None:
+    server.hold = threading.Event()
+    asking = looks(web, at_once=4)
+    slow = asyncio.ensure_future(masked(rules(server, asking, timeout_ms=5000, tenant="slow"), {"t": "hello there"}))
+    async with asyncio.timeout(5):
+        while not server.asked:
+            await asyncio.sleep(0)
+    with pytest.raises(Unavailable):
+        await masked(rules(server, asking, tenant="slow"), {"t": "its second text"})
+    other = asyncio.ensure_future(masked(rules(server, asking, timeout_ms=5000, tenant="other"), {"t": "another's"}))
+    async with asyncio.timeout(5):
+        while len(server.asked) < 2:
+            await asyncio.sleep(0)
+    server.hold.set()
+    assert await slow == {"t": "hello there"}
+    assert await other == {"t": "another's"}
 
 
 async def test_no_more_answers_are_remembered_than_may_be(server: Examiners, web: WebClient) -> None:
