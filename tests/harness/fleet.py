@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import grpc
@@ -345,9 +345,12 @@ class HoldingNode:
         return manifest.generation if manifest is not None else 0
 
     async def until(self, condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-        """Wait until a snapshot, a refusal or a withdrawal made `condition` true."""
-        async with asyncio.timeout(timeout_s), self._changed:
-            await self._changed.wait_for(condition)
+        """Wait until a snapshot, a refusal or a withdrawal made `condition` true, or what else it asks about did."""
+        async with asyncio.timeout(timeout_s):
+            while not condition():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.1), self._changed:
+                        await self._changed.wait()
 
 
 @asynccontextmanager
