@@ -71,7 +71,7 @@ class PyJwtTokens:
 
 
 def _thumbprint(public: Mapping[str, str]) -> str:
-    """RFC 7638."""
+    """A key's id: of the members RFC 7638 names, and shorter than its thumbprint, as nothing is bound by it."""
     return sha256(msgspec.json.encode(dict(public), order="sorted")).hexdigest()[:32]
 
 
